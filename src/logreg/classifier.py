@@ -1,0 +1,279 @@
+"""`BinaryClassifier`: the LightningModule around any network that gives the probability of label 1."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from lightning.pytorch import LightningModule
+from torch import Tensor, nn
+from torch.optim import LBFGS, Optimizer
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
+
+from logreg.data.blocks import Batch, Block, SingleBatch
+from logreg.errors import Diverged, Interrupted
+from logreg.metrics import Evaluation, accuracies, log_losses
+from logreg.objective import LinearGradient, check_network, gradient_of, l2_penalty, logit_function
+
+# Lightning precisions under which the parameters have the data's dtype and no autocast stands in between.
+FULL_PRECISIONS = ("32-true", "64-true")
+# What a learning-rate scheduler may own in an optimizer's settings.
+SCHEDULED = ("lr", "initial_lr", "momentum", "betas")
+
+
+class BinaryClassifier(LightningModule):
+    """Trains a network on the mean log loss plus ``l2 / 2 * ||w||^2``, one update per batch.
+
+    A training step receives a `Block` of consecutive batches (or one ordinary ``(x, y)`` batch) and makes the updates of
+    all of them, so that Lightning's cost per step is paid once a block; the loggers get the block's values afterwards,
+    each at its own step. ``step`` is always the number of updates made *before* the measurement, so a run's first row is
+    the untrained model.
+
+    Args:
+        network: rows (rows, features) to probabilities; see `logreg.models`.
+        optimizer: from the parameters to the optimizer.
+        scheduler: from the optimizer to a learning-rate scheduler, stepped once per pass over the rows.
+        l2: weight of the penalty; the intercept is never penalised.
+        threshold: a row is predicted to be of label 1 where its probability is at least this.
+        hyperparameters: plain values to keep in checkpoints.
+
+    Attributes:
+        clip_value, clip_algorithm, accumulate: what the Trainer's ``gradient_clip_val``, ``gradient_clip_algorithm``
+            and ``accumulate_grad_batches`` asked for; `logreg.training.train` hands them over, as Lightning leaves them
+            to modules that optimise by themselves.
+        interrupt: set to stop after the update in progress.
+        latest: the newest training values, for the progress bar.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        optimizer: Callable[[Iterable[nn.Parameter]], Optimizer] = torch.optim.SGD,
+        scheduler: Callable[[Optimizer], LRScheduler] | None = None,
+        *,
+        l2: float = 0.0,
+        threshold: float = 0.5,
+        hyperparameters: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        self.network, self.l2, self.threshold = network, l2, threshold
+        self.make_optimizer, self.make_scheduler = optimizer, scheduler
+        self.clip_value, self.clip_algorithm, self.accumulate = 0.0, "norm", 1
+        self.interrupt = False
+        self.latest: dict[str, float] = {}
+        self.evaluation = Evaluation(threshold)
+        self._resumed_rng: Tensor | None = None
+        self.save_hyperparameters(dict(hyperparameters or {}), logger=False)
+
+    def forward(self, x: Float[Tensor, "rows *features"]) -> Float[Tensor, " rows"]:
+        """Probabilities of label 1."""
+        return self.network(x).reshape(len(x))
+
+    def logits(self, x: Float[Tensor, "rows *features"]) -> Float[Tensor, " rows"]:
+        return logit_function(self.network)(x)
+
+    def configure_optimizers(self) -> Any:
+        optimizer = self.make_optimizer(self.network.parameters())
+        if self.make_scheduler is None:
+            return optimizer
+        return [optimizer], [self.make_scheduler(optimizer)]
+
+    # --- training: the notebook's three lines, a block at a time -----------------------------------------------------
+
+    def on_train_start(self) -> None:
+        self._optimizer: Optimizer = self.optimizers(use_pl_optimizer=False)
+        self._scheduler = self.lr_schedulers()
+        closed_form = self.trainer.precision in FULL_PRECISIONS and self.accumulate == 1
+        self._gradient = gradient_of(self.network, self.l2, closed_form=closed_form, scale=1 / self.accumulate)
+        self._first_update = self.trainer.global_step
+        self._checked = False
+        self.trainer.fit_loop.epoch_loop._batches_that_stepped = self._first_update
+        if self._resumed_rng is not None:
+            torch.set_rng_state(self._resumed_rng)
+            self._apply_settings()
+
+    def training_step(self, batch: Block | Batch, batch_idx: int) -> None:
+        block = batch if isinstance(batch, Block) else SingleBatch(batch)
+        history = _History(self.trainer.global_step)
+        try:
+            for update, ends_pass in block:
+                if self.interrupt:
+                    raise Interrupted
+                if not self._checked:
+                    check_network(self.network, update[0][0][:8])
+                    self._checked = True
+                self._update(update, history)
+                if ends_pass:
+                    self._end_pass()
+        finally:
+            block.consumed(len(history))
+            self._count(len(history))
+            self._report(history, block.epoch)
+
+    def _update(self, batches: list[Batch], history: _History) -> None:
+        """Zero the gradients, go backward, step: one update from one batch, or from several that accumulate."""
+        optimizer = self._optimizer
+        penalty = self._penalty() if self.l2 else 0.0
+        if isinstance(optimizer, LBFGS):
+            history.add(self._step_lbfgs(optimizer, batches[0]), batches, penalty)
+            return
+        if not isinstance(self._gradient, LinearGradient):
+            optimizer.zero_grad()
+        logits = [self._gradient(x, y) for x, y in batches]
+        if self.clip_value:
+            self._clip()
+        optimizer.step()
+        history.add(logits, batches, penalty)
+
+    def _step_lbfgs(self, optimizer: LBFGS, batch: Batch) -> list[Tensor]:
+        """One step of L-BFGS, which evaluates the objective several times; the first time is the step's measurement."""
+        x, y = batch
+        first: list[Tensor] = []
+
+        def closure() -> float:
+            optimizer.zero_grad()
+            logits = self._gradient(x, y)
+            first.append(logits) if not first else None
+            return float(F.binary_cross_entropy_with_logits(logits, y)) + (self._penalty() if self.l2 else 0.0)
+
+        optimizer.step(closure)
+        return first
+
+    def _clip(self) -> None:
+        parameters = self.network.parameters()
+        if self.clip_algorithm == "value":
+            nn.utils.clip_grad_value_(parameters, self.clip_value)
+        else:
+            nn.utils.clip_grad_norm_(parameters, self.clip_value)
+
+    @torch.no_grad()
+    def _penalty(self) -> float:
+        return float(l2_penalty(self.network, self.l2))
+
+    def _end_pass(self) -> None:
+        if isinstance(self._scheduler, LRScheduler) and not isinstance(self._scheduler, ReduceLROnPlateau):
+            self._scheduler.step()
+
+    def _count(self, updates: int) -> None:
+        """Tell Lightning how many updates a training step made.
+
+        Its counters advance only when its own wrapper around the optimizer is called, which takes longer than the
+        update; ``global_step`` and the step of everything a user logs read them.
+        """
+        loop = self.trainer.fit_loop.epoch_loop
+        progress = loop.manual_optimization.optim_step_progress
+        for tracker in (progress.total, progress.current):
+            tracker.ready += updates
+            tracker.completed += updates
+        loop._batches_that_stepped += updates - 1  # Lightning adds one per training step
+
+    def _report(self, history: _History, epoch: Callable[[int], int]) -> None:
+        """Log a block's values, each at its own step.
+
+        Raises:
+            Diverged: a loss of the block is not finite.
+        """
+        losses = history.losses()
+        finite = next((i for i, loss in enumerate(losses) if not math.isfinite(loss)), len(losses))
+        every, start = self.trainer.log_every_n_steps or 1, history.start
+        logged = [i for i in range(finite) if (start + i) % every == 0 or start + i == self._first_update]
+        accuracy = history.accuracies(logged, self.threshold)
+        for i, value in zip(logged, accuracy, strict=True):
+            self.latest = {"train/loss": losses[i], "train/accuracy": value}
+            self._log_to_files({"epoch": epoch(i), **self.latest}, start + i)
+        for logger in self.loggers:
+            logger.save()
+        if finite < len(losses):
+            raise Diverged(start + finite)
+
+    def _log_to_files(self, values: dict[str, float], step: int) -> None:
+        # Straight to the loggers: `self.log` costs more than the update and knows one step per block only.
+        for logger in self.loggers:
+            logger.log_metrics(values, step)
+
+    def on_train_epoch_end(self) -> None:
+        self.log_dict(self.latest, logger=False, batch_size=1)
+
+    # --- evaluation ---------------------------------------------------------------------------------------------------
+
+    def on_validation_epoch_start(self) -> None:
+        self.evaluation = Evaluation(self.threshold)
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        x, y = batch
+        self.evaluation.update(self.logits(x), y)
+
+    def on_validation_epoch_end(self) -> None:
+        values = {f"val/{name}": value for name, value in self.evaluation.compute().items()}
+        step = self.trainer.global_step
+        if not self.trainer.sanity_checking or step == 0:  # Lightning's check before training measures the untrained model
+            self._log_to_files(values, step)
+        self.log_dict(values, logger=False, batch_size=1)
+        if not self.trainer.sanity_checking and isinstance(self._scheduler, ReduceLROnPlateau):
+            self._scheduler.step(values["val/loss"])
+
+    on_test_epoch_start = on_validation_epoch_start
+    test_step = validation_step
+
+    def on_test_epoch_end(self) -> None:
+        self.log_dict({f"test/{name}": v for name, v in self.evaluation.compute().items()}, logger=False, batch_size=1)
+
+    @torch.no_grad()
+    def evaluate(self, batches: Iterable[Batch]) -> dict[str, float]:
+        """The metrics of a split, without a Trainer; every value is a plain float."""
+        self.eval()
+        evaluation = Evaluation(self.threshold)
+        for x, y in batches:
+            evaluation.update(self.logits(x.to(self.device)), y)
+        return evaluation.compute()
+
+    # --- checkpoints --------------------------------------------------------------------------------------------------
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["logreg"] = {"optimizer": type(self._optimizer).__name__, "rng": torch.get_rng_state()}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self._resumed_rng = checkpoint.get("logreg", {}).get("rng")
+        # The position in the data says where to go on; Lightning's own loop counters would look for the middle of an
+        # epoch that may have another length now. Of all its counters only the number of updates is kept.
+        checkpoint.pop("loops", None)
+        progress = self.trainer.fit_loop.epoch_loop.manual_optimization.optim_step_progress
+        progress.total.ready = progress.total.completed = checkpoint["global_step"]
+
+    def _apply_settings(self) -> None:
+        """After a resume: the optimizer keeps its state, and takes its settings from this run's configuration."""
+        fresh = self.make_optimizer(self.network.parameters())
+        scheduled = SCHEDULED if self.make_scheduler is not None else ()
+        for group, new in zip(self._optimizer.param_groups, fresh.param_groups, strict=True):
+            group.update({key: value for key, value in new.items() if key != "params" and key not in scheduled})
+
+
+class _History:
+    """The measurements of a block's updates, kept as tensors until the block is done."""
+
+    def __init__(self, start: int) -> None:
+        self.start = start
+        self.logits: list[Tensor] = []
+        self.labels: list[Tensor] = []
+        self.penalties: list[float] = []
+
+    def __len__(self) -> int:
+        return len(self.penalties)
+
+    def add(self, logits: list[Tensor], batches: list[Batch], penalty: float) -> None:
+        single = len(logits) == 1
+        self.logits.append(logits[0] if single else torch.cat(logits))
+        self.labels.append(batches[0][1] if single else torch.cat([y for _, y in batches]))
+        self.penalties.append(penalty)
+
+    def losses(self) -> list[float]:
+        """The objective at each update."""
+        return [a + b for a, b in zip(log_losses(self.logits, self.labels), self.penalties, strict=True)]
+
+    def accuracies(self, of: list[int], threshold: float) -> list[float]:
+        return accuracies([self.logits[i] for i in of], [self.labels[i] for i in of], threshold)

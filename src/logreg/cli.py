@@ -1,0 +1,208 @@
+"""What every command shares: Hydra as the command line, directories that belong to one run, errors in a sentence.
+
+Nothing heavy is imported here, so that ``--help`` and a mistyped key are answered at once.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf.errors import OmegaConfBaseException
+
+from logreg.errors import UserError, nearest
+
+CONF = Path(__file__).resolve().parents[2] / "conf"
+RECORD = "run.json"
+LONGEST_DIRECTORY_NAME = 100
+
+_unique = secrets.token_hex(3)
+_sweep_directory: Path | None = None
+
+
+def _job_directory(number: int, overrides: str) -> str:
+    """``<job number>_<overrides>``, on one level and not too long for a file name."""
+    name = re.sub(r"[^\w.,=+-]+", "-", f"{number}_{overrides}")
+    encoded = name.encode()[:LONGEST_DIRECTORY_NAME].decode(errors="ignore")
+    return encoded.rstrip("_,-=")
+
+
+OmegaConf.register_new_resolver("unique", lambda: _unique, replace=True)
+OmegaConf.register_new_resolver("job_directory", _job_directory, replace=True)
+
+
+class ClaimDirectories(Callback):
+    """Hydra callback: the directory of a run or a sweep is created by the run or sweep itself, and by no other.
+
+    Errors leave as `SystemExit`, since Hydra turns exceptions of a callback into warnings.
+    """
+
+    def on_run_start(self, config: DictConfig, **_: Any) -> None:
+        claim_directory(config, "run", holds=RECORD)
+
+    def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
+        global _sweep_directory
+        _sweep_directory = claim_directory(config, "sweep", holds="multirun.yaml")
+
+
+def claim_directory(config: DictConfig, kind: str, holds: str) -> Path:
+    """Create ``hydra.<kind>.dir`` exclusively; a name made up here is made up again where it is taken."""
+    node = config.hydra[kind]
+    own_name = "unique:" in str(OmegaConf.to_container(node)["dir"])  # type: ignore[index, call-overload]
+    directory = Path(str(node.dir))
+    while True:
+        try:
+            directory.parent.mkdir(parents=True, exist_ok=True)
+            directory.mkdir()
+            break
+        except FileExistsError:
+            if own_name and directory.is_dir():
+                directory = directory.with_name(f"{directory.name[:-6]}{secrets.token_hex(3)}")
+            elif not directory.is_dir():
+                sys.exit(f"error: hydra.{kind}.dir={directory}: there is a file of that name.")
+            elif (directory / holds).exists():
+                sys.exit(f"error: hydra.{kind}.dir={directory} already holds a {kind}; give another directory.")
+            else:
+                break
+        except OSError as error:
+            sys.exit(
+                f"error: hydra.{kind}.dir={directory} cannot be created ({error.strerror}); "
+                "give a directory that can be written to."
+            )
+    if not os.access(directory, os.W_OK):
+        sys.exit(f"error: hydra.{kind}.dir={directory} cannot be written to; give another directory.")
+    with open_dict(config):
+        config.hydra[kind].dir = str(directory)
+    return directory
+
+
+def command(
+    name: str, task: Callable[[DictConfig], Any], after_sweep: Callable[[Path], int] | None = None
+) -> Callable[[], None]:
+    """A command line for ``task``, configured by ``conf/<name>.yaml``.
+
+    Exit status: 0 if all went well, 1 after an error (one sentence on stderr; the traceback too with
+    ``HYDRA_FULL_ERROR=1``) or a failed job, 130 after Ctrl-C.
+
+    Args:
+        after_sweep: called with the sweep's directory once its jobs are over; returns how many of them failed.
+    """
+
+    def main() -> None:
+        full = os.environ.get("HYDRA_FULL_ERROR") == "1"
+        os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then hands its errors on instead of printing them
+        failed = 0
+        try:
+            _refuse_dashes(sys.argv[1:])
+            hydra.main(version_base="1.3", config_path=str(CONF), config_name=name)(task)()
+        except KeyboardInterrupt:
+            status = 130
+        except Exception as error:
+            if full:
+                raise
+            print(f"error: {explain(error, name)}", file=sys.stderr)
+            status = 1
+        else:
+            status = 0
+        if after_sweep is not None and _sweep_directory is not None and _sweep_directory.is_dir():
+            failed = after_sweep(_sweep_directory)
+        sys.exit(status or min(failed, 1))
+
+    return main
+
+
+def _refuse_dashes(arguments: list[str]) -> None:
+    """``--lr 0.1`` is what newcomers type, and argparse's answer to it is a page long."""
+    from hydra._internal.utils import get_args_parser
+
+    parser = get_args_parser()
+    known = {option for action in parser._actions for option in action.option_strings}
+    for argument in arguments:
+        flag = argument.split("=")[0]
+        if argument.startswith("--") and flag not in known:
+            key = flag.lstrip("-").replace("-", "_")
+            raise UserError(f"{flag}: settings are written without dashes, as {key}=value; --help lists them.")
+
+
+def explain(error: Exception, name: str) -> str:
+    """One or two sentences for an error of the user's, or of ours."""
+    if isinstance(error, UserError):
+        return str(error)
+    if isinstance(error, MissingConfigException) and error.options is not None:
+        group, _, choice = str(error.missing_cfg_file).rpartition("/")
+        options = sorted(error.options)
+        nested = [f"{group}/{option}" for option in _choices(group)] if not options else options
+        return f"{group}={choice}: there is no such choice{nearest(choice, nested)}; valid: {', '.join(nested)}."
+    if isinstance(error, OverrideParseException):
+        return f"{error.override!r} cannot be read as an override: write key=value, with quotes around special characters."
+    text = str(error)
+    unknown = re.search(r"Could not override '([^']+)'|Could not delete from config\. '([^']+)'", text)
+    if unknown:
+        key = unknown.group(1) or unknown.group(2)
+        return _unknown_key(key, name, error)
+    group_override = re.search(r"Could not override '([^']+)'.*No match in the defaults list", text, re.DOTALL)
+    if group_override:
+        return _unknown_key(group_override.group(1), name, error)
+    if isinstance(error, HydraException | OmegaConfBaseException):
+        cause = f" ({error.__cause__})" if error.__cause__ else ""
+        return " ".join(f"{text}{cause}".split())
+    return f"{type(error).__name__}: {' '.join(text.split())} (HYDRA_FULL_ERROR=1 shows where)."
+
+
+_HINTS = {
+    "trainer.max_epochs": "epochs",
+    "batch_size": "data.batch_size",
+    "learning_rate": "lr",
+    "max_epochs": "epochs",
+    "device": "accelerator",
+    "dataset": "data",
+}
+
+
+def _unknown_key(key: str, name: str, error: Exception) -> str:
+    known = list(_known_keys(name))
+    cause = str(error.__cause__ or "")
+    if key in known:  # the key is there, so its value is what did not fit
+        return f"{key}: {' '.join((cause or str(error)).split())}"
+    if key in _HINTS:
+        return f"{key}: there is no such key; did you mean {_HINTS[key]}?"
+    hint = nearest(key, known) or "; --cfg job shows all of them."
+    return f"{key}: there is no such key{hint}"
+
+
+def _choices(group: str) -> list[str]:
+    folder = CONF / group
+    return sorted(str(file.relative_to(folder).with_suffix("")) for file in folder.rglob("*.yaml"))
+
+
+def _known_keys(name: str) -> Iterator[str]:
+    """The groups and keys of a command, with the choices of groups that were given on the command line."""
+    groups = [path.name for path in CONF.iterdir() if path.is_dir() and path.name != "hydra"]
+    yield from groups
+    given = [argument for argument in sys.argv[1:] if argument.split("=")[0] in groups and "," not in argument]
+    for overrides in (given, []):
+        try:
+            with hydra.initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
+                config = hydra.compose(config_name=name, overrides=overrides)
+            break
+        except Exception:  # the groups themselves are what is wrong
+            continue
+    else:
+        return
+    yield from _keys(OmegaConf.to_container(config))
+
+
+def _keys(node: Any, prefix: str = "") -> Iterator[str]:
+    if isinstance(node, Mapping):
+        for key, value in node.items():
+            yield f"{prefix}{key}"
+            yield from _keys(value, f"{prefix}{key}.")

@@ -1,0 +1,17 @@
+"""The notebook's six points."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from logreg.data.in_memory import InMemoryData, Table
+
+POINTS = ((1, 2), (2, 3), (3, 1), (4, 3), (5, 3), (6, 2))
+LABELS = (0, 0, 0, 1, 1, 1)
+
+
+class ToyData(InMemoryData):
+    """Six points in the plane, completely separated: x = (1,2) (2,3) (3,1) (4,3) (5,3) (6,2), y = 0 0 0 1 1 1."""
+
+    def load(self) -> Table:
+        return Table(np.array(POINTS, dtype=np.float64), np.array(LABELS), ["x1", "x2"])

@@ -1,0 +1,115 @@
+"""How good predictions are: torchmetrics, fed with logits.
+
+A prediction is positive where ``p >= threshold``. torchmetrics compares with ``>``, which differs exactly where it
+hurts: at the zero-initialised model, whose every probability is 0.5. So it is handed predictions, not probabilities,
+wherever a threshold is involved.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float
+from torch import Tensor
+from torchmetrics import Metric, MetricCollection
+from torchmetrics.classification import (
+    BinaryAccuracy,
+    BinaryAUROC,
+    BinaryAveragePrecision,
+    BinaryCalibrationError,
+    BinaryF1Score,
+)
+from torchmetrics.functional.classification import binary_accuracy
+
+
+def predict(logits: Float[Tensor, "*shape"], threshold: float) -> Bool[Tensor, "*shape"]:
+    """Whether each row is predicted to be of label 1."""
+    return torch.sigmoid(logits) >= threshold
+
+
+class BinaryLogLoss(Metric):
+    """Mean of ``-y log p - (1 - y) log(1 - p)``, updated with logits: exact where p rounds to 0 or 1."""
+
+    is_differentiable = True
+    higher_is_better = False
+    total: Tensor
+    rows: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.add_state("total", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
+        self.add_state("rows", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
+
+    def update(self, logits: Float[Tensor, " rows"], y: Float[Tensor, " rows"]) -> None:
+        self.total += F.binary_cross_entropy_with_logits(logits, y, reduction="sum")
+        self.rows += len(y)
+
+    def compute(self) -> Tensor:
+        return self.total / self.rows
+
+
+class Evaluation:
+    """The metrics of a split, gathered batch by batch in float64 on the CPU.
+
+    ``loss`` and ``log_loss`` are the same number here, the mean log loss without any penalty: ``loss`` is the name that
+    checkpoints and early stopping watch, ``log_loss`` says what it is.
+    """
+
+    def __init__(self, threshold: float) -> None:
+        self.threshold = threshold
+        check = {"validate_args": False}
+        self.of_predictions = MetricCollection({"accuracy": BinaryAccuracy(**check), "f1": BinaryF1Score(**check)})
+        self.of_probabilities = MetricCollection(
+            {
+                "auroc": BinaryAUROC(**check),
+                "average_precision": BinaryAveragePrecision(**check),
+                "calibration_error": BinaryCalibrationError(**check),
+            }
+        )
+        self.log_loss = BinaryLogLoss()
+
+    def update(self, logits: Float[Tensor, " rows"], y: Float[Tensor, " rows"]) -> None:
+        z, labels = logits.cpu().double(), y.cpu()
+        self.log_loss.update(z, labels.double())
+        self.of_predictions.update(predict(z, self.threshold).int(), labels.int())
+        self.of_probabilities.update(torch.sigmoid(z), labels.int())
+
+    def compute(self) -> dict[str, float]:
+        """The values by name, and an empty slate for the next pass."""
+        log_loss, rows = float(self.log_loss.compute()), int(self.log_loss.rows)
+        values = {"loss": log_loss, **self.of_predictions.compute(), **self.of_probabilities.compute()}
+        for metric in (self.log_loss, self.of_predictions, self.of_probabilities):
+            metric.reset()
+        values["accuracy"] = _exact(float(values["accuracy"]), rows)
+        return {name: float(value) for name, value in values.items()} | {"log_loss": log_loss}
+
+
+def accuracies(logits: Sequence[Tensor], labels: Sequence[Tensor], threshold: float) -> list[float]:
+    """The accuracy of each of several batches; batches of one size cost one call together."""
+    result = [0.0] * len(logits)
+    for size in {len(z) for z in logits}:
+        members = [i for i, z in enumerate(logits) if len(z) == size]
+        predictions = predict(torch.stack([logits[i] for i in members]), threshold).int()
+        truth = torch.stack([labels[i] for i in members]).int()
+        values = binary_accuracy(predictions, truth, multidim_average="samplewise", validate_args=False)
+        for i, value in zip(members, values.reshape(-1).tolist(), strict=True):
+            result[i] = _exact(value, size)
+    return result
+
+
+def _exact(accuracy: float, rows: int) -> float:
+    """The float64 nearest to a fraction of ``rows`` that torchmetrics gives in float32: 5/6 and not 0.8333333134."""
+    return round(accuracy * rows) / rows
+
+
+def log_losses(logits: Sequence[Tensor], labels: Sequence[Tensor]) -> list[float]:
+    """The mean log loss of each of several batches."""
+    if not logits:
+        return []
+    sizes = [len(z) for z in logits]
+    losses = F.binary_cross_entropy_with_logits(torch.cat(list(logits)), torch.cat(list(labels)), reduction="none")
+    if len(set(sizes)) == 1:
+        return losses.view(len(sizes), -1).mean(1).tolist()
+    return torch.stack([part.mean() for part in losses.split(sizes)]).tolist()

@@ -1,0 +1,157 @@
+"""The leaderboard of a sweep, read from the ``run.json`` files of its jobs and from nothing else."""
+
+from __future__ import annotations
+
+import csv
+import io
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from logreg.errors import UserError
+from logreg.runs import RECORD, read_record, settings_of, write_atomically
+
+SHOWN = 10
+
+
+@dataclass(frozen=True)
+class Job:
+    """One job of a sweep; ``score`` is its value of the sweep's monitor, None if it has none."""
+
+    number: int
+    directory: Path
+    record: dict[str, Any]
+    score: float | None
+
+    @property
+    def settings(self) -> dict[str, str]:
+        """The job's overrides, by key."""
+        return settings_of(self.record.get("overrides", []))
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        return self.record.get("metrics", {})
+
+
+def read_jobs(sweep: Path) -> list[Job]:
+    """The jobs of a sweep, best first, then those without a result in the order of their numbers."""
+    jobs = []
+    for path in sorted(sweep.glob(f"*/{RECORD}")):
+        try:
+            record = read_record(path.parent)
+        except UserError as error:
+            record = {"status": "failed", "error": str(error)}
+        number = path.parent.name.partition("_")[0]
+        score = record.get("metrics", {}).get(record.get("monitor", {}).get("metric"))
+        jobs.append(Job(int(number) if number.isdigit() else -1, path.parent, record, score))
+    return sorted(jobs, key=_rank)
+
+
+def _rank(job: Job) -> tuple[bool, float, int]:
+    if job.score is None or job.record["status"] != "completed":
+        return True, 0.0, job.number
+    return False, job.score if job.record["monitor"].get("mode") == "min" else -job.score, job.number
+
+
+def swept_keys(jobs: list[Job]) -> list[str]:
+    """The keys whose value is not the same in every job; all overridden ones where there is only one job."""
+    keys = list(dict.fromkeys(key for job in jobs for key in job.settings))
+    varying = [key for key in keys if len({job.settings.get(key) for job in jobs}) > 1]
+    return varying or keys
+
+
+def write(sweep: Path, jobs: list[Job]) -> None:
+    """``leaderboard.csv`` and ``leaderboard.md`` in the sweep's directory, atomically."""
+    keys = list(dict.fromkeys(key for job in jobs for key in job.settings))
+    metrics = list(dict.fromkeys(name for job in jobs for name in job.metrics))
+    header = ["job", "status", *keys, *metrics, "seconds", "directory", "error"]
+    rows = [
+        [
+            job.number,
+            job.record["status"],
+            *(job.settings.get(key, "") for key in keys),
+            *(_cell(job.metrics.get(name)) for name in metrics),
+            _cell(job.record.get("seconds", {}).get("total")),
+            job.directory.name,
+            job.record.get("error") or "",
+        ]
+        for job in jobs
+    ]
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([header, *rows])
+    write_atomically(sweep / "leaderboard.csv", text.getvalue())
+    write_atomically(sweep / "leaderboard.md", _markdown(sweep, jobs))
+
+
+def _cell(value: Any) -> str:
+    return "" if value is None else repr(float(value))
+
+
+def _columns(jobs: list[Job]) -> tuple[list[str], list[str]]:
+    """The swept keys and the metrics that are worth a column on a page: the monitor first, then losses and accuracies."""
+    names = list(dict.fromkeys(name for job in jobs for name in job.metrics))
+    monitors = list(dict.fromkeys(str(job.record.get("monitor", {}).get("metric")) for job in jobs if job.score is not None))
+    wanted = [*monitors, *(name for name in names if name.endswith(("/accuracy", "/auroc")))]
+    return swept_keys(jobs), list(dict.fromkeys(name for name in wanted if name in names))
+
+
+def _markdown(sweep: Path, jobs: list[Job]) -> str:
+    keys, metrics = _columns(jobs)
+    header = ["job", "status", *keys, *metrics, "seconds", "directory"]
+    lines = [f"# Leaderboard of {sweep.name}", "", "| " + " | ".join(header) + " |", "|" + " --- |" * len(header)]
+    for job in jobs:
+        cells = [str(job.number), job.record["status"], *(job.settings.get(key, "") for key in keys)]
+        cells += [_short(job.metrics.get(name)) for name in metrics]
+        cells += [_short(job.record.get("seconds", {}).get("total")), f"`{job.directory.name}`"]
+        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+    errors = [f"- job {job.number}: {job.record['error']}" for job in jobs if job.record.get("error")]
+    if errors:
+        lines += ["", "Jobs without a result:", "", *errors]
+    best = best_job(jobs)
+    if best is not None:
+        lines += ["", f"Best: job {best.number}. Run it alone with", "", f"    {rerun_command(best)}"]
+    return "\n".join(lines) + "\n"
+
+
+def _short(value: Any) -> str:
+    return "" if value is None else f"{value:.6g}"
+
+
+def best_job(jobs: list[Job]) -> Job | None:
+    return jobs[0] if jobs and not _rank(jobs[0])[0] else None
+
+
+def rerun_command(job: Job) -> str:
+    return shlex.join(["python", "train.py", *job.record["overrides"]])
+
+
+def failures(jobs: list[Job]) -> list[Job]:
+    return [job for job in jobs if job.record["status"] != "completed"]
+
+
+def show(sweep: Path, jobs: list[Job], console: Console) -> None:
+    """The top of the leaderboard, the failures, the best job and how to run it alone."""
+    keys, metrics = _columns(jobs)
+    table = Table(title=f"{len(jobs)} jobs, best first", title_justify="left")
+    for name in ("job", *keys, *metrics, "status"):
+        table.add_column(name, justify="left" if name in (*keys, "status") else "right")
+    for job in jobs[:SHOWN]:
+        values = [job.settings.get(key, "") for key in keys] + [_short(job.metrics.get(name)) for name in metrics]
+        table.add_row(str(job.number), *(escape(value) for value in values), job.record["status"])
+    if len(jobs) > SHOWN:
+        table.add_row("…")
+    console.print(table)
+    best = best_job(jobs)
+    if best is not None:
+        metric = best.record["monitor"]["metric"]
+        console.print(f"best: job {best.number}, {metric} = {_short(best.score)}; run it alone with")
+        console.print(f"  {rerun_command(best)}", markup=False, highlight=False, soft_wrap=True)
+    console.print(f"leaderboard: {sweep / 'leaderboard.csv'}", markup=False, highlight=False, soft_wrap=True)
+    console.print(f"look at it:  tensorboard --logdir {sweep}", markup=False, highlight=False, soft_wrap=True)
+
+

@@ -1,0 +1,85 @@
+"""What a run prints when it is over."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor
+
+from logreg.classifier import BinaryClassifier
+from logreg.data.in_memory import InMemoryData
+from logreg.data.splits import SPLITS
+from logreg.metrics import predict
+from logreg.objective import linear_coefficients
+from logreg.runs import RunRecord
+
+MOST_ROWS = 20  # a table of more rows is not printed row by row
+MOST_COEFFICIENTS = 10
+
+
+def show(record: RunRecord, classifier: BinaryClassifier, data: object, directory: Path, console: Console) -> None:
+    """Final metrics, learned coefficients, predictions of a small table, and where to look next."""
+    state = "best checkpoint" if record.evaluated.get("checkpoint") == "best" else "last state"
+    console.print(
+        f"{record.status} after {record.updates} updates ({record.epochs} epochs) in {record.seconds['fit']:.2f} s; "
+        f"metrics of the {state}, update {record.evaluated.get('updates', record.updates)}",
+        highlight=False,
+        soft_wrap=True,
+    )
+    if record.metrics:
+        console.print(metrics_table(record.metrics))
+        if isinstance(data, InMemoryData):
+            _coefficients(classifier, data, console)
+            _predictions(classifier, data, console)
+    for label, path in (("run directory:", str(directory)), ("look at it:   ", f"tensorboard --logdir {directory}")):
+        console.print(f"{label} {path}", markup=False, highlight=False, soft_wrap=True)
+
+
+def metrics_table(metrics: dict[str, float]) -> Table:
+    """A row per metric, a column per split."""
+    splits = [split for split in SPLITS if any(name.startswith(f"{split}/") for name in metrics)]
+    table = Table("metric", *splits)
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for name in dict.fromkeys(full.partition("/")[2] for full in metrics):
+        cells = [metrics.get(f"{split}/{name}") for split in splits]
+        table.add_row(name, *("" if cell is None else f"{cell:.6f}" for cell in cells))
+    return table
+
+
+def _coefficients(classifier: BinaryClassifier, data: InMemoryData, console: Console) -> None:
+    coefficients = linear_coefficients(classifier.network)
+    if coefficients is None:
+        return
+    weight, bias = (parameter.detach().cpu().reshape(-1).tolist() for parameter in coefficients)
+    names = data.source.features
+    order = np.argsort(-np.abs(weight), kind="stable") if len(names) > MOST_COEFFICIENTS else range(len(names))
+    scale = " (standardised columns)" if data.standardize else ""
+    table = Table("column", "W", title=f"learned W and b{scale}", title_justify="left")
+    table.columns[1].justify = "right"
+    for i in list(order)[:MOST_COEFFICIENTS]:
+        table.add_row(names[i], f"{weight[i]:.6f}")
+    if len(names) > MOST_COEFFICIENTS:
+        table.add_row(f"… {len(names) - MOST_COEFFICIENTS} smaller ones", "")
+    table.add_row("b (intercept)", f"{bias[0]:.6f}")
+    console.print(table)
+
+
+def _predictions(classifier: BinaryClassifier, data: InMemoryData, console: Console) -> None:
+    raw = data.source.x
+    if len(raw) > MOST_ROWS:
+        return
+    x = torch.as_tensor(data.standardizer.transform(raw), dtype=data.dtype, device=classifier.device)
+    with torch.no_grad():
+        p = classifier(x).cpu()
+        z: Tensor = classifier.logits(x).cpu()
+    table = Table(*data.source.features, "label", "probability", "prediction")
+    for row, label, probability, positive in zip(
+        raw.tolist(), data.source.y.tolist(), p.tolist(), predict(z, classifier.threshold).tolist(), strict=True
+    ):
+        table.add_row(*(f"{value:g}" for value in row), str(label), f"{probability:.4e}", str(positive))
+    console.print(table)

@@ -1,0 +1,306 @@
+"""The run directory: its files, its record, and loading what a run left behind.
+
+    .hydra/{config,overrides,hydra}.yaml   the configuration, as Hydra writes it
+    run.json                               the record, see `RunRecord`
+    preprocessing.json                     how raw columns become the model's inputs
+    metrics.csv, events.out.tfevents.*     the history
+    checkpoints/{last,best}.ckpt           the states
+    figures/*.png, train.log
+"""
+
+from __future__ import annotations
+
+import csv
+import functools
+import json
+import math
+import os
+import platform
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from logreg.errors import UserError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from logreg.classifier import BinaryClassifier
+    from logreg.data.standardizer import Standardizer
+
+RECORD = "run.json"
+PREPROCESSING = "preprocessing.json"
+NOT_SETTINGS = ("name", "figures", "resume", "trusted_packages")  # overrides that do not make another model
+STATUSES = ("running", "completed", "failed", "diverged", "interrupted")
+REPORTED_VERSIONS = ("logreg", "torch", "lightning", "hydra-core", "torchmetrics", "numpy")
+
+
+@dataclass
+class RunRecord:
+    """What ``run.json`` holds; keys are added over time, never renamed.
+
+    Attributes:
+        status: one of `STATUSES`.
+        error: None, or one sentence.
+        overrides: the command-line overrides of the run.
+        metrics: final values by name, ``train/loss``, ``val/…``, ``test/…``: of the best checkpoint where there are
+            validation rows, of the last state otherwise.
+        updates: optimizer steps made.
+        epochs: whole passes over the training rows.
+        seconds: ``fit`` and ``total``.
+        data: rows per split, features, fingerprint of the source.
+        evaluated: which state the metrics belong to, ``best`` or ``last``, and the updates it had seen.
+    """
+
+    status: str = "running"
+    error: str | None = None
+    overrides: list[str] = field(default_factory=list)
+    name: str = ""
+    seed: int | None = None
+    metrics: dict[str, float] = field(default_factory=dict)
+    monitor: dict[str, str] = field(default_factory=dict)
+    threshold: float = 0.5
+    updates: int = 0
+    epochs: int = 0
+    seconds: dict[str, float] = field(default_factory=dict)
+    data: dict[str, Any] = field(default_factory=dict)
+    evaluated: dict[str, Any] = field(default_factory=dict)
+    device: str = ""
+    resumed_from: str | None = None
+    started: str = ""
+    versions: dict[str, str] = field(default_factory=dict)
+    git: dict[str, Any] | None = None
+
+    def write(self, directory: Path) -> None:
+        """Write ``run.json`` atomically: a reader sees the old one or the new one, never a part."""
+        write_atomically(directory / RECORD, json.dumps(_finite(asdict(self)), indent=2, ensure_ascii=False) + "\n")
+
+
+def _finite(value: Any) -> Any:
+    """The same with null for numbers that JSON does not know."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return value
+
+
+def write_atomically(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    part.write_text(text, encoding="utf-8")
+    os.replace(part, path)
+
+
+def read_record(directory: Path) -> dict[str, Any]:
+    """The content of a run's ``run.json``.
+
+    Raises:
+        UserError: there is none, or it is not JSON.
+    """
+    path = directory / RECORD
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        raise UserError(f"{directory} is not a run directory: it has no {RECORD}.") from None
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise UserError(f"{path} cannot be read as JSON ({error}).") from error
+    if not isinstance(record, dict):
+        raise UserError(f"{path} is not the record of a run.")
+    return record
+
+
+def settings_of(overrides: list[str]) -> dict[str, str]:
+    """Overrides such as ``lr=0.1`` by key, without the ones that are no settings of the model."""
+    pairs = (override.lstrip("+~").partition("=") for override in overrides)
+    return {key: value for key, _, value in pairs if key not in NOT_SETTINGS and not key.startswith("hydra")}
+
+
+@functools.cache
+def versions() -> dict[str, str]:
+    names = {"logreg": "lightning-logreg"}
+    found = {name: version(names.get(name, name)) for name in REPORTED_VERSIONS}
+    return {"python": platform.python_version(), **found}
+
+
+@functools.cache
+def git_state() -> dict[str, Any] | None:
+    """Commit and whether the tree differs from it, of the checkout this package runs from; None outside one."""
+    here = Path(__file__).parent
+
+    def git(*arguments: str) -> str:
+        return subprocess.run(
+            ["git", "-C", str(here), *arguments], capture_output=True, text=True, check=True, timeout=10
+        ).stdout.strip()
+
+    try:
+        return {"commit": git("rev-parse", "HEAD"), "dirty": bool(git("status", "--porcelain"))}
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def find_checkpoint(path: str, runs: Path = Path("outputs/runs")) -> Path:
+    """The checkpoint that ``resume=path`` means.
+
+    Args:
+        path: a checkpoint, a run directory (its ``last.ckpt``), or the name of runs, of which the newest completed
+            one is taken.
+        runs: where runs of a name are looked for.
+
+    Raises:
+        UserError: there is no such thing.
+    """
+    given = Path(path)
+    if given.is_file():
+        return given
+    if given.is_dir():
+        last = given / "checkpoints" / "last.ckpt"
+        if last.is_file():
+            return last
+        raise UserError(f"resume={path}: this directory has no checkpoints/last.ckpt; give a run directory.")
+    if len(given.parts) == 1 and not given.suffix:
+        named = sorted((runs / path).glob(f"*/{RECORD}"), reverse=True)
+        for record in named:
+            last = record.parent / "checkpoints" / "last.ckpt"
+            if last.is_file() and read_record(record.parent).get("status") == "completed":
+                return last
+        raise UserError(
+            f"resume={path}: no such file or directory, and no completed run of that name under {runs}; "
+            "give a run directory or a checkpoint."
+        )
+    raise UserError(f"resume={path}: no such file or directory; give a run directory or a checkpoint.")
+
+
+def read_checkpoint(path: Path, key: str = "resume") -> dict[str, Any]:
+    """A checkpoint's content, read without executing any code in it.
+
+    Raises:
+        UserError: the file is no checkpoint of this project, or is truncated.
+    """
+    import torch
+
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise UserError(f"{key}={path}: no such file.") from None
+    except Exception as error:  # torch raises a dozen types here, none of them documented
+        raise UserError(
+            f"{key}={path}: not a checkpoint, or a truncated one (it cannot be read with weights_only=True)."
+        ) from error
+    if not isinstance(checkpoint, dict) or not {"state_dict", "global_step", "logreg"} <= set(checkpoint):
+        raise UserError(f"{key}={path}: not a checkpoint of this project; give checkpoints/last.ckpt of a run.")
+    return checkpoint
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run, loaded for use; see `load_run`.
+
+    Attributes:
+        directory: the run directory.
+        config: the resolved configuration, plain values.
+        record: the content of ``run.json``.
+        metrics: final values by name, such as ``metrics["test/accuracy"]``.
+        history: the rows of ``metrics.csv``; a cell that was empty is missing from its row.
+        model: the trained `BinaryClassifier` in evaluation mode, on the CPU.
+        features: the names of the raw columns.
+    """
+
+    directory: Path
+    config: dict[str, Any]
+    record: dict[str, Any]
+    metrics: dict[str, float]
+    history: list[dict[str, float]]
+    model: BinaryClassifier
+    features: list[str]
+    standardizer: Standardizer
+
+    def predict_proba(self, rows: Sequence[Sequence[float]] | np.ndarray) -> np.ndarray:
+        """Probabilities of label 1, (rows,), for raw rows (rows, features): the run's scaling is applied here.
+
+        Raises:
+            UserError: the rows do not have the run's number of columns.
+        """
+        import numpy as np
+        import torch
+
+        raw = np.asarray(rows, dtype=np.float64)
+        if raw.ndim != 2 or raw.shape[1] != len(self.features):
+            raise UserError(
+                f"predict_proba got rows of shape {raw.shape}; (rows, {len(self.features)}) is needed, "
+                f"the columns of {self.directory / PREPROCESSING}."
+            )
+        dtype = next(self.model.parameters()).dtype
+        with torch.no_grad():
+            return self.model(torch.as_tensor(self.standardizer.transform(raw), dtype=dtype)).numpy()
+
+    def predict(self, rows: Sequence[Sequence[float]] | np.ndarray) -> np.ndarray:
+        """Labels, (rows,), 0 or 1: 1 where the probability is at least the run's threshold."""
+        return (self.predict_proba(rows) >= self.model.threshold).astype(int)
+
+
+def read_history(directory: Path) -> list[dict[str, float]]:
+    """The rows of ``metrics.csv`` as numbers."""
+    path = directory / "metrics.csv"
+    if not path.is_file():
+        return []
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = [{key: float(value) for key, value in row.items() if value != ""} for row in csv.DictReader(file)]
+    return [{key: int(value) if key in ("step", "epoch") else value for key, value in row.items()} for row in rows]
+
+
+def load_run(directory: str | Path, checkpoint: str = "best", trusted_packages: Sequence[str] = ()) -> Run:
+    """Load a run from its directory.
+
+    Args:
+        checkpoint: ``best`` or ``last``.
+        trusted_packages: packages, besides the project's own, whose classes the run's configuration may name.
+
+    Raises:
+        UserError: the directory holds no run, no such checkpoint, or names a class outside the trusted packages.
+    """
+    import torch
+
+    from logreg.build import build_network
+    from logreg.classifier import BinaryClassifier
+    from logreg.data.standardizer import Standardizer
+
+    directory = Path(directory)
+    record = read_record(directory)
+    path = directory / "checkpoints" / f"{checkpoint}.ckpt"
+    if not path.is_file():
+        raise UserError(f"{directory} has no checkpoints/{checkpoint}.ckpt (its status is {record.get('status')}).")
+    config = read_config(directory)
+    state = read_checkpoint(path, key="checkpoint")["state_dict"]
+    standardizer, features = Standardizer.read(directory / PREPROCESSING)
+    dtype = next(iter(state.values())).dtype
+    network = build_network(config["model"], len(features), trusted_packages).to(dtype)
+    model = BinaryClassifier(network, l2=config["penalty"]["l2"], threshold=record["threshold"])
+    model.load_state_dict(state)
+    model.eval()
+    with torch.no_grad():
+        model.requires_grad_(False)
+    return Run(
+        directory, config, record, record["metrics"], read_history(directory), model, features, standardizer
+    )
+
+
+def read_config(directory: Path) -> dict[str, Any]:
+    """The resolved configuration of a run, from ``.hydra/config.yaml``."""
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    path = directory / ".hydra" / "config.yaml"
+    try:
+        config = OmegaConf.to_container(OmegaConf.load(path), resolve=True)
+    except FileNotFoundError:
+        raise UserError(f"{directory} has no .hydra/config.yaml; it was not written by train.py.") from None
+    except OmegaConfBaseException as error:
+        raise UserError(f"{path}: {error}") from error
+    assert isinstance(config, dict)
+    return {str(key): value for key, value in config.items()}

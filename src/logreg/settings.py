@@ -1,0 +1,70 @@
+"""The values of the configuration that can be checked before anything heavy is imported."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from logreg.errors import UserError
+
+
+def _whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _optional(check: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    return lambda value: value is None or check(value)
+
+
+def _positive(check: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    return lambda value: check(value) and value > 0
+
+
+def _one_of(*choices: Any) -> Callable[[Any], bool]:
+    return lambda value: value in choices
+
+
+ACCELERATORS = ("cpu", "gpu", "cuda", "mps", "auto")
+RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "name": (lambda value: isinstance(value, str) and value.strip("./ ") != "", "a name for the run's folder"),
+    "seed": (lambda value: _whole(value) and 0 <= value < 2**63, "a whole number, 0 or more"),
+    "epochs": (_positive(_whole), "a whole number above 0"),
+    "lr": (_positive(_number), "a number above 0"),
+    "optimizer.lr": (_positive(_number), "a number above 0"),
+    "accelerator": (_one_of(*ACCELERATORS), "one of cpu, gpu, mps, auto"),
+    "trainer.accelerator": (_one_of(*ACCELERATORS), "one of cpu, gpu, mps, auto"),
+    "penalty.l2": (lambda value: _number(value) and value >= 0, "a number, 0 or more"),
+    "threshold": (lambda value: _number(value) and 0 < value < 1, "a number between 0 and 1"),
+    "monitor": (lambda value: isinstance(value, str) and value != "", "the name of a metric, such as val/loss"),
+    "mode": (_one_of("min", "max"), "min or max"),
+    "resume": (_optional(lambda value: isinstance(value, str)), "a run directory or a checkpoint"),
+    "figures": (lambda value: isinstance(value, bool), "true or false"),
+    "data.batch_size": (_optional(_positive(_whole)), "a whole number above 0, or null for the full batch"),
+    "trainer.max_epochs": (_positive(_whole), "a whole number above 0"),
+    "trainer.log_every_n_steps": (_positive(_whole), "a whole number above 0"),
+    "trainer.check_val_every_n_epoch": (_positive(_whole), "a whole number above 0"),
+    "trainer.accumulate_grad_batches": (_positive(_whole), "a whole number above 0"),
+    "trainer.gradient_clip_val": (_optional(_positive(_number)), "a number above 0, or null"),
+}
+
+
+def check(config: Mapping[str, Any]) -> None:
+    """Hold a resolved configuration against `RULES`.
+
+    Raises:
+        UserError: names the first key whose value is not valid, and what would be.
+    """
+    for key, (valid, description) in RULES.items():
+        node: Any = config
+        for part in key.split("."):
+            if not isinstance(node, Mapping) or part not in node:
+                break
+            node = node[part]
+        else:
+            if not valid(node):
+                raise UserError(f"{key}={node}: {description} is needed.")

@@ -1,0 +1,243 @@
+"""Training without a config system: objects in, a record out.
+
+    from lightning.pytorch import Trainer
+    from logreg import BinaryClassifier, train
+    from logreg.data import ToyData
+    from logreg.models import SequentialRegression
+
+    classifier = BinaryClassifier(SequentialRegression(2))
+    record = train(ToyData("toy", standardize=False), classifier, Trainer(max_epochs=1001, logger=False))
+"""
+
+from __future__ import annotations
+
+import math
+import signal
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningDataModule, Trainer
+from lightning.pytorch.callbacks import EarlyStopping
+from torch.optim import LBFGS
+from torch.optim.lr_scheduler import ReduceLROnPlateau
+
+from logreg.callbacks import Checkpoints
+from logreg.classifier import BinaryClassifier
+from logreg.data.blocks import Batch
+from logreg.data.in_memory import InMemoryData
+from logreg.data.splits import SPLITS
+from logreg.errors import Diverged, Interrupted, UserError
+from logreg.runs import RunRecord, find_checkpoint, read_checkpoint, versions
+
+PRECISIONS = ("32-true", "64-true", "bf16-mixed")
+
+
+def train(
+    data: LightningDataModule,
+    classifier: BinaryClassifier,
+    trainer: Trainer,
+    resume: str | Path | None = None,
+    record: RunRecord | None = None,
+) -> RunRecord:
+    """Fit the classifier, evaluate it, and say how it went.
+
+    The Trainer's ``max_epochs`` counts passes over the training rows and ``check_val_every_n_epoch`` passes between two
+    validations, whatever Lightning's own epochs are; ``gradient_clip_val`` and ``accumulate_grad_batches`` work as in
+    automatic optimization. Afterwards the classifier holds the state that the metrics belong to: the best checkpoint
+    where there are validation rows and a `Checkpoints` callback, else the last state.
+
+    Args:
+        data: an `InMemoryData`, or any DataModule with ``num_features`` whose loaders give ``(x, y)`` batches.
+        resume: a checkpoint or a run directory to continue from.
+
+        record: the record to fill in, if there is one already.
+
+    Returns:
+        The record, with status ``completed``, ``diverged`` or ``interrupted``.
+
+    Raises:
+        UserError: the objects do not fit together.
+    """
+    started = time.perf_counter()
+    _check_trainer(trainer)
+    data.prepare_data()
+    data.setup("fit")
+    checkpoint = find_checkpoint(str(resume)) if resume is not None else None
+    if isinstance(data, InMemoryData):
+        data.dtype = torch.float64 if trainer.precision == "64-true" else torch.float32
+    if checkpoint is not None:
+        _check_checkpoint(checkpoint, classifier, data)
+    _take_over(trainer, classifier, data)
+    if checkpoint is not None and 0 <= trainer.max_steps <= (done := read_checkpoint(checkpoint)["global_step"]):
+        raise UserError(
+            f"epochs counts from the start of the first run: the checkpoint has already made {done} updates, and "
+            f"this run's epochs end at {trainer.max_steps}; give a larger epochs."
+        )
+    record = record or RunRecord()
+    record.threshold, record.versions = classifier.threshold, versions()
+    record.device, record.resumed_from = str(trainer.strategy.root_device), checkpoint and str(checkpoint)
+    _fit(record, data, classifier, trainer, checkpoint)
+    record.seconds = {"fit": time.perf_counter() - started}
+    record.updates = max(trainer.global_step, record.updates)
+    if isinstance(data, InMemoryData):
+        record.data, record.epochs = data.describe(), data.position["passes"]
+    else:
+        record.epochs = trainer.current_epoch
+    if record.status != "diverged":
+        _evaluate(record, data, classifier, trainer)
+    return record
+
+
+def _fit(
+    record: RunRecord, data: LightningDataModule, classifier: BinaryClassifier, trainer: Trainer, path: Path | None
+) -> None:
+    record.status = "completed"
+    try:
+        with _signals_stop(classifier):
+            trainer.fit(classifier, datamodule=data, ckpt_path=path, weights_only=True if path else None)
+    except Diverged as divergence:
+        record.status, record.error, record.updates = "diverged", f"{divergence}.", divergence.updates
+    except Interrupted:
+        record.status, record.error = "interrupted", "stopped by a signal; resume=<run directory> goes on from here."
+
+
+def _evaluate(record: RunRecord, data: LightningDataModule, classifier: BinaryClassifier, trainer: Trainer) -> None:
+    """Measure the state that the run hands over, on every split that has rows."""
+    checkpoints = next((c for c in trainer.callbacks if isinstance(c, Checkpoints)), None)
+    record.evaluated = {"checkpoint": "last", "updates": trainer.global_step}
+    if checkpoints is not None and checkpoints.best_score is not None and checkpoints.best.is_file():
+        best = read_checkpoint(checkpoints.best)
+        classifier.load_state_dict(best["state_dict"])
+        record.evaluated = {"checkpoint": "best", "updates": best["global_step"]}
+    record.metrics = evaluate(classifier, data)
+    if not math.isfinite(record.metrics["train/loss"]):
+        record.status, record.error = "diverged", f"{Diverged(record.updates)}."
+        record.metrics = {}
+
+
+def evaluate(classifier: BinaryClassifier, data: LightningDataModule) -> dict[str, float]:
+    """Metrics of every split that has rows, by name.
+
+    ``train/loss`` is the objective, penalty included; every other loss is the mean log loss alone.
+    """
+    metrics: dict[str, float] = {}
+    for split in SPLITS:
+        batches = _batches(data, split)
+        if batches is None:
+            continue
+        values = classifier.evaluate(batches)
+        if split == "train":
+            objective = values["loss"] + (classifier._penalty() if classifier.l2 else 0.0)
+            values = {"loss": objective, "log_loss": values["log_loss"], "accuracy": values["accuracy"]}
+        metrics |= {f"{split}/{name}": value for name, value in values.items()}
+    return metrics
+
+
+def _batches(data: LightningDataModule, split: str) -> Iterable[Batch] | None:
+    if isinstance(data, InMemoryData):
+        return data.batches(split) if len(data.rows[split]) else None
+    try:
+        return getattr(data, f"{split}_dataloader")() or None
+    except Exception:  # Lightning's own default raises, as its way to say that there is none
+        return None
+
+
+def _check_trainer(trainer: Trainer) -> None:
+    if trainer.world_size > 1:
+        raise UserError("trainer.devices: training on several devices at once is not supported; use trainer.devices=1.")
+    if trainer.precision not in PRECISIONS:
+        raise UserError(
+            f"trainer.precision={trainer.precision} would need the loss to be scaled or the weights to be rounded; "
+            f"valid: {', '.join(PRECISIONS)}."
+        )
+
+
+def _take_over(trainer: Trainer, classifier: BinaryClassifier, data: LightningDataModule) -> None:
+    """Translate the Trainer's settings into ours, since an epoch of Lightning's is not a pass over the rows here."""
+    classifier.clip_value = trainer.gradient_clip_val or 0.0
+    classifier.clip_algorithm = str(getattr(trainer.gradient_clip_algorithm, "value", None) or "norm")
+    classifier.accumulate = trainer.accumulate_grad_batches
+    trainer.gradient_clip_val, trainer.accumulate_grad_batches = None, 1
+    has_val = bool(_batches(data, "val"))
+    _check_parts(trainer, classifier, data, has_val)
+    if not isinstance(data, InMemoryData):
+        return
+    passes = trainer.max_epochs if trainer.max_epochs is not None and trainer.max_epochs >= 0 else 1000
+    data.passes_in_total, data.accumulate = passes, classifier.accumulate
+    data.passes_per_epoch = (trainer.check_val_every_n_epoch or 1) if has_val else passes
+    loop = trainer.fit_loop
+    loop.max_epochs, trainer.check_val_every_n_epoch = -(-passes // data.passes_per_epoch), 1
+    updates = passes * -(-data.batches_per_pass // classifier.accumulate)
+    loop.epoch_loop.max_steps = updates if trainer.max_steps < 0 else min(updates, trainer.max_steps)
+
+
+def _check_parts(trainer: Trainer, classifier: BinaryClassifier, data: LightningDataModule, has_val: bool) -> None:
+    trial = classifier.configure_optimizers()
+    optimizer, scheduler = (trial[0][0], trial[1][0]) if isinstance(trial, tuple) else (trial, None)
+    batches = data.batches_per_pass if isinstance(data, InMemoryData) else None
+    if isinstance(optimizer, LBFGS) and (batches != 1 or classifier.accumulate != 1 or classifier.clip_value):
+        raise UserError(
+            "optimizer=lbfgs needs the full batch and its own gradients: data.batch_size=null, "
+            "trainer.accumulate_grad_batches=1 and no gradient clipping."
+        )
+    if classifier.accumulate > 1 and batches is None:
+        raise UserError("trainer.accumulate_grad_batches works with data that is served in blocks; use 1 here.")
+    if isinstance(scheduler, ReduceLROnPlateau) and not has_val:
+        raise UserError("scheduler=plateau watches the validation loss, and there are no validation rows.")
+    for callback in trainer.callbacks:
+        monitor = getattr(callback, "monitor", None)
+        if isinstance(callback, Checkpoints | EarlyStopping) and not has_val and str(monitor).startswith("val/"):
+            raise UserError(f"monitor={monitor}: there are no validation rows; set monitor=train/loss or data.split.")
+        if isinstance(callback, EarlyStopping) and not has_val:
+            raise UserError("callbacks=early_stopping decides after each validation, and there are no validation rows.")
+
+
+def _check_checkpoint(path: Path, classifier: BinaryClassifier, data: LightningDataModule) -> None:
+    """Refuse a checkpoint that another model, optimizer or table wrote, before anything has started."""
+    checkpoint = read_checkpoint(path)
+    theirs, ours = checkpoint["state_dict"], classifier.state_dict()
+    for name in sorted(set(theirs) | set(ours)):
+        shapes = [tuple(state[name].shape) if name in state else "absent" for state in (theirs, ours)]
+        if shapes[0] != shapes[1]:
+            raise UserError(
+                f"resume={path}: the checkpoint is of another model: {name} is {shapes[0]} there and {shapes[1]} here; "
+                "use the same model and data."
+            )
+    trial: Any = classifier.configure_optimizers()
+    optimizer = type(trial[0][0] if isinstance(trial, tuple) else trial).__name__
+    if checkpoint["logreg"]["optimizer"] != optimizer:
+        raise UserError(
+            f"resume={path}: the checkpoint holds the state of {checkpoint['logreg']['optimizer']}, "
+            f"this run has {optimizer}; use the same optimizer."
+        )
+    has_scheduler = bool(checkpoint.get("lr_schedulers"))
+    if has_scheduler != isinstance(trial, tuple):
+        there, here = ("a", "none") if has_scheduler else ("no", "one")
+        raise UserError(f"resume={path}: the checkpoint has {there} scheduler and this run has {here}; use the same.")
+    if isinstance(data, InMemoryData):
+        data.check_state(checkpoint.get(type(data).__qualname__))
+
+
+@contextmanager
+def _signals_stop(classifier: BinaryClassifier) -> Iterator[None]:
+    """While training, the first Ctrl-C or SIGTERM asks for a clean stop; the second one stops at once."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(number: int, frame: Any) -> None:
+        if classifier.interrupt:
+            raise KeyboardInterrupt
+        classifier.interrupt = True
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

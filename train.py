@@ -1,0 +1,9 @@
+"""Train one logistic regression, or with -m a sweep of them: python train.py [key=value …]; see README.md."""
+
+from logreg.cli import command
+from logreg.experiment import finish_sweep, run
+
+main = command("train", run, after_sweep=finish_sweep)
+
+if __name__ == "__main__":
+    main()
