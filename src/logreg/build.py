@@ -24,8 +24,8 @@ from torch.optim.lr_scheduler import LRScheduler
 from torchmetrics import Metric
 
 from logreg.errors import UserError, nearest
+from logreg.settings import check_target
 
-PACKAGES = ("logreg", "torch", "torchmetrics", "lightning")
 KINDS = (nn.Module, Optimizer, LRScheduler, LightningDataModule, Callback, Logger, Trainer, Metric)
 _NUMBERS_AS_PEP_484 = BeartypeConf(is_pep484_tower=True)  # an int will do where a float is asked for
 
@@ -36,7 +36,7 @@ def build(node: Any, kind: type, key: str, trusted: Sequence[str] = (), args: Se
     Args:
         kind: the class that the target must derive from.
         key: where the node stands in the configuration, for messages.
-        trusted: packages besides `PACKAGES`.
+        trusted: packages besides `logreg.settings.PACKAGES`.
         args, given: positional and keyword arguments from the program; a keyword is passed only if the class takes it
             and the configuration does not set it.
 
@@ -51,11 +51,13 @@ def build(node: Any, kind: type, key: str, trusted: Sequence[str] = (), args: Se
         raise UserError(f"{key}._target_={target}: only classes derived from {kind.__name__} are instantiated here.")
     positional = [*args, *(_value(item, f"{key}._args_", trusted) for item in node.get("_args_", ()))]
     values = {
-        name: _value(item, f"{key}.{name}", trusted) for name, item in node.items() if name not in ("_target_", "_args_")
+        name: _value(item, f"{key}.{name}", trusted)
+        for name, item in node.items()
+        if name not in ("_target_", "_args_")
     }
     parameters = inspect.signature(cls).parameters
     values = {name: value for name, value in given.items() if name in parameters} | values
-    _check_arguments(cls, positional, values, key)
+    values = _checked_arguments(cls, positional, values, key)
     try:
         return cls(*positional, **values)
     except (TypeError, ValueError, MisconfigurationException) as error:
@@ -76,13 +78,8 @@ def _value(item: Any, key: str, trusted: Sequence[str]) -> Any:
 
 
 def _locate(target: str, key: str, trusted: Sequence[str]) -> Any:
-    allowed = (*PACKAGES, *trusted)
+    check_target(target, key, trusted)
     parts = target.split(".")
-    if parts[0] not in allowed:
-        raise UserError(
-            f"{key}={target}: only classes of {', '.join(allowed)} are instantiated; to trust another package, say "
-            f"trusted_packages=[{parts[0]}] on the command line."
-        )
     found: Any = None
     for position in range(len(parts) - 1, 0, -1):
         name = ".".join(parts[:position])
@@ -102,29 +99,35 @@ def _locate(target: str, key: str, trusted: Sequence[str]) -> Any:
     return found
 
 
-def _check_arguments(cls: type, positional: Sequence[Any], values: Mapping[str, Any], key: str) -> None:
+def _checked_arguments(cls: type, positional: Sequence[Any], values: Mapping[str, Any], key: str) -> dict[str, Any]:
     """Hold the arguments against the signature of the class: names, presence and types."""
     signature = inspect.signature(cls)
     takes_any = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in signature.parameters.values())
     for name in values:
         if name not in signature.parameters and not takes_any:
-            known = ", ".join(signature.parameters)
+            known = list(signature.parameters)
             raise UserError(
-                f"{key}.{name}: {cls.__name__} takes no such argument{nearest(name, signature.parameters)}; valid: {known}."
+                f"{key}.{name}: {cls.__name__} takes no such argument{nearest(name, known)}; valid: {', '.join(known)}."
             )
     try:
         signature.bind(*positional, **values)
     except TypeError as error:
         raise UserError(f"{key}: {cls.__name__} cannot be made from these settings: {_sentence(error)}") from error
-    for name, value in values.items():
-        hint = _hints(cls).get(name)
-        if hint is not None and not is_bearable(value, hint, conf=_NUMBERS_AS_PEP_484):
-            raise UserError(f"{key}.{name}={value!r} has the wrong type: {cls.__name__} takes {_readable(hint)}.")
+    hints = _hints(cls)
+    return {name: _typed(value, hints.get(name, Any), f"{key}.{name}", cls) for name, value in values.items()}
+
+
+def _typed(value: Any, hint: Any, key: str, cls: type) -> Any:
+    """The value, as a tuple where the class takes a tuple: YAML knows lists only."""
+    for candidate in (value, tuple(value)) if isinstance(value, list) else (value,):
+        if is_bearable(candidate, hint, conf=_NUMBERS_AS_PEP_484):
+            return candidate
+    raise UserError(f"{key}={value!r} has the wrong type: {cls.__name__} takes {_readable(hint)}.")
 
 
 def _hints(cls: type) -> dict[str, Any]:
     try:
-        return typing.get_type_hints(cls.__init__)
+        return typing.get_type_hints(cls.__init__)  # type: ignore[misc]
     except (NameError, TypeError, AttributeError):  # annotations that exist for type checkers only
         return {}
 

@@ -126,7 +126,9 @@ class UpdateBar(ProgressBar):
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
         if self._bar is not None:
             latest = getattr(pl_module, "latest", {})
-            self._bar.set_postfix({name.split("/")[-1]: f"{value:.4f}" for name, value in latest.items()}, refresh=False)
+            self._bar.set_postfix(
+                {name.split("/")[-1]: f"{value:.4f}" for name, value in latest.items()}, refresh=False
+            )
             self._bar.update(trainer.global_step - self._bar.n)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

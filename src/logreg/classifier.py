@@ -28,10 +28,10 @@ SCHEDULED = ("lr", "initial_lr", "momentum", "betas")
 class BinaryClassifier(LightningModule):
     """Trains a network on the mean log loss plus ``l2 / 2 * ||w||^2``, one update per batch.
 
-    A training step receives a `Block` of consecutive batches (or one ordinary ``(x, y)`` batch) and makes the updates of
-    all of them, so that Lightning's cost per step is paid once a block; the loggers get the block's values afterwards,
-    each at its own step. ``step`` is always the number of updates made *before* the measurement, so a run's first row is
-    the untrained model.
+    A training step receives a `Block` of consecutive batches (or one ordinary ``(x, y)`` batch) and makes the updates
+    of all of them, so that Lightning's cost per step is paid once a block; the loggers get the block's values afterwards,
+    each at its own step. ``step`` is always the number of updates made *before* the measurement, so a run's first row
+    is the untrained model.
 
     Args:
         network: rows (rows, features) to probabilities; see `logreg.models`.
@@ -86,11 +86,14 @@ class BinaryClassifier(LightningModule):
     # --- training: the notebook's three lines, a block at a time -----------------------------------------------------
 
     def on_train_start(self) -> None:
-        self._optimizer: Optimizer = self.optimizers(use_pl_optimizer=False)
+        optimizer = self.optimizers(use_pl_optimizer=False)
+        assert isinstance(optimizer, Optimizer)
+        self._optimizer = optimizer
         self._scheduler = self.lr_schedulers()
         closed_form = self.trainer.precision in FULL_PRECISIONS and self.accumulate == 1
         self._gradient = gradient_of(self.network, self.l2, closed_form=closed_form, scale=1 / self.accumulate)
         self._first_update = self.trainer.global_step
+        self._log_every: int = getattr(self.trainer, "log_every_n_steps", 0) or 1
         self._checked = False
         self.trainer.fit_loop.epoch_loop._batches_that_stepped = self._first_update
         if self._resumed_rng is not None:
@@ -180,7 +183,7 @@ class BinaryClassifier(LightningModule):
         """
         losses = history.losses()
         finite = next((i for i, loss in enumerate(losses) if not math.isfinite(loss)), len(losses))
-        every, start = self.trainer.log_every_n_steps or 1, history.start
+        every, start = self._log_every, history.start
         logged = [i for i in range(finite) if (start + i) % every == 0 or start + i == self._first_update]
         accuracy = history.accuracies(logged, self.threshold)
         for i, value in zip(logged, accuracy, strict=True):
@@ -211,7 +214,9 @@ class BinaryClassifier(LightningModule):
     def on_validation_epoch_end(self) -> None:
         values = {f"val/{name}": value for name, value in self.evaluation.compute().items()}
         step = self.trainer.global_step
-        if not self.trainer.sanity_checking or step == 0:  # Lightning's check before training measures the untrained model
+        if (
+            not self.trainer.sanity_checking or step == 0
+        ):  # Lightning's check before training measures the untrained model
             self._log_to_files(values, step)
         self.log_dict(values, logger=False, batch_size=1)
         if not self.trainer.sanity_checking and isinstance(self._scheduler, ReduceLROnPlateau):

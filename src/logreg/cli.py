@@ -59,30 +59,33 @@ def claim_directory(config: DictConfig, kind: str, holds: str) -> Path:
     node = config.hydra[kind]
     own_name = "unique:" in str(OmegaConf.to_container(node)["dir"])  # type: ignore[index, call-overload]
     directory = Path(str(node.dir))
-    while True:
-        try:
-            directory.parent.mkdir(parents=True, exist_ok=True)
-            directory.mkdir()
+    while not _created(directory, kind):
+        if own_name:
+            directory = directory.with_name(f"{directory.name[:-6]}{secrets.token_hex(3)}")
+        elif (directory / holds).exists():
+            sys.exit(f"error: hydra.{kind}.dir={directory} already holds a {kind}; give another directory.")
+        else:
             break
-        except FileExistsError:
-            if own_name and directory.is_dir():
-                directory = directory.with_name(f"{directory.name[:-6]}{secrets.token_hex(3)}")
-            elif not directory.is_dir():
-                sys.exit(f"error: hydra.{kind}.dir={directory}: there is a file of that name.")
-            elif (directory / holds).exists():
-                sys.exit(f"error: hydra.{kind}.dir={directory} already holds a {kind}; give another directory.")
-            else:
-                break
-        except OSError as error:
-            sys.exit(
-                f"error: hydra.{kind}.dir={directory} cannot be created ({error.strerror}); "
-                "give a directory that can be written to."
-            )
     if not os.access(directory, os.W_OK):
         sys.exit(f"error: hydra.{kind}.dir={directory} cannot be written to; give another directory.")
     with open_dict(config):
         config.hydra[kind].dir = str(directory)
     return directory
+
+
+def _created(directory: Path, kind: str) -> bool:
+    """Whether the directory was created just now, rather than being there already."""
+    try:
+        directory.parent.mkdir(parents=True, exist_ok=True)
+        directory.mkdir()
+    except OSError as error:
+        if isinstance(error, FileExistsError) and directory.is_dir():
+            return False
+        sys.exit(
+            f"error: hydra.{kind}.dir={directory} cannot be created ({error.strerror}: {error.filename}); "
+            "give a directory that can be written to."
+        )
+    return True
 
 
 def command(
@@ -103,7 +106,10 @@ def command(
         failed = 0
         try:
             _refuse_dashes(sys.argv[1:])
-            hydra.main(version_base="1.3", config_path=str(CONF), config_name=name)(task)()
+            errors: list[Exception] = []
+            hydra.main(version_base="1.3", config_path=str(CONF), config_name=name)(_catching(task, errors))()
+            if errors:
+                raise errors[0]
         except KeyboardInterrupt:
             status = 130
         except Exception as error:
@@ -118,6 +124,19 @@ def command(
         sys.exit(status or min(failed, 1))
 
     return main
+
+
+def _catching(task: Callable[[DictConfig], Any], errors: list[Exception]) -> Callable[[DictConfig], Any]:
+    """The task, its errors put aside: Hydra adds a line of its own to those that it sees."""
+
+    def caught(cfg: DictConfig) -> Any:
+        try:
+            return task(cfg)
+        except Exception as error:
+            errors.append(error)
+            return None
+
+    return caught
 
 
 def _refuse_dashes(arguments: list[str]) -> None:
@@ -138,20 +157,21 @@ def explain(error: Exception, name: str) -> str:
     if isinstance(error, UserError):
         return str(error)
     if isinstance(error, MissingConfigException) and error.options is not None:
-        group, _, choice = str(error.missing_cfg_file).rpartition("/")
-        options = sorted(error.options)
-        nested = [f"{group}/{option}" for option in _choices(group)] if not options else options
-        return f"{group}={choice}: there is no such choice{nearest(choice, nested)}; valid: {', '.join(nested)}."
+        group, _, choice = str(error.missing_cfg_file).partition("/")
+        options = _choices(group) or sorted(error.options)
+        return f"{group}={choice}: there is no such choice{nearest(choice, options)}; valid: {', '.join(options)}."
     if isinstance(error, OverrideParseException):
-        return f"{error.override!r} cannot be read as an override: write key=value, with quotes around special characters."
+        return (
+            f"{error.override!r} cannot be read as an override: write key=value, with quotes around special characters."
+        )
     text = str(error)
     unknown = re.search(r"Could not override '([^']+)'|Could not delete from config\. '([^']+)'", text)
     if unknown:
         key = unknown.group(1) or unknown.group(2)
         return _unknown_key(key, name, error)
-    group_override = re.search(r"Could not override '([^']+)'.*No match in the defaults list", text, re.DOTALL)
-    if group_override:
-        return _unknown_key(group_override.group(1), name, error)
+    sweep = re.search(r"Ambiguous value for argument '([^']+)'|Sweep parameters '([^']+)'", text)
+    if sweep:
+        return f"{sweep.group(1) or sweep.group(2)}: several values make a sweep; add -m, or write a list as key=[a,b]."
     if isinstance(error, HydraException | OmegaConfBaseException):
         cause = f" ({error.__cause__})" if error.__cause__ else ""
         return " ".join(f"{text}{cause}".split())
@@ -174,9 +194,8 @@ def _unknown_key(key: str, name: str, error: Exception) -> str:
     if key in known:  # the key is there, so its value is what did not fit
         return f"{key}: {' '.join((cause or str(error)).split())}"
     if key in _HINTS:
-        return f"{key}: there is no such key; did you mean {_HINTS[key]}?"
-    hint = nearest(key, known) or "; --cfg job shows all of them."
-    return f"{key}: there is no such key{hint}"
+        return f"{key}: there is no such key (did you mean {_HINTS[key]}?)."
+    return f"{key}: there is no such key{nearest(key, known)}; --cfg job shows all of them."
 
 
 def _choices(group: str) -> list[str]:

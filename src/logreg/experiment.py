@@ -5,6 +5,7 @@ The heavy imports are inside the functions: a value that is not valid is refused
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sys
 import time
@@ -21,9 +22,19 @@ from omegaconf.errors import InterpolationKeyError, MissingMandatoryValue, Omega
 
 from logreg import settings
 from logreg.errors import UserError
-from logreg.runs import PREPROCESSING, RunRecord, git_state, settings_of, write_atomically
+from logreg.runs import (
+    PREPROCESSING,
+    RunRecord,
+    find_checkpoint,
+    git_state,
+    read_record,
+    settings_of,
+    write_atomically,
+)
 
 if TYPE_CHECKING:
+    from lightning.pytorch import Trainer
+
     from logreg.classifier import BinaryClassifier
 
 log = logging.getLogger(__name__)
@@ -36,7 +47,7 @@ GROUPS = ("data", "model", "optimizer", "scheduler")
 def run(cfg: DictConfig) -> float | None:
     """Train one configuration in the directory that Hydra gave it.
 
-    Whatever happens is in ``run.json`` when this ends. In a sweep a failure ends here, so that the other jobs still run.
+    Whatever happens is in ``run.json`` when this ends. In a sweep a failure ends here: the other jobs still run.
 
     Returns:
         The final value of ``monitor``, for sweepers that optimise it.
@@ -60,11 +71,14 @@ def run(cfg: DictConfig) -> float | None:
         record.name, record.seed = str(config["name"]), config["seed"]
         record.monitor = {"metric": config["monitor"], "mode": config["mode"]}
         settings.check(config)
+        settings.check_targets(config, trusted_packages(record.overrides))
+        if config["resume"] is not None:
+            config["resume"] = str(find_checkpoint(config["resume"]))
         record.write(directory)
         _train(config, directory, record, started)
-    except KeyboardInterrupt:
-        _fail(record, directory, started, "interrupted", "stopped by a second Ctrl-C; nothing was saved.")
-        raise
+    except (KeyboardInterrupt, SystemExit):  # Lightning turns the one into the other
+        _fail(record, directory, started, "interrupted", "stopped before the state could be saved.")
+        raise KeyboardInterrupt from None
     except Exception as error:
         sentence = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
         _fail(record, directory, started, "failed", " ".join(sentence.split()))
@@ -106,9 +120,11 @@ def resolve(cfg: DictConfig) -> dict[str, Any]:
     except OmegaConfBaseException as error:
         raise UserError(" ".join(str(error).split())) from error
     assert isinstance(config, dict)
-    for group in ("data", "model", "optimizer", "trainer", "penalty"):
+    for group in ("data", "model", "optimizer", "trainer"):
         if not isinstance(config[group], dict):
             raise UserError(f"{group}={config[group]}: a group takes the name of a file in conf/{group}.")
+    if not isinstance(config["penalty"], dict):
+        raise UserError(f"penalty={config['penalty']}: give penalty.l2=<number>.")
     return {str(key): value for key, value in config.items()}
 
 
@@ -131,21 +147,35 @@ def _train(config: dict[str, Any], directory: Path, record: RunRecord, started: 
     """Objects from the configuration, then fit, results and report; fills in the record."""
     check_device(config["trainer"]["accelerator"])
     _quiet_lightning()
+    from logreg.report.run import report_run
+    from logreg.training import train
+
+    data, classifier, trainer = assemble(config, directory, trusted_packages(record.overrides))
+    if hasattr(data, "standardizer"):
+        write_atomically(directory / PREPROCESSING, data.standardizer.to_json(data.source.features))
+    train(data, classifier, trainer, resume=config["resume"], record=record)
+    record.seconds["total"] = time.perf_counter() - started
+    shown = hyperparameters(config, record)
+    brief = HydraConfig.get().mode is RunMode.MULTIRUN
+    report_run(record, classifier, data, trainer.loggers, directory, shown, config["figures"], brief)
+    record.seconds["total"] = time.perf_counter() - started
+    record.write(directory)
+
+
+def assemble(
+    config: Mapping[str, Any], directory: Path, trusted: Sequence[str] = ()
+) -> tuple[Any, BinaryClassifier, Trainer]:
+    """The objects of a resolved configuration: DataModule, classifier, and a Trainer that writes into ``directory``."""
     from lightning.pytorch import Callback, Trainer
     from lightning.pytorch.loggers import Logger
 
     from logreg.build import build
-    from logreg.report.run import report_run
-    from logreg.training import train
 
-    trusted = trusted_packages(record.overrides)
     data = make_data(config, trusted)
-    if hasattr(data, "standardizer"):
-        write_atomically(directory / PREPROCESSING, data.standardizer.to_json(data.source.features))
     where = {"save_dir": str(directory), "directory": str(directory)}
     loggers = [build(node, Logger, f"logger.{key}", trusted, **where) for key, node in parts(config["logger"])]
-    classifier = make_classifier(config, data.num_features, trusted)
     callbacks = [build(node, Callback, f"callbacks.{key}", trusted) for key, node in parts(config["callbacks"])]
+    classifier = make_classifier(config, data.num_features, trusted)
     trainer = build(
         config["trainer"],
         Trainer,
@@ -155,11 +185,7 @@ def _train(config: dict[str, Any], directory: Path, record: RunRecord, started: 
         logger=loggers,
         default_root_dir=str(directory),
     )
-    train(data, classifier, trainer, resume=config["resume"], record=record)
-    record.seconds["total"] = time.perf_counter() - started
-    report_run(record, classifier, data, loggers, directory, hyperparameters(config, record), config["figures"])
-    record.seconds["total"] = time.perf_counter() - started
-    record.write(directory)
+    return data, classifier, trainer
 
 
 def _quiet_lightning() -> None:
@@ -250,7 +276,10 @@ def finish_sweep(directory: Path) -> int:
     from logreg.report import leaderboard
 
     jobs = leaderboard.read_jobs(directory)
-    if not jobs:
+    if not jobs:  # the command line was refused before the first job started
+        (directory / "multirun.yaml").unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            directory.rmdir()
         return 0
     leaderboard.write(directory, jobs)
     leaderboard.show(directory, jobs, Console())
@@ -260,3 +289,41 @@ def finish_sweep(directory: Path) -> int:
         for job in sorted(failed, key=lambda job: job.number):
             print(f"  job {job.number} {job.record['status']}: {job.record.get('error')}", file=sys.stderr)
     return len(failed)
+
+
+def evaluate_run(cfg: DictConfig) -> None:
+    """``scripts/evaluate.py``: the metrics of a checkpoint, beside those that the run recorded.
+
+    Raises:
+        UserError: there is no such run or checkpoint, or the recomputed metrics are not the recorded ones.
+    """
+    if OmegaConf.is_missing(cfg, "run"):
+        raise UserError("run: give a run directory, as in run=outputs/runs/<name>/<run>.")
+    if cfg.checkpoint not in ("best", "last", None):
+        raise UserError(f"checkpoint={cfg.checkpoint}: best or last is needed.")
+    directory = Path(str(cfg.run))
+    evaluated = read_record(directory).get("evaluated", {}).get("checkpoint", "best")  # before torch is imported
+    checkpoint = cfg.checkpoint or evaluated
+    trusted = trusted_packages(list(HydraConfig.get().overrides.task))
+    logging.captureWarnings(True)
+    _quiet_lightning()
+    from rich.console import Console
+
+    from logreg.report.summary import comparison_table
+    from logreg.runs import load_run
+    from logreg.training import evaluate
+
+    run = load_run(directory, checkpoint, trusted)
+    data = make_data(run.config, trusted)
+    if data.describe()["fingerprint"] != run.record["data"]["fingerprint"]:
+        raise UserError(f"run={directory}: its data has changed since it was trained.")
+    data.dtype = next(run.model.parameters()).dtype
+    metrics = evaluate(run.model, data)
+    console = Console()
+    recorded = run.metrics if checkpoint == evaluated else {}
+    console.print(comparison_table(recorded, metrics))
+    different = [name for name, value in recorded.items() if metrics.get(name) != value]
+    if different:
+        raise UserError(f"run={directory}: recomputed and recorded values differ in {', '.join(different)}.")
+    if recorded:
+        console.print(f"all {len(recorded)} metrics equal the recorded ones exactly")

@@ -59,13 +59,14 @@ class Evaluation:
 
     def __init__(self, threshold: float) -> None:
         self.threshold = threshold
-        check = {"validate_args": False}
-        self.of_predictions = MetricCollection({"accuracy": BinaryAccuracy(**check), "f1": BinaryF1Score(**check)})
+        self.of_predictions = MetricCollection(
+            {"accuracy": BinaryAccuracy(validate_args=False), "f1": BinaryF1Score(validate_args=False)}
+        )
         self.of_probabilities = MetricCollection(
             {
-                "auroc": BinaryAUROC(**check),
-                "average_precision": BinaryAveragePrecision(**check),
-                "calibration_error": BinaryCalibrationError(**check),
+                "auroc": BinaryAUROC(validate_args=False),
+                "average_precision": BinaryAveragePrecision(validate_args=False),
+                "calibration_error": BinaryCalibrationError(validate_args=False),
             }
         )
         self.log_loss = BinaryLogLoss()

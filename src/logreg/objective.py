@@ -28,8 +28,9 @@ PROBABILITY_MARGIN = 1e-7
 
 def logit_function(network: nn.Module) -> LogitFunction:
     """The function from rows to logits of shape (rows,), read off the network (see `logreg.models`)."""
-    if hasattr(network, "logits"):
-        raw: LogitFunction = network.logits
+    raw: LogitFunction
+    if callable(own := getattr(network, "logits", None)):
+        raw = own
     elif isinstance(network, nn.Sequential) and len(network) > 1 and isinstance(network[-1], nn.Sigmoid):
         raw = nn.Sequential(*list(network)[:-1])
     else:
@@ -44,11 +45,13 @@ def logit_function(network: nn.Module) -> LogitFunction:
 
 def linear_coefficients(network: nn.Module) -> tuple[nn.Parameter, nn.Parameter] | None:
     """Weight and intercept parameters of a network that is exactly ``sigmoid(x @ w + b)``, or None."""
-    if hasattr(network, "coefficients"):
-        return network.coefficients()
-    if isinstance(network, nn.Sequential) and [type(layer) for layer in network] == [nn.Linear, nn.Sigmoid]:
-        layer = network[0]
-        if layer.out_features == 1 and layer.bias is not None:
+    if callable(own := getattr(network, "coefficients", None)):
+        return own()
+    if isinstance(network, nn.Sequential) and len(network) == 2:
+        layer, last = network
+        plain = type(layer) is nn.Linear and type(last) is nn.Sigmoid
+        if plain and layer.out_features == 1 and isinstance(layer.bias, nn.Parameter):
+            assert isinstance(layer.weight, nn.Parameter)
             return layer.weight, layer.bias
     return None
 
@@ -82,7 +85,7 @@ class AutogradGradient:
         self.logits = logit_function(network)
 
     def __call__(self, x: Float[Tensor, "rows *features"], y: Float[Tensor, " rows"]) -> Float[Tensor, " rows"]:
-        logits = self.logits(x)
+        logits = self.logits(x).to(y.dtype)  # autocast may have made them bfloat16
         loss = F.binary_cross_entropy_with_logits(logits, y)
         if self.l2:
             loss = loss + l2_penalty(self.network, self.l2)
@@ -150,11 +153,11 @@ def check_network(network: nn.Module, x: Float[Tensor, "rows *features"]) -> Non
     if not isinstance(p, Tensor) or p.shape not in {(len(x),), (len(x), 1)}:
         shape = tuple(p.shape) if isinstance(p, Tensor) else type(p).__name__
         raise UserError(f"model: {name} returned {shape} for {len(x)} rows; one probability per row is needed.")
-    p = p.reshape(-1)
+    p = p.reshape(-1).to(x.dtype)
     if not bool(((p >= 0) & (p <= 1)).all()):
         raise UserError(f"model: {name} must return probabilities between 0 and 1; end it in a Sigmoid.")
     tolerance = 1e-4 if p.dtype == torch.float64 else 1e-2
-    z = logit_function(network)(x)
+    z = logit_function(network)(x).to(x.dtype)
     if not torch.allclose(torch.sigmoid(z), p, atol=tolerance):
         raise UserError(f"model: {name}.logits disagrees with its forward: sigmoid(logits(x)) must equal forward(x).")
     coefficients = linear_coefficients(network)

@@ -1,11 +1,11 @@
 """The run directory: its files, its record, and loading what a run left behind.
 
-    .hydra/{config,overrides,hydra}.yaml   the configuration, as Hydra writes it
-    run.json                               the record, see `RunRecord`
-    preprocessing.json                     how raw columns become the model's inputs
-    metrics.csv, events.out.tfevents.*     the history
-    checkpoints/{last,best}.ckpt           the states
-    figures/*.png, train.log
+.hydra/{config,overrides,hydra}.yaml   the configuration, as Hydra writes it
+run.json                               the record, see `RunRecord`
+preprocessing.json                     how raw columns become the model's inputs
+metrics.csv, events.out.tfevents.*     the history
+checkpoints/{last,best}.ckpt           the states
+figures/*.png, train.log
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import json
 import math
 import os
 import platform
+import shlex
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -119,6 +120,13 @@ def settings_of(overrides: list[str]) -> dict[str, str]:
     """Overrides such as ``lr=0.1`` by key, without the ones that are no settings of the model."""
     pairs = (override.lstrip("+~").partition("=") for override in overrides)
     return {key: value for key, _, value in pairs if key not in NOT_SETTINGS and not key.startswith("hydra")}
+
+
+def shown(path: Path) -> str:
+    """A path as a user would type it: relative where it lies below the working directory, quoted where it must be."""
+    absolute = Path(os.path.abspath(path))
+    here = Path.cwd()
+    return shlex.quote(str(absolute.relative_to(here) if absolute.is_relative_to(here) else absolute))
 
 
 @functools.cache
@@ -285,9 +293,7 @@ def load_run(directory: str | Path, checkpoint: str = "best", trusted_packages: 
     model.eval()
     with torch.no_grad():
         model.requires_grad_(False)
-    return Run(
-        directory, config, record, record["metrics"], read_history(directory), model, features, standardizer
-    )
+    return Run(directory, config, record, record["metrics"], read_history(directory), model, features, standardizer)
 
 
 def read_config(directory: Path) -> dict[str, Any]:

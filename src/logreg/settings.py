@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from logreg.errors import UserError
@@ -51,6 +51,35 @@ RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "trainer.accumulate_grad_batches": (_positive(_whole), "a whole number above 0"),
     "trainer.gradient_clip_val": (_optional(_positive(_number)), "a number above 0, or null"),
 }
+
+
+# Where classes may come from that a configuration names; see `logreg.build`.
+PACKAGES = ("logreg", "torch", "torchmetrics", "lightning")
+
+
+def check_target(target: str, key: str, trusted: Sequence[str]) -> None:
+    """Refuse a ``_target_`` outside the packages on the allow-list.
+
+    Raises:
+        UserError: names the key, the packages, and how to trust another one.
+    """
+    allowed = (*PACKAGES, *trusted)
+    package = target.partition(".")[0]
+    if package not in allowed:
+        raise UserError(
+            f"{key}={target}: only classes of {', '.join(allowed)} are instantiated; to trust another package, say "
+            f"trusted_packages=[{package}] on the command line."
+        )
+
+
+def check_targets(node: Any, trusted: Sequence[str], key: str = "") -> None:
+    """`check_target` for every ``_target_`` below a node."""
+    items = node.items() if isinstance(node, Mapping) else enumerate(node) if isinstance(node, list) else ()
+    for name, value in items:
+        path = f"{key}.{name}".lstrip(".")
+        if name == "_target_":
+            check_target(str(value), path, trusted)
+        check_targets(value, trusted, path)
 
 
 def check(config: Mapping[str, Any]) -> None:

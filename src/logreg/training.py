@@ -1,16 +1,17 @@
 """Training without a config system: objects in, a record out.
 
-    from lightning.pytorch import Trainer
-    from logreg import BinaryClassifier, train
-    from logreg.data import ToyData
-    from logreg.models import SequentialRegression
+from lightning.pytorch import Trainer
+from logreg import BinaryClassifier, train
+from logreg.data import ToyData
+from logreg.models import SequentialRegression
 
-    classifier = BinaryClassifier(SequentialRegression(2))
-    record = train(ToyData("toy", standardize=False), classifier, Trainer(max_epochs=1001, logger=False))
+classifier = BinaryClassifier(SequentialRegression(2))
+record = train(ToyData("toy", standardize=False), classifier, Trainer(max_epochs=1001, logger=False))
 """
 
 from __future__ import annotations
 
+import logging
 import math
 import signal
 import threading
@@ -21,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.pytorch import LightningDataModule, Trainer
+from lightning.pytorch import Callback, LightningDataModule, Trainer
 from lightning.pytorch.callbacks import EarlyStopping
 from torch.optim import LBFGS
 from torch.optim.lr_scheduler import ReduceLROnPlateau
@@ -34,6 +35,9 @@ from logreg.data.splits import SPLITS
 from logreg.errors import Diverged, Interrupted, UserError
 from logreg.runs import RunRecord, find_checkpoint, read_checkpoint, versions
 
+log = logging.getLogger(__name__)
+
+SAME_SIGNAL_SECONDS = 1.0
 PRECISIONS = ("32-true", "64-true", "bf16-mixed")
 
 
@@ -73,14 +77,11 @@ def train(
     if checkpoint is not None:
         _check_checkpoint(checkpoint, classifier, data)
     _take_over(trainer, classifier, data)
-    if checkpoint is not None and 0 <= trainer.max_steps <= (done := read_checkpoint(checkpoint)["global_step"]):
-        raise UserError(
-            f"epochs counts from the start of the first run: the checkpoint has already made {done} updates, and "
-            f"this run's epochs end at {trainer.max_steps}; give a larger epochs."
-        )
+    if checkpoint is not None:
+        _check_remaining(checkpoint, trainer)
     record = record or RunRecord()
     record.threshold, record.versions = classifier.threshold, versions()
-    record.device, record.resumed_from = str(trainer.strategy.root_device), checkpoint and str(checkpoint)
+    record.device, record.resumed_from = str(trainer.strategy.root_device), str(checkpoint) if checkpoint else None
     _fit(record, data, classifier, trainer, checkpoint)
     record.seconds = {"fit": time.perf_counter() - started}
     record.updates = max(trainer.global_step, record.updates)
@@ -108,7 +109,7 @@ def _fit(
 
 def _evaluate(record: RunRecord, data: LightningDataModule, classifier: BinaryClassifier, trainer: Trainer) -> None:
     """Measure the state that the run hands over, on every split that has rows."""
-    checkpoints = next((c for c in trainer.callbacks if isinstance(c, Checkpoints)), None)
+    checkpoints = next((c for c in callbacks_of(trainer) if isinstance(c, Checkpoints)), None)
     record.evaluated = {"checkpoint": "last", "updates": trainer.global_step}
     if checkpoints is not None and checkpoints.best_score is not None and checkpoints.best.is_file():
         best = read_checkpoint(checkpoints.best)
@@ -145,6 +146,10 @@ def _batches(data: LightningDataModule, split: str) -> Iterable[Batch] | None:
         return getattr(data, f"{split}_dataloader")() or None
     except Exception:  # Lightning's own default raises, as its way to say that there is none
         return None
+
+
+def callbacks_of(trainer: Trainer) -> list[Callback]:
+    return list(getattr(trainer, "callbacks"))  # noqa: B009 - assigned outside Trainer's class, unseen by type checkers
 
 
 def _check_trainer(trainer: Trainer) -> None:
@@ -189,7 +194,7 @@ def _check_parts(trainer: Trainer, classifier: BinaryClassifier, data: Lightning
         raise UserError("trainer.accumulate_grad_batches works with data that is served in blocks; use 1 here.")
     if isinstance(scheduler, ReduceLROnPlateau) and not has_val:
         raise UserError("scheduler=plateau watches the validation loss, and there are no validation rows.")
-    for callback in trainer.callbacks:
+    for callback in callbacks_of(trainer):
         monitor = getattr(callback, "monitor", None)
         if isinstance(callback, Checkpoints | EarlyStopping) and not has_val and str(monitor).startswith("val/"):
             raise UserError(f"monitor={monitor}: there are no validation rows; set monitor=train/loss or data.split.")
@@ -223,6 +228,16 @@ def _check_checkpoint(path: Path, classifier: BinaryClassifier, data: LightningD
         data.check_state(checkpoint.get(type(data).__qualname__))
 
 
+def _check_remaining(path: Path, trainer: Trainer) -> None:
+    done = read_checkpoint(path)["global_step"]
+    if 0 <= trainer.max_steps <= done:
+        raise UserError(
+            f"epochs counts from the start of the first run: the checkpoint has already made {done} updates, and "
+            f"this run's epochs end at update {trainer.max_steps}; give a larger epochs."
+        )
+    log.info("resuming %s at update %d; epochs counts from the start, to update %d", path, done, trainer.max_steps)
+
+
 @contextmanager
 def _signals_stop(classifier: BinaryClassifier) -> Iterator[None]:
     """While training, the first Ctrl-C or SIGTERM asks for a clean stop; the second one stops at once."""
@@ -230,9 +245,14 @@ def _signals_stop(classifier: BinaryClassifier) -> Iterator[None]:
         yield
         return
 
+    first = math.inf
+
     def stop(number: int, frame: Any) -> None:
-        if classifier.interrupt:
+        nonlocal first
+        # Some parents pass a signal on that the terminal has sent already: what follows at once is the same request.
+        if time.monotonic() - first > SAME_SIGNAL_SECONDS:
             raise KeyboardInterrupt
+        first = min(first, time.monotonic())
         classifier.interrupt = True
 
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}

@@ -43,7 +43,7 @@ def stratified(labels: np.ndarray, fractions: Mapping[str, float], seed: int) ->
         return {name: rows if name == "train" else rows[:0] for name in SPLITS}
     from sklearn.model_selection import train_test_split
 
-    result = {name: rows[:0] for name in SPLITS}
+    result = dict.fromkeys(SPLITS, rows[:0])
     remaining, share = rows, 1.0
     for position, name in enumerate(reversed(named[1:])):
         state = derive(seed, "split", position) % 2**32
@@ -53,7 +53,9 @@ def stratified(labels: np.ndarray, fractions: Mapping[str, float], seed: int) ->
             )
         except ValueError as error:
             counts = dict(zip(*(a.tolist() for a in np.unique(labels, return_counts=True)), strict=True))
-            raise UserError(f"data.split: too few rows of a class for the splits (rows per class: {counts}).") from error
+            raise UserError(
+                f"data.split: too few rows of a class for the splits (rows per class: {counts})."
+            ) from error
         result[name] = np.sort(taken)
         share -= full[name]
     result["train"] = np.sort(remaining)

@@ -31,6 +31,8 @@ class Standardizer:
         return cls(np.zeros(features), np.ones(features))
 
     def transform(self, x: np.ndarray) -> np.ndarray:
+        if not self.mean.any() and (self.scale == 1).all():
+            return x  # nothing to do, so no copy in float64
         return (np.asarray(x, dtype=np.float64) - self.mean) / self.scale
 
     def to_json(self, features: list[str]) -> str:

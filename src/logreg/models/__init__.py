@@ -1,6 +1,6 @@
 """The networks: rows of features in, probabilities of label 1 out.
 
-A network is any `torch.nn.Module` whose forward maps (rows, features) to probabilities of shape (rows,) or (rows, 1).
+A network is any `torch.nn.Module` whose forward maps (rows, features) to probabilities of (rows,) or (rows, 1).
 Two optional methods let the training be exact and fast:
 
 * ``logits(x)``: the same without the final sigmoid; the loss is computed from it, stable for any size of logit.

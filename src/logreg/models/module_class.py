@@ -29,4 +29,5 @@ class LogisticRegression(nn.Module):
         return self.sigmoid(self.linear(x))
 
     def coefficients(self) -> tuple[nn.Parameter, nn.Parameter]:
-        return self.linear.weight, self.linear.bias
+        weight, bias = self.linear.parameters()
+        return weight, bias

@@ -14,7 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from logreg.errors import UserError
-from logreg.runs import RECORD, read_record, settings_of, write_atomically
+from logreg.runs import RECORD, read_record, settings_of, shown, write_atomically
 
 SHOWN = 10
 
@@ -93,9 +93,11 @@ def _cell(value: Any) -> str:
 
 
 def _columns(jobs: list[Job]) -> tuple[list[str], list[str]]:
-    """The swept keys and the metrics that are worth a column on a page: the monitor first, then losses and accuracies."""
+    """The swept keys and the metrics that are worth a column on a page: the monitor, then accuracy and AUROC."""
     names = list(dict.fromkeys(name for job in jobs for name in job.metrics))
-    monitors = list(dict.fromkeys(str(job.record.get("monitor", {}).get("metric")) for job in jobs if job.score is not None))
+    monitors = list(
+        dict.fromkeys(str(job.record.get("monitor", {}).get("metric")) for job in jobs if job.score is not None)
+    )
     wanted = [*monitors, *(name for name in names if name.endswith(("/accuracy", "/auroc")))]
     return swept_keys(jobs), list(dict.fromkeys(name for name in wanted if name in names))
 
@@ -151,7 +153,5 @@ def show(sweep: Path, jobs: list[Job], console: Console) -> None:
         metric = best.record["monitor"]["metric"]
         console.print(f"best: job {best.number}, {metric} = {_short(best.score)}; run it alone with")
         console.print(f"  {rerun_command(best)}", markup=False, highlight=False, soft_wrap=True)
-    console.print(f"leaderboard: {sweep / 'leaderboard.csv'}", markup=False, highlight=False, soft_wrap=True)
-    console.print(f"look at it:  tensorboard --logdir {sweep}", markup=False, highlight=False, soft_wrap=True)
-
-
+    console.print(f"leaderboard: {shown(sweep / 'leaderboard.csv')}", markup=False, highlight=False, soft_wrap=True)
+    console.print(f"look at it:  tensorboard --logdir {shown(sweep)}", markup=False, highlight=False, soft_wrap=True)

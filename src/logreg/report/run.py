@@ -27,8 +27,9 @@ def report_run(
     directory: Path,
     hyperparameters: Mapping[str, Any],
     with_figures: bool,
+    brief: bool = False,
 ) -> None:
-    """Write and print everything that a finished run shows of itself."""
+    """Write and print everything that a finished run shows of itself; in brief, a line on the terminal."""
     events = next((logger.events for logger in loggers if isinstance(logger, TensorBoardLogger)), None)
     if with_figures and record.metrics and isinstance(data, InMemoryData):
         _save_figures(draw(classifier, data), directory, events, record.evaluated["updates"])
@@ -37,7 +38,10 @@ def report_run(
         events.scalars({f"final/{name}": value for name, value in record.metrics.items()}, record.updates)
         events.end(success=record.status == "completed")
         events.close()
-    summary.show(record, classifier, data, directory, Console())
+    if brief:
+        summary.show_briefly(record, Console(stderr=True))
+    else:
+        summary.show(record, classifier, data, directory, Console())
 
 
 def draw(classifier: BinaryClassifier, data: InMemoryData) -> dict[str, Figure]:
@@ -50,9 +54,8 @@ def draw(classifier: BinaryClassifier, data: InMemoryData) -> dict[str, Figure]:
         x, y = (np.concatenate(parts) for parts in zip(*(_arrays(data, name) for name in data.rows), strict=True))
         names = [f"{name} (standardised)" if data.standardize else name for name in data.source.features]
         return {"decision_boundary": figures.decision_boundary(classifier, x, y, names, f"{data.name}, all rows")}
-    x, y = data.tensors(split)
-    p = _probabilities(classifier, x)
-    labels = y.numpy()
+    rows, truth = data.tensors(split)
+    p, labels = _probabilities(classifier, rows), truth.numpy()
     return {
         "roc": figures.roc(labels, p, title),
         "precision_recall": figures.precision_recall(labels, p, title),

@@ -15,7 +15,7 @@ from logreg.data.in_memory import InMemoryData
 from logreg.data.splits import SPLITS
 from logreg.metrics import predict
 from logreg.objective import linear_coefficients
-from logreg.runs import RunRecord
+from logreg.runs import RunRecord, shown
 
 MOST_ROWS = 20  # a table of more rows is not printed row by row
 MOST_COEFFICIENTS = 10
@@ -35,8 +35,16 @@ def show(record: RunRecord, classifier: BinaryClassifier, data: object, director
         if isinstance(data, InMemoryData):
             _coefficients(classifier, data, console)
             _predictions(classifier, data, console)
-    for label, path in (("run directory:", str(directory)), ("look at it:   ", f"tensorboard --logdir {directory}")):
-        console.print(f"{label} {path}", markup=False, highlight=False, soft_wrap=True)
+    here = shown(directory)
+    for line in (f"run directory: {here}", f"look at it:    tensorboard --logdir {here}"):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def show_briefly(record: RunRecord, console: Console) -> None:
+    """A line for a job of a sweep."""
+    value = record.metrics.get(record.monitor.get("metric", ""))
+    result = "" if value is None else f", {record.monitor['metric']} = {value:.6g}"
+    console.print(f"\t{record.status} after {record.updates} updates{result}", highlight=False, soft_wrap=True)
 
 
 def metrics_table(metrics: dict[str, float]) -> Table:
@@ -48,6 +56,14 @@ def metrics_table(metrics: dict[str, float]) -> Table:
     for name in dict.fromkeys(full.partition("/")[2] for full in metrics):
         cells = [metrics.get(f"{split}/{name}") for split in splits]
         table.add_row(name, *("" if cell is None else f"{cell:.6f}" for cell in cells))
+    return table
+
+
+def comparison_table(recorded: dict[str, float], metrics: dict[str, float]) -> Table:
+    """Recomputed metrics beside the recorded ones."""
+    table = Table("metric", "recomputed", "recorded")
+    for name, value in metrics.items():
+        table.add_row(name, f"{value:.9f}", f"{recorded[name]:.9f}" if name in recorded else "")
     return table
 
 

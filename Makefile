@@ -1,0 +1,41 @@
+# make train   set up .venv and run python train.py
+# make test    set up .venv and run the tests
+# make lint    ruff, mypy and the pre-commit configuration
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: train test test-all lint format setup clean
+
+train: setup
+	$(BIN)/python train.py
+
+test: setup
+	$(BIN)/python -m pytest -n 2 -m "not slow and not browser"
+
+test-all: setup
+	$(BIN)/python -m pytest -n 2
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/pre-commit validate-config
+
+format: setup
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# The environment is up to date when it holds a copy of the lock file and of pyproject.toml that equal the present ones:
+# contents are compared, since a checkout changes modification times for no reason.
+setup:
+	@if ! cat requirements.lock pyproject.toml | cmp -s - .venv/installed; then \
+		$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "error: Python 3.11 or later is needed; make PYTHON=python3.11")' \
+		&& rm -f .venv/installed \
+		&& $(PYTHON) -m venv .venv \
+		&& $(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock \
+		&& $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e . \
+		&& cat requirements.lock pyproject.toml > .venv/installed; \
+	fi
+
+clean:
+	rm -rf .venv build src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
