@@ -29,9 +29,9 @@ class BinaryClassifier(LightningModule):
     """Trains a network on the mean log loss plus ``l2 / 2 * ||w||^2``, one update per batch.
 
     A training step receives a `Block` of consecutive batches (or one ordinary ``(x, y)`` batch) and makes the updates
-    of all of them, so that Lightning's cost per step is paid once a block; the loggers get the block's values afterwards,
-    each at its own step. ``step`` is always the number of updates made *before* the measurement, so a run's first row
-    is the untrained model.
+    of all of them, so that Lightning's cost per step is paid once a block; the loggers get the block's values
+    afterwards, each at its own step. ``step`` is always the number of updates made *before* the measurement, so a run's
+    first row is the untrained model.
 
     Args:
         network: rows (rows, features) to probabilities; see `logreg.models`.
@@ -70,11 +70,11 @@ class BinaryClassifier(LightningModule):
         self._resumed_rng: Tensor | None = None
         self.save_hyperparameters(dict(hyperparameters or {}), logger=False)
 
-    def forward(self, x: Float[Tensor, "rows *features"]) -> Float[Tensor, " rows"]:
+    def forward(self, x: Float[Tensor, "rows ..."]) -> Float[Tensor, " rows"]:
         """Probabilities of label 1."""
         return self.network(x).reshape(len(x))
 
-    def logits(self, x: Float[Tensor, "rows *features"]) -> Float[Tensor, " rows"]:
+    def logits(self, x: Float[Tensor, "rows ..."]) -> Float[Tensor, " rows"]:
         return logit_function(self.network)(x)
 
     def configure_optimizers(self) -> Any:
@@ -114,9 +114,21 @@ class BinaryClassifier(LightningModule):
                 if ends_pass:
                     self._end_pass()
         finally:
-            block.consumed(len(history))
-            self._count(len(history))
-            self._report(history, block.epoch)
+            self._close_block(block, history)
+
+    def _close_block(self, block: Block | SingleBatch, history: _History) -> None:
+        """Count the updates of a block and log its values.
+
+        Raises:
+            Diverged: a loss of the block is not finite; only what came before it counts.
+        """
+        losses = history.losses()
+        made = next((i for i, loss in enumerate(losses) if not math.isfinite(loss)), len(losses))
+        block.consumed(made)
+        self._count(made)
+        self._report(history, losses[:made], block.epoch)
+        if made < len(losses):
+            raise Diverged(history.start + made)
 
     def _update(self, batches: list[Batch], history: _History) -> None:
         """Zero the gradients, go backward, step: one update from one batch, or from several that accumulate."""
@@ -175,24 +187,15 @@ class BinaryClassifier(LightningModule):
             tracker.completed += updates
         loop._batches_that_stepped += updates - 1  # Lightning adds one per training step
 
-    def _report(self, history: _History, epoch: Callable[[int], int]) -> None:
-        """Log a block's values, each at its own step.
-
-        Raises:
-            Diverged: a loss of the block is not finite.
-        """
-        losses = history.losses()
-        finite = next((i for i, loss in enumerate(losses) if not math.isfinite(loss)), len(losses))
-        every, start = self._log_every, history.start
-        logged = [i for i in range(finite) if (start + i) % every == 0 or start + i == self._first_update]
-        accuracy = history.accuracies(logged, self.threshold)
-        for i, value in zip(logged, accuracy, strict=True):
-            self.latest = {"train/loss": losses[i], "train/accuracy": value}
+    def _report(self, history: _History, losses: list[float], epoch: Callable[[int], int]) -> None:
+        """Log a block's values, each at its own step."""
+        start = history.start
+        due = [i for i in range(len(losses)) if (start + i) % self._log_every == 0 or start + i == self._first_update]
+        for i, accuracy in zip(due, history.accuracies(due, self.threshold), strict=True):
+            self.latest = {"train/loss": losses[i], "train/accuracy": accuracy}
             self._log_to_files({"epoch": epoch(i), **self.latest}, start + i)
         for logger in self.loggers:
             logger.save()
-        if finite < len(losses):
-            raise Diverged(start + finite)
 
     def _log_to_files(self, values: dict[str, float], step: int) -> None:
         # Straight to the loggers: `self.log` costs more than the update and knows one step per block only.

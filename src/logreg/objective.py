@@ -11,7 +11,6 @@ Shapes: ``x`` (rows, features), ``y`` (rows,) of 0 and 1, logits (rows,).
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
 
 import torch
 import torch.nn.functional as F
@@ -67,10 +66,8 @@ def l2_penalty(network: nn.Module, l2: float) -> Tensor:
     return 0.5 * l2 * torch.stack(squares).sum()
 
 
-class Gradient(Protocol):
-    """Adds the gradient of the objective on one batch to ``.grad`` of the parameters and returns the logits."""
-
-    def __call__(self, x: Tensor, y: Tensor) -> Tensor: ...
+# Adds the gradient of the objective on one batch to `.grad` of the parameters and returns the logits.
+Gradient = Callable[[Tensor, Tensor], Tensor]
 
 
 class AutogradGradient:
@@ -84,7 +81,7 @@ class AutogradGradient:
         self.network, self.l2, self.scale = network, l2, scale
         self.logits = logit_function(network)
 
-    def __call__(self, x: Float[Tensor, "rows *features"], y: Float[Tensor, " rows"]) -> Float[Tensor, " rows"]:
+    def __call__(self, x: Float[Tensor, "rows ..."], y: Float[Tensor, " rows"]) -> Float[Tensor, " rows"]:
         logits = self.logits(x).to(y.dtype)  # autocast may have made them bfloat16
         loss = F.binary_cross_entropy_with_logits(logits, y)
         if self.l2:
@@ -138,13 +135,23 @@ def _is_observed(network: nn.Module) -> bool:
 
 
 @torch.no_grad()
-def check_network(network: nn.Module, x: Float[Tensor, "rows *features"]) -> None:
+def check_network(network: nn.Module, x: Float[Tensor, "rows ..."]) -> None:
     """Run a few rows through the network and hold its methods against each other.
 
     Raises:
         UserError: the network cannot take the rows, does not return probabilities, or its ``logits`` or
             ``coefficients`` disagree with its ``forward``.
     """
+    modes = [(module, module.training) for module in network.modules()]
+    network.eval()  # dropout would make every call another function
+    try:
+        _check_in_evaluation_mode(network, x)
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
+def _check_in_evaluation_mode(network: nn.Module, x: Tensor) -> None:
     name = type(network).__name__
     try:
         p = network(x)

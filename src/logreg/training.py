@@ -84,7 +84,7 @@ def train(
     record.device, record.resumed_from = str(trainer.strategy.root_device), str(checkpoint) if checkpoint else None
     _fit(record, data, classifier, trainer, checkpoint)
     record.seconds = {"fit": time.perf_counter() - started}
-    record.updates = max(trainer.global_step, record.updates)
+    record.updates = trainer.global_step
     if isinstance(data, InMemoryData):
         record.data, record.epochs = data.describe(), data.position["passes"]
     else:
@@ -102,7 +102,7 @@ def _fit(
         with _signals_stop(classifier):
             trainer.fit(classifier, datamodule=data, ckpt_path=path, weights_only=True if path else None)
     except Diverged as divergence:
-        record.status, record.error, record.updates = "diverged", f"{divergence}.", divergence.updates
+        record.status, record.error = "diverged", f"{divergence}."
     except Interrupted:
         record.status, record.error = "interrupted", "stopped by a signal; resume=<run directory> goes on from here."
 

@@ -8,7 +8,7 @@ update and go on from it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from jaxtyping import Float
@@ -62,8 +62,9 @@ class Block:
 class SingleBatch:
     """One batch of an ordinary `DataLoader`, in the form of a block."""
 
-    def __init__(self, batch: Batch) -> None:
-        self.batch = batch
+    def __init__(self, batch: Sequence[Tensor]) -> None:
+        x, y = batch
+        self.batch: Batch = (x, y)
 
     def __iter__(self) -> Iterator[tuple[list[Batch], bool]]:
         yield [self.batch], False
@@ -85,7 +86,7 @@ class BlockLoader:
     """
 
     def __init__(
-        self, x: Float[Tensor, "rows *features"], y: Float[Tensor, " rows"], batch_size: int | None, seed: int
+        self, x: Float[Tensor, "rows ..."], y: Float[Tensor, " rows"], batch_size: int | None, seed: int
     ) -> None:
         self.x, self.y, self.seed = x, y, seed
         self.batch_size = len(y) if batch_size is None else min(batch_size, len(y))

@@ -4,8 +4,8 @@ A network is any `torch.nn.Module` whose forward maps (rows, features) to probab
 Two optional methods let the training be exact and fast:
 
 * ``logits(x)``: the same without the final sigmoid; the loss is computed from it, stable for any size of logit.
-* ``coefficients()``: the weight and intercept *parameters* of a network that is exactly ``sigmoid(x @ w + b)``; its gradient
-  is then taken in closed form instead of by autograd.
+* ``coefficients()``: the weight and intercept *parameters* of a network that is exactly ``sigmoid(x @ w + b)``; its
+  gradient is then taken in closed form instead of by autograd.
 
 A plain `torch.nn.Sequential` that ends in a `Sigmoid` needs neither: both are read off its layers.
 """

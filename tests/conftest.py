@@ -1,0 +1,47 @@
+"""Shapes and types of annotated functions are checked while the tests run; fixtures that start the real commands."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from jaxtyping import install_import_hook
+
+with install_import_hook(["logreg.objective", "logreg.models", "logreg.metrics", "logreg.data"], "beartype.beartype"):
+    import logreg.data
+    import logreg.metrics
+    import logreg.models
+    import logreg.objective  # noqa: F401
+
+ROOT = Path(__file__).parents[1]
+Command = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def run_command(script: str, *arguments: str, cwd: Path, timeout: float = 240, **environment: str):
+    """A command of the project, started as a user would, in a directory of its own."""
+    env = {key: value for key, value in os.environ.items() if key != "HYDRA_FULL_ERROR"} | environment
+    return subprocess.run(
+        [sys.executable, str(ROOT / script), *arguments], cwd=cwd, env=env, capture_output=True, text=True, timeout=timeout
+    )
+
+
+@pytest.fixture
+def command(tmp_path: Path) -> Command:
+    """``command("train.py", "lr=0.1")``, run in ``tmp_path``."""
+
+    def run(script: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        return run_command(script, *arguments, cwd=tmp_path, **environment)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    folder = ROOT.parent / "shared" / "data"
+    if not folder.is_dir():
+        pytest.skip(f"the reference tables are not at {folder}")
+    return folder

@@ -1,0 +1,79 @@
+"""Splits, standardisation and the two bundled sources."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import sklearn.preprocessing
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from logreg.data import BreastCancerData, ToyData
+from logreg.data.splits import stratified
+from logreg.data.standardizer import Standardizer
+from logreg.errors import UserError
+
+
+@given(st.integers(10, 60), st.integers(10, 60), st.integers(0, 100))
+@settings(deadline=None)
+def test_splits_partition_the_rows_and_keep_the_share_of_each_class(zeros: int, ones: int, seed: int) -> None:
+    y = np.array([0] * zeros + [1] * ones)
+    rows = stratified(y, {"train": 0.6, "val": 0.2, "test": 0.2}, seed)
+    assert sorted(np.concatenate(list(rows.values())).tolist()) == list(range(len(y)))
+    for name, share in (("train", 0.6), ("val", 0.2), ("test", 0.2)):
+        for count, label in ((zeros, 0), (ones, 1)):
+            assert abs(int((y[rows[name]] == label).sum()) - share * count) <= 2
+
+
+def test_the_split_depends_on_the_seed_and_on_nothing_else() -> None:
+    y = np.arange(100) % 2
+    fractions = {"train": 0.5, "test": 0.5}
+    first, again, other = (stratified(y, fractions, seed)["test"].tolist() for seed in (0, 0, 1))
+    assert first == again != other
+
+
+@pytest.mark.parametrize(
+    ("fractions", "named"),
+    [
+        ({"train": 0.5}, "add up to 1"),
+        ({"val": 1.0}, "train above 0"),
+        ({"train": 1.2, "val": -0.2}, "data.split.train"),
+        ({"train": 0.9, "tset": 0.1}, "data.split.tset"),
+    ],
+)
+def test_fractions_that_make_no_sense_are_refused(fractions: dict, named: str) -> None:
+    with pytest.raises(UserError, match=named):
+        stratified(np.arange(10) % 2, fractions, 0)
+
+
+def test_too_few_rows_of_a_class_are_refused_with_the_counts() -> None:
+    with pytest.raises(UserError, match=r"rows per class: \{0: 9, 1: 1\}"):
+        stratified(np.array([0] * 9 + [1]), {"train": 0.8, "val": 0.2}, 0)
+
+
+def test_standardised_like_scikit_learn_by_training_rows_only() -> None:
+    data = BreastCancerData("bc", seed=3, split={"train": 0.6, "val": 0.2, "test": 0.2})
+    data.setup()
+    scaler = sklearn.preprocessing.StandardScaler().fit(data.source.x[data.rows["train"]])
+    for split in ("train", "val", "test"):
+        expected = scaler.transform(data.source.x[data.rows[split]])
+        np.testing.assert_allclose(data.tensors(split)[0].numpy(), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_a_constant_column_is_left_at_zero() -> None:
+    x = np.array([[1.0, 5.0], [3.0, 5.0]])
+    np.testing.assert_array_equal(Standardizer.fit(x).transform(x), [[-1, 0], [1, 0]])
+
+
+def test_a_standardizer_survives_its_json_to_the_bit(tmp_path) -> None:
+    fitted = Standardizer.fit(np.random.default_rng(0).standard_normal((7, 3)))
+    (tmp_path / "p.json").write_text(fitted.to_json(["a", "b", "c"]), encoding="utf-8")
+    read, names = Standardizer.read(tmp_path / "p.json")
+    assert names == ["a", "b", "c"]
+    np.testing.assert_array_equal(read.mean, fitted.mean)
+    np.testing.assert_array_equal(read.scale, fitted.scale)
+
+
+def test_the_fingerprint_is_of_the_content() -> None:
+    toy, cancer = ToyData("toy"), BreastCancerData("bc")
+    assert toy.source.fingerprint == ToyData("other name", seed=9).source.fingerprint != cancer.source.fingerprint

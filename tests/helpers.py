@@ -1,0 +1,65 @@
+"""Small pieces that several tests use."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import Trainer
+from lightning.pytorch.loggers import CSVLogger
+from torch import nn
+
+from logreg import BinaryClassifier, RunRecord, train
+from logreg.callbacks import Checkpoints
+from logreg.data import BreastCancerData, InMemoryData, ToyData
+from logreg.models import SequentialRegression
+from logreg.runs import read_history
+
+
+def toy(**settings: Any) -> ToyData:
+    return ToyData("toy", **{"standardize": False, "seed": 1, **settings})
+
+
+def breast_cancer(**settings: Any) -> BreastCancerData:
+    defaults = {"seed": 1, "batch_size": 32, "split": {"train": 0.6, "val": 0.2, "test": 0.2}}
+    return BreastCancerData("breast_cancer", **{**defaults, **settings})
+
+
+def fit(
+    directory: Path,
+    data: InMemoryData,
+    epochs: int,
+    optimizer: Any = None,
+    *,
+    network: nn.Module | None = None,
+    scheduler: Any = None,
+    l2: float = 0.0,
+    resume: Path | None = None,
+    **trainer: Any,
+) -> tuple[RunRecord, BinaryClassifier, list[dict[str, float]]]:
+    """Train in a directory; returns the record, the classifier and the rows of metrics.csv."""
+    data.setup()
+    torch.manual_seed(1)
+    network = network or SequentialRegression(data.num_features)
+    make = optimizer or functools.partial(torch.optim.SGD, lr=1.0)
+    classifier = BinaryClassifier(network, make, scheduler, l2=l2)
+    monitor = "val/loss" if len(data.rows["val"]) else "train/loss"
+    callbacks = [Checkpoints(monitor=monitor), *trainer.pop("callbacks", [])]
+    settings = {"accelerator": "cpu", "log_every_n_steps": 1, "num_sanity_val_steps": -1, "enable_model_summary": False}
+    lightning = Trainer(
+        max_epochs=epochs,
+        default_root_dir=str(directory),
+        logger=CSVLogger(directory, name="", version=""),
+        callbacks=callbacks,
+        enable_progress_bar=False,
+        **{**settings, **trainer},
+    )
+    record = train(data, classifier, lightning, resume=resume)
+    return record, classifier, read_history(directory)
+
+
+def column(history: list[dict[str, float]], name: str) -> dict[int, float]:
+    """A metric by step."""
+    return {int(row["step"]): row[name] for row in history if name in row}
