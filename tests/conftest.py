@@ -25,7 +25,12 @@ def run_command(script: str, *arguments: str, cwd: Path, timeout: float = 240, *
     """A command of the project, started as a user would, in a directory of its own."""
     env = {key: value for key, value in os.environ.items() if key != "HYDRA_FULL_ERROR"} | environment
     return subprocess.run(
-        [sys.executable, str(ROOT / script), *arguments], cwd=cwd, env=env, capture_output=True, text=True, timeout=timeout
+        [sys.executable, str(ROOT / script), *arguments],
+        cwd=cwd,
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=timeout,
     )
 
 

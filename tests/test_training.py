@@ -289,9 +289,7 @@ def test_dropout_goes_on_with_its_random_state(tmp_path: Path) -> None:
 
 def test_a_resumed_run_takes_its_settings_from_the_new_configuration(tmp_path: Path) -> None:
     fit(tmp_path / "first", toy(), 10, functools.partial(torch.optim.SGD, lr=1.0))
-    _, classifier, _ = fit(
-        tmp_path / "rest", toy(), 20, functools.partial(torch.optim.SGD, lr=0.25), resume=tmp_path / "first"
-    )
+    fit(tmp_path / "rest", toy(), 20, functools.partial(torch.optim.SGD, lr=0.25), resume=tmp_path / "first")
     state = torch.load(tmp_path / "rest" / "checkpoints" / "last.ckpt", weights_only=True)
     assert state["optimizer_states"][0]["param_groups"][0]["lr"] == 0.25
 

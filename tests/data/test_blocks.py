@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -49,7 +51,7 @@ def test_a_pass_has_every_row_once_in_batches_of_the_size_asked_for(case: tuple)
     source = loader(*case)
     updates = serve(source)
     size = min(batch_size or rows, rows)
-    per_pass = -(-(-(-rows // size)) // accumulate)
+    per_pass = math.ceil(math.ceil(rows / size) / accumulate)
     assert len(updates) == passes * per_pass == passes * source.updates_per_pass
     for number in range(passes):
         batches = [batch for update in updates[number * per_pass : (number + 1) * per_pass] for batch in update]
@@ -69,7 +71,11 @@ def test_going_on_from_any_update_gives_what_an_unbroken_run_gives(case: tuple, 
 
 
 def test_the_order_differs_between_passes_and_seeds_and_repeats_with_both() -> None:
-    orders = {(seed, number): tuple(loader(50, 5, seed, 1, 1, 1).order(number).tolist()) for seed in (0, 1) for number in (0, 1)}
+    orders = {
+        (seed, number): tuple(loader(50, 5, seed, 1, 1, 1).order(number).tolist())
+        for seed in (0, 1)
+        for number in (0, 1)
+    }
     assert len(set(orders.values())) == 4
     assert tuple(loader(50, 5, 0, 1, 1, 1).order(1).tolist()) == orders[0, 1]
 

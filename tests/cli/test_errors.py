@@ -1,0 +1,129 @@
+"""Every user error: one or two sentences that name the key and what would be valid, exit status 1, no traceback."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT, Command
+
+# What is refused before torch is imported, and what the answer must name.
+AT_ONCE = [
+    (["lrr=0.1"], ["lrr", "did you mean lr?"]),
+    (["optimizer.momentm=0.9"], ["optimizer.momentm", "optimizer.momentum"]),
+    (["optimizer=adam", "optimizer.beta=[1,2]"], ["optimizer.beta", "optimizer.betas"]),
+    (["batch_size=3"], ["batch_size", "data.batch_size"]),
+    (["optimizer=adm"], ["optimizer=adm", "adam", "lbfgs", "sgd"]),
+    (["experiment=notebook/sequental"], ["notebook/sequential", "notebook/module_class"]),
+    (["epochs=many"], ["epochs=many", "whole number"]),
+    (["epochs=0"], ["epochs=0", "above 0"]),
+    (["epochs=2.5"], ["epochs=2.5", "whole number"]),
+    (["lr=-1"], ["lr=-1", "above 0"]),
+    (["lr=true"], ["lr=True", "number"]),
+    (["optimizer.lr=nan"], ["optimizer.lr=nan", "number"]),
+    (["seed=x"], ["seed=x", "whole number"]),
+    (["penalty.l2=-0.1"], ["penalty.l2=-0.1", "0 or more"]),
+    (["threshold=1.5"], ["threshold=1.5", "between 0 and 1"]),
+    (["mode=most"], ["mode=most", "min or max"]),
+    (["accelerator=abacus"], ["accelerator=abacus", "cpu, gpu, mps, auto"]),
+    (["data.batch_size=0"], ["data.batch_size=0", "above 0"]),
+    (["resume=no/such/run"], ["resume=no/such/run", "no such file or directory"]),
+    (["resume=neverran"], ["resume=neverran", "outputs/runs"]),
+    (["model._target_=os.system"], ["model._target_=os.system", "torch", "trusted_packages=[os]"]),
+    (["hydra.run.dir=/dev/null/run"], ["hydra.run.dir=/dev/null/run", "written to"]),
+    (["epochs=1,2"], ["epochs=1,2", "-m"]),
+    (["epochs"], ["epochs", "key=value"]),
+    (["--lr", "0.1"], ["--lr", "lr=value"]),
+]
+# What needs the heavy imports.
+LATER = [
+    (["accelerator=gpu"], ["accelerator=gpu", "cpu"]),
+    (["model._target_=torch.load"], ["model._target_=torch.load", "Module"]),
+    (["model._target_=torch.hub.load"], ["torch.hub.load", "Module"]),
+    (["optimizer._target_=torch.nn.Linear"], ["optimizer._target_=torch.nn.Linear", "Optimizer"]),
+    (["+optimizer.speed=3"], ["optimizer.speed", "momentum"]),
+    (["optimizer.momentum=fast"], ["optimizer.momentum", "float"]),
+    (["data.split={train:0.5}"], ["data.split", "add up to 1"]),
+    (["monitor=val/los", "data=breast_cancer", "epochs=1"], ["monitor=val/los", "val/loss"]),
+    (["monitor=val/loss"], ["monitor=val/loss", "no validation rows"]),
+]
+
+
+def check(done: subprocess.CompletedProcess[str], named: list[str]) -> None:
+    assert done.returncode == 1, (done.stdout, done.stderr)
+    assert "Traceback" not in done.stderr
+    lines = [line for line in done.stderr.splitlines() if line.strip()]
+    assert len(lines) == 1, lines
+    assert lines[0].startswith("error: ")
+    for text in named:
+        assert text in lines[0]
+
+
+@pytest.mark.parametrize(("arguments", "named"), AT_ONCE, ids=lambda value: " ".join(value))
+def test_refused_at_once(command: Command, arguments: list[str], named: list[str]) -> None:
+    # A torch that cannot be imported proves that nobody asked for it.
+    done = command("train.py", *arguments, PYTHONPATH=str(Path(__file__).parent / "without_torch"))
+    check(done, named)
+
+
+@pytest.mark.parametrize(("arguments", "named"), LATER, ids=lambda value: " ".join(value))
+def test_refused_by_the_objects(command: Command, tmp_path: Path, arguments: list[str], named: list[str]) -> None:
+    if arguments == ["accelerator=gpu"]:
+        import torch
+
+        if torch.cuda.is_available() or torch.backends.mps.is_available():
+            pytest.skip("this machine has the device whose absence is tested")
+    done = command("train.py", *arguments, "hydra.run.dir=run", "figures=false")
+    check(done, named)
+    record = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert record["status"] == "failed"
+    assert f"error: {record['error']}" == done.stderr.strip()
+
+
+def test_help_and_configuration_import_nothing_heavy(command: Command) -> None:
+    for arguments in (["--help"], ["--cfg", "job"]):
+        done = command("train.py", *arguments, PYTHONPATH=str(Path(__file__).parent / "without_torch"))
+        assert done.returncode == 0, done.stderr
+        assert "optimizer" in done.stdout
+
+
+def test_a_traceback_on_request(command: Command) -> None:
+    done = command("train.py", "lr=-1", HYDRA_FULL_ERROR="1")
+    assert done.returncode == 1
+    assert "Traceback" in done.stderr
+
+
+def test_a_directory_that_holds_a_run_is_not_overwritten(command: Command, tmp_path: Path) -> None:
+    assert command("train.py", "lr=-1", "hydra.run.dir=run").returncode == 1
+    before = (tmp_path / "run" / "run.json").read_bytes()
+    done = command("train.py", "lr=-2", "hydra.run.dir=run")
+    check(done, ["hydra.run.dir=run", "already holds a run"])
+    assert (tmp_path / "run" / "run.json").read_bytes() == before
+
+
+def test_a_sweep_over_an_unknown_key_leaves_nothing_behind(command: Command, tmp_path: Path) -> None:
+    done = command("train.py", "-m", "lrr=1,2", "hydra.sweep.dir=sweep")
+    check(done, ["lrr", "did you mean lr?"])
+    assert not (tmp_path / "sweep").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        ([], ["run", "run directory"]),
+        (["run=nowhere"], ["nowhere", "not a run directory"]),
+        (["run=.", "checkpoint=middle"], ["checkpoint=middle", "best or last"]),
+        (["rum=x"], ["rum", "did you mean run?"]),
+    ],
+)
+def test_evaluate_refuses(command: Command, arguments: list[str], named: list[str]) -> None:
+    check(command("scripts/evaluate.py", *arguments), named)
+
+
+def test_the_package_imports_without_torch() -> None:
+    code = "import logreg, sys; assert 'torch' not in sys.modules; from logreg import load_run"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0

@@ -1,0 +1,157 @@
+"""A sweep's outputs in the real TensorBoard server, asked over HTTP and looked at in a browser."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import run_command
+
+METRICS = {"final/train/loss", "final/train/accuracy", "final/val/loss", "final/val/auroc", "final/test/accuracy"}
+
+
+@pytest.fixture(scope="module")
+def sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("sweep")
+    arguments = ["-m", "data=breast_cancer", "lr=0.01,0.1", "optimizer=sgd,adam", "epochs=3", "hydra.sweep.dir=sweep"]
+    done = run_command("train.py", *arguments, cwd=folder)
+    assert done.returncode == 0, done.stderr
+    return folder / "sweep"
+
+
+@pytest.fixture(scope="module")
+def server(sweep: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    log = (tmp_path_factory.mktemp("tensorboard") / "log").open("wb")
+    code = "import sys; from tensorboard.main import run_main; sys.argv[0] = 'tensorboard'; run_main()"
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, "--logdir", str(sweep), "--port", str(port), "--host", "127.0.0.1"],
+        stdout=log,
+        stderr=log,
+    )
+    address = f"http://127.0.0.1:{port}"
+    try:
+        deadline = time.monotonic() + 90
+        while time.monotonic() < deadline:
+            try:
+                if len(ask(f"{address}/data/runs")) == 4:
+                    break
+            except (urllib.error.URLError, ConnectionError):
+                pass
+            time.sleep(0.3)
+        yield address
+    finally:
+        process.kill()
+        process.wait()
+        log.close()
+
+
+def ask(url: str, body: dict[str, Any] | None = None) -> Any:
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(url, data=data, headers={"Content-Type": "application/json"})
+    with urllib.request.urlopen(request, timeout=20) as answer:
+        return json.load(answer)
+
+
+def test_the_server_has_every_run_and_its_scalars(server: str, sweep: Path) -> None:
+    runs = ask(f"{server}/data/runs")
+    assert sorted(runs) == sorted(path.parent.name for path in sweep.glob("*/run.json"))
+    tags = ask(f"{server}/data/plugin/scalars/tags")
+    for run in runs:
+        assert {"train/loss", "train/accuracy", "val/loss", "val/auroc", *METRICS} <= set(tags[run])
+        query = urllib.parse.urlencode({"run": run, "tag": "val/loss"})
+        points = ask(f"{server}/data/plugin/scalars/scalars?{query}")
+        assert [point[1] for point in points] == [0, 11, 22, 33]  # 341 rows in batches of 32: 11 updates a pass
+
+
+def test_the_server_has_the_figures(server: str) -> None:
+    images = ask(f"{server}/data/plugin/images/tags")
+    assert all({"roc", "precision_recall", "reliability"} <= set(tags) for tags in images.values())
+
+
+def test_the_hparams_tab_has_the_swept_keys_and_the_final_metrics(server: str, sweep: Path) -> None:
+    experiment = ask(f"{server}/data/plugin/hparams/experiment", {"experimentName": ""})
+    names = {info["name"] for info in experiment["hparamInfos"]}
+    assert {"lr", "optimizer", "seed", "epochs", "data", "model", "data.batch_size", "penalty.l2"} <= names
+    metrics = [info["name"] for info in experiment["metricInfos"]]
+    assert {metric["tag"] for metric in metrics} >= METRICS
+    assert not any("hp_metric" in metric["tag"] for metric in metrics)
+    body = {
+        "experimentName": "",
+        "allowedStatuses": ["STATUS_SUCCESS", "STATUS_FAILURE", "STATUS_RUNNING", "STATUS_UNKNOWN"],
+        "colParams": [{"metric": metric} for metric in metrics],
+        "startIndex": 0,
+        "sliceSize": 100,
+    }
+    groups = ask(f"{server}/data/plugin/hparams/session_groups", body)["sessionGroups"]
+    assert len(groups) == 4
+    assert len({tuple(sorted(group["hparams"])) for group in groups}) == 1
+    found = {(group["hparams"]["lr"], group["hparams"]["optimizer"]) for group in groups}
+    assert found == {(lr, optimizer) for lr in (0.01, 0.1) for optimizer in ("sgd", "adam")}
+    for group in groups:
+        (session,) = group["sessions"]
+        assert session["status"] == "STATUS_SUCCESS"
+        record = json.loads((sweep / session["name"] / "run.json").read_text())
+        values = {value["name"]["tag"]: value["value"] for value in session["metricValues"]}
+        for name, expected in record["metrics"].items():
+            assert values[f"final/{name}"] == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.browser
+def test_a_browser_shows_the_sweep_in_the_hparams_table(server: str, tmp_path: Path) -> None:
+    if shutil.which("chromedriver") is None or shutil.which("chromium") is None:
+        pytest.skip("chromium and chromedriver are not installed (Debian: apt install chromium chromium-driver)")
+    from selenium import webdriver
+    from selenium.webdriver.chrome.service import Service
+
+    options = webdriver.ChromeOptions()
+    options.binary_location = str(shutil.which("chromium"))
+    for flag in (
+        "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run", "--disable-sync",
+        "--disable-background-networking", "--disable-component-update", "--disable-quic", "--window-size=1800,1000",
+        f"--user-data-dir={tmp_path / 'profile'}",
+    ):  # fmt: skip
+        options.add_argument(flag)
+    driver = webdriver.Chrome(options=options, service=Service(shutil.which("chromedriver")))
+    try:
+        driver.get(f"{server}/#hparams")
+        text = ""
+        deadline = time.monotonic() + 90
+        while time.monotonic() < deadline and not all(word in text for word in ("optimizer", "adam", "sgd", "0.01")):
+            text = driver.execute_script(EVERYTHING)
+            time.sleep(0.5)
+        (tmp_path / "hparams.png").write_bytes(driver.get_screenshot_as_png())
+    finally:
+        driver.quit()
+    for word in ("lr", "optimizer", "adam", "sgd", "0.01", "0.1", "final/"):
+        assert word in text, text
+    assert "hp_metric" not in text
+
+
+# The visible text of the page, with that of the shadow trees and frames that TensorBoard puts its tables into.
+EVERYTHING = """
+const read = (node) => {
+  if (node.nodeType === Node.TEXT_NODE) return node.textContent + ' ';
+  if (['SCRIPT', 'STYLE', 'TEMPLATE'].includes(node.nodeName)) return '';
+  let text = '';
+  if (node.shadowRoot) for (const child of node.shadowRoot.childNodes) text += read(child);
+  if (node.nodeName === 'IFRAME' && node.contentDocument) text += read(node.contentDocument.body);
+  for (const child of node.childNodes) text += read(child);
+  return text;
+};
+return read(document.body);
+"""
