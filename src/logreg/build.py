@@ -146,6 +146,11 @@ def build_network(node: Any, features: int, trusted: Sequence[str] = ()) -> nn.M
     return build(node, nn.Module, "model", trusted, in_features=features)
 
 
+def build_metrics(node: Mapping[str, Any], trusted: Sequence[str] = ()) -> dict[str, Metric]:
+    """The metrics of a ``metrics`` node by name; an entry that is null is left out."""
+    return {name: build(item, Metric, f"metrics.{name}", trusted) for name, item in node.items() if item is not None}
+
+
 def optimizer_factory(node: Any, trusted: Sequence[str] = ()) -> Callable[[Iterable[nn.Parameter]], Optimizer]:
     """The function from parameters to the optimizer; made once on trial, so that a bad setting shows at once."""
 

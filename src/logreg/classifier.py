@@ -13,6 +13,7 @@ from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 from torch.optim import LBFGS, Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
+from torchmetrics import Metric
 
 from logreg.data.blocks import Batch, Block, SingleBatch
 from logreg.errors import Diverged, Interrupted
@@ -39,6 +40,7 @@ class BinaryClassifier(LightningModule):
         scheduler: from the optimizer to a learning-rate scheduler, stepped once per pass over the rows.
         l2: weight of the penalty; the intercept is never penalised.
         threshold: a row is predicted to be of label 1 where its probability is at least this.
+        metrics: what to measure on validation and test rows, by name; see `logreg.metrics.Evaluation`.
         hyperparameters: plain values to keep in checkpoints.
 
     Attributes:
@@ -57,6 +59,7 @@ class BinaryClassifier(LightningModule):
         *,
         l2: float = 0.0,
         threshold: float = 0.5,
+        metrics: Mapping[str, Metric] | None = None,
         hyperparameters: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
@@ -66,7 +69,7 @@ class BinaryClassifier(LightningModule):
         self.clip_value, self.clip_algorithm, self.accumulate = 0.0, "norm", 1
         self.interrupt = False
         self.latest: dict[str, float] = {}
-        self.evaluation = Evaluation(threshold)
+        self.evaluation = Evaluation(threshold, metrics)
         self._resumed_rng: Tensor | None = None
         self.save_hyperparameters(dict(hyperparameters or {}), logger=False)
 
@@ -208,7 +211,7 @@ class BinaryClassifier(LightningModule):
     # --- evaluation ---------------------------------------------------------------------------------------------------
 
     def on_validation_epoch_start(self) -> None:
-        self.evaluation = Evaluation(self.threshold)
+        self.evaluation.reset()
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         x, y = batch
@@ -235,10 +238,10 @@ class BinaryClassifier(LightningModule):
     def evaluate(self, batches: Iterable[Batch]) -> dict[str, float]:
         """The metrics of a split, without a Trainer; every value is a plain float."""
         self.eval()
-        evaluation = Evaluation(self.threshold)
+        self.evaluation.reset()
         for x, y in batches:
-            evaluation.update(self.logits(x.to(self.device)), y)
-        return evaluation.compute()
+            self.evaluation.update(self.logits(x.to(self.device)), y)
+        return self.evaluation.compute()
 
     # --- checkpoints --------------------------------------------------------------------------------------------------
 

@@ -232,7 +232,7 @@ def make_classifier(config: Mapping[str, Any], features: int, trusted: Sequence[
     """The network of a configuration, drawn right after its seed, with its optimizer around it."""
     import torch
 
-    from logreg.build import build_network, optimizer_factory, scheduler_factory
+    from logreg.build import build_metrics, build_network, optimizer_factory, scheduler_factory
     from logreg.classifier import BinaryClassifier
 
     optimizer = optimizer_factory(config["optimizer"], trusted)
@@ -245,6 +245,7 @@ def make_classifier(config: Mapping[str, Any], features: int, trusted: Sequence[
         scheduler,
         l2=config["penalty"]["l2"],
         threshold=config["threshold"],
+        metrics=build_metrics(config["metrics"], trusted),
         hyperparameters={"model": config["model"]["_target_"], "features": features, "l2": config["penalty"]["l2"]},
     )
 

@@ -7,13 +7,13 @@ wherever a threshold is involved.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
-from torchmetrics import Metric, MetricCollection
+from torchmetrics import Metric
 from torchmetrics.classification import (
     BinaryAccuracy,
     BinaryAUROC,
@@ -50,41 +50,58 @@ class BinaryLogLoss(Metric):
         return self.total / self.rows
 
 
+def default_metrics() -> dict[str, Metric]:
+    """What a classifier measures unless it is told otherwise; the same as ``conf/metrics/default.yaml``."""
+    return {
+        "accuracy": BinaryAccuracy(validate_args=False),
+        "f1": BinaryF1Score(validate_args=False),
+        "auroc": BinaryAUROC(validate_args=False),
+        "average_precision": BinaryAveragePrecision(validate_args=False),
+        "calibration_error": BinaryCalibrationError(validate_args=False),
+    }
+
+
 class Evaluation:
     """The metrics of a split, gathered batch by batch in float64 on the CPU.
 
     ``loss`` and ``log_loss`` are the same number here, the mean log loss without any penalty: ``loss`` is the name that
     checkpoints and early stopping watch, ``log_loss`` says what it is.
+
+    Args:
+        threshold: a row is predicted to be of label 1 where its probability is at least this.
+        metrics: by name; one with a ``threshold`` of its own is fed with predictions, any other with probabilities.
     """
 
-    def __init__(self, threshold: float) -> None:
+    def __init__(self, threshold: float, metrics: Mapping[str, Metric] | None = None) -> None:
         self.threshold = threshold
-        self.of_predictions = MetricCollection(
-            {"accuracy": BinaryAccuracy(validate_args=False), "f1": BinaryF1Score(validate_args=False)}
-        )
-        self.of_probabilities = MetricCollection(
-            {
-                "auroc": BinaryAUROC(validate_args=False),
-                "average_precision": BinaryAveragePrecision(validate_args=False),
-                "calibration_error": BinaryCalibrationError(validate_args=False),
-            }
-        )
+        metrics = default_metrics() if metrics is None else metrics
+        self.of_predictions = {name: metric for name, metric in metrics.items() if hasattr(metric, "threshold")}
+        self.of_probabilities = {name: metric for name, metric in metrics.items() if name not in self.of_predictions}
         self.log_loss = BinaryLogLoss()
+        self.order = ("loss", *metrics, "log_loss")
+
+    def reset(self) -> None:
+        for metric in (self.log_loss, *self.of_predictions.values(), *self.of_probabilities.values()):
+            metric.reset()
 
     def update(self, logits: Float[Tensor, " rows"], y: Float[Tensor, " rows"]) -> None:
         z, labels = logits.cpu().double(), y.cpu()
         self.log_loss.update(z, labels.double())
-        self.of_predictions.update(predict(z, self.threshold).int(), labels.int())
-        self.of_probabilities.update(torch.sigmoid(z), labels.int())
+        predictions, probabilities, truth = predict(z, self.threshold).int(), torch.sigmoid(z), labels.int()
+        for metric in self.of_predictions.values():
+            metric.update(predictions, truth)
+        for metric in self.of_probabilities.values():
+            metric.update(probabilities, truth)
 
     def compute(self) -> dict[str, float]:
         """The values by name, and an empty slate for the next pass."""
         log_loss, rows = float(self.log_loss.compute()), int(self.log_loss.rows)
-        values = {"loss": log_loss, **self.of_predictions.compute(), **self.of_probabilities.compute()}
-        for metric in (self.log_loss, self.of_predictions, self.of_probabilities):
-            metric.reset()
-        values["accuracy"] = _exact(float(values["accuracy"]), rows)
-        return {name: float(value) for name, value in values.items()} | {"log_loss": log_loss}
+        values = {"loss": log_loss, "log_loss": log_loss}
+        for name, metric in (self.of_predictions | self.of_probabilities).items():
+            value = float(metric.compute())
+            values[name] = _exact(value, rows) if isinstance(metric, BinaryAccuracy) else value
+        self.reset()
+        return {name: values[name] for name in self.order}
 
 
 def accuracies(logits: Sequence[Tensor], labels: Sequence[Tensor], threshold: float) -> list[float]:

@@ -274,7 +274,7 @@ def load_run(directory: str | Path, checkpoint: str = "best", trusted_packages: 
     """
     import torch
 
-    from logreg.build import build_network
+    from logreg.build import build_metrics, build_network
     from logreg.classifier import BinaryClassifier
     from logreg.data.standardizer import Standardizer
 
@@ -288,7 +288,8 @@ def load_run(directory: str | Path, checkpoint: str = "best", trusted_packages: 
     standardizer, features = Standardizer.read(directory / PREPROCESSING)
     dtype = next(iter(state.values())).dtype
     network = build_network(config["model"], len(features), trusted_packages).to(dtype)
-    model = BinaryClassifier(network, l2=config["penalty"]["l2"], threshold=record["threshold"])
+    metrics = build_metrics(config["metrics"], trusted_packages)
+    model = BinaryClassifier(network, l2=config["penalty"]["l2"], threshold=record["threshold"], metrics=metrics)
     model.load_state_dict(state)
     model.eval()
     with torch.no_grad():

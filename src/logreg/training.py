@@ -134,7 +134,7 @@ def evaluate(classifier: BinaryClassifier, data: LightningDataModule) -> dict[st
         values = classifier.evaluate(batches)
         if split == "train":
             objective = values["loss"] + (classifier._penalty() if classifier.l2 else 0.0)
-            values = {"loss": objective, "log_loss": values["log_loss"], "accuracy": values["accuracy"]}
+            values = {"loss": objective} | {name: values[name] for name in ("log_loss", "accuracy") if name in values}
         metrics |= {f"{split}/{name}": value for name, value in values.items()}
     return metrics
 

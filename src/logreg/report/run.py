@@ -34,7 +34,7 @@ def report_run(
     if with_figures and record.metrics and isinstance(data, InMemoryData):
         _save_figures(draw(classifier, data), directory, events, record.evaluated["updates"])
     if events is not None:
-        events.hyperparameters(hyperparameters, group=str(directory))
+        events.hyperparameters(hyperparameters, group=f"{directory.parent.name}/{directory.name}")
         events.scalars({f"final/{name}": value for name, value in record.metrics.items()}, record.updates)
         events.end(success=record.status == "completed")
         events.close()
