@@ -383,3 +383,15 @@ def test_the_docstring_example_of_training_runs(tmp_path: Path, monkeypatch: pyt
     assert record.status == "completed"
     with pytest.raises(UserError, match="not a run directory"):
         load_run(tmp_path)
+
+
+def test_max_steps_of_the_trainer_counts_updates(tmp_path: Path) -> None:
+    record, _, history = fit(tmp_path, toy(), 1001, max_steps=37)
+    assert record.updates == record.epochs == 37
+    assert max(column(history, "train/loss")) == 36
+
+
+@pytest.mark.parametrize("setting", [{"limit_train_batches": 2}, {"overfit_batches": 1}, {"val_check_interval": 2}])
+def test_settings_that_count_lightnings_steps_are_refused(tmp_path: Path, setting: dict) -> None:
+    with pytest.raises(UserError, match="blocks of updates"):
+        fit(tmp_path, toy(), 10, **setting)

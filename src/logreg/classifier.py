@@ -70,7 +70,7 @@ class BinaryClassifier(LightningModule):
         self.interrupt = False
         self.latest: dict[str, float] = {}
         self.evaluation = Evaluation(threshold, metrics)
-        self._resumed_rng: Tensor | None = None
+        self._resumed_state: dict[str, Tensor] | None = None
         self.save_hyperparameters(dict(hyperparameters or {}), logger=False)
 
     def forward(self, x: Float[Tensor, "rows ..."]) -> Float[Tensor, " rows"]:
@@ -99,8 +99,10 @@ class BinaryClassifier(LightningModule):
         self._log_every: int = getattr(self.trainer, "log_every_n_steps", 0) or 1
         self._checked = False
         self.trainer.fit_loop.epoch_loop._batches_that_stepped = self._first_update
-        if self._resumed_rng is not None:
-            torch.set_rng_state(self._resumed_rng)
+        if self._resumed_state is not None:
+            torch.set_rng_state(self._resumed_state["cpu"])
+            if self.device.type == "cuda" and "cuda" in self._resumed_state:
+                torch.cuda.set_rng_state(self._resumed_state["cuda"], self.device)
             self._apply_settings()
 
     def training_step(self, batch: Block | Batch, batch_idx: int) -> None:
@@ -246,10 +248,13 @@ class BinaryClassifier(LightningModule):
     # --- checkpoints --------------------------------------------------------------------------------------------------
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint["logreg"] = {"optimizer": type(self._optimizer).__name__, "rng": torch.get_rng_state()}
+        random = {"cpu": torch.get_rng_state()}
+        if self.device.type == "cuda":
+            random["cuda"] = torch.cuda.get_rng_state(self.device)
+        checkpoint["logreg"] = {"optimizer": type(self._optimizer).__name__, "random_state": random}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        self._resumed_rng = checkpoint.get("logreg", {}).get("rng")
+        self._resumed_state = checkpoint.get("logreg", {}).get("random_state")
         # The position in the data says where to go on; Lightning's own loop counters would look for the middle of an
         # epoch that may have another length now. Of all its counters only the number of updates is kept.
         checkpoint.pop("loops", None)

@@ -158,6 +158,8 @@ def explain(error: Exception, name: str) -> str:
         return str(error)
     if isinstance(error, MissingConfigException) and error.options is not None:
         group, _, choice = str(error.missing_cfg_file).partition("/")
+        if group == "hydra":
+            group, _, choice = str(error.missing_cfg_file).rpartition("/")
         options = _choices(group) or sorted(error.options)
         return f"{group}={choice}: there is no such choice{nearest(choice, options)}; valid: {', '.join(options)}."
     if isinstance(error, OverrideParseException):
@@ -199,7 +201,7 @@ def _unknown_key(key: str, name: str, error: Exception) -> str:
 
 
 def _choices(group: str) -> list[str]:
-    folder = CONF / group
+    folder = CONF / group  # empty for a group of Hydra's own
     return sorted(str(file.relative_to(folder).with_suffix("")) for file in folder.rglob("*.yaml"))
 
 

@@ -11,6 +11,7 @@ Shapes: ``x`` (rows, features), ``y`` (rows,) of 0 and 1, logits (rows,).
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -44,15 +45,17 @@ def logit_function(network: nn.Module) -> LogitFunction:
 
 def linear_coefficients(network: nn.Module) -> tuple[nn.Parameter, nn.Parameter] | None:
     """Weight and intercept parameters of a network that is exactly ``sigmoid(x @ w + b)``, or None."""
+    pair: Any = None
     if callable(own := getattr(network, "coefficients", None)):
-        return own()
-    if isinstance(network, nn.Sequential) and len(network) == 2:
-        layer, last = network
-        plain = type(layer) is nn.Linear and type(last) is nn.Sigmoid
-        if plain and layer.out_features == 1 and isinstance(layer.bias, nn.Parameter):
-            assert isinstance(layer.weight, nn.Parameter)
-            return layer.weight, layer.bias
-    return None
+        pair = own()
+    elif isinstance(network, nn.Sequential) and [type(layer) for layer in network] == [nn.Linear, nn.Sigmoid]:
+        pair = network[0].weight, network[0].bias
+    if pair is None:
+        return None
+    weight, bias = pair
+    # A parametrised layer computes its weight from others, and a layer of several outputs is no binary classifier.
+    plain = isinstance(weight, nn.Parameter) and isinstance(bias, nn.Parameter) and bias.numel() == 1
+    return (weight, bias) if plain else None
 
 
 def penalised_parameters(network: nn.Module) -> list[nn.Parameter]:
@@ -100,21 +103,20 @@ class LinearGradient:
     """
 
     def __init__(self, weight: nn.Parameter, bias: nn.Parameter, l2: float = 0.0) -> None:
-        self.w, self.b, self.l2 = weight.detach().view(-1), bias.detach(), l2
-        weight.grad, bias.grad = torch.zeros_like(weight), torch.zeros_like(bias)
-        self.weight_gradient, self.bias_gradient = weight.grad.view(-1), bias.grad
-        self.parameters = (weight, weight.grad), (bias, bias.grad)
+        self.weight, self.bias, self.l2 = weight, bias, l2
+        self.weight_gradient, self.bias_gradient = torch.zeros_like(weight), torch.zeros_like(bias)
 
     @torch.no_grad()
     def __call__(self, x: Float[Tensor, "rows features"], y: Float[Tensor, " rows"]) -> Float[Tensor, " rows"]:
-        for parameter, gradient in self.parameters:
-            parameter.grad = gradient  # whoever zeroed the gradients in between has set them to None
-        logits = torch.addmv(self.b, x, self.w)
+        weight, bias = self.weight, self.bias
+        w, gradient = weight.view(-1), self.weight_gradient.view(-1)
+        logits = torch.addmv(bias, x, w)
         residual = torch.sigmoid(logits).sub_(y).div_(len(y))
-        torch.mv(x.t(), residual, out=self.weight_gradient)
+        torch.mv(x.t(), residual, out=gradient)
         if self.l2:
-            self.weight_gradient.add_(self.w, alpha=self.l2)
+            gradient.add_(w, alpha=self.l2)
         torch.sum(residual, dim=0, keepdim=True, out=self.bias_gradient)
+        weight.grad, bias.grad = self.weight_gradient, self.bias_gradient  # zero_grad has set them to None
         return logits
 
 

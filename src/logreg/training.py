@@ -162,6 +162,17 @@ def _check_trainer(trainer: Trainer) -> None:
         )
 
 
+def _check_counting(trainer: Trainer) -> None:
+    """Refuse the settings that count Lightning's training steps: one of them is a block of updates here."""
+    for name, default in (("limit_train_batches", 1.0), ("overfit_batches", 0.0), ("val_check_interval", 1.0)):
+        value = getattr(trainer, name)
+        if value != default:
+            raise UserError(
+                f"trainer.{name}={value} would count blocks of updates; use epochs, trainer.max_steps (in updates) or "
+                "trainer.check_val_every_n_epoch."
+            )
+
+
 def _take_over(trainer: Trainer, classifier: BinaryClassifier, data: LightningDataModule) -> None:
     """Translate the Trainer's settings into ours, since an epoch of Lightning's is not a pass over the rows here."""
     classifier.clip_value = trainer.gradient_clip_val or 0.0
@@ -172,13 +183,16 @@ def _take_over(trainer: Trainer, classifier: BinaryClassifier, data: LightningDa
     _check_parts(trainer, classifier, data, has_val)
     if not isinstance(data, InMemoryData):
         return
+    _check_counting(trainer)
     passes = trainer.max_epochs if trainer.max_epochs is not None and trainer.max_epochs >= 0 else 1000
     data.passes_in_total, data.accumulate = passes, classifier.accumulate
     data.passes_per_epoch = (trainer.check_val_every_n_epoch or 1) if has_val else passes
     loop = trainer.fit_loop
     loop.max_epochs, trainer.check_val_every_n_epoch = -(-passes // data.passes_per_epoch), 1
     updates = passes * -(-data.batches_per_pass // classifier.accumulate)
-    loop.epoch_loop.max_steps = updates if trainer.max_steps < 0 else min(updates, trainer.max_steps)
+    if trainer.max_steps >= 0:
+        updates = data.most_updates = min(updates, trainer.max_steps)
+    loop.epoch_loop.max_steps = updates
 
 
 def _check_parts(trainer: Trainer, classifier: BinaryClassifier, data: LightningDataModule, has_val: bool) -> None:

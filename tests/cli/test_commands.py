@@ -170,3 +170,30 @@ def test_two_runs_of_one_instant_have_directories_of_their_own(tmp_path: Path) -
     runs = list(tmp_path.glob("outputs/runs/toy/*/run.json"))
     assert len(runs) == 2
     assert all(json.loads(run.read_text())["status"] == "completed" for run in runs)
+
+
+def test_a_progress_bar_on_a_terminal_and_none_in_a_pipe(tmp_path: Path) -> None:
+    import fcntl
+    import pty
+    import struct
+    import termios
+
+    command = [sys.executable, str(ROOT / "train.py"), "epochs=300", "figures=false"]
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 120, 0, 0))
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=theirs)
+    os.close(theirs)
+    shown = b""
+    while True:
+        try:
+            part = os.read(ours, 4096)
+        except OSError:  # the other end is closed
+            break
+        if not part:
+            break
+        shown += part
+    assert process.wait(60) == 0
+    assert b"300/300" in shown
+    assert b"loss=" in shown
+    piped = subprocess.run(command, cwd=tmp_path, capture_output=True, timeout=120, check=True)
+    assert b"300/300" not in piped.stderr

@@ -95,6 +95,7 @@ class BlockLoader:
         self.passes_in_total = 1
         self.passes_per_epoch = 1  # of a Lightning epoch, which is the stretch between two validations
         self.accumulate = 1  # batches whose gradients make one update
+        self.most_updates: int | None = None  # an end that comes before that of the passes
         self._order: tuple[int, Tensor] = (-1, torch.empty(0))
 
     def __iter__(self) -> Iterator[Block]:
@@ -104,7 +105,10 @@ class BlockLoader:
         passes, batches = self.passes, self.batches
         epoch = passes // self.passes_per_epoch
         last_pass = min((epoch + 1) * self.passes_per_epoch, self.passes_in_total)
-        remaining = (last_pass - passes) * self.updates_per_pass - batches // self.accumulate
+        done = passes * self.updates_per_pass + batches // self.accumulate
+        remaining = last_pass * self.updates_per_pass - done
+        if self.most_updates is not None:
+            remaining = min(remaining, self.most_updates - done)
         while remaining > 0:
             updates = min(longest, remaining)
             yield Block(self, passes, batches, updates)

@@ -75,7 +75,9 @@ class InMemoryData(LightningDataModule, ABC):
         self.dtype = torch.float32
         self.table: Table | None = None
         self.loader: BlockLoader | None = None
-        self.passes_in_total = self.passes_per_epoch = self.accumulate = 1  # set by training, see `BlockLoader`
+        # Set by training, see `BlockLoader`.
+        self.passes_in_total = self.passes_per_epoch = self.accumulate = 1
+        self.most_updates: int | None = None
         self._position: dict[str, int] = {"passes": 0, "batches": 0}
 
     @abstractmethod
@@ -118,7 +120,7 @@ class InMemoryData(LightningDataModule, ABC):
         self.loader = BlockLoader(*self.tensors("train"), self.batch_size, self.seed)
         self.loader.passes, self.loader.batches = self._position["passes"], self._position["batches"]
         self.loader.passes_in_total, self.loader.passes_per_epoch = self.passes_in_total, self.passes_per_epoch
-        self.loader.accumulate = self.accumulate
+        self.loader.accumulate, self.loader.most_updates = self.accumulate, self.most_updates
         return self.loader
 
     def val_dataloader(self) -> Batches | list[Any]:

@@ -28,6 +28,5 @@ class LogisticRegression(nn.Module):
     def forward(self, x: Float[Tensor, "rows features"]) -> Float[Tensor, "rows 1"]:
         return self.sigmoid(self.linear(x))
 
-    def coefficients(self) -> tuple[nn.Parameter, nn.Parameter]:
-        weight, bias = self.linear.parameters()
-        return weight, bias
+    def coefficients(self) -> tuple[Tensor, Tensor]:
+        return self.linear.weight, self.linear.bias
