@@ -10,7 +10,7 @@ train: setup
 	$(BIN)/python train.py
 
 test: setup
-	$(BIN)/python -m pytest -n 2 -m "not slow and not browser"
+	$(BIN)/python -m pytest -n 2 -m "not slow"
 
 test-all: setup
 	$(BIN)/python -m pytest -n 2

@@ -395,3 +395,39 @@ def test_max_steps_of_the_trainer_counts_updates(tmp_path: Path) -> None:
 def test_settings_that_count_lightnings_steps_are_refused(tmp_path: Path, setting: dict) -> None:
     with pytest.raises(UserError, match="blocks of updates"):
         fit(tmp_path, toy(), 10, **setting)
+
+
+def test_a_run_resumed_with_another_batch_size_makes_the_passes_that_were_asked_for(tmp_path: Path) -> None:
+    make = functools.partial(torch.optim.Adam, lr=0.01)
+    first, _, _ = fit(tmp_path / "first", breast_cancer(), 10, make)
+    rest, _, _ = fit(tmp_path / "rest", breast_cancer(batch_size=None), 15, make, resume=tmp_path / "first")
+    assert (rest.updates, rest.epochs) == (first.updates + 5, 15)
+    with pytest.raises(UserError, match="10 epochs"):
+        fit(tmp_path / "none", breast_cancer(batch_size=None), 10, make, resume=tmp_path / "first")
+
+
+def test_gradients_that_accumulate_survive_an_interruption(tmp_path: Path) -> None:
+    def source() -> InMemoryData:
+        return breast_cancer(batch_size=2, split={"train": 1.0})  # 285 batches: 95 updates of 3 a pass
+
+    make = functools.partial(torch.optim.SGD, lr=0.05, momentum=0.9)
+    whole, _, _ = fit(tmp_path / "whole", source(), 4, make, accumulate_grad_batches=3)
+    stop = [Stop(after=150)]
+    broken, _, _ = fit(tmp_path / "broken", source(), 4, make, accumulate_grad_batches=3, callbacks=stop)
+    assert broken.status == "interrupted"
+    assert broken.updates % 95 != 0
+    rest, _, _ = fit(tmp_path / "rest", source(), 4, make, accumulate_grad_batches=3, resume=tmp_path / "broken")
+    assert rest.metrics == whole.metrics
+    with pytest.raises(UserError, match="inside a pass"):
+        fit(tmp_path / "other", source(), 4, make, resume=tmp_path / "broken")
+
+
+def test_early_stopping_counts_on_after_a_resume(tmp_path: Path) -> None:
+    def stop() -> list[Callback]:
+        return [EarlyStopping("val/loss", patience=8)]
+
+    whole, _, _ = fit(tmp_path / "whole", breast_cancer(), 500, callbacks=stop())
+    cut = whole.epochs - 4
+    fit(tmp_path / "first", breast_cancer(), cut, callbacks=stop())
+    rest, _, _ = fit(tmp_path / "rest", breast_cancer(), 500, callbacks=stop(), resume=tmp_path / "first")
+    assert (rest.epochs, rest.evaluated, rest.metrics) == (whole.epochs, whole.evaluated, whole.metrics)

@@ -19,6 +19,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
+from logreg import settings
 from logreg.errors import UserError, nearest
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
@@ -52,10 +53,17 @@ class ClaimDirectories(Callback):
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         global _sweep_directory
         _sweep_directory = claim_directory(config, "sweep", holds="multirun.yaml")
+        # Every job composes its own configuration, in which `name`, and so the sweep's directory, may be another one.
+        quoted = str(_sweep_directory).replace("\\", "\\\\").replace("'", "\\'")
+        config.hydra.overrides.hydra.append(f"hydra.sweep.dir='{quoted}'")
 
 
 def claim_directory(config: DictConfig, kind: str, holds: str) -> Path:
     """Create ``hydra.<kind>.dir`` exclusively; a name made up here is made up again where it is taken."""
+    try:
+        settings.check({"name": config.get("name", "run")}, only="name")
+    except (UserError, OmegaConfBaseException) as error:
+        sys.exit(f"error: {error}")
     node = config.hydra[kind]
     own_name = "unique:" in str(OmegaConf.to_container(node)["dir"])  # type: ignore[index, call-overload]
     directory = Path(str(node.dir))
@@ -162,15 +170,25 @@ def explain(error: Exception, name: str) -> str:
             group, _, choice = str(error.missing_cfg_file).rpartition("/")
         options = _choices(group) or sorted(error.options)
         return f"{group}={choice}: there is no such choice{nearest(choice, options)}; valid: {', '.join(options)}."
+    if isinstance(error, MissingConfigException):
+        names = sorted(path.stem for path in CONF.glob("*.yaml"))
+        return f"{error.missing_cfg_file}: there is no such configuration in {CONF}; valid: {', '.join(names)}."
     if isinstance(error, OverrideParseException):
         return (
             f"{error.override!r} cannot be read as an override: write key=value, with quotes around special characters."
         )
     text = str(error)
+    inside = re.search(r"is not in struct\s+full_key: (\S+)", f"{text} {error.__cause__}")
+    if inside:
+        return _unknown_key(inside.group(1), name, error)
     unknown = re.search(r"Could not override '([^']+)'|Could not delete from config\. '([^']+)'", text)
     if unknown:
         key = unknown.group(1) or unknown.group(2)
         return _unknown_key(key, name, error)
+    if "Config group override must be" in text:
+        given = [argument.partition("=")[0] for argument in sys.argv[1:] if argument.endswith(("=null", "="))]
+        key = next((key for key in given if _choices(key)), "a group")
+        return f"{key}=null: a group takes the name of one of its files; valid: {', '.join(_choices(key))}."
     sweep = re.search(r"Ambiguous value for argument '([^']+)'|Sweep parameters '([^']+)'", text)
     if sweep:
         return f"{sweep.group(1) or sweep.group(2)}: several values make a sweep; add -m, or write a list as key=[a,b]."

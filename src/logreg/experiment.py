@@ -29,6 +29,7 @@ from logreg.runs import (
     git_state,
     read_record,
     settings_of,
+    shown,
     write_atomically,
 )
 
@@ -87,7 +88,7 @@ def run(cfg: DictConfig) -> float | None:
             log.error("job %s failed: %s", hydra_config.job.num, record.error)
             return None
         raise
-    return _outcome(record, hydra_config.mode is RunMode.MULTIRUN)
+    return _outcome(record, directory, hydra_config.mode is RunMode.MULTIRUN)
 
 
 def _fail(record: RunRecord, directory: Path, started: float, status: str, error: str) -> None:
@@ -96,9 +97,9 @@ def _fail(record: RunRecord, directory: Path, started: float, status: str, error
     record.write(directory)
 
 
-def _outcome(record: RunRecord, in_sweep: bool) -> float | None:
+def _outcome(record: RunRecord, directory: Path, in_sweep: bool) -> float | None:
     if record.status == "interrupted":
-        log.info("interrupted: %s", record.error)
+        log.info("interrupted after %d updates; resume=%s goes on from here", record.updates, shown(directory))
         raise KeyboardInterrupt
     if record.status == "diverged":
         if not in_sweep:
@@ -155,9 +156,9 @@ def _train(config: dict[str, Any], directory: Path, record: RunRecord, started: 
         write_atomically(directory / PREPROCESSING, data.standardizer.to_json(data.source.features))
     train(data, classifier, trainer, resume=config["resume"], record=record)
     record.seconds["total"] = time.perf_counter() - started
-    shown = hyperparameters(config, record)
+    values = hyperparameters(config, record)
     brief = HydraConfig.get().mode is RunMode.MULTIRUN
-    report_run(record, classifier, data, trainer.loggers, directory, shown, config["figures"], brief)
+    report_run(record, classifier, data, trainer.loggers, directory, values, config["figures"], brief)
     record.seconds["total"] = time.perf_counter() - started
     record.write(directory)
 

@@ -23,7 +23,6 @@ from torchmetrics.classification import (
 )
 from torchmetrics.functional.classification import binary_accuracy
 
-
 # From here on log(1 + exp(z)) is z in float64: exp(-40) is below its resolution.
 SOFTPLUS_IS_LINEAR = 40.0
 
@@ -131,8 +130,8 @@ def log_losses(logits: Sequence[Tensor], labels: Sequence[Tensor]) -> list[float
     if not logits:
         return []
     sizes = [len(z) for z in logits]
-    # log(1 + exp(-z)) for label 1, log(1 + exp(z)) for label 0. PyTorch's binary cross entropy is the same function, but
-    # it goes to sleep with a thread pool even for a few hundred values, which on a busy machine takes 20 ms a call.
+    # log(1 + exp(-z)) for label 1, log(1 + exp(z)) for label 0. PyTorch's binary cross entropy is the same function but
+    # wakes a thread pool even for a few hundred values, which on a busy machine takes 20 ms a call.
     z, y = torch.cat(list(logits)), torch.cat(list(labels))
     losses = F.softplus((1 - 2 * y) * z, threshold=SOFTPLUS_IS_LINEAR)
     if len(set(sizes)) == 1:

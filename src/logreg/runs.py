@@ -171,7 +171,7 @@ def find_checkpoint(path: str, runs: Path = Path("outputs/runs")) -> Path:
         if last.is_file():
             return last
         raise UserError(f"resume={path}: this directory has no checkpoints/last.ckpt; give a run directory.")
-    if len(given.parts) == 1 and not given.suffix:
+    if not given.is_absolute() and ".." not in given.parts and (len(given.parts) == 1 or (runs / given).is_dir()):
         named = sorted((runs / path).glob(f"*/{RECORD}"), reverse=True)
         for record in named:
             last = record.parent / "checkpoints" / "last.ckpt"

@@ -29,9 +29,15 @@ def _one_of(*choices: Any) -> Callable[[Any], bool]:
     return lambda value: value in choices
 
 
+def _folder(value: Any) -> bool:
+    parts = str(value).split("/")
+    return isinstance(value, str | int) and all(part.strip(". ") and "\0" not in part for part in parts)
+
+
+PRECISIONS = ("32-true", "64-true", "bf16-mixed", "32", "64", 32, 64)
 ACCELERATORS = ("cpu", "gpu", "cuda", "mps", "auto")
 RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
-    "name": (lambda value: isinstance(value, str) and value.strip("./ ") != "", "a name for the run's folder"),
+    "name": (_folder, "a name for the run's folder below outputs, without '..',"),
     "seed": (lambda value: _whole(value) and 0 <= value < 2**63, "a whole number, 0 or more"),
     "epochs": (_positive(_whole), "a whole number above 0"),
     "lr": (_positive(_number), "a number above 0"),
@@ -45,6 +51,11 @@ RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "resume": (_optional(lambda value: isinstance(value, str)), "a run directory or a checkpoint"),
     "figures": (lambda value: isinstance(value, bool), "true or false"),
     "data.batch_size": (_optional(_positive(_whole)), "a whole number above 0, or null for the full batch"),
+    "data.split": (
+        lambda value: isinstance(value, Mapping),
+        "a mapping, in quotes, such as 'data.split={train:0.8,val:0.1,test:0.1}',",
+    ),
+    "trainer.precision": (_one_of(*PRECISIONS), "one of 32-true, 64-true, bf16-mixed"),
     "trainer.max_epochs": (_positive(_whole), "a whole number above 0"),
     "trainer.log_every_n_steps": (_positive(_whole), "a whole number above 0"),
     "trainer.check_val_every_n_epoch": (_positive(_whole), "a whole number above 0"),
@@ -82,13 +93,15 @@ def check_targets(node: Any, trusted: Sequence[str], key: str = "") -> None:
         check_targets(value, trusted, path)
 
 
-def check(config: Mapping[str, Any]) -> None:
-    """Hold a resolved configuration against `RULES`.
+def check(config: Mapping[str, Any], only: str | None = None) -> None:
+    """Hold a resolved configuration against `RULES`, or against the one for the key ``only``.
 
     Raises:
         UserError: names the first key whose value is not valid, and what would be.
     """
     for key, (valid, description) in RULES.items():
+        if only not in (None, key):
+            continue
         node: Any = config
         for part in key.split("."):
             if not isinstance(node, Mapping) or part not in node:

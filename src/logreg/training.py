@@ -16,7 +16,7 @@ import math
 import signal
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -58,7 +58,6 @@ def train(
     Args:
         data: an `InMemoryData`, or any DataModule with ``num_features`` whose loaders give ``(x, y)`` batches.
         resume: a checkpoint or a run directory to continue from.
-
         record: the record to fill in, if there is one already.
 
     Returns:
@@ -74,11 +73,11 @@ def train(
     checkpoint = find_checkpoint(str(resume)) if resume is not None else None
     if isinstance(data, InMemoryData):
         data.dtype = torch.float64 if trainer.precision == "64-true" else torch.float32
-    if checkpoint is not None:
-        _check_checkpoint(checkpoint, classifier, data)
+        data.accumulate = trainer.accumulate_grad_batches
+    state = _checked_checkpoint(checkpoint, classifier, data) if checkpoint is not None else None
     _take_over(trainer, classifier, data)
-    if checkpoint is not None:
-        _check_remaining(checkpoint, trainer)
+    if isinstance(data, InMemoryData):
+        _plan(trainer, data, state)
     record = record or RunRecord()
     record.threshold, record.versions = classifier.threshold, versions()
     record.device, record.resumed_from = str(trainer.strategy.root_device), str(checkpoint) if checkpoint else None
@@ -104,7 +103,7 @@ def _fit(
     except Diverged as divergence:
         record.status, record.error = "diverged", f"{divergence}."
     except Interrupted:
-        record.status, record.error = "interrupted", "stopped by a signal; resume=<run directory> goes on from here."
+        record.status, record.error = "interrupted", "stopped by a signal; it can be resumed."
 
 
 def _evaluate(record: RunRecord, data: LightningDataModule, classifier: BinaryClassifier, trainer: Trainer) -> None:
@@ -164,6 +163,8 @@ def _check_trainer(trainer: Trainer) -> None:
 
 def _check_counting(trainer: Trainer) -> None:
     """Refuse the settings that count Lightning's training steps: one of them is a block of updates here."""
+    if getattr(trainer, "fast_dev_run", False):
+        raise UserError("trainer.fast_dev_run switches off what a run writes; use debug=fast.")
     for name, default in (("limit_train_batches", 1.0), ("overfit_batches", 0.0), ("val_check_interval", 1.0)):
         value = getattr(trainer, name)
         if value != default:
@@ -181,18 +182,34 @@ def _take_over(trainer: Trainer, classifier: BinaryClassifier, data: LightningDa
     trainer.gradient_clip_val, trainer.accumulate_grad_batches = None, 1
     has_val = bool(_batches(data, "val"))
     _check_parts(trainer, classifier, data, has_val)
-    if not isinstance(data, InMemoryData):
-        return
+
+
+def _plan(trainer: Trainer, data: InMemoryData, state: Mapping[str, Any] | None) -> None:
+    """Set the end of the run, in updates, and how many passes a Lightning epoch has.
+
+    Raises:
+        UserError: the checkpoint that is resumed has already come that far.
+    """
     _check_counting(trainer)
+    position = state[type(data).__qualname__] if state else {"passes": 0, "batches": 0}
+    made = state["global_step"] if state else 0
     passes = trainer.max_epochs if trainer.max_epochs is not None and trainer.max_epochs >= 0 else 1000
-    data.passes_in_total, data.accumulate = passes, classifier.accumulate
-    data.passes_per_epoch = (trainer.check_val_every_n_epoch or 1) if has_val else passes
-    loop = trainer.fit_loop
-    loop.max_epochs, trainer.check_val_every_n_epoch = -(-passes // data.passes_per_epoch), 1
-    updates = passes * -(-data.batches_per_pass // classifier.accumulate)
+    updates_per_pass = -(-data.batches_per_pass // data.accumulate)
+    left = (passes - position["passes"]) * updates_per_pass - position["batches"] // data.accumulate
     if trainer.max_steps >= 0:
-        updates = data.most_updates = min(updates, trainer.max_steps)
-    loop.epoch_loop.max_steps = updates
+        left = data.updates_left = min(left, trainer.max_steps - made)
+    if left <= 0:
+        raise UserError(
+            f"epochs={passes} counts from the start of the first run, and the checkpoint has already made "
+            f"{position['passes']} epochs ({made} updates); give a larger epochs."
+        )
+    if state:
+        log.info("resuming at update %d, epoch %d; this run ends at update %d", made, position["passes"], made + left)
+    data.passes_in_total = passes
+    data.passes_per_epoch = (trainer.check_val_every_n_epoch or 1) if len(data.rows["val"]) else passes
+    trainer.fit_loop.max_epochs = -(-passes // data.passes_per_epoch)
+    trainer.check_val_every_n_epoch = 1
+    trainer.fit_loop.epoch_loop.max_steps = made + left
 
 
 def _check_parts(trainer: Trainer, classifier: BinaryClassifier, data: LightningDataModule, has_val: bool) -> None:
@@ -216,8 +233,8 @@ def _check_parts(trainer: Trainer, classifier: BinaryClassifier, data: Lightning
             raise UserError("callbacks=early_stopping decides after each validation, and there are no validation rows.")
 
 
-def _check_checkpoint(path: Path, classifier: BinaryClassifier, data: LightningDataModule) -> None:
-    """Refuse a checkpoint that another model, optimizer or table wrote, before anything has started."""
+def _checked_checkpoint(path: Path, classifier: BinaryClassifier, data: LightningDataModule) -> dict[str, Any]:
+    """The content of a checkpoint; one that another model, optimizer or table wrote is refused."""
     checkpoint = read_checkpoint(path)
     theirs, ours = checkpoint["state_dict"], classifier.state_dict()
     for name in sorted(set(theirs) | set(ours)):
@@ -240,16 +257,7 @@ def _check_checkpoint(path: Path, classifier: BinaryClassifier, data: LightningD
         raise UserError(f"resume={path}: the checkpoint has {there} scheduler and this run has {here}; use the same.")
     if isinstance(data, InMemoryData):
         data.check_state(checkpoint.get(type(data).__qualname__))
-
-
-def _check_remaining(path: Path, trainer: Trainer) -> None:
-    done = read_checkpoint(path)["global_step"]
-    if 0 <= trainer.max_steps <= done:
-        raise UserError(
-            f"epochs counts from the start of the first run: the checkpoint has already made {done} updates, and "
-            f"this run's epochs end at update {trainer.max_steps}; give a larger epochs."
-        )
-    log.info("resuming %s at update %d; epochs counts from the start, to update %d", path, done, trainer.max_steps)
+    return checkpoint
 
 
 @contextmanager

@@ -197,3 +197,40 @@ def test_a_progress_bar_on_a_terminal_and_none_in_a_pipe(tmp_path: Path) -> None
     assert b"loss=" in shown
     piped = subprocess.run(command, cwd=tmp_path, capture_output=True, timeout=120, check=True)
     assert b"300/300" not in piped.stderr
+
+
+def test_a_sweep_over_data_is_one_sweep_with_a_best_job_for_each_monitor(command: Command, tmp_path: Path) -> None:
+    done = command("train.py", "-m", "data=toy,breast_cancer", "lr=0.1,-1", "epochs=2", "figures=false")
+    assert done.returncode == 1
+    assert "2 of 4 jobs did not complete" in done.stderr
+    (folder,) = tmp_path.glob("outputs/sweeps/*/*")
+    assert len(list(folder.glob("*/run.json"))) == 4
+    with (folder / "leaderboard.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["status"] for row in rows] == ["completed", "completed", "failed", "failed"]
+    assert "best: job 0, train/loss" in done.stdout
+    assert "best: job 2, val/loss" in done.stdout
+
+
+def test_ctrl_c_ends_a_sweep_and_leaves_a_leaderboard(tmp_path: Path) -> None:
+    arguments = ["-m", "epochs=2000000", "seed=1,2,3", "figures=false", "hydra.sweep.dir=sweep"]
+    process = subprocess.Popen(
+        [sys.executable, str(ROOT / "train.py"), *arguments],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    try:
+        deadline = time.monotonic() + 120
+        while not list(tmp_path.glob("sweep/*/metrics.csv")) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == 130, err
+    assert b"Traceback" not in out + err
+    records = list(tmp_path.glob("sweep/*/run.json"))
+    assert [json.loads(record.read_text())["status"] for record in records] == ["interrupted"]
+    with (tmp_path / "sweep" / "leaderboard.csv").open(newline="") as file:
+        assert [row["status"] for row in csv.DictReader(file)] == ["interrupted"]

@@ -36,6 +36,12 @@ AT_ONCE = [
     (["model._target_=os.system"], ["model._target_=os.system", "torch", "trusted_packages=[os]"]),
     (["hydra.run.dir=/dev/null/run"], ["hydra.run.dir=/dev/null/run", "written to"]),
     (["epochs=1,2"], ["epochs=1,2", "-m"]),
+    (["logger=null"], ["logger=null", "csv, default, none, tensorboard"]),
+    (["data.split=x"], ["data.split=x", "mapping"]),
+    (["data.split={_target_:subprocess.Popen}"], ["data.split._target_", "no such key"]),
+    (["name=../elsewhere"], ["name=../elsewhere", "below outputs"]),
+    (["trainer.precision=128"], ["trainer.precision=128", "64-true"]),
+    (["--config-name=nope"], ["nope", "evaluate, train"]),
     (["epochs"], ["epochs", "key=value"]),
     (["--lr", "0.1"], ["--lr", "lr=value"]),
 ]

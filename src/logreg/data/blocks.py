@@ -31,8 +31,8 @@ class Block:
     (rows, features) and y (rows,), and whether the pass over the rows ends with it.
     """
 
-    def __init__(self, loader: BlockLoader, passes: int, batches: int, updates: int) -> None:
-        self.loader, self.passes, self.batches, self.updates = loader, passes, batches, updates
+    def __init__(self, loader: BlockLoader, passes: int, batches: int, updates: int, left: int | None = None) -> None:
+        self.loader, self.passes, self.batches, self.updates, self.left = loader, passes, batches, updates, left
 
     def __len__(self) -> int:
         return self.updates
@@ -53,6 +53,7 @@ class Block:
     def consumed(self, updates: int) -> None:
         """Record that the first ``updates`` of this block have been made: a checkpoint goes on after them."""
         self.loader.passes, self.loader.batches = self.loader.advanced(self.passes, self.batches, updates)
+        self.loader.updates_left = None if self.left is None else self.left - updates
 
     def epoch(self, update: int) -> int:
         """Whole passes made before update number ``update`` of this block."""
@@ -95,7 +96,7 @@ class BlockLoader:
         self.passes_in_total = 1
         self.passes_per_epoch = 1  # of a Lightning epoch, which is the stretch between two validations
         self.accumulate = 1  # batches whose gradients make one update
-        self.most_updates: int | None = None  # an end that comes before that of the passes
+        self.updates_left: int | None = None  # an end that may come before that of the passes
         self._order: tuple[int, Tensor] = (-1, torch.empty(0))
 
     def __iter__(self) -> Iterator[Block]:
@@ -105,14 +106,15 @@ class BlockLoader:
         passes, batches = self.passes, self.batches
         epoch = passes // self.passes_per_epoch
         last_pass = min((epoch + 1) * self.passes_per_epoch, self.passes_in_total)
-        done = passes * self.updates_per_pass + batches // self.accumulate
-        remaining = last_pass * self.updates_per_pass - done
-        if self.most_updates is not None:
-            remaining = min(remaining, self.most_updates - done)
+        remaining = (last_pass - passes) * self.updates_per_pass - batches // self.accumulate
+        left = self.updates_left
+        if left is not None:
+            remaining = min(remaining, left)
         while remaining > 0:
             updates = min(longest, remaining)
-            yield Block(self, passes, batches, updates)
+            yield Block(self, passes, batches, updates, left)
             remaining -= updates
+            left = None if left is None else left - updates
             passes, batches = self.advanced(passes, batches, updates)
 
     @property

@@ -14,7 +14,7 @@ from lightning.pytorch import LightningDataModule
 from torch import Tensor
 
 from logreg.data.blocks import Batches, BlockLoader
-from logreg.data.splits import SPLITS, stratified
+from logreg.data.splits import SPLITS, check_fractions, stratified
 from logreg.data.standardizer import Standardizer
 from logreg.errors import UserError
 
@@ -71,13 +71,13 @@ class InMemoryData(LightningDataModule, ABC):
         if batch_size is not None and batch_size < 1:
             raise UserError(f"data.batch_size={batch_size}: a number of rows above 0, or null for the full batch.")
         self.name, self.seed, self.batch_size, self.standardize = name, seed, batch_size, standardize
-        self.fractions = dict(split or {"train": 1.0})
+        self.fractions = check_fractions(split or {"train": 1.0})
         self.dtype = torch.float32
         self.table: Table | None = None
         self.loader: BlockLoader | None = None
         # Set by training, see `BlockLoader`.
         self.passes_in_total = self.passes_per_epoch = self.accumulate = 1
-        self.most_updates: int | None = None
+        self.updates_left: int | None = None
         self._position: dict[str, int] = {"passes": 0, "batches": 0}
 
     @abstractmethod
@@ -120,7 +120,7 @@ class InMemoryData(LightningDataModule, ABC):
         self.loader = BlockLoader(*self.tensors("train"), self.batch_size, self.seed)
         self.loader.passes, self.loader.batches = self._position["passes"], self._position["batches"]
         self.loader.passes_in_total, self.loader.passes_per_epoch = self.passes_in_total, self.passes_per_epoch
-        self.loader.accumulate, self.loader.most_updates = self.accumulate, self.most_updates
+        self.loader.accumulate, self.loader.updates_left = self.accumulate, self.updates_left
         return self.loader
 
     def val_dataloader(self) -> Batches | list[Any]:
@@ -164,10 +164,15 @@ class InMemoryData(LightningDataModule, ABC):
         """
         if state is None or state["fingerprint"] != self.source.fingerprint:
             raise UserError("resume: the checkpoint was trained on other data than this run's; give the same data=….")
-        if state["seed"] != self.seed or state["split"] != self.fractions:
+        if state["seed"] != self.seed:
             raise UserError(
-                f"resume: the checkpoint's rows were split with seed={state['seed']} and data.split={state['split']}, "
-                f"this run's with seed={self.seed} and data.split={self.fractions}; give the same."
+                f"resume: the checkpoint belongs to seed={state['seed']}, which fixes split and order of the rows, and "
+                f"this run has seed={self.seed}; give seed={state['seed']}."
+            )
+        if state["split"] != self.fractions:
+            raise UserError(
+                f"resume: the checkpoint's rows were split by data.split={state['split']}, this run's by "
+                f"data.split={self.fractions}; give the same."
             )
         if state["batches"] and (state["batch_size"], state["accumulate"]) != (self.batch_size, self.accumulate):
             raise UserError(

@@ -26,7 +26,10 @@ def check_fractions(fractions: Mapping[str, float]) -> dict[str, float]:
         if isinstance(fraction, bool) or not isinstance(fraction, int | float) or not 0 <= fraction <= 1:
             raise UserError(f"data.split.{name}={fraction}: a fraction between 0 and 1 is needed.")
     if full["train"] == 0 or abs(sum(full.values()) - 1) > 1e-6:
-        raise UserError(f"data.split={full}: the fractions must add up to 1, with train above 0.")
+        raise UserError(
+            f"data.split={full}: the fractions of train, val and test must add up to 1, with train above 0; "
+            "one that is not given keeps its default."
+        )
     return {name: float(fraction) for name, fraction in full.items()}
 
 

@@ -52,17 +52,18 @@ def read_jobs(sweep: Path) -> list[Job]:
     return sorted(jobs, key=_rank)
 
 
-def _rank(job: Job) -> tuple[bool, float, int]:
+def _rank(job: Job) -> tuple[bool, str, float, int]:
+    """Jobs without a result come last; those of different monitors are not compared, but follow each other."""
     if job.score is None or job.record["status"] != "completed":
-        return True, 0.0, job.number
-    return False, job.score if job.record["monitor"].get("mode") == "min" else -job.score, job.number
+        return True, "", 0.0, job.number
+    score = job.score if job.record["monitor"]["mode"] == "min" else -job.score
+    return False, job.record["monitor"]["metric"], score, job.number
 
 
 def swept_keys(jobs: list[Job]) -> list[str]:
-    """The keys whose value is not the same in every job; all overridden ones where there is only one job."""
+    """The keys whose value is not the same in every job."""
     keys = list(dict.fromkeys(key for job in jobs for key in job.settings))
-    varying = [key for key in keys if len({job.settings.get(key) for job in jobs}) > 1]
-    return varying or keys
+    return [key for key in keys if len({job.settings.get(key) for job in jobs}) > 1]
 
 
 def write(sweep: Path, jobs: list[Job]) -> None:
@@ -92,18 +93,15 @@ def _cell(value: Any) -> str:
     return "" if value is None else repr(float(value))
 
 
-def _columns(jobs: list[Job]) -> tuple[list[str], list[str]]:
-    """The swept keys and the metrics that are worth a column on a page: the monitor, then accuracy and AUROC."""
-    names = list(dict.fromkeys(name for job in jobs for name in job.metrics))
-    monitors = list(
-        dict.fromkeys(str(job.record.get("monitor", {}).get("metric")) for job in jobs if job.score is not None)
-    )
-    wanted = [*monitors, *(name for name in names if name.endswith(("/accuracy", "/auroc")))]
-    return swept_keys(jobs), list(dict.fromkeys(name for name in wanted if name in names))
+def _columns(jobs: list[Job]) -> list[str]:
+    """The metrics that are worth a column on a page: the monitors, and the accuracy on the same rows."""
+    monitors = dict.fromkeys(str(job.record["monitor"]["metric"]) for job in jobs if job.score is not None)
+    wanted = dict.fromkeys([*monitors, *(f"{name.partition('/')[0]}/accuracy" for name in monitors)])
+    return [name for name in wanted if any(name in job.metrics for job in jobs)]
 
 
 def _markdown(sweep: Path, jobs: list[Job]) -> str:
-    keys, metrics = _columns(jobs)
+    keys, metrics = swept_keys(jobs), _columns(jobs)
     header = ["job", "status", *keys, *metrics, "seconds", "directory"]
     lines = [f"# Leaderboard of {sweep.name}", "", "| " + " | ".join(header) + " |", "|" + " --- |" * len(header)]
     for job in jobs:
@@ -114,9 +112,9 @@ def _markdown(sweep: Path, jobs: list[Job]) -> str:
     errors = [f"- job {job.number}: {job.record['error']}" for job in jobs if job.record.get("error")]
     if errors:
         lines += ["", "Jobs without a result:", "", *errors]
-    best = best_job(jobs)
-    if best is not None:
-        lines += ["", f"Best: job {best.number}. Run it alone with", "", f"    {rerun_command(best)}"]
+    for best in best_jobs(jobs):
+        metric = best.record["monitor"]["metric"]
+        lines += ["", f"Best by {metric}: job {best.number}. Run it alone with", "", f"    {rerun_command(best)}"]
     return "\n".join(lines) + "\n"
 
 
@@ -124,8 +122,13 @@ def _short(value: Any) -> str:
     return "" if value is None else f"{value:.6g}"
 
 
-def best_job(jobs: list[Job]) -> Job | None:
-    return jobs[0] if jobs and not _rank(jobs[0])[0] else None
+def best_jobs(jobs: list[Job]) -> list[Job]:
+    """The best job of each monitor; one, where all jobs of the sweep are comparable."""
+    best: dict[str, Job] = {}
+    for job in jobs:
+        if not _rank(job)[0]:
+            best.setdefault(job.record["monitor"]["metric"], job)
+    return list(best.values())
 
 
 def rerun_command(job: Job) -> str:
@@ -138,18 +141,17 @@ def failures(jobs: list[Job]) -> list[Job]:
 
 def show(sweep: Path, jobs: list[Job], console: Console) -> None:
     """The top of the leaderboard, the failures, the best job and how to run it alone."""
-    keys, metrics = _columns(jobs)
+    keys, metrics = swept_keys(jobs), _columns(jobs)
     table = Table(title=f"{len(jobs)} jobs, best first", title_justify="left")
     for name in ("job", *keys, *metrics, "status"):
-        table.add_column(name, justify="left" if name in (*keys, "status") else "right")
+        table.add_column(name, justify="left" if name in (*keys, "status") else "right", overflow="fold")
     for job in jobs[:SHOWN]:
         values = [job.settings.get(key, "") for key in keys] + [_short(job.metrics.get(name)) for name in metrics]
         table.add_row(str(job.number), *(escape(value) for value in values), job.record["status"])
     if len(jobs) > SHOWN:
         table.add_row("…")
     console.print(table)
-    best = best_job(jobs)
-    if best is not None:
+    for best in best_jobs(jobs):
         metric = best.record["monitor"]["metric"]
         console.print(f"best: job {best.number}, {metric} = {_short(best.score)}; run it alone with")
         console.print(f"  {rerun_command(best)}", markup=False, highlight=False, soft_wrap=True)
