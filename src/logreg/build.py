@@ -20,7 +20,7 @@ from lightning.pytorch import Callback, LightningDataModule, Trainer
 from lightning.pytorch.loggers import Logger
 from torch import nn
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from torchmetrics import Metric
 
 from logreg.errors import UserError, nearest
@@ -47,6 +47,8 @@ def build(node: Any, kind: type, key: str, trusted: Sequence[str] = (), args: Se
         raise UserError(f"{key}: a _target_ naming a class derived from {kind.__name__} is needed here.")
     target = node["_target_"]
     cls = _locate(target, f"{key}._target_", trusted)
+    if inspect.isclass(cls):
+        check_target(cls.__module__, f"{key}._target_", trusted)  # where it lives, not only where it was found
     if not (inspect.isclass(cls) and issubclass(cls, kind)):
         raise UserError(f"{key}._target_={target}: only classes derived from {kind.__name__} are instantiated here.")
     positional = [*args, *(_value(item, f"{key}._args_", trusted) for item in node.get("_args_", ()))]
@@ -148,6 +150,9 @@ def build_network(node: Any, features: int, trusted: Sequence[str] = ()) -> nn.M
 
 def build_metrics(node: Mapping[str, Any], trusted: Sequence[str] = ()) -> dict[str, Metric]:
     """The metrics of a ``metrics`` node by name; an entry that is null is left out."""
+    for name, item in node.items():
+        if isinstance(item, Mapping) and "threshold" in item:
+            raise UserError(f"metrics.{name}.threshold: predictions follow the run's own threshold=…; leave this out.")
     return {name: build(item, Metric, f"metrics.{name}", trusted) for name, item in node.items() if item is not None}
 
 
@@ -169,5 +174,12 @@ def scheduler_factory(node: Any, trusted: Sequence[str] = ()) -> Callable[[Optim
     def make(optimizer: Optimizer) -> LRScheduler:
         return build(node, LRScheduler, "scheduler", trusted, args=[optimizer])
 
-    make(torch.optim.SGD([nn.Parameter(torch.zeros(1, 1))], lr=1.0))
+    trial = torch.optim.SGD([nn.Parameter(torch.zeros(1, 1))], lr=1.0, momentum=0.9)
+    try:
+        scheduler = make(trial)
+        trial.step()
+        if not isinstance(scheduler, ReduceLROnPlateau):
+            scheduler.step()
+    except (ArithmeticError, TypeError, ValueError) as error:
+        raise UserError(f"scheduler: {node['_target_']} refused its settings: {_sentence(error)}") from error
     return make

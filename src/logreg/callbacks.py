@@ -14,6 +14,7 @@ from lightning.pytorch.callbacks import Checkpoint, ProgressBar
 from tqdm import tqdm
 
 from logreg.errors import Interrupted, UserError, nearest
+from logreg.runs import read_checkpoint
 
 
 class Checkpoints(Checkpoint):
@@ -49,11 +50,19 @@ class Checkpoints(Checkpoint):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._saved_at = time.monotonic()
         if trainer.ckpt_path and self.best_score is not None:
-            self._adopt_best(Path(trainer.ckpt_path).parent / "best.ckpt")
+            self._adopt_best(Path(trainer.ckpt_path).parent / "best.ckpt", trainer)
 
-    def _adopt_best(self, earlier: Path) -> None:
-        """A resumed run inherits the best state of the run that it continues, which lies in another directory."""
+    def _is_own(self, earlier: Path, updates: int) -> bool:
+        """Whether a ``best.ckpt`` is the one that the resumed state knows of: a killed run may have a newer one."""
         if not earlier.is_file():
+            return False
+        checkpoint = read_checkpoint(earlier)
+        score = checkpoint.get("callbacks", {}).get(self.state_key, {}).get("best_score")
+        return checkpoint["global_step"] <= updates and score == self.best_score
+
+    def _adopt_best(self, earlier: Path, trainer: Trainer) -> None:
+        """A resumed run inherits the best state of the run that it continues, which lies in another directory."""
+        if not self._is_own(earlier, trainer.global_step):
             self.best_score = None
         elif not (self.best.exists() and self.best.samefile(earlier)):
             self.directory.mkdir(parents=True, exist_ok=True)
@@ -92,10 +101,11 @@ class Checkpoints(Checkpoint):
         self._saved_at = time.monotonic()
 
     def state_dict(self) -> dict[str, Any]:
-        return {"best_score": self.best_score}
+        return {"best_score": self.best_score, "monitor": self.monitor, "mode": self.mode}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.best_score = state_dict["best_score"]
+        same = (state_dict["monitor"], state_dict["mode"]) == (self.monitor, self.mode)
+        self.best_score = state_dict["best_score"] if same else None
 
 
 def _validates(trainer: Trainer) -> bool:

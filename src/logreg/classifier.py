@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -22,8 +23,6 @@ from logreg.objective import LinearGradient, check_network, gradient_of, l2_pena
 
 # Lightning precisions under which the parameters have the data's dtype and no autocast stands in between.
 FULL_PRECISIONS = ("32-true", "64-true")
-# What a learning-rate scheduler may own in an optimizer's settings.
-SCHEDULED = ("lr", "initial_lr", "momentum", "betas")
 
 
 class BinaryClassifier(LightningModule):
@@ -93,7 +92,9 @@ class BinaryClassifier(LightningModule):
         assert isinstance(optimizer, Optimizer)
         self._optimizer = optimizer
         self._scheduler = self.lr_schedulers()
-        closed_form = self.trainer.precision in FULL_PRECISIONS and self.accumulate == 1
+        # Anomaly detection is autograd's, so whoever asks for it gets autograd.
+        exact = self.trainer.precision in FULL_PRECISIONS and not torch.is_anomaly_enabled()
+        closed_form = exact and self.accumulate == 1
         self._gradient = gradient_of(self.network, self.l2, closed_form=closed_form, scale=1 / self.accumulate)
         self._first_update = self.trainer.global_step
         self._log_every: int = getattr(self.trainer, "log_every_n_steps", 0) or 1
@@ -106,7 +107,8 @@ class BinaryClassifier(LightningModule):
             self._apply_settings()
 
     def training_step(self, batch: Block | Batch, batch_idx: int) -> None:
-        block = batch if isinstance(batch, Block) else SingleBatch(batch)
+        block = batch if isinstance(batch, Block) else SingleBatch(batch, self.trainer.current_epoch)
+        self._passes_end_in_blocks = isinstance(batch, Block)
         history = _History(self.trainer.global_step)
         try:
             for update, ends_pass in block:
@@ -138,7 +140,7 @@ class BinaryClassifier(LightningModule):
     def _update(self, batches: list[Batch], history: _History) -> None:
         """Zero the gradients, go backward, step: one update from one batch, or from several that accumulate."""
         optimizer = self._optimizer
-        penalty = self._penalty() if self.l2 else 0.0
+        penalty = self.penalty() if self.l2 else None
         if isinstance(optimizer, LBFGS):
             history.add(self._step_lbfgs(optimizer, batches[0]), batches, penalty)
             return
@@ -159,7 +161,8 @@ class BinaryClassifier(LightningModule):
             optimizer.zero_grad()
             logits = self._gradient(x, y)
             first.append(logits) if not first else None
-            return float(F.binary_cross_entropy_with_logits(logits, y)) + (self._penalty() if self.l2 else 0.0)
+            loss = F.binary_cross_entropy_with_logits(logits, y)
+            return float(loss + self.penalty() if self.l2 else loss)
 
         optimizer.step(closure)
         return first
@@ -172,8 +175,9 @@ class BinaryClassifier(LightningModule):
             nn.utils.clip_grad_norm_(parameters, self.clip_value)
 
     @torch.no_grad()
-    def _penalty(self) -> float:
-        return float(l2_penalty(self.network, self.l2))
+    def penalty(self) -> Tensor:
+        """``l2 / 2 * ||w||^2`` at the present weights, a scalar."""
+        return l2_penalty(self.network, self.l2)
 
     def _end_pass(self) -> None:
         if isinstance(self._scheduler, LRScheduler) and not isinstance(self._scheduler, ReduceLROnPlateau):
@@ -208,6 +212,8 @@ class BinaryClassifier(LightningModule):
             logger.log_metrics(values, step)
 
     def on_train_epoch_end(self) -> None:
+        if not self._passes_end_in_blocks:
+            self._end_pass()
         self.log_dict(self.latest, logger=False, batch_size=1)
 
     # --- evaluation ---------------------------------------------------------------------------------------------------
@@ -262,11 +268,27 @@ class BinaryClassifier(LightningModule):
         progress.total.ready = progress.total.completed = checkpoint["global_step"]
 
     def _apply_settings(self) -> None:
-        """After a resume: the optimizer keeps its state, and takes its settings from this run's configuration."""
+        """After a resume: optimizer and scheduler keep their state, and take their settings from this configuration.
+
+        A scheduler of so many passes has no other state than their number, so it is stepped that far anew.
+        """
         fresh = self.make_optimizer(self.network.parameters())
-        scheduled = SCHEDULED if self.make_scheduler is not None else ()
+        if isinstance(self._scheduler, LRScheduler) and self.make_scheduler is not None:
+            scheduler = self.make_scheduler(fresh)
+            if isinstance(self._scheduler, ReduceLROnPlateau):
+                names = ("mode", "factor", "patience", "threshold", "threshold_mode", "cooldown", "min_lrs", "eps")
+                for name in names:
+                    setattr(self._scheduler, name, getattr(scheduler, name))
+                for group, restored in zip(fresh.param_groups, self._optimizer.param_groups, strict=True):
+                    group["lr"] = restored["lr"]
+            else:
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")  # PyTorch misses the optimizer's own steps in between
+                    for _ in range(self._scheduler.last_epoch):
+                        scheduler.step()
+                self._scheduler.load_state_dict(scheduler.state_dict())
         for group, new in zip(self._optimizer.param_groups, fresh.param_groups, strict=True):
-            group.update({key: value for key, value in new.items() if key != "params" and key not in scheduled})
+            group.update({key: value for key, value in new.items() if key != "params"})
 
 
 class _History:
@@ -276,20 +298,24 @@ class _History:
         self.start = start
         self.logits: list[Tensor] = []
         self.labels: list[Tensor] = []
-        self.penalties: list[float] = []
+        self.penalties: list[Tensor] = []
 
     def __len__(self) -> int:
-        return len(self.penalties)
+        return len(self.logits)
 
-    def add(self, logits: list[Tensor], batches: list[Batch], penalty: float) -> None:
+    def add(self, logits: list[Tensor], batches: list[Batch], penalty: Tensor | None) -> None:
         single = len(logits) == 1
         self.logits.append(logits[0] if single else torch.cat(logits))
         self.labels.append(batches[0][1] if single else torch.cat([y for _, y in batches]))
-        self.penalties.append(penalty)
+        if penalty is not None:
+            self.penalties.append(penalty)
 
     def losses(self) -> list[float]:
         """The objective at each update."""
-        return [a + b for a, b in zip(log_losses(self.logits, self.labels), self.penalties, strict=True)]
+        losses = log_losses(self.logits, self.labels)
+        if not self.penalties:
+            return losses
+        return [loss + penalty for loss, penalty in zip(losses, torch.stack(self.penalties).tolist(), strict=True)]
 
     def accuracies(self, of: list[int], threshold: float) -> list[float]:
         return accuracies([self.logits[i] for i in of], [self.labels[i] for i in of], threshold)

@@ -23,6 +23,8 @@ from torchmetrics.classification import (
 )
 from torchmetrics.functional.classification import binary_accuracy
 
+from logreg.errors import UserError
+
 # From here on log(1 + exp(z)) is z in float64: exp(-40) is below its resolution.
 SOFTPLUS_IS_LINEAR = 40.0
 
@@ -90,7 +92,8 @@ class Evaluation:
     def update(self, logits: Float[Tensor, " rows"], y: Float[Tensor, " rows"]) -> None:
         z, labels = logits.cpu().double(), y.cpu()
         self.log_loss.update(z, labels.double())
-        predictions, probabilities, truth = predict(z, self.threshold).int(), torch.sigmoid(z), labels.int()
+        # Predictions in the network's own precision, as everywhere else; probabilities in one that breaks ties.
+        predictions, probabilities, truth = predict(logits.cpu(), self.threshold).int(), torch.sigmoid(z), labels.int()
         for metric in self.of_predictions.values():
             metric.update(predictions, truth)
         for metric in self.of_probabilities.values():
@@ -101,7 +104,10 @@ class Evaluation:
         log_loss, rows = float(self.log_loss.compute()), int(self.log_loss.rows)
         values = {"loss": log_loss, "log_loss": log_loss}
         for name, metric in (self.of_predictions | self.of_probabilities).items():
-            value = float(metric.compute())
+            found = metric.compute()
+            if not isinstance(found, Tensor) or found.numel() != 1:
+                raise UserError(f"metrics.{name}: {type(metric).__name__} does not give one number, as is needed here.")
+            value = float(found)
             values[name] = _exact(value, rows) if isinstance(metric, BinaryAccuracy) else value
         self.reset()
         return {name: values[name] for name in self.order}

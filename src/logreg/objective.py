@@ -11,7 +11,7 @@ Shapes: ``x`` (rows, features), ``y`` (rows,) of 0 and 1, logits (rows,).
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 import torch.nn.functional as F
@@ -31,7 +31,7 @@ def logit_function(network: nn.Module) -> LogitFunction:
     raw: LogitFunction
     if callable(own := getattr(network, "logits", None)):
         raw = own
-    elif isinstance(network, nn.Sequential) and len(network) > 1 and isinstance(network[-1], nn.Sigmoid):
+    elif _runs_in_order(network) and len(network) > 1 and isinstance(network[-1], nn.Sigmoid):
         raw = nn.Sequential(*list(network)[:-1])
     else:
         raw = lambda x: torch.logit(network(x), eps=PROBABILITY_MARGIN)  # noqa: E731
@@ -43,19 +43,26 @@ def logit_function(network: nn.Module) -> LogitFunction:
     return logits
 
 
+def _runs_in_order(network: nn.Module) -> TypeGuard[nn.Sequential]:
+    """Whether this is a Sequential that runs its layers and nothing else."""
+    return isinstance(network, nn.Sequential) and type(network).forward is nn.Sequential.forward
+
+
 def linear_coefficients(network: nn.Module) -> tuple[nn.Parameter, nn.Parameter] | None:
     """Weight and intercept parameters of a network that is exactly ``sigmoid(x @ w + b)``, or None."""
     pair: Any = None
     if callable(own := getattr(network, "coefficients", None)):
         pair = own()
-    elif isinstance(network, nn.Sequential) and [type(layer) for layer in network] == [nn.Linear, nn.Sigmoid]:
+    elif _runs_in_order(network) and [type(layer) for layer in network] == [nn.Linear, nn.Sigmoid]:
         pair = network[0].weight, network[0].bias
     if pair is None:
         return None
     weight, bias = pair
     # A parametrised layer computes its weight from others, and a layer of several outputs is no binary classifier.
     plain = isinstance(weight, nn.Parameter) and isinstance(bias, nn.Parameter) and bias.numel() == 1
-    return (weight, bias) if plain else None
+    # Whatever else the network learns needs a gradient too.
+    alone = {id(parameter) for parameter in network.parameters()} == {id(weight), id(bias)}
+    return (weight, bias) if plain and alone else None
 
 
 def penalised_parameters(network: nn.Module) -> list[nn.Parameter]:
@@ -132,8 +139,10 @@ def _is_observed(network: nn.Module) -> bool:
     """Whether hooks or frozen parameters make the shortcut past ``forward`` and autograd visible."""
     hooks = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
     hooked = any(getattr(module, name) for module in network.modules() for name in hooks)
-    frozen = any(not parameter.requires_grad or parameter._backward_hooks for parameter in network.parameters())
-    return hooked or frozen
+    own = ("_backward_hooks", "_post_accumulate_grad_hooks")
+    parameters = list(network.parameters())
+    frozen = any(not parameter.requires_grad for parameter in parameters)
+    return hooked or frozen or any(getattr(parameter, name, None) for parameter in parameters for name in own)
 
 
 @torch.no_grad()
@@ -162,10 +171,10 @@ def _check_in_evaluation_mode(network: nn.Module, x: Tensor) -> None:
     if not isinstance(p, Tensor) or p.shape not in {(len(x),), (len(x), 1)}:
         shape = tuple(p.shape) if isinstance(p, Tensor) else type(p).__name__
         raise UserError(f"model: {name} returned {shape} for {len(x)} rows; one probability per row is needed.")
+    tolerance = {torch.float64: 1e-8, torch.float32: 1e-4}.get(p.dtype, 2e-2)  # of the precision it computes in
     p = p.reshape(-1).to(x.dtype)
     if not bool(((p >= 0) & (p <= 1)).all()):
         raise UserError(f"model: {name} must return probabilities between 0 and 1; end it in a Sigmoid.")
-    tolerance = 1e-4 if p.dtype == torch.float64 else 1e-2
     z = logit_function(network)(x).to(x.dtype)
     if not torch.allclose(torch.sigmoid(z), p, atol=tolerance):
         raise UserError(f"model: {name}.logits disagrees with its forward: sigmoid(logits(x)) must equal forward(x).")

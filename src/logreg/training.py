@@ -38,6 +38,7 @@ from logreg.runs import RunRecord, find_checkpoint, read_checkpoint, versions
 log = logging.getLogger(__name__)
 
 SAME_SIGNAL_SECONDS = 1.0
+TRANSLATED = ("gradient_clip_val", "accumulate_grad_batches", "check_val_every_n_epoch")
 PRECISIONS = ("32-true", "64-true", "bf16-mixed")
 
 
@@ -68,6 +69,7 @@ def train(
     """
     started = time.perf_counter()
     _check_trainer(trainer)
+    classifier.interrupt = False
     data.prepare_data()
     data.setup("fit")
     checkpoint = find_checkpoint(str(resume)) if resume is not None else None
@@ -75,13 +77,14 @@ def train(
         data.dtype = torch.float64 if trainer.precision == "64-true" else torch.float32
         data.accumulate = trainer.accumulate_grad_batches
     state = _checked_checkpoint(checkpoint, classifier, data) if checkpoint is not None else None
-    _take_over(trainer, classifier, data)
-    if isinstance(data, InMemoryData):
-        _plan(trainer, data, state)
     record = record or RunRecord()
     record.threshold, record.versions = classifier.threshold, versions()
     record.device, record.resumed_from = str(trainer.strategy.root_device), str(checkpoint) if checkpoint else None
-    _fit(record, data, classifier, trainer, checkpoint)
+    with _settings_kept(trainer):
+        _take_over(trainer, classifier, data)
+        if isinstance(data, InMemoryData):
+            _plan(trainer, data, state)
+        _fit(record, data, classifier, trainer, checkpoint)
     record.seconds = {"fit": time.perf_counter() - started}
     record.updates = trainer.global_step
     if isinstance(data, InMemoryData):
@@ -89,6 +92,7 @@ def train(
     else:
         record.epochs = trainer.current_epoch
     if record.status != "diverged":
+        data.setup("test")
         _evaluate(record, data, classifier, trainer)
     return record
 
@@ -110,29 +114,31 @@ def _evaluate(record: RunRecord, data: LightningDataModule, classifier: BinaryCl
     """Measure the state that the run hands over, on every split that has rows."""
     checkpoints = next((c for c in callbacks_of(trainer) if isinstance(c, Checkpoints)), None)
     record.evaluated = {"checkpoint": "last", "updates": trainer.global_step}
+    if not math.isfinite(evaluate(classifier, data, ("train",))["train/loss"]):  # by the very last update
+        record.status, record.error = "diverged", f"{Diverged(record.updates)}."
+        return
     if checkpoints is not None and checkpoints.best_score is not None and checkpoints.best.is_file():
         best = read_checkpoint(checkpoints.best)
         classifier.load_state_dict(best["state_dict"])
         record.evaluated = {"checkpoint": "best", "updates": best["global_step"]}
     record.metrics = evaluate(classifier, data)
-    if not math.isfinite(record.metrics["train/loss"]):
-        record.status, record.error = "diverged", f"{Diverged(record.updates)}."
-        record.metrics = {}
 
 
-def evaluate(classifier: BinaryClassifier, data: LightningDataModule) -> dict[str, float]:
-    """Metrics of every split that has rows, by name.
+def evaluate(
+    classifier: BinaryClassifier, data: LightningDataModule, splits: Iterable[str] = SPLITS
+) -> dict[str, float]:
+    """Metrics of every one of these splits that has rows, by name.
 
     ``train/loss`` is the objective, penalty included; every other loss is the mean log loss alone.
     """
     metrics: dict[str, float] = {}
-    for split in SPLITS:
+    for split in splits:
         batches = _batches(data, split)
         if batches is None:
             continue
         values = classifier.evaluate(batches)
         if split == "train":
-            objective = values["loss"] + (classifier._penalty() if classifier.l2 else 0.0)
+            objective = values["loss"] + (float(classifier.penalty()) if classifier.l2 else 0.0)
             values = {"loss": objective} | {name: values[name] for name in ("log_loss", "accuracy") if name in values}
         metrics |= {f"{split}/{name}": value for name, value in values.items()}
     return metrics
@@ -141,10 +147,14 @@ def evaluate(classifier: BinaryClassifier, data: LightningDataModule) -> dict[st
 def _batches(data: LightningDataModule, split: str) -> Iterable[Batch] | None:
     if isinstance(data, InMemoryData):
         return data.batches(split) if len(data.rows[split]) else None
-    try:
-        return getattr(data, f"{split}_dataloader")() or None
-    except Exception:  # Lightning's own default raises, as its way to say that there is none
+    name = f"{split}_dataloader"
+    if getattr(type(data), name) is getattr(LightningDataModule, name):
         return None
+    loader = getattr(data, name)()
+    try:
+        return loader if len(loader) else None
+    except TypeError:  # an iterable without a length
+        return loader
 
 
 def callbacks_of(trainer: Trainer) -> list[Callback]:
@@ -174,13 +184,27 @@ def _check_counting(trainer: Trainer) -> None:
             )
 
 
+@contextmanager
+def _settings_kept(trainer: Trainer) -> Iterator[None]:
+    """Give a Trainer back as it was: its epochs, clipping and accumulation are translated while it fits."""
+    kept = {name: getattr(trainer, name) for name in TRANSLATED}
+    loop = trainer.fit_loop
+    ends = loop.max_epochs, loop.epoch_loop.max_steps
+    try:
+        yield
+    finally:
+        for name, value in kept.items():
+            setattr(trainer, name, value)
+        loop.max_epochs, loop.epoch_loop.max_steps = ends
+
+
 def _take_over(trainer: Trainer, classifier: BinaryClassifier, data: LightningDataModule) -> None:
     """Translate the Trainer's settings into ours, since an epoch of Lightning's is not a pass over the rows here."""
     classifier.clip_value = trainer.gradient_clip_val or 0.0
     classifier.clip_algorithm = str(getattr(trainer.gradient_clip_algorithm, "value", None) or "norm")
     classifier.accumulate = trainer.accumulate_grad_batches
     trainer.gradient_clip_val, trainer.accumulate_grad_batches = None, 1
-    has_val = bool(_batches(data, "val"))
+    has_val = _batches(data, "val") is not None
     _check_parts(trainer, classifier, data, has_val)
 
 
@@ -227,6 +251,8 @@ def _check_parts(trainer: Trainer, classifier: BinaryClassifier, data: Lightning
         raise UserError("scheduler=plateau watches the validation loss, and there are no validation rows.")
     for callback in callbacks_of(trainer):
         monitor = getattr(callback, "monitor", None)
+        if isinstance(callback, Checkpoints | EarlyStopping) and has_val and str(monitor).startswith("train/"):
+            raise UserError(f"monitor={monitor}: with validation rows the best state is chosen by them; use val/….")
         if isinstance(callback, Checkpoints | EarlyStopping) and not has_val and str(monitor).startswith("val/"):
             raise UserError(f"monitor={monitor}: there are no validation rows; set monitor=train/loss or data.split.")
         if isinstance(callback, EarlyStopping) and not has_val:
@@ -255,8 +281,11 @@ def _checked_checkpoint(path: Path, classifier: BinaryClassifier, data: Lightnin
     if has_scheduler != isinstance(trial, tuple):
         there, here = ("a", "none") if has_scheduler else ("no", "one")
         raise UserError(f"resume={path}: the checkpoint has {there} scheduler and this run has {here}; use the same.")
-    if isinstance(data, InMemoryData):
-        data.check_state(checkpoint.get(type(data).__qualname__))
+    if not isinstance(data, InMemoryData):
+        raise UserError(
+            "resume: only data that is served in blocks can say where it stopped; derive from InMemoryData."
+        )
+    data.check_state(checkpoint.get(type(data).__qualname__))
     return checkpoint
 
 

@@ -63,9 +63,10 @@ class Block:
 class SingleBatch:
     """One batch of an ordinary `DataLoader`, in the form of a block."""
 
-    def __init__(self, batch: Sequence[Tensor]) -> None:
+    def __init__(self, batch: Sequence[Tensor], passes: int) -> None:
         x, y = batch
         self.batch: Batch = (x, y)
+        self.passes = passes
 
     def __iter__(self) -> Iterator[tuple[list[Batch], bool]]:
         yield [self.batch], False
@@ -74,7 +75,7 @@ class SingleBatch:
         """The loader keeps its own position."""
 
     def epoch(self, update: int) -> int:
-        return 0
+        return self.passes
 
 
 class BlockLoader:

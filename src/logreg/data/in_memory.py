@@ -45,6 +45,25 @@ class Table:
         return f"sha256:{digest.hexdigest()[:32]}"
 
 
+def check_table(table: Table) -> None:
+    """Refuse a table that a binary classifier cannot be trained on.
+
+    Raises:
+        UserError: labels other than 0 and 1, one label only, or features that are missing or infinite.
+    """
+    found = np.unique(table.y).tolist()
+    if found != [0, 1]:
+        shown = ", ".join(map(str, found[:5]))
+        raise UserError(f"data: the labels are {shown}; both 0 and 1 are needed, and nothing else.")
+    bad = ~np.isfinite(table.x)
+    if bad.any():
+        row, column = (int(part[0]) for part in np.nonzero(bad))
+        raise UserError(
+            f"data: {int(bad.sum())} values are missing or infinite, the first in column {table.features[column]}, "
+            f"row {row}; numbers are needed."
+        )
+
+
 class InMemoryData(LightningDataModule, ABC):
     """A DataModule over one in-memory table; subclasses say where it comes from in `load`.
 
@@ -88,6 +107,7 @@ class InMemoryData(LightningDataModule, ABC):
         if self.table is not None:
             return
         self.table = self.load()
+        check_table(self.table)
         self.rows = stratified(self.table.y, self.fractions, self.seed)
         columns = self.table.x.shape[1]
         train = self.table.x[self.rows["train"]]
@@ -117,8 +137,9 @@ class InMemoryData(LightningDataModule, ABC):
         return Batches(*self.tensors(split))
 
     def train_dataloader(self) -> BlockLoader:
+        position = self.position
         self.loader = BlockLoader(*self.tensors("train"), self.batch_size, self.seed)
-        self.loader.passes, self.loader.batches = self._position["passes"], self._position["batches"]
+        self.loader.passes, self.loader.batches = position["passes"], position["batches"]
         self.loader.passes_in_total, self.loader.passes_per_epoch = self.passes_in_total, self.passes_per_epoch
         self.loader.accumulate, self.loader.updates_left = self.accumulate, self.updates_left
         return self.loader
