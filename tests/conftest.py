@@ -11,11 +11,21 @@ from pathlib import Path
 import pytest
 from jaxtyping import install_import_hook
 
-with install_import_hook(["logreg.objective", "logreg.models", "logreg.metrics", "logreg.data"], "beartype.beartype"):
+CHECKED = [
+    "logreg.objective",
+    "logreg.models",
+    "logreg.metrics",
+    "logreg.data",
+    "logreg.classifier",
+    "logreg.report.figures",
+]
+with install_import_hook(CHECKED, "beartype.beartype"):
+    import logreg.classifier
     import logreg.data
     import logreg.metrics
     import logreg.models
-    import logreg.objective  # noqa: F401
+    import logreg.objective
+    import logreg.report.figures  # noqa: F401
 
 ROOT = Path(__file__).parents[1]
 Command = Callable[..., subprocess.CompletedProcess[str]]
@@ -42,11 +52,3 @@ def command(tmp_path: Path) -> Command:
         return run_command(script, *arguments, cwd=tmp_path, **environment)
 
     return run
-
-
-@pytest.fixture(scope="session")
-def shared() -> Path:
-    folder = ROOT.parent / "shared" / "data"
-    if not folder.is_dir():
-        pytest.skip(f"the reference tables are not at {folder}")
-    return folder

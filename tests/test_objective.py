@@ -147,3 +147,27 @@ class LyingCoefficients(LogisticRegression):
 def test_a_network_that_does_not_keep_its_word_is_refused(network: nn.Module, complaint: str) -> None:
     with pytest.raises(UserError, match=complaint):
         check_network(network, torch.randn(8, 3) * 3)
+
+
+class Noisy(nn.Sequential):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward(F.dropout(x, 0.5, self.training))
+
+
+class Quadratic(LogisticRegression):
+    """Claims to be linear, which is true only as long as q is zero."""
+
+    def __init__(self) -> None:
+        super().__init__(3)
+        self.q = nn.Parameter(torch.zeros(3, 1))
+
+    def logits(self, x: torch.Tensor) -> torch.Tensor:
+        return self.linear(x) + x**2 @ self.q
+
+
+def test_the_shortcut_is_taken_only_where_it_is_the_whole_network() -> None:
+    assert isinstance(gradient_of(Noisy(nn.Linear(3, 1), nn.Sigmoid())), AutogradGradient)
+    assert isinstance(gradient_of(Quadratic()), AutogradGradient)
+    listened = SequentialRegression(2)
+    listened[0].weight.register_post_accumulate_grad_hook(lambda _: None)
+    assert isinstance(gradient_of(listened), AutogradGradient)

@@ -30,6 +30,7 @@ def test_writing_is_all_or_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     with pytest.raises(OSError, match="full"):
         write_atomically(path, "new")
     assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
 
 
 @pytest.mark.parametrize("content", ["", "{", "[1]", "\x00"])
@@ -70,7 +71,8 @@ def test_resume_takes_a_checkpoint_a_directory_or_the_newest_completed_run_of_a_
 
 def test_settings_of_overrides() -> None:
     overrides = ["lr=0.1", "+trainer.max_time=1", "name=a", "hydra.run.dir=x", "experiment=notebook/sequential"]
-    assert settings_of(overrides) == {"lr": "0.1", "trainer.max_time": "1", "experiment": "notebook/sequential"}
+    expected = {"lr": "0.1", "trainer.max_time": "1", "name": "a", "experiment": "notebook/sequential"}
+    assert settings_of(overrides) == expected
 
 
 def job(folder: Path, number: int, score: float | None, status: str = "completed", mode: str = "min") -> None:

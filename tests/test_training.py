@@ -11,13 +11,15 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from lightning.pytorch import Trainer
+from lightning.pytorch import LightningDataModule, Trainer
 from lightning.pytorch.callbacks import Callback, EarlyStopping
 from sklearn.linear_model import LogisticRegression as ScikitLearn
 from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
 
 from logreg import BinaryClassifier, load_run, train
-from logreg.data import InMemoryData
+from logreg.callbacks import Checkpoints
+from logreg.data import InMemoryData, Table
 from logreg.data.blocks import BlockLoader
 from logreg.errors import UserError
 from logreg.models import HandWritten, LogisticRegression, SequentialRegression
@@ -358,15 +360,6 @@ def test_half_precision_autocast_and_double_precision_train(tmp_path: Path) -> N
 
 
 def test_an_ordinary_dataloader_trains_too(tmp_path: Path) -> None:
-    from lightning.pytorch import LightningDataModule
-    from torch.utils.data import DataLoader, TensorDataset
-
-    class Ordinary(LightningDataModule):
-        num_features = 2
-
-        def train_dataloader(self) -> DataLoader:
-            return DataLoader(TensorDataset(*toy().tensors("train")), batch_size=6)
-
     torch.manual_seed(1)
     classifier = BinaryClassifier(SequentialRegression(2), functools.partial(torch.optim.SGD, lr=1.0))
     trainer = Trainer(max_epochs=101, logger=False, enable_checkpointing=False, enable_progress_bar=False)
@@ -431,3 +424,85 @@ def test_early_stopping_counts_on_after_a_resume(tmp_path: Path) -> None:
     fit(tmp_path / "first", breast_cancer(), cut, callbacks=stop())
     rest, _, _ = fit(tmp_path / "rest", breast_cancer(), 500, callbacks=stop(), resume=tmp_path / "first")
     assert (rest.epochs, rest.evaluated, rest.metrics) == (whole.epochs, whole.evaluated, whole.metrics)
+
+
+class Ordinary(LightningDataModule):
+    """The six points through a DataLoader of PyTorch's own."""
+
+    num_features = 2
+
+    def train_dataloader(self) -> DataLoader:
+        return DataLoader(TensorDataset(*toy().tensors("train")), batch_size=6)
+
+
+def test_a_scheduler_steps_with_an_ordinary_dataloader_and_a_resume_is_refused(tmp_path: Path) -> None:
+    decay = functools.partial(torch.optim.lr_scheduler.ExponentialLR, gamma=0.5)
+    classifier = BinaryClassifier(SequentialRegression(2), functools.partial(torch.optim.SGD, lr=1.0), decay)
+    trainer = Trainer(max_epochs=3, logger=False, enable_progress_bar=False, callbacks=[Checkpoints("train/loss")])
+    train(Ordinary(), classifier, trainer)
+    assert trainer.optimizers[0].param_groups[0]["lr"] == 0.125
+    with pytest.raises(UserError, match="served in blocks"):
+        train(Ordinary(), classifier, Trainer(max_epochs=9, logger=False), resume=trainer.default_root_dir)
+
+
+def test_a_train_monitor_with_validation_rows_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="use val/"):
+        fit(tmp_path, breast_cancer(), 3, callbacks=[EarlyStopping("train/loss")])
+
+
+def test_a_resumed_scheduler_follows_the_new_configuration(tmp_path: Path) -> None:
+    def cosine(length: int) -> Any:
+        return functools.partial(torch.optim.lr_scheduler.CosineAnnealingLR, T_max=length)
+
+    fit(tmp_path / "first", toy(), 10, functools.partial(torch.optim.SGD, lr=1.0), scheduler=cosine(10))
+    make = functools.partial(torch.optim.SGD, lr=0.5)
+    fit(tmp_path / "rest", toy(), 15, make, scheduler=cosine(20), resume=tmp_path / "first")
+    state = torch.load(tmp_path / "rest" / "checkpoints" / "last.ckpt", weights_only=True)
+    expected = 0.5 * (1 + math.cos(math.pi * 15 / 20)) / 2
+    assert state["optimizer_states"][0]["param_groups"][0]["lr"] == pytest.approx(expected)
+
+
+def test_a_resumed_run_adopts_only_the_best_state_that_it_knows_of(tmp_path: Path) -> None:
+    # as after a kill: last.ckpt is old, best.ckpt is of a later update
+    make = functools.partial(torch.optim.Adam, lr=0.001)  # improves with every pass
+    fit(tmp_path / "early", breast_cancer(), 3, make)
+    fit(tmp_path / "late", breast_cancer(), 30, make)
+    (tmp_path / "early" / "checkpoints" / "last.ckpt").rename(tmp_path / "late" / "checkpoints" / "last.ckpt")
+    rest, _, _ = fit(tmp_path / "rest", breast_cancer(), 5, make, resume=tmp_path / "late")
+    assert rest.evaluated == {"checkpoint": "best", "updates": 55}
+
+
+def test_a_divergence_by_the_very_last_update_is_a_divergence(tmp_path: Path) -> None:
+    make = functools.partial(torch.optim.SGD, lr=1e38)
+    record, _, _ = fit(tmp_path, toy(), 1001, make)
+    again, _, _ = fit(tmp_path / "exact", toy(), record.updates, make)
+    assert (again.status, again.updates) == ("diverged", record.updates)
+    assert again.metrics == {}
+
+
+def test_objects_can_be_trained_again(tmp_path: Path) -> None:
+    record, classifier, _ = fit(tmp_path / "first", breast_cancer(batch_size=4), 5, callbacks=[Stop(after=100)])
+    assert record.status == "interrupted"
+    trainer = Trainer(
+        max_epochs=2, gradient_clip_val=0.5, accumulate_grad_batches=2, logger=False, enable_progress_bar=False
+    )
+    assert train(breast_cancer(), classifier, trainer).status == "completed"
+    assert (trainer.max_epochs, trainer.gradient_clip_val, trainer.accumulate_grad_batches) == (2, 0.5, 2)
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "complaint"),
+    [
+        ([[1.0], [2.0]], [1, 2], "the labels are 1, 2"),
+        ([[1.0], [2.0]], [1, 1], "the labels are 1"),
+        ([[1.0], [math.nan]], [0, 1], "column a, row 1"),
+        ([[math.inf], [1.0]], [0, 1], "column a, row 0"),
+    ],
+)
+def test_a_table_that_cannot_be_learned_from_is_refused(x: list, y: list, complaint: str) -> None:
+    class Mine(InMemoryData):
+        def load(self) -> Table:
+            return Table(np.array(x), np.array(y), ["a"])
+
+    with pytest.raises(UserError, match=complaint):
+        Mine("mine").setup()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -106,7 +106,7 @@ class BinaryClassifier(LightningModule):
                 torch.cuda.set_rng_state(self._resumed_state["cuda"], self.device)
             self._apply_settings()
 
-    def training_step(self, batch: Block | Batch, batch_idx: int) -> None:
+    def training_step(self, batch: Block | Sequence[Tensor], batch_idx: int) -> None:
         block = batch if isinstance(batch, Block) else SingleBatch(batch, self.trainer.current_epoch)
         self._passes_end_in_blocks = isinstance(batch, Block)
         history = _History(self.trainer.global_step)
@@ -206,10 +206,10 @@ class BinaryClassifier(LightningModule):
         for logger in self.loggers:
             logger.save()
 
-    def _log_to_files(self, values: dict[str, float], step: int) -> None:
+    def _log_to_files(self, values: Mapping[str, Any], step: int) -> None:
         # Straight to the loggers: `self.log` costs more than the update and knows one step per block only.
         for logger in self.loggers:
-            logger.log_metrics(values, step)
+            logger.log_metrics(dict(values), step)
 
     def on_train_epoch_end(self) -> None:
         if not self._passes_end_in_blocks:
@@ -221,7 +221,7 @@ class BinaryClassifier(LightningModule):
     def on_validation_epoch_start(self) -> None:
         self.evaluation.reset()
 
-    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+    def validation_step(self, batch: Sequence[Tensor], batch_idx: int) -> None:
         x, y = batch
         self.evaluation.update(self.logits(x), y)
 

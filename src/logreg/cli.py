@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import hydra
+import hydra.utils
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf, open_dict
@@ -21,9 +22,9 @@ from omegaconf.errors import OmegaConfBaseException
 
 from logreg import settings
 from logreg.errors import UserError, nearest
+from logreg.runs import RECORD
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
-RECORD = "run.json"
 LONGEST_DIRECTORY_NAME = 100
 
 _unique = secrets.token_hex(3)
@@ -67,15 +68,17 @@ def claim_directory(config: DictConfig, kind: str, holds: str) -> Path:
     node = config.hydra[kind]
     own_name = "unique:" in str(OmegaConf.to_container(node)["dir"])  # type: ignore[index, call-overload]
     directory = Path(str(node.dir))
-    while not _created(directory, kind):
-        if own_name:
-            directory = directory.with_name(f"{directory.name[:-6]}{secrets.token_hex(3)}")
-        elif (directory / holds).exists():
-            sys.exit(f"error: hydra.{kind}.dir={directory} already holds a {kind}; give another directory.")
-        else:
-            break
-    if not os.access(directory, os.W_OK):
-        sys.exit(f"error: hydra.{kind}.dir={directory} cannot be written to; give another directory.")
+    while not _created(directory, kind) and own_name:
+        directory = directory.with_name(f"{directory.name[:-6]}{secrets.token_hex(3)}")
+    try:  # whoever creates this file owns the directory, also where the directory itself was there before
+        with (directory / holds).open("x", encoding="utf-8") as file:
+            file.write("{}\n")
+    except FileExistsError:
+        sys.exit(f"error: hydra.{kind}.dir={directory} already holds a {kind}; give another directory.")
+    except OSError as error:
+        sys.exit(
+            f"error: hydra.{kind}.dir={directory} cannot be written to ({error.strerror}); give another directory."
+        )
     with open_dict(config):
         config.hydra[kind].dir = str(directory)
     return directory
@@ -114,6 +117,7 @@ def command(
         failed = 0
         try:
             _refuse_dashes(sys.argv[1:])
+            _guard_hydra(trusted_packages())
             errors: list[Exception] = []
             hydra.main(version_base="1.3", config_path=str(CONF), config_name=name)(_catching(task, errors))()
             if errors:
@@ -132,6 +136,38 @@ def command(
         sys.exit(status or min(failed, 1))
 
     return main
+
+
+def trusted_packages() -> list[str]:
+    """The packages that the command line trusts.
+
+    The command line itself is read, not the configuration: no file can put a package on that list.
+
+    Raises:
+        UserError: the value is not a list of names.
+    """
+    names: list[str] = []
+    for argument in sys.argv[1:]:
+        key, _, value = argument.lstrip("+").partition("=")
+        if key == "trusted_packages":
+            names = [name.strip() for name in value.strip("[]").split(",") if name.strip()]
+            if not value.startswith("[") or not all(name.isidentifier() for name in names):
+                raise UserError(f"{argument}: a list of package names is needed, such as [mypackage].")
+    return names
+
+
+def _guard_hydra(trusted: list[str]) -> None:
+    """Hold the callbacks of Hydra's own, which a configuration file may add, against the packages on the allow-list."""
+    original = hydra.utils.instantiate
+
+    def instantiate(config: Any, *args: Any, **kwargs: Any) -> Any:
+        settings.check_target(str(config.get("_target_")), "hydra.callbacks", ["hydra", *trusted])
+        cls = hydra.utils.get_object(config["_target_"])
+        if not (isinstance(cls, type) and issubclass(cls, Callback)):
+            raise UserError(f"hydra.callbacks: {config['_target_']} is not derived from Hydra's Callback.")
+        return original(config, *args, **kwargs)
+
+    hydra.utils.instantiate = instantiate
 
 
 def _catching(task: Callable[[DictConfig], Any], errors: list[Exception]) -> Callable[[DictConfig], Any]:

@@ -6,7 +6,9 @@ The heavy imports are inside the functions: a value that is not valid is refused
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
+import signal
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -15,14 +17,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationKeyError, MissingMandatoryValue, OmegaConfBaseException
 
 from logreg import settings
+from logreg.cli import trusted_packages
 from logreg.errors import UserError
 from logreg.runs import (
+    CONFIG,
     PREPROCESSING,
     RunRecord,
     find_checkpoint,
@@ -67,18 +70,25 @@ def run(cfg: DictConfig) -> float | None:
     )
     record.write(directory)
     logging.captureWarnings(True)
+    terminated = signal.signal(signal.SIGTERM, signal.default_int_handler)  # the same as Ctrl-C, also outside of fit
     try:
         config = resolve(cfg)
         record.name, record.seed = str(config["name"]), config["seed"]
         record.monitor = {"metric": config["monitor"], "mode": config["mode"]}
+        record.hyperparameters = hyperparameters(in_force(config), record)
         settings.check(config)
-        settings.check_targets(config, trusted_packages(record.overrides))
+        config = in_force(config)
+        record.threshold = config["threshold"]
+        write_atomically(directory / CONFIG, json.dumps(config, indent=2, ensure_ascii=False) + "\n")
+        settings.check_targets(config, trusted_packages())
         if config["resume"] is not None:
             config["resume"] = str(find_checkpoint(config["resume"]))
         record.write(directory)
         _train(config, directory, record, started)
     except (KeyboardInterrupt, SystemExit):  # Lightning turns the one into the other
-        _fail(record, directory, started, "interrupted", "stopped before the state could be saved.")
+        saved = (directory / "checkpoints" / "last.ckpt").exists()
+        where = "after training, before the results were complete" if saved else "before there was anything to save"
+        _fail(record, directory, started, "interrupted", f"stopped {where}.")
         raise KeyboardInterrupt from None
     except Exception as error:
         sentence = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
@@ -86,8 +96,11 @@ def run(cfg: DictConfig) -> float | None:
         logging.getLogger().error("the run failed", exc_info=error)  # the traceback goes to train.log alone
         if hydra_config.mode is RunMode.MULTIRUN:
             log.error("job %s failed: %s", hydra_config.job.num, record.error)
+            _report_failure(record, directory)
             return None
         raise
+    finally:
+        signal.signal(signal.SIGTERM, terminated)
     return _outcome(record, directory, hydra_config.mode is RunMode.MULTIRUN)
 
 
@@ -95,6 +108,16 @@ def _fail(record: RunRecord, directory: Path, started: float, status: str, error
     record.status, record.error = status, error
     record.seconds = {**record.seconds, "total": time.perf_counter() - started}
     record.write(directory)
+
+
+def _report_failure(record: RunRecord, directory: Path) -> None:
+    """Give a failed job of a sweep its row in the HParams tab; what it wrote before it failed stays."""
+    from logreg.report.tensorboard import EventFile
+
+    events = EventFile(directory)
+    events.hyperparameters(record.hyperparameters, group=f"{directory.parent.name}/{directory.name}")
+    events.end(success=False)
+    events.close()
 
 
 def _outcome(record: RunRecord, directory: Path, in_sweep: bool) -> float | None:
@@ -109,7 +132,7 @@ def _outcome(record: RunRecord, directory: Path, in_sweep: bool) -> float | None
 
 
 def resolve(cfg: DictConfig) -> dict[str, Any]:
-    """The configuration as plain values, with ``lr`` and ``accelerator`` naming what is in force.
+    """The configuration as plain values.
 
     Raises:
         UserError: an interpolation leads nowhere, or a value is missing.
@@ -122,26 +145,19 @@ def resolve(cfg: DictConfig) -> dict[str, Any]:
         raise UserError(" ".join(str(error).split())) from error
     assert isinstance(config, dict)
     for group in ("data", "model", "optimizer", "trainer"):
-        if not isinstance(config[group], dict):
-            raise UserError(f"{group}={config[group]}: a group takes the name of a file in conf/{group}.")
-    if not isinstance(config["penalty"], dict):
-        raise UserError(f"penalty={config['penalty']}: give penalty.l2=<number>.")
+        if not isinstance(config.get(group), dict):
+            raise UserError(f"{group}={config.get(group)}: a group takes the name of a file in conf/{group}.")
+    if not isinstance(config.get("penalty"), dict) or "l2" not in config["penalty"]:
+        raise UserError(f"penalty={config.get('penalty')}: give penalty.l2=<number>.")
+    for group in ("scheduler", "metrics", "callbacks", "logger"):
+        config[group] = config.get(group) or {}  # left out with ~group
     return {str(key): value for key, value in config.items()}
 
 
-def trusted_packages(overrides: list[str]) -> list[str]:
-    """The packages that the command line trusts; a configuration file cannot put itself on that list.
-
-    Raises:
-        UserError: the value is not a list of names.
-    """
-    for override in OverridesParser.create().parse_overrides(overrides):
-        if override.key_or_group == "trusted_packages":
-            value = override.value()
-            if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
-                raise UserError(f"{override.input_line}: a list of package names is needed, such as [mypackage].")
-            return [str(name) for name in value]
-    return []
+def in_force(config: dict[str, Any]) -> dict[str, Any]:
+    """The same with the short keys saying what is in force, also where the long ones were given."""
+    long = {"lr": "optimizer.lr", "accelerator": "trainer.accelerator", "epochs": "trainer.max_epochs"}
+    return config | {key: settings.lookup(config, name, config.get(key)) for key, name in long.items()}
 
 
 def _train(config: dict[str, Any], directory: Path, record: RunRecord, started: float) -> None:
@@ -151,12 +167,15 @@ def _train(config: dict[str, Any], directory: Path, record: RunRecord, started: 
     from logreg.report.run import report_run
     from logreg.training import train
 
-    data, classifier, trainer = assemble(config, directory, trusted_packages(record.overrides))
+    data, classifier, trainer = assemble(config, directory, trusted_packages())
     if hasattr(data, "standardizer"):
         write_atomically(directory / PREPROCESSING, data.standardizer.to_json(data.source.features))
+    if hasattr(data, "describe"):
+        record.data = data.describe()
+        record.write(directory)
     train(data, classifier, trainer, resume=config["resume"], record=record)
     record.seconds["total"] = time.perf_counter() - started
-    values = hyperparameters(config, record)
+    values = record.hyperparameters
     brief = HydraConfig.get().mode is RunMode.MULTIRUN
     report_run(record, classifier, data, trainer.loggers, directory, values, config["figures"], brief)
     record.seconds["total"] = time.perf_counter() - started
@@ -257,13 +276,15 @@ def parts(group: Mapping[str, Any] | None) -> list[tuple[str, Any]]:
 
 
 def hyperparameters(config: Mapping[str, Any], record: RunRecord) -> dict[str, Any]:
-    """What the HParams tab shows of a run: the settings people sweep, and every key that was overridden."""
+    """What the HParams tab shows of a run: the settings people sweep, and every key and group that was overridden.
+
+    A value that is null is there as text, so that all runs of a sweep have the same keys.
+    """
     choices = HydraConfig.get().runtime.choices
-    values = {group: choices[group] for group in GROUPS}
-    for key in (*HYPERPARAMETERS, *settings_of(record.overrides)):
-        value = OmegaConf.select(OmegaConf.create(dict(config)), key)
-        if key not in choices and value is not None:
-            values[key] = value
+    values: dict[str, Any] = {}
+    for key in (*GROUPS, *HYPERPARAMETERS, *settings_of(record.overrides)):
+        value = choices[key] if key in choices else settings.lookup(config, key)
+        values[key] = "null" if value is None else value
     return values
 
 
@@ -306,7 +327,7 @@ def evaluate_run(cfg: DictConfig) -> None:
     directory = Path(str(cfg.run))
     evaluated = read_record(directory).get("evaluated", {}).get("checkpoint", "best")  # before torch is imported
     checkpoint = cfg.checkpoint or evaluated
-    trusted = trusted_packages(list(HydraConfig.get().overrides.task))
+    trusted = trusted_packages()
     logging.captureWarnings(True)
     _quiet_lightning()
     from rich.console import Console
@@ -317,7 +338,9 @@ def evaluate_run(cfg: DictConfig) -> None:
 
     run = load_run(directory, checkpoint, trusted)
     data = make_data(run.config, trusted)
-    if data.describe()["fingerprint"] != run.record["data"]["fingerprint"]:
+    if not hasattr(data, "describe"):
+        raise UserError(f"run={directory}: its data cannot be read split by split; derive it from InMemoryData.")
+    if data.describe()["fingerprint"] != run.record["data"].get("fingerprint"):
         raise UserError(f"run={directory}: its data has changed since it was trained.")
     data.dtype = next(run.model.parameters()).dtype
     metrics = evaluate(run.model, data)

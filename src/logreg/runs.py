@@ -1,6 +1,7 @@
 """The run directory: its files, its record, and loading what a run left behind.
 
 .hydra/{config,overrides,hydra}.yaml   the configuration, as Hydra writes it
+config.json                            the same, resolved, as the run used it
 run.json                               the record, see `RunRecord`
 preprocessing.json                     how raw columns become the model's inputs
 metrics.csv, events.out.tfevents.*     the history
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 
 RECORD = "run.json"
 PREPROCESSING = "preprocessing.json"
-NOT_SETTINGS = ("name", "figures", "resume", "trusted_packages")  # overrides that do not make another model
+CONFIG = "config.json"
 STATUSES = ("running", "completed", "failed", "diverged", "interrupted")
 REPORTED_VERSIONS = ("logreg", "torch", "lightning", "hydra-core", "torchmetrics", "numpy")
 
@@ -53,6 +54,7 @@ class RunRecord:
         epochs: whole passes over the training rows.
         seconds: ``fit`` and ``total``.
         data: rows per split, features, fingerprint of the source.
+        hyperparameters: the settings that TensorBoard's HParams tab shows.
         evaluated: which state the metrics belong to, ``best`` or ``last``, and the updates it had seen.
     """
 
@@ -74,6 +76,7 @@ class RunRecord:
     started: str = ""
     versions: dict[str, str] = field(default_factory=dict)
     git: dict[str, Any] | None = None
+    hyperparameters: dict[str, Any] = field(default_factory=dict)
 
     def write(self, directory: Path) -> None:
         """Write ``run.json`` atomically: a reader sees the old one or the new one, never a part."""
@@ -94,8 +97,11 @@ def _finite(value: Any) -> Any:
 def write_atomically(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    part.write_text(text, encoding="utf-8")
-    os.replace(part, path)
+    try:
+        part.write_text(text, encoding="utf-8")
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def read_record(directory: Path) -> dict[str, Any]:
@@ -117,9 +123,9 @@ def read_record(directory: Path) -> dict[str, Any]:
 
 
 def settings_of(overrides: list[str]) -> dict[str, str]:
-    """Overrides such as ``lr=0.1`` by key, without the ones that are no settings of the model."""
+    """Overrides such as ``lr=0.1`` by key, without Hydra's own."""
     pairs = (override.lstrip("+~").partition("=") for override in overrides)
-    return {key: value for key, _, value in pairs if key not in NOT_SETTINGS and not key.startswith("hydra")}
+    return {key: value for key, _, value in pairs if not key.startswith("hydra")}
 
 
 def shown(path: Path) -> str:
@@ -272,8 +278,6 @@ def load_run(directory: str | Path, checkpoint: str = "best", trusted_packages: 
     Raises:
         UserError: the directory holds no run, no such checkpoint, or names a class outside the trusted packages.
     """
-    import torch
-
     from logreg.build import build_metrics, build_network
     from logreg.classifier import BinaryClassifier
     from logreg.data.standardizer import Standardizer
@@ -285,29 +289,30 @@ def load_run(directory: str | Path, checkpoint: str = "best", trusted_packages: 
         raise UserError(f"{directory} has no checkpoints/{checkpoint}.ckpt (its status is {record.get('status')}).")
     config = read_config(directory)
     state = read_checkpoint(path, key="checkpoint")["state_dict"]
+    if not (directory / PREPROCESSING).is_file():
+        raise UserError(f"{directory} has no {PREPROCESSING}: its data is of a kind that only its own code can read.")
     standardizer, features = Standardizer.read(directory / PREPROCESSING)
     dtype = next(iter(state.values())).dtype
     network = build_network(config["model"], len(features), trusted_packages).to(dtype)
     metrics = build_metrics(config["metrics"], trusted_packages)
-    model = BinaryClassifier(network, l2=config["penalty"]["l2"], threshold=record["threshold"], metrics=metrics)
+    model = BinaryClassifier(network, l2=config["penalty"]["l2"], threshold=config["threshold"], metrics=metrics)
     model.load_state_dict(state)
     model.eval()
-    with torch.no_grad():
-        model.requires_grad_(False)
+    model.requires_grad_(False)
     return Run(directory, config, record, record["metrics"], read_history(directory), model, features, standardizer)
 
 
 def read_config(directory: Path) -> dict[str, Any]:
-    """The resolved configuration of a run, from ``.hydra/config.yaml``."""
-    from omegaconf import OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
+    """The resolved configuration of a run.
 
-    path = directory / ".hydra" / "config.yaml"
+    Raises:
+        UserError: the run ended before it had one, or the file cannot be read.
+    """
+    path = directory / CONFIG
     try:
-        config = OmegaConf.to_container(OmegaConf.load(path), resolve=True)
+        config = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise UserError(f"{directory} has no .hydra/config.yaml; it was not written by train.py.") from None
-    except OmegaConfBaseException as error:
-        raise UserError(f"{path}: {error}") from error
-    assert isinstance(config, dict)
-    return {str(key): value for key, value in config.items()}
+        raise UserError(f"{directory} has no {CONFIG}; it was not written by train.py.") from None
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise UserError(f"{path} cannot be read as JSON ({error}).") from error
+    return config

@@ -50,6 +50,8 @@ RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "mode": (_one_of("min", "max"), "min or max"),
     "resume": (_optional(lambda value: isinstance(value, str)), "a run directory or a checkpoint"),
     "figures": (lambda value: isinstance(value, bool), "true or false"),
+    "data.seed": (lambda value: _whole(value) and 0 <= value < 2**63, "a whole number, 0 or more"),
+    "callbacks.checkpoints.every_seconds": (_positive(_number), "a number of seconds above 0"),
     "data.batch_size": (_optional(_positive(_whole)), "a whole number above 0, or null for the full batch"),
     "data.split": (
         lambda value: isinstance(value, Mapping),
@@ -93,6 +95,19 @@ def check_targets(node: Any, trusted: Sequence[str], key: str = "") -> None:
         check_targets(value, trusted, path)
 
 
+ABSENT = object()
+
+
+def lookup(config: Mapping[str, Any], key: str, default: Any = None) -> Any:
+    """The value of a dotted key."""
+    node: Any = config
+    for part in key.split("."):
+        if not isinstance(node, Mapping) or part not in node:
+            return default
+        node = node[part]
+    return node
+
+
 def check(config: Mapping[str, Any], only: str | None = None) -> None:
     """Hold a resolved configuration against `RULES`, or against the one for the key ``only``.
 
@@ -100,13 +115,6 @@ def check(config: Mapping[str, Any], only: str | None = None) -> None:
         UserError: names the first key whose value is not valid, and what would be.
     """
     for key, (valid, description) in RULES.items():
-        if only not in (None, key):
-            continue
-        node: Any = config
-        for part in key.split("."):
-            if not isinstance(node, Mapping) or part not in node:
-                break
-            node = node[part]
-        else:
-            if not valid(node):
-                raise UserError(f"{key}={node}: {description} is needed.")
+        value = lookup(config, key, ABSENT)
+        if only in (None, key) and value is not ABSENT and not valid(value):
+            raise UserError(f"{key}={value}: {description} is needed.")

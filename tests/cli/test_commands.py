@@ -160,15 +160,17 @@ def test_a_metric_column_of_validation_and_test_rows(command: Command, tmp_path:
     assert steps == sorted(steps)
 
 
-def test_two_runs_of_one_instant_have_directories_of_their_own(tmp_path: Path) -> None:
-    arguments = ["epochs=2", "figures=false"]
+@pytest.mark.parametrize("directory", [[], ["hydra.run.dir=one"]])
+def test_two_runs_of_one_instant_never_share_a_directory(tmp_path: Path, directory: list[str]) -> None:
+    arguments = ["epochs=2", "figures=false", *directory]
     processes = [
         subprocess.Popen([sys.executable, str(ROOT / "train.py"), *arguments], cwd=tmp_path, stdout=subprocess.DEVNULL)
         for _ in range(2)
     ]
-    assert [process.wait(120) for process in processes] == [0, 0]
-    runs = list(tmp_path.glob("outputs/runs/toy/*/run.json"))
-    assert len(runs) == 2
+    statuses = sorted(process.wait(120) for process in processes)
+    runs = list(tmp_path.glob("**/run.json"))
+    assert statuses == ([0, 1] if directory else [0, 0])
+    assert len(runs) == (1 if directory else 2)
     assert all(json.loads(run.read_text())["status"] == "completed" for run in runs)
 
 
