@@ -117,6 +117,9 @@ def command(
         failed = 0
         try:
             _refuse_dashes(sys.argv[1:])
+            if {"--help", "-h"} & set(sys.argv[1:]):
+                print(_help(name))
+                sys.exit(0)
             _guard_hydra(trusted_packages())
             errors: list[Exception] = []
             hydra.main(version_base="1.3", config_path=str(CONF), config_name=name)(_catching(task, errors))()
@@ -196,6 +199,22 @@ def _refuse_dashes(arguments: list[str]) -> None:
             raise UserError(f"{flag}: settings are written without dashes, as {key}=value; --help lists them.")
 
 
+def _help(name: str) -> str:
+    """What ``--help`` prints; Hydra's own page takes longer to make than everything else together."""
+    overrides = [argument for argument in sys.argv[1:] if not argument.startswith("-")]
+    with hydra.initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
+        config = hydra.compose(config_name=name, overrides=overrides, return_hydra_config=True)
+    text, choices = config.hydra.help, config.hydra.runtime.choices
+    with open_dict(config):
+        del config["hydra"]
+    groups = [group for group in _groups() if group in choices]
+    lines = [f"{group}: {', '.join(_choices(group))}" for group in groups]
+    if lines:
+        lines = ["", "== Groups and their choices (group=choice) ==", *lines]
+    parts = [text.header, *lines, "", "== Keys (key=value) ==", OmegaConf.to_yaml(config), text.footer]
+    return "\n".join(part.rstrip() if part else "" for part in parts)
+
+
 def explain(error: Exception, name: str) -> str:
     """One or two sentences for an error of the user's, or of ours."""
     if isinstance(error, UserError):
@@ -254,6 +273,10 @@ def _unknown_key(key: str, name: str, error: Exception) -> str:
     return f"{key}: there is no such key{nearest(key, known)}; --cfg job shows all of them."
 
 
+def _groups() -> list[str]:
+    return sorted(path.name for path in CONF.iterdir() if path.is_dir() and path.name != "hydra")
+
+
 def _choices(group: str) -> list[str]:
     folder = CONF / group  # empty for a group of Hydra's own
     return sorted(str(file.relative_to(folder).with_suffix("")) for file in folder.rglob("*.yaml"))
@@ -261,7 +284,7 @@ def _choices(group: str) -> list[str]:
 
 def _known_keys(name: str) -> Iterator[str]:
     """The groups and keys of a command, with the choices of groups that were given on the command line."""
-    groups = [path.name for path in CONF.iterdir() if path.is_dir() and path.name != "hydra"]
+    groups = _groups()
     yield from groups
     given = [argument for argument in sys.argv[1:] if argument.split("=")[0] in groups and "," not in argument]
     for overrides in (given, []):
