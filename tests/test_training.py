@@ -438,11 +438,12 @@ class Ordinary(LightningDataModule):
 def test_a_scheduler_steps_with_an_ordinary_dataloader_and_a_resume_is_refused(tmp_path: Path) -> None:
     decay = functools.partial(torch.optim.lr_scheduler.ExponentialLR, gamma=0.5)
     classifier = BinaryClassifier(SequentialRegression(2), functools.partial(torch.optim.SGD, lr=1.0), decay)
-    trainer = Trainer(max_epochs=3, logger=False, enable_progress_bar=False, callbacks=[Checkpoints("train/loss")])
+    settings = {"logger": False, "enable_progress_bar": False, "default_root_dir": tmp_path}
+    trainer = Trainer(max_epochs=3, callbacks=[Checkpoints("train/loss")], **settings)
     train(Ordinary(), classifier, trainer)
     assert trainer.optimizers[0].param_groups[0]["lr"] == 0.125
     with pytest.raises(UserError, match="served in blocks"):
-        train(Ordinary(), classifier, Trainer(max_epochs=9, logger=False), resume=trainer.default_root_dir)
+        train(Ordinary(), classifier, Trainer(max_epochs=9, **settings), resume=tmp_path)
 
 
 def test_a_train_monitor_with_validation_rows_is_refused(tmp_path: Path) -> None:
@@ -484,7 +485,12 @@ def test_objects_can_be_trained_again(tmp_path: Path) -> None:
     record, classifier, _ = fit(tmp_path / "first", breast_cancer(batch_size=4), 5, callbacks=[Stop(after=100)])
     assert record.status == "interrupted"
     trainer = Trainer(
-        max_epochs=2, gradient_clip_val=0.5, accumulate_grad_batches=2, logger=False, enable_progress_bar=False
+        max_epochs=2,
+        gradient_clip_val=0.5,
+        accumulate_grad_batches=2,
+        logger=False,
+        enable_progress_bar=False,
+        default_root_dir=tmp_path / "second",
     )
     assert train(breast_cancer(), classifier, trainer).status == "completed"
     assert (trainer.max_epochs, trainer.gradient_clip_val, trainer.accumulate_grad_batches) == (2, 0.5, 2)
@@ -506,3 +512,14 @@ def test_a_table_that_cannot_be_learned_from_is_refused(x: list, y: list, compla
 
     with pytest.raises(UserError, match=complaint):
         Mine("mine").setup()
+
+
+def test_dropout_is_on_again_in_a_second_training(tmp_path: Path) -> None:
+    network = nn.Sequential(nn.Linear(30, 8), nn.Dropout(0.5), nn.Linear(8, 1), nn.Sigmoid())
+    _, classifier, _ = fit(tmp_path / "first", breast_cancer(), 1, network=network)
+    assert not classifier.training  # handed over for use
+    seen: list[bool] = []
+    network[1].register_forward_hook(lambda module, *_: seen.append(module.training))
+    trainer = Trainer(max_epochs=1, logger=False, enable_progress_bar=False, default_root_dir=tmp_path / "second")
+    train(breast_cancer(), classifier, trainer)
+    assert True in seen

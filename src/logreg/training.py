@@ -70,6 +70,8 @@ def train(
     started = time.perf_counter()
     _check_trainer(trainer)
     classifier.interrupt = False
+    if not classifier.training:  # as an earlier `train` or `load_run` left it
+        classifier.train()
     data.prepare_data()
     data.setup("fit")
     checkpoint = find_checkpoint(str(resume)) if resume is not None else None
