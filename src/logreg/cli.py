@@ -254,7 +254,6 @@ def explain(error: Exception, name: str) -> str:
 
 
 _HINTS = {
-    "trainer.max_epochs": "epochs",
     "batch_size": "data.batch_size",
     "learning_rate": "lr",
     "max_epochs": "epochs",
