@@ -114,25 +114,30 @@ def test_the_rerun_command_gives_the_best_jobs_numbers(sweep: tuple, command: Co
     assert record_of(tmp_path / "alone")["metrics"] == json.loads(best.read_text())["metrics"]
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_a_run_cleanly_and_it_can_be_resumed(tmp_path: Path, number: int) -> None:
-    arguments = ["epochs=2000000", "optimizer=adam", "figures=false", "hydra.run.dir=run"]
+def stopped(folder: Path, arguments: list[str], started: str, number: int) -> None:
+    """Start a training, send it a signal once a file of the pattern ``started`` is there, and see it end cleanly."""
     process = subprocess.Popen(
         [sys.executable, str(ROOT / "train.py"), *arguments],
-        cwd=tmp_path,
+        cwd=folder,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     )
     try:
         deadline = time.monotonic() + 120
-        while not (tmp_path / "run" / "metrics.csv").exists() and time.monotonic() < deadline:
+        while not list(folder.glob(started)) and time.monotonic() < deadline:
             time.sleep(0.05)
-        os.kill(process.pid, number)
+        process.send_signal(number)
         out, err = process.communicate(timeout=60)
     finally:
         process.kill()
     assert process.returncode == 130, err
     assert b"Traceback" not in out + err
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_a_run_cleanly_and_it_can_be_resumed(tmp_path: Path, number: int) -> None:
+    arguments = ["epochs=2000000", "optimizer=adam", "figures=false", "hydra.run.dir=run"]
+    stopped(tmp_path, arguments, "run/metrics.csv", number)
     record = record_of(tmp_path / "run")
     assert record["status"] == "interrupted"
     assert record["updates"] > 0
@@ -216,22 +221,7 @@ def test_a_sweep_over_data_is_one_sweep_with_a_best_job_for_each_monitor(command
 
 def test_ctrl_c_ends_a_sweep_and_leaves_a_leaderboard(tmp_path: Path) -> None:
     arguments = ["-m", "epochs=2000000", "seed=1,2,3", "figures=false", "hydra.sweep.dir=sweep"]
-    process = subprocess.Popen(
-        [sys.executable, str(ROOT / "train.py"), *arguments],
-        cwd=tmp_path,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
-    try:
-        deadline = time.monotonic() + 120
-        while not list(tmp_path.glob("sweep/*/metrics.csv")) and time.monotonic() < deadline:
-            time.sleep(0.05)
-        process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=60)
-    finally:
-        process.kill()
-    assert process.returncode == 130, err
-    assert b"Traceback" not in out + err
+    stopped(tmp_path, arguments, "sweep/*/metrics.csv", signal.SIGINT)
     records = list(tmp_path.glob("sweep/*/run.json"))
     assert [json.loads(record.read_text())["status"] for record in records] == ["interrupted"]
     with (tmp_path / "sweep" / "leaderboard.csv").open(newline="") as file:
