@@ -1,12 +1,90 @@
-"""Recompute a run's metrics from its checkpoint and hold them against its record.
+"""Measure a run on a labelled table, or its own rows once more, held against its record.
 
+python scripts/evaluate.py run=outputs/runs/… data.path=test.csv
 python scripts/evaluate.py run=outputs/runs/…
 """
 
-from logreg.cli import command
-from logreg.experiment import evaluate_run
+import logging
+from pathlib import Path
+from typing import Any
 
-main = command("evaluate", evaluate_run)
+from omegaconf import DictConfig
+
+from logreg.cli import command, plain, trusted_packages
+from logreg.errors import UserError
+from logreg.runs import EVALUATION, applied_checkpoint, read_config, read_record
+
+
+def evaluate(cfg: DictConfig) -> None:
+    config = plain(cfg)
+    directory = Path(str(config["run"]))
+    checkpoint = applied_checkpoint(directory, config["checkpoint"])
+    logging.captureWarnings(True)
+    if config["data"]["path"] is None:
+        on_own_rows(directory, checkpoint)
+    else:
+        on_a_table(directory, checkpoint, config)
+
+
+def on_a_table(directory: Path, checkpoint: str, config: dict[str, Any]) -> None:
+    data = config["data"]
+    for key, least in (("bootstrap", 1), ("seed", 0)):
+        if not isinstance(config[key], int) or isinstance(config[key], bool) or config[key] < least:
+            raise UserError(f"{key}={config[key]}: a whole number, {least} or more, is needed.")
+    if not isinstance(config["confidence"], float) or not 0 < config["confidence"] < 1:
+        raise UserError(f"confidence={config['confidence']}: a number between 0 and 1 is needed, such as 0.95.")
+
+    from logreg.data.tables.labels import parsed_labels
+    from logreg.data.tables.source import ReadOptions, open_source
+
+    trained = read_config(directory)["data"]
+    labels = {**parsed_labels(trained.get("labels")), **parsed_labels(data["labels"])}
+    source = open_source(str(data["path"]), ReadOptions.of(trained, data), "data.path")
+
+    from rich.console import Console
+
+    from logreg.evaluating import EvaluateOptions, evaluate_table
+    from logreg.report.evaluation import show
+    from logreg.runs import load_run
+
+    run = load_run(directory, checkpoint, trusted_packages())
+    options = EvaluateOptions(
+        None if data["target"] is None else str(data["target"]),
+        labels,
+        data["weight"],
+        bool(data["drop_missing_target"]),
+        config["bootstrap"],
+        config["confidence"],
+        config["seed"],
+    )
+    result = evaluate_table(run, source, options, checkpoint)
+    path = Path(config["output"] or directory / EVALUATION)
+    result.write(path)
+    show(result, run.preprocessor.target.labels, path, Console())
+
+
+def on_own_rows(directory: Path, checkpoint: str) -> None:
+    from rich.console import Console
+
+    from logreg.evaluating import differences, evaluate_own_rows
+    from logreg.experiment import make_data, quiet_lightning
+    from logreg.report.summary import comparison_table
+    from logreg.runs import load_run
+
+    quiet_lightning()
+    run = load_run(directory, checkpoint, trusted_packages())
+    metrics = evaluate_own_rows(run, make_data(run.config, trusted_packages()))
+    recorded = run.metrics if checkpoint == read_record(directory).get("evaluated", {}).get("checkpoint") else {}
+    console = Console()
+    console.print(comparison_table(recorded, metrics))
+    different = differences(recorded, metrics)
+    if different:
+        raise UserError(f"run={directory}: recomputed and recorded values differ in {', '.join(different)}.")
+    if recorded:
+        console.print(f"{len(recorded)} metrics equal the recorded ones exactly", highlight=False)
+
+
+main = command("evaluate", evaluate)
 
 if __name__ == "__main__":
     main()

@@ -47,10 +47,9 @@ def bare_loop(
     accumulate: int = 1,
 ) -> tuple[list[float], nn.Module]:
     """The textbook loop with autograd over the same batches; the loss before each update, and the network."""
-    x, y = data.tensors("train")
-    loader = BlockLoader(x, y, data.batch_size, data.seed)
+    loader = BlockLoader(data.served("train"), data.batch_size, data.seed)
     torch.manual_seed(1)
-    network = nn.Sequential(nn.Linear(x.shape[1], 1), nn.Sigmoid())
+    network = nn.Sequential(nn.Linear(data.num_features, 1), nn.Sigmoid())
     optimizer = make(network.parameters())
     schedule = scheduler(optimizer) if scheduler else None
     losses = []

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
@@ -16,13 +15,16 @@ from torch.optim import LBFGS, Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from torchmetrics import Metric
 
-from logreg.data.blocks import Batch, Block, SingleBatch
+from logreg.data.blocks import Block, SingleBatch
+from logreg.data.rows import Batch, LargeBatch, batch_parts, dense_rows
 from logreg.errors import Diverged, Interrupted
 from logreg.metrics import Evaluation, accuracies, log_losses
-from logreg.objective import LinearGradient, check_network, gradient_of, l2_penalty, logit_function
+from logreg.objective import LinearGradient, check_network, gradient_of, l2_penalty, logit_function, mean_log_loss
 
 # Lightning precisions under which the parameters have the data's dtype and no autocast stands in between.
 FULL_PRECISIONS = ("32-true", "64-true")
+
+Measured = Tensor | tuple[float, float]  # the logits of a batch, or loss and accuracy of a large one
 
 
 class BinaryClassifier(LightningModule):
@@ -63,7 +65,7 @@ class BinaryClassifier(LightningModule):
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
-        self.network, self.l2, self.threshold = network, l2, threshold
+        self.network, self.l2 = network, l2
         self.make_optimizer, self.make_scheduler = optimizer, scheduler
         self.clip_value, self.clip_algorithm, self.accumulate = 0.0, "norm", 1
         self.interrupt = False
@@ -71,6 +73,14 @@ class BinaryClassifier(LightningModule):
         self.evaluation = Evaluation(threshold, metrics)
         self._resumed_state: dict[str, Tensor] | None = None
         self.save_hyperparameters(dict(hyperparameters or {}), logger=False)
+
+    @property
+    def threshold(self) -> float:
+        return self.evaluation.threshold
+
+    @threshold.setter
+    def threshold(self, value: float) -> None:
+        self.evaluation.threshold = value
 
     def forward(self, x: Float[Tensor, "rows ..."]) -> Float[Tensor, " rows"]:
         """Probabilities of label 1."""
@@ -115,7 +125,7 @@ class BinaryClassifier(LightningModule):
                 if self.interrupt:
                     raise Interrupted
                 if not self._checked:
-                    check_network(self.network, update[0][0][:8])
+                    check_network(self.network, _first_rows(update[0]))
                     self._checked = True
                 self._update(update, history)
                 if ends_pass:
@@ -137,35 +147,45 @@ class BinaryClassifier(LightningModule):
         if made < len(losses):
             raise Diverged(history.start + made)
 
-    def _update(self, batches: list[Batch], history: _History) -> None:
+    def _update(self, batches: list[Batch | LargeBatch], history: _History) -> None:
         """Zero the gradients, go backward, step: one update from one batch, or from several that accumulate."""
         optimizer = self._optimizer
         penalty = self.penalty() if self.l2 else None
         if isinstance(optimizer, LBFGS):
-            history.add(self._step_lbfgs(optimizer, batches[0]), batches, penalty)
+            history.add([self._step_lbfgs(optimizer, batches[0])], batches, penalty)
             return
         if not isinstance(self._gradient, LinearGradient):
             optimizer.zero_grad()
-        logits = [self._gradient(x, y) for x, y in batches]
+        measured = [self._backward(batch) for batch in batches]
         if self.clip_value:
             self._clip()
         optimizer.step()
-        history.add(logits, batches, penalty)
+        history.add(measured, batches, penalty)
 
-    def _step_lbfgs(self, optimizer: LBFGS, batch: Batch) -> list[Tensor]:
+    def _backward(self, batch: Batch | LargeBatch) -> Measured:
+        """Put the gradient of a batch into the parameters; returns its logits, or its loss and accuracy."""
+        if isinstance(batch, LargeBatch):
+            return self._gradient.over(batch, self.threshold)
+        return self._gradient(*batch)
+
+    def _step_lbfgs(self, optimizer: LBFGS, batch: Batch | LargeBatch) -> Measured:
         """One step of L-BFGS, which evaluates the objective several times; the first time is the step's measurement."""
-        x, y = batch
-        first: list[Tensor] = []
+        first: list[Measured] = []
 
         def closure() -> float:
             optimizer.zero_grad()
-            logits = self._gradient(x, y)
-            first.append(logits) if not first else None
-            loss = F.binary_cross_entropy_with_logits(logits, y)
-            return float(loss + self.penalty() if self.l2 else loss)
+            measured = self._backward(batch)
+            first.append(measured) if not first else None
+            if isinstance(measured, Tensor):
+                assert not isinstance(batch, LargeBatch)
+                _, y, weight = batch_parts(batch)
+                loss = float(mean_log_loss(measured, y, weight))
+            else:
+                loss = measured[0]
+            return loss + float(self.penalty()) if self.l2 else loss
 
         optimizer.step(closure)
-        return first
+        return first[0]
 
     def _clip(self) -> None:
         parameters = self.network.parameters()
@@ -222,8 +242,8 @@ class BinaryClassifier(LightningModule):
         self.evaluation.reset()
 
     def validation_step(self, batch: Sequence[Tensor], batch_idx: int) -> None:
-        x, y = batch
-        self.evaluation.update(self.logits(x), y)
+        x, y, weight = batch_parts(batch)
+        self.evaluation.update(self.logits(x), y, weight)
 
     def on_validation_epoch_end(self) -> None:
         values = {f"val/{name}": value for name, value in self.evaluation.compute().items()}
@@ -243,13 +263,15 @@ class BinaryClassifier(LightningModule):
         self.log_dict({f"test/{name}": v for name, v in self.evaluation.compute().items()}, logger=False, batch_size=1)
 
     @torch.no_grad()
-    def evaluate(self, batches: Iterable[Batch]) -> dict[str, float]:
-        """The metrics of a split, without a Trainer; every value is a plain float."""
+    def evaluate(self, batches: Iterable[Sequence[Tensor]], only: Sequence[str] | None = None) -> dict[str, float]:
+        """The metrics of a split, or ``only`` those with these names, as plain floats; needs no Trainer."""
         self.eval()
-        self.evaluation.reset()
-        for x, y in batches:
-            self.evaluation.update(self.logits(x.to(self.device)), y)
-        return self.evaluation.compute()
+        evaluation = self.evaluation if only is None else self.evaluation.of(only)
+        evaluation.reset()
+        for batch in batches:
+            x, y, weight = batch_parts(batch)
+            evaluation.update(self.logits(x.to(self.device)), y, weight)
+        return evaluation.compute()
 
     # --- checkpoints --------------------------------------------------------------------------------------------------
 
@@ -298,24 +320,42 @@ class _History:
         self.start = start
         self.logits: list[Tensor] = []
         self.labels: list[Tensor] = []
+        self.weights: list[Tensor] = []
         self.penalties: list[Tensor] = []
+        self.of_large: list[tuple[float, float]] = []  # loss and accuracy; a block has either these or logits
 
-    def __len__(self) -> int:
-        return len(self.logits)
-
-    def add(self, logits: list[Tensor], batches: list[Batch], penalty: Tensor | None) -> None:
-        single = len(logits) == 1
-        self.logits.append(logits[0] if single else torch.cat(logits))
-        self.labels.append(batches[0][1] if single else torch.cat([y for _, y in batches]))
+    def add(self, measured: list[Measured], batches: list[Batch | LargeBatch], penalty: Tensor | None) -> None:
         if penalty is not None:
             self.penalties.append(penalty)
+        if isinstance(batches[0], LargeBatch):
+            assert isinstance(measured[0], tuple)
+            self.of_large.append(measured[0])
+            return
+        self.logits.append(_joined(measured))
+        self.labels.append(_joined([batch[1] for batch in batches]))  # type: ignore[index]
+        if len(batches[0]) > 2:
+            self.weights.append(_joined([batch[2] for batch in batches]))  # type: ignore[index]
 
     def losses(self) -> list[float]:
         """The objective at each update."""
-        losses = log_losses(self.logits, self.labels)
+        losses = [loss for loss, _ in self.of_large] or log_losses(self.logits, self.labels, self.weights)
         if not self.penalties:
             return losses
         return [loss + penalty for loss, penalty in zip(losses, torch.stack(self.penalties).tolist(), strict=True)]
 
     def accuracies(self, of: list[int], threshold: float) -> list[float]:
-        return accuracies([self.logits[i] for i in of], [self.labels[i] for i in of], threshold)
+        if self.of_large:
+            return [self.of_large[i][1] for i in of]
+        logits, labels, weights = (
+            [part[i] for i in of] if part else [] for part in (self.logits, self.labels, self.weights)
+        )
+        return accuracies(logits, labels, threshold, weights)
+
+
+def _joined(parts: list[Any]) -> Tensor:
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+
+def _first_rows(batch: Batch | LargeBatch) -> Tensor:
+    """A few rows to try a network on."""
+    return dense_rows(batch.first() if isinstance(batch, LargeBatch) else batch[0], 8)

@@ -18,7 +18,7 @@ import hydra.utils
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf, open_dict
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import InterpolationKeyError, MissingMandatoryValue, OmegaConfBaseException
 
 from logreg import settings
 from logreg.errors import UserError, nearest
@@ -26,6 +26,13 @@ from logreg.runs import RECORD
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
 LONGEST_DIRECTORY_NAME = 100
+INTERNAL_GROUPS = ("hydra", "reading", "requirements")  # not for users to choose from
+EXAMPLES = {
+    "run": "a run directory is needed, as in run=outputs/runs/<name>/<run>",
+    "data.path": "a table is needed, as in data.path=churn.csv",
+    "output": "a file is needed, as in output=predictions.csv",
+    "format": "one of sklearn, onnx, torch is needed",
+}
 
 _unique = secrets.token_hex(3)
 _sweep_directory: Path | None = None
@@ -139,6 +146,25 @@ def command(
         sys.exit(status or min(failed, 1))
 
     return main
+
+
+def plain(cfg: DictConfig) -> dict[str, Any]:
+    """The configuration as plain values.
+
+    Raises:
+        UserError: an interpolation leads nowhere, or a value is missing.
+    """
+    try:
+        config = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
+    except MissingMandatoryValue as error:
+        key = str(error.full_key)
+        raise UserError(f"{key}: {EXAMPLES.get(key, f'a value is needed, as in {key}=…')}.") from error
+    except InterpolationKeyError as error:
+        raise UserError(f"{error.full_key}: {str(error).splitlines()[0]}.") from error
+    except OmegaConfBaseException as error:
+        raise UserError(" ".join(str(error).split())) from error
+    assert isinstance(config, dict)
+    return {str(key): value for key, value in config.items()}
 
 
 def trusted_packages() -> list[str]:
@@ -273,7 +299,7 @@ def _unknown_key(key: str, name: str, error: Exception) -> str:
 
 
 def _groups() -> list[str]:
-    return sorted(path.name for path in CONF.iterdir() if path.is_dir() and path.name != "hydra")
+    return sorted(path.name for path in CONF.iterdir() if path.is_dir() and path.name not in INTERNAL_GROUPS)
 
 
 def _choices(group: str) -> list[str]:

@@ -18,11 +18,10 @@ from typing import TYPE_CHECKING, Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import InterpolationKeyError, MissingMandatoryValue, OmegaConfBaseException
+from omegaconf import DictConfig
 
 from logreg import settings
-from logreg.cli import trusted_packages
+from logreg.cli import plain, trusted_packages
 from logreg.errors import UserError
 from logreg.runs import (
     CONFIG,
@@ -30,7 +29,6 @@ from logreg.runs import (
     RunRecord,
     find_checkpoint,
     git_state,
-    read_record,
     settings_of,
     shown,
     write_atomically,
@@ -40,6 +38,7 @@ if TYPE_CHECKING:
     from lightning.pytorch import Trainer
 
     from logreg.classifier import BinaryClassifier
+    from logreg.thresholds import ThresholdRule
 
 log = logging.getLogger(__name__)
 
@@ -78,7 +77,8 @@ def run(cfg: DictConfig) -> float | None:
         record.hyperparameters = hyperparameters(in_force(config), record)
         settings.check(config)
         config = in_force(config)
-        record.threshold = config["threshold"]
+        if isinstance(config["threshold"], float):
+            record.threshold = config["threshold"]
         write_atomically(directory / CONFIG, json.dumps(config, indent=2, ensure_ascii=False) + "\n")
         settings.check_targets(config, trusted_packages())
         if config["resume"] is not None:
@@ -137,13 +137,7 @@ def resolve(cfg: DictConfig) -> dict[str, Any]:
     Raises:
         UserError: an interpolation leads nowhere, or a value is missing.
     """
-    try:
-        config = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
-    except (InterpolationKeyError, MissingMandatoryValue) as error:
-        raise UserError(f"{error.full_key}: {str(error).splitlines()[0]}.") from error
-    except OmegaConfBaseException as error:
-        raise UserError(" ".join(str(error).split())) from error
-    assert isinstance(config, dict)
+    config = plain(cfg)
     for group in ("data", "model", "optimizer", "trainer"):
         if not isinstance(config.get(group), dict):
             raise UserError(f"{group}={config.get(group)}: a group takes the name of a file in conf/{group}.")
@@ -151,7 +145,7 @@ def resolve(cfg: DictConfig) -> dict[str, Any]:
         raise UserError(f"penalty={config.get('penalty')}: give penalty.l2=<number>.")
     for group in ("scheduler", "metrics", "callbacks", "logger"):
         config[group] = config.get(group) or {}  # left out with ~group
-    return {str(key): value for key, value in config.items()}
+    return config
 
 
 def in_force(config: dict[str, Any]) -> dict[str, Any]:
@@ -163,17 +157,19 @@ def in_force(config: dict[str, Any]) -> dict[str, Any]:
 def _train(config: dict[str, Any], directory: Path, record: RunRecord, started: float) -> None:
     """Objects from the configuration, then fit, results and report; fills in the record."""
     check_device(config["trainer"]["accelerator"])
-    _quiet_lightning()
+    quiet_lightning()
     from logreg.report.run import report_run
     from logreg.training import train
 
     data, classifier, trainer = assemble(config, directory, trusted_packages())
-    if hasattr(data, "standardizer"):
-        write_atomically(directory / PREPROCESSING, data.standardizer.to_json(data.source.features))
+    write_atomically(directory / CONFIG, json.dumps(config, indent=2, ensure_ascii=False) + "\n")  # with its penalty
+    record.hyperparameters["penalty.l2"] = config["penalty"]["l2"]
+    if hasattr(data, "preprocessor"):
+        write_atomically(directory / PREPROCESSING, data.preprocessor.to_json())
     if hasattr(data, "describe"):
         record.data = data.describe()
         record.write(directory)
-    train(data, classifier, trainer, resume=config["resume"], record=record)
+    train(data, classifier, trainer, resume=config["resume"], record=record, rule=threshold_rule(config))
     record.seconds["total"] = time.perf_counter() - started
     values = record.hyperparameters
     brief = HydraConfig.get().mode is RunMode.MULTIRUN
@@ -183,15 +179,20 @@ def _train(config: dict[str, Any], directory: Path, record: RunRecord, started: 
 
 
 def assemble(
-    config: Mapping[str, Any], directory: Path, trusted: Sequence[str] = ()
+    config: dict[str, Any], directory: Path, trusted: Sequence[str] = ()
 ) -> tuple[Any, BinaryClassifier, Trainer]:
-    """The objects of a resolved configuration: DataModule, classifier, and a Trainer that writes into ``directory``."""
+    """The objects of a resolved configuration: DataModule, classifier, and a Trainer that writes into ``directory``.
+
+    A penalty that depends on the number of rows is put into the configuration.
+    """
     from lightning.pytorch import Callback, Trainer
     from lightning.pytorch.loggers import Logger
 
     from logreg.build import build
 
     data = make_data(config, trusted)
+    if config["penalty"]["l2"] == settings.AUTO:
+        config["penalty"]["l2"] = 1 / data.training_weight
     where = {"save_dir": str(directory), "directory": str(directory)}
     loggers = [build(node, Logger, f"logger.{key}", trusted, **where) for key, node in parts(config["logger"])]
     callbacks = [build(node, Callback, f"callbacks.{key}", trusted) for key, node in parts(config["callbacks"])]
@@ -208,7 +209,7 @@ def assemble(
     return data, classifier, trainer
 
 
-def _quiet_lightning() -> None:
+def quiet_lightning() -> None:
     """Lightning's remarks go to train.log: it gives its logger a handler of its own when it is imported."""
     import lightning  # noqa: F401
 
@@ -264,10 +265,17 @@ def make_classifier(config: Mapping[str, Any], features: int, trusted: Sequence[
         optimizer,
         scheduler,
         l2=config["penalty"]["l2"],
-        threshold=config["threshold"],
+        threshold=config["threshold"] if isinstance(config["threshold"], float) else 0.5,
         metrics=build_metrics(config["metrics"], trusted),
         hyperparameters={"model": config["model"]["_target_"], "features": features, "l2": config["penalty"]["l2"]},
     )
+
+
+def threshold_rule(config: Mapping[str, Any]) -> ThresholdRule | None:
+    """How to choose the threshold, unless it is a number."""
+    from logreg.thresholds import ThresholdRule
+
+    return ThresholdRule(config["threshold"], **config["costs"]) if isinstance(config["threshold"], str) else None
 
 
 def parts(group: Mapping[str, Any] | None) -> list[tuple[str, Any]]:
@@ -312,43 +320,3 @@ def finish_sweep(directory: Path) -> int:
         for job in sorted(failed, key=lambda job: job.number):
             print(f"  job {job.number} {job.record['status']}: {job.record.get('error')}", file=sys.stderr)
     return len(failed)
-
-
-def evaluate_run(cfg: DictConfig) -> None:
-    """``scripts/evaluate.py``: the metrics of a checkpoint, beside those that the run recorded.
-
-    Raises:
-        UserError: there is no such run or checkpoint, or the recomputed metrics are not the recorded ones.
-    """
-    if OmegaConf.is_missing(cfg, "run"):
-        raise UserError("run: give a run directory, as in run=outputs/runs/<name>/<run>.")
-    if cfg.checkpoint not in ("best", "last", None):
-        raise UserError(f"checkpoint={cfg.checkpoint}: best or last is needed.")
-    directory = Path(str(cfg.run))
-    evaluated = read_record(directory).get("evaluated", {}).get("checkpoint", "best")  # before torch is imported
-    checkpoint = cfg.checkpoint or evaluated
-    trusted = trusted_packages()
-    logging.captureWarnings(True)
-    _quiet_lightning()
-    from rich.console import Console
-
-    from logreg.report.summary import comparison_table
-    from logreg.runs import load_run
-    from logreg.training import evaluate
-
-    run = load_run(directory, checkpoint, trusted)
-    data = make_data(run.config, trusted)
-    if not hasattr(data, "describe"):
-        raise UserError(f"run={directory}: its data cannot be read split by split; derive it from InMemoryData.")
-    if data.describe()["fingerprint"] != run.record["data"].get("fingerprint"):
-        raise UserError(f"run={directory}: its data has changed since it was trained.")
-    data.dtype = next(run.model.parameters()).dtype
-    metrics = evaluate(run.model, data)
-    console = Console()
-    recorded = run.metrics if checkpoint == evaluated else {}
-    console.print(comparison_table(recorded, metrics))
-    different = [name for name, value in recorded.items() if metrics.get(name) != value]
-    if different:
-        raise UserError(f"run={directory}: recomputed and recorded values differ in {', '.join(different)}.")
-    if recorded:
-        console.print(f"all {len(recorded)} metrics equal the recorded ones exactly")

@@ -24,9 +24,8 @@ from torchmetrics.classification import (
 from torchmetrics.functional.classification import binary_accuracy
 
 from logreg.errors import UserError
-
-# From here on log(1 + exp(z)) is z in float64: exp(-40) is below its resolution.
-SOFTPLUS_IS_LINEAR = 40.0
+from logreg.objective import SOFTPLUS_IS_LINEAR
+from logreg.weighted_metrics import WeightedMetrics
 
 
 def predict(logits: Float[Tensor, "*shape"], threshold: float) -> Bool[Tensor, "*shape"]:
@@ -84,16 +83,29 @@ class Evaluation:
         self.of_probabilities = {name: metric for name, metric in metrics.items() if name not in self.of_predictions}
         self.log_loss = BinaryLogLoss()
         self.order = ("loss", *metrics, "log_loss")
+        self._weighted: list[tuple[Tensor, ...]] = []
+
+    def of(self, names: Sequence[str]) -> Evaluation:
+        """An evaluation of some of the metrics."""
+        metrics = self.of_predictions | self.of_probabilities
+        return Evaluation(
+            self.threshold, {name: metrics[name] for name in self.order if name in names and name in metrics}
+        )
 
     def reset(self) -> None:
+        self._weighted = []
         for metric in (self.log_loss, *self.of_predictions.values(), *self.of_probabilities.values()):
             metric.reset()
 
-    def update(self, logits: Float[Tensor, " rows"], y: Float[Tensor, " rows"]) -> None:
+    def update(
+        self, logits: Float[Tensor, " rows"], y: Float[Tensor, " rows"], weight: Float[Tensor, " rows"] | None = None
+    ) -> None:
         z, labels = logits.cpu().double(), y.cpu()
         self.log_loss.update(z, labels.double())
         # Predictions in the network's own precision, as everywhere else; probabilities in one that breaks ties.
         predictions, probabilities, truth = predict(logits.cpu(), self.threshold).int(), torch.sigmoid(z), labels.int()
+        if weight is not None:
+            self._weighted.append((z, truth, predictions, weight.cpu().double()))
         for metric in self.of_predictions.values():
             metric.update(predictions, truth)
         for metric in self.of_probabilities.values():
@@ -109,12 +121,26 @@ class Evaluation:
                 raise UserError(f"metrics.{name}: {type(metric).__name__} does not give one number, as is needed here.")
             value = float(found)
             values[name] = _exact(value, rows) if isinstance(metric, BinaryAccuracy) else value
+        if self._weighted:
+            values |= self._with_weights()
         self.reset()
         return {name: values[name] for name in self.order}
 
+    def _with_weights(self) -> dict[str, float]:
+        """The metrics that know of weights; any others count every row once."""
+        z, y, predicted, weight = (torch.cat(parts).numpy() for parts in zip(*self._weighted, strict=True))
+        return WeightedMetrics(z, y, predicted).compute(weight, self.of_predictions | self.of_probabilities)
 
-def accuracies(logits: Sequence[Tensor], labels: Sequence[Tensor], threshold: float) -> list[float]:
+
+def accuracies(
+    logits: Sequence[Tensor], labels: Sequence[Tensor], threshold: float, weights: Sequence[Tensor] = ()
+) -> list[float]:
     """The accuracy of each of several batches; batches of one size cost one call together."""
+    if weights:
+        right = [
+            (predict(z, threshold) == (y > 0.5)).to(w.dtype) for z, y, w in zip(logits, labels, weights, strict=True)
+        ]
+        return [float(w @ hits / w.sum()) for hits, w in zip(right, weights, strict=True)]
     result = [0.0] * len(logits)
     for size in {len(z) for z in logits}:
         members = [i for i, z in enumerate(logits) if len(z) == size]
@@ -131,8 +157,8 @@ def _exact(accuracy: float, rows: int) -> float:
     return round(accuracy * rows) / rows
 
 
-def log_losses(logits: Sequence[Tensor], labels: Sequence[Tensor]) -> list[float]:
-    """The mean log loss of each of several batches."""
+def log_losses(logits: Sequence[Tensor], labels: Sequence[Tensor], weights: Sequence[Tensor] = ()) -> list[float]:
+    """The mean of ``weight * log loss`` of each of several batches."""
     if not logits:
         return []
     sizes = [len(z) for z in logits]
@@ -140,6 +166,8 @@ def log_losses(logits: Sequence[Tensor], labels: Sequence[Tensor]) -> list[float
     # wakes a thread pool even for a few hundred values, which on a busy machine takes 20 ms a call.
     z, y = torch.cat(list(logits)), torch.cat(list(labels))
     losses = F.softplus((1 - 2 * y) * z, threshold=SOFTPLUS_IS_LINEAR)
+    if weights:
+        losses.mul_(torch.cat(list(weights)))
     if len(set(sizes)) == 1:
         return losses.view(len(sizes), -1).mean(1).tolist()
     return torch.stack([part.mean() for part in losses.split(sizes)]).tolist()

@@ -2,14 +2,16 @@
 
     objective = mean over rows of the log loss  +  l2 / 2 * sum of squared weights
 
-The intercept is never penalised. Everything is computed from logits, where the log loss is exact for any size of
-logit: ``max(z, 0) - z*y + log(1 + exp(-|z|))``.
+Where rows have weights, whose mean is 1, the mean is that of ``weight * log loss``. The intercept is never penalised.
+Everything is computed from logits, where the log loss is exact for any size of logit:
+``max(z, 0) - z*y + log(1 + exp(-|z|))``.
 
-Shapes: ``x`` (rows, features), ``y`` (rows,) of 0 and 1, logits (rows,).
+Shapes: ``x`` (rows, features), dense or sparse CSR, ``y`` (rows,) of 0 and 1, ``weight`` (rows,), logits (rows,).
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, TypeGuard
 
@@ -18,12 +20,16 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from logreg.data.rows import LargeBatch, batch_parts
 from logreg.errors import UserError
 
 LogitFunction = Callable[[Tensor], Tensor]
 
 # Probabilities are clamped this far from 0 and 1 before their logit is taken, for networks that show no logits.
 PROBABILITY_MARGIN = 1e-7
+
+# From here on log(1 + exp(z)) is z in float64: exp(-40) is below its resolution.
+SOFTPLUS_IS_LINEAR = 40.0
 
 
 def logit_function(network: nn.Module) -> LogitFunction:
@@ -76,12 +82,47 @@ def l2_penalty(network: nn.Module, l2: float) -> Tensor:
     return 0.5 * l2 * torch.stack(squares).sum()
 
 
-# Adds the gradient of the objective on one batch to `.grad` of the parameters and returns the logits.
-Gradient = Callable[[Tensor, Tensor], Tensor]
+def mean_log_loss(
+    logits: Float[Tensor, " rows"], y: Float[Tensor, " rows"], weight: Float[Tensor, " rows"] | None = None
+) -> Tensor:
+    """The mean of ``weight * log loss``, a scalar."""
+    return F.binary_cross_entropy_with_logits(logits, y, weight=weight)
 
 
-class AutogradGradient:
-    """The gradient of any network, by autograd.
+class Gradient(ABC):
+    """Puts the gradient of the objective into ``.grad`` of the parameters."""
+
+    @abstractmethod
+    def __call__(self, x: Tensor, y: Tensor, weight: Tensor | None = None) -> Tensor:
+        """Of one batch; returns its logits, (rows,)."""
+
+    @abstractmethod
+    def over(self, batch: LargeBatch, threshold: float) -> tuple[float, float]:
+        """Of a batch in parts; returns its mean log loss and its accuracy."""
+
+
+class _Sums:
+    """Loss and accuracy of a batch that comes in parts."""
+
+    def __init__(self, threshold: float) -> None:
+        self.threshold = threshold
+        self.loss = self.right = self.total = 0.0
+
+    def add(self, logits: Tensor, y: Tensor, weight: Tensor | None) -> None:
+        rows = torch.ones_like(y) if weight is None else weight
+        losses = F.softplus((1 - 2 * y) * logits, threshold=SOFTPLUS_IS_LINEAR)
+        right = ((torch.sigmoid(logits) >= self.threshold) == (y > 0.5)).to(rows.dtype)
+        self.loss += float((losses * rows).sum(dtype=torch.float64))
+        self.right += float((right * rows).sum(dtype=torch.float64))
+        self.total += float(rows.sum(dtype=torch.float64))
+
+    @property
+    def means(self) -> tuple[float, float]:
+        return self.loss / self.total, self.right / self.total
+
+
+class AutogradGradient(Gradient):
+    """The gradient of any network, by autograd; it is added to what ``.grad`` holds.
 
     Args:
         scale: the loss is multiplied by it before the backward pass, 1/k for gradients accumulated over k batches.
@@ -91,9 +132,11 @@ class AutogradGradient:
         self.network, self.l2, self.scale = network, l2, scale
         self.logits = logit_function(network)
 
-    def __call__(self, x: Float[Tensor, "rows ..."], y: Float[Tensor, " rows"]) -> Float[Tensor, " rows"]:
+    def __call__(
+        self, x: Float[Tensor, "rows ..."], y: Float[Tensor, " rows"], weight: Float[Tensor, " rows"] | None = None
+    ) -> Float[Tensor, " rows"]:
         logits = self.logits(x).to(y.dtype)  # autocast may have made them bfloat16
-        loss = F.binary_cross_entropy_with_logits(logits, y)
+        loss = mean_log_loss(logits, y, weight)
         if self.l2:
             loss = loss + l2_penalty(self.network, self.l2)
         if self.scale != 1.0:
@@ -101,8 +144,19 @@ class AutogradGradient:
         loss.backward()
         return logits.detach()
 
+    def over(self, batch: LargeBatch, threshold: float) -> tuple[float, float]:
+        sums, rows = _Sums(threshold), len(batch)
+        for part in batch.parts():
+            x, y, weight = batch_parts(part)
+            logits = self.logits(x).to(y.dtype)
+            (mean_log_loss(logits, y, weight) * (len(y) / rows * self.scale)).backward()
+            sums.add(logits.detach(), y, weight)
+        if self.l2:
+            (l2_penalty(self.network, self.l2) * self.scale).backward()
+        return sums.means
 
-class LinearGradient:
+
+class LinearGradient(Gradient):
     """The gradient of ``sigmoid(x @ w + b)`` in closed form: ``X'(p - y)/n + l2 w`` and ``mean(p - y)``.
 
     A third of autograd's time for a small batch. It overwrites ``.grad`` instead of adding to it, so it needs no
@@ -114,17 +168,52 @@ class LinearGradient:
         self.weight_gradient, self.bias_gradient = torch.zeros_like(weight), torch.zeros_like(bias)
 
     @torch.no_grad()
-    def __call__(self, x: Float[Tensor, "rows features"], y: Float[Tensor, " rows"]) -> Float[Tensor, " rows"]:
-        weight, bias = self.weight, self.bias
-        w, gradient = weight.view(-1), self.weight_gradient.view(-1)
-        logits = torch.addmv(bias, x, w)
-        residual = torch.sigmoid(logits).sub_(y).div_(len(y))
-        torch.mv(x.t(), residual, out=gradient)
+    def __call__(
+        self, x: Float[Tensor, "rows features"], y: Float[Tensor, " rows"], weight: Float[Tensor, " rows"] | None = None
+    ) -> Float[Tensor, " rows"]:
+        w, gradient = self.weight.view(-1), self.weight_gradient.view(-1)
+        logits = torch.addmv(self.bias, x, w)
+        residual = torch.sigmoid(logits).sub_(y)
+        if weight is not None:
+            residual.mul_(weight)
+        residual.div_(len(y))
+        transposed_product(x, residual, out=gradient)
         if self.l2:
             gradient.add_(w, alpha=self.l2)
         torch.sum(residual, dim=0, keepdim=True, out=self.bias_gradient)
-        weight.grad, bias.grad = self.weight_gradient, self.bias_gradient  # zero_grad has set them to None
+        self.weight.grad, self.bias.grad = self.weight_gradient, self.bias_gradient  # zero_grad has set them to None
         return logits
+
+    @torch.no_grad()
+    def over(self, batch: LargeBatch, threshold: float) -> tuple[float, float]:
+        w, sums = self.weight.view(-1), _Sums(threshold)
+        gradient, bias_gradient = self.weight_gradient.view(-1).zero_(), self.bias_gradient.zero_()
+        part_gradient = torch.empty_like(gradient)
+        for part in batch.parts():
+            x, y, weight = batch_parts(part)
+            logits = torch.addmv(self.bias, x, w)
+            residual = torch.sigmoid(logits).sub_(y)
+            if weight is not None:
+                residual.mul_(weight)
+            gradient.add_(transposed_product(x, residual, out=part_gradient))
+            bias_gradient.add_(residual.sum())
+            sums.add(logits, y, weight)
+        gradient.div_(len(batch))
+        bias_gradient.div_(len(batch))
+        if self.l2:
+            gradient.add_(w, alpha=self.l2)
+        self.weight.grad, self.bias.grad = self.weight_gradient, self.bias_gradient
+        return sums.means
+
+
+def transposed_product(x: Tensor, residual: Tensor, out: Tensor) -> Tensor:
+    """``x.T @ residual``, (features,), into ``out``."""
+    if x.layout is not torch.sparse_csr:
+        return torch.mv(x.t(), residual, out=out)
+    # PyTorch's own product with a transposed CSR matrix takes ten times as long.
+    pointers = x.crow_indices()
+    by_entry = residual.repeat_interleave(pointers.diff(), output_size=x.values().numel()).mul_(x.values())
+    return out.zero_().index_add_(0, x.col_indices(), by_entry)
 
 
 def gradient_of(network: nn.Module, l2: float = 0.0, *, closed_form: bool = True, scale: float = 1.0) -> Gradient:

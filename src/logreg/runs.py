@@ -4,6 +4,8 @@
 config.json                            the same, resolved, as the run used it
 run.json                               the record, see `RunRecord`
 preprocessing.json                     how raw columns become the model's inputs
+coefficients.csv                       of a linear model, in raw and in standardised units
+evaluation.json                        the last evaluation on other rows
 metrics.csv, events.out.tfevents.*     the history
 checkpoints/{last,best}.ckpt           the states
 figures/*.png, train.log
@@ -31,10 +33,12 @@ if TYPE_CHECKING:
     import numpy as np
 
     from logreg.classifier import BinaryClassifier
-    from logreg.data.standardizer import Standardizer
+    from logreg.data.preprocessing import Preprocessor
 
 RECORD = "run.json"
 PREPROCESSING = "preprocessing.json"
+COEFFICIENTS = "coefficients.csv"
+EVALUATION = "evaluation.json"
 CONFIG = "config.json"
 STATUSES = ("running", "completed", "failed", "diverged", "interrupted")
 REPORTED_VERSIONS = ("logreg", "torch", "lightning", "hydra-core", "torchmetrics", "numpy")
@@ -55,6 +59,7 @@ class RunRecord:
         seconds: ``fit`` and ``total``.
         data: rows per split, features, fingerprint of the source.
         hyperparameters: the settings that TensorBoard's HParams tab shows.
+        threshold_rule: how the threshold was chosen, where it was not given.
         evaluated: which state the metrics belong to, ``best`` or ``last``, and the updates it had seen.
     """
 
@@ -66,6 +71,7 @@ class RunRecord:
     metrics: dict[str, float] = field(default_factory=dict)
     monitor: dict[str, str] = field(default_factory=dict)
     threshold: float = 0.5
+    threshold_rule: dict[str, Any] | None = None
     updates: int = 0
     epochs: int = 0
     seconds: dict[str, float] = field(default_factory=dict)
@@ -120,6 +126,17 @@ def read_record(directory: Path) -> dict[str, Any]:
     if not isinstance(record, dict):
         raise UserError(f"{path} is not the record of a run.")
     return record
+
+
+def applied_checkpoint(directory: Path, asked: str | None) -> str:
+    """Which checkpoint of a run to use: the one asked for, else the one that its recorded metrics belong to.
+
+    Raises:
+        UserError: there is no run there, or no such checkpoint.
+    """
+    if asked not in ("best", "last", None):
+        raise UserError(f"checkpoint={asked}: best or last is needed.")
+    return asked or str(read_record(directory).get("evaluated", {}).get("checkpoint", "best"))
 
 
 def settings_of(overrides: list[str]) -> dict[str, str]:
@@ -222,7 +239,7 @@ class Run:
         metrics: final values by name, such as ``metrics["test/accuracy"]``.
         history: the rows of ``metrics.csv``; a cell that was empty is missing from its row.
         model: the trained `BinaryClassifier` in evaluation mode, on the CPU.
-        features: the names of the raw columns.
+        preprocessor: from raw columns to the features of the model.
     """
 
     directory: Path
@@ -231,29 +248,35 @@ class Run:
     metrics: dict[str, float]
     history: list[dict[str, float]]
     model: BinaryClassifier
-    features: list[str]
-    standardizer: Standardizer
+    preprocessor: Preprocessor
 
-    def predict_proba(self, rows: Sequence[Sequence[float]] | np.ndarray) -> np.ndarray:
-        """Probabilities of label 1, (rows,), for raw rows (rows, features): the run's scaling is applied here.
+    @property
+    def features(self) -> list[str]:
+        """The names of the raw columns."""
+        return self.preprocessor.raw_columns
+
+    def predict_proba(self, rows: Any) -> np.ndarray:
+        """Probabilities of label 1, (rows,), for raw rows: the run's preprocessing is applied here.
+
+        Args:
+            rows: a polars or pandas frame that has the raw columns, in any order and among others; or numbers
+                (rows, columns) in the order of ``features``; or a scipy sparse matrix where the run's table was sparse.
 
         Raises:
-            UserError: the rows do not have the run's number of columns.
+            UserError: columns are missing, or hold something else than in training.
         """
         import numpy as np
         import torch
 
-        raw = np.asarray(rows, dtype=np.float64)
-        if raw.ndim != 2 or raw.shape[1] != len(self.features):
-            raise UserError(
-                f"predict_proba got rows of shape {raw.shape}; (rows, {len(self.features)}) is needed, "
-                f"the columns of {self.directory / PREPROCESSING}."
-            )
-        dtype = next(self.model.parameters()).dtype
-        with torch.no_grad():
-            return self.model(torch.as_tensor(self.standardizer.transform(raw), dtype=dtype)).numpy()
+        from logreg.data.frames import feature_blocks
 
-    def predict(self, rows: Sequence[Sequence[float]] | np.ndarray) -> np.ndarray:
+        dtype = next(self.model.parameters()).dtype
+        blocks = feature_blocks(rows, self.preprocessor, str(self.directory / PREPROCESSING))
+        with torch.no_grad():
+            found = [self.model(torch.as_tensor(block, dtype=dtype)).numpy() for block in blocks]
+        return np.concatenate(found) if found else np.empty(0)
+
+    def predict(self, rows: Any) -> np.ndarray:
         """Labels, (rows,), 0 or 1: 1 where the probability is at least the run's threshold."""
         return (self.predict_proba(rows) >= self.model.threshold).astype(int)
 
@@ -280,7 +303,7 @@ def load_run(directory: str | Path, checkpoint: str = "best", trusted_packages: 
     """
     from logreg.build import build_metrics, build_network
     from logreg.classifier import BinaryClassifier
-    from logreg.data.standardizer import Standardizer
+    from logreg.data.preprocessing import Preprocessor
 
     directory = Path(directory)
     record = read_record(directory)
@@ -291,15 +314,15 @@ def load_run(directory: str | Path, checkpoint: str = "best", trusted_packages: 
     state = read_checkpoint(path, key="checkpoint")["state_dict"]
     if not (directory / PREPROCESSING).is_file():
         raise UserError(f"{directory} has no {PREPROCESSING}: its data is of a kind that only its own code can read.")
-    standardizer, features = Standardizer.read(directory / PREPROCESSING)
+    preprocessor = Preprocessor.from_json((directory / PREPROCESSING).read_text(encoding="utf-8"))
     dtype = next(iter(state.values())).dtype
-    network = build_network(config["model"], len(features), trusted_packages).to(dtype)
+    network = build_network(config["model"], preprocessor.width, trusted_packages).to(dtype)
     metrics = build_metrics(config["metrics"], trusted_packages)
-    model = BinaryClassifier(network, l2=config["penalty"]["l2"], threshold=config["threshold"], metrics=metrics)
+    model = BinaryClassifier(network, l2=config["penalty"]["l2"], threshold=record["threshold"], metrics=metrics)
     model.load_state_dict(state)
     model.eval()
     model.requires_grad_(False)
-    return Run(directory, config, record, record["metrics"], read_history(directory), model, features, standardizer)
+    return Run(directory, config, record, record["metrics"], read_history(directory), model, preprocessor)
 
 
 def read_config(directory: Path) -> dict[str, Any]:

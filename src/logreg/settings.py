@@ -29,12 +29,20 @@ def _one_of(*choices: Any) -> Callable[[Any], bool]:
     return lambda value: value in choices
 
 
+def _names(value: Any) -> bool:
+    return isinstance(value, list | tuple) and not any(
+        isinstance(item, list | Mapping) or item is None for item in value
+    )
+
+
 def _folder(value: Any) -> bool:
     parts = str(value).split("/")
     return isinstance(value, str | int) and all(part.strip(". ") and "\0" not in part for part in parts)
 
 
 PRECISIONS = ("32-true", "64-true", "bf16-mixed", "32", "64", 32, 64)
+AUTO = "auto"  # penalty.l2: one over the number of training rows, which is scikit-learn's C = 1
+THRESHOLD_RULES = ("max_f1", "max_youden", "cost")
 ACCELERATORS = ("cpu", "gpu", "cuda", "mps", "auto")
 RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "name": (_folder, "a name for the run's folder below outputs, without '..',"),
@@ -44,8 +52,13 @@ RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "optimizer.lr": (_positive(_number), "a number above 0"),
     "accelerator": (_one_of(*ACCELERATORS), "one of cpu, gpu, mps, auto"),
     "trainer.accelerator": (_one_of(*ACCELERATORS), "one of cpu, gpu, mps, auto"),
-    "penalty.l2": (lambda value: _number(value) and value >= 0, "a number, 0 or more"),
-    "threshold": (lambda value: _number(value) and 0 < value < 1, "a number between 0 and 1"),
+    "penalty.l2": (lambda value: value == AUTO or (_number(value) and value >= 0), "a number, 0 or more, or auto"),
+    "threshold": (
+        lambda value: value in THRESHOLD_RULES or (_number(value) and 0 < value < 1),
+        f"a number between 0 and 1, or one of {', '.join(THRESHOLD_RULES)}",
+    ),
+    "costs.false_positive": (lambda value: _number(value) and value >= 0, "a number, 0 or more"),
+    "costs.false_negative": (lambda value: _number(value) and value >= 0, "a number, 0 or more"),
     "monitor": (lambda value: isinstance(value, str) and value != "", "the name of a metric, such as val/loss"),
     "mode": (_one_of("min", "max"), "min or max"),
     "resume": (_optional(lambda value: isinstance(value, str)), "a run directory or a checkpoint"),
@@ -57,6 +70,17 @@ RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
         lambda value: isinstance(value, Mapping),
         "a mapping, in quotes, such as 'data.split={train:0.8,val:0.1,test:0.1}',",
     ),
+    "data.folds": (_optional(lambda value: _whole(value) and value >= 2), "a whole number, 2 or more, or null"),
+    "data.fold": (_optional(lambda value: _whole(value) and value >= 0), "a whole number, 0 or more, or null"),
+    "data.min_count": (_optional(_positive(_whole)), "a whole number above 0, or null"),
+    "data.leak_auroc": (lambda value: _number(value) and value > 0.5, "a number above 0.5"),
+    "data.header": (_optional(lambda value: isinstance(value, bool)), "true, false or null"),
+    "data.format": (_optional(_one_of("csv", "parquet", "arrow", "libsvm")), "csv, parquet, arrow, libsvm or null"),
+    "data.storage": (_optional(_one_of("float32", "float64")), "float32, float64 or null"),
+    "data.features": (_optional(_names), "a list of names or globs, in quotes, such as 'data.features=[age,x*]',"),
+    "data.exclude": (_names, "a list of names or globs, in quotes, such as 'data.exclude=[id]',"),
+    "data.categorical": (_names, "a list of names or globs, in quotes, such as 'data.categorical=[zip]',"),
+    "data.missing": (_names, "a list of texts, in quotes, such as 'data.missing=[NA,-]',"),
     "trainer.precision": (_one_of(*PRECISIONS), "one of 32-true, 64-true, bf16-mixed"),
     "trainer.max_epochs": (_positive(_whole), "a whole number above 0"),
     "trainer.log_every_n_steps": (_positive(_whole), "a whole number above 0"),

@@ -21,6 +21,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from lightning.pytorch import Callback, LightningDataModule, Trainer
 from lightning.pytorch.callbacks import EarlyStopping
@@ -29,17 +30,19 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from logreg.callbacks import Checkpoints
 from logreg.classifier import BinaryClassifier
-from logreg.data.blocks import Batch
-from logreg.data.in_memory import InMemoryData
+from logreg.data.block_data import BlockData
+from logreg.data.rows import Batch, batch_parts
 from logreg.data.splits import SPLITS
 from logreg.errors import Diverged, Interrupted, UserError
 from logreg.runs import RunRecord, find_checkpoint, read_checkpoint, versions
+from logreg.thresholds import ThresholdRule
 
 log = logging.getLogger(__name__)
 
 SAME_SIGNAL_SECONDS = 1.0
 TRANSLATED = ("gradient_clip_val", "accumulate_grad_batches", "check_val_every_n_epoch")
 PRECISIONS = ("32-true", "64-true", "bf16-mixed")
+TRAIN_METRICS = ("loss", "log_loss", "accuracy")  # all metrics of a large training table would take long
 
 
 def train(
@@ -48,6 +51,7 @@ def train(
     trainer: Trainer,
     resume: str | Path | None = None,
     record: RunRecord | None = None,
+    rule: ThresholdRule | None = None,
 ) -> RunRecord:
     """Fit the classifier, evaluate it, and say how it went.
 
@@ -57,9 +61,10 @@ def train(
     where there are validation rows and a `Checkpoints` callback, else the last state.
 
     Args:
-        data: an `InMemoryData`, or any DataModule with ``num_features`` whose loaders give ``(x, y)`` batches.
+        data: an `BlockData`, or any DataModule with ``num_features`` whose loaders give ``(x, y)`` batches.
         resume: a checkpoint or a run directory to continue from.
         record: the record to fill in, if there is one already.
+        rule: choose the classifier's threshold by it afterwards, on the validation rows.
 
     Returns:
         The record, with status ``completed``, ``diverged`` or ``interrupted``.
@@ -75,7 +80,7 @@ def train(
     data.prepare_data()
     data.setup("fit")
     checkpoint = find_checkpoint(str(resume)) if resume is not None else None
-    if isinstance(data, InMemoryData):
+    if isinstance(data, BlockData):
         data.dtype = torch.float64 if trainer.precision == "64-true" else torch.float32
         data.accumulate = trainer.accumulate_grad_batches
     state = _checked_checkpoint(checkpoint, classifier, data) if checkpoint is not None else None
@@ -84,18 +89,20 @@ def train(
     record.device, record.resumed_from = str(trainer.strategy.root_device), str(checkpoint) if checkpoint else None
     with _settings_kept(trainer):
         _take_over(trainer, classifier, data)
-        if isinstance(data, InMemoryData):
+        if rule is not None and _batches(data, "val") is None:
+            raise UserError(f"threshold={rule.name} is chosen on validation rows, and there are none; set data.split.")
+        if isinstance(data, BlockData):
             _plan(trainer, data, state)
         _fit(record, data, classifier, trainer, checkpoint)
     record.seconds = {"fit": time.perf_counter() - started}
     record.updates = trainer.global_step
-    if isinstance(data, InMemoryData):
+    if isinstance(data, BlockData):
         record.data, record.epochs = data.describe(), data.position["passes"]
     else:
         record.epochs = trainer.current_epoch
     if record.status != "diverged":
         data.setup("test")
-        _evaluate(record, data, classifier, trainer)
+        _evaluate(record, data, classifier, trainer, rule)
     return record
 
 
@@ -112,7 +119,13 @@ def _fit(
         record.status, record.error = "interrupted", "stopped by a signal; it can be resumed."
 
 
-def _evaluate(record: RunRecord, data: LightningDataModule, classifier: BinaryClassifier, trainer: Trainer) -> None:
+def _evaluate(
+    record: RunRecord,
+    data: LightningDataModule,
+    classifier: BinaryClassifier,
+    trainer: Trainer,
+    rule: ThresholdRule | None,
+) -> None:
     """Measure the state that the run hands over, on every split that has rows."""
     checkpoints = next((c for c in callbacks_of(trainer) if isinstance(c, Checkpoints)), None)
     record.evaluated = {"checkpoint": "last", "updates": trainer.global_step}
@@ -123,7 +136,29 @@ def _evaluate(record: RunRecord, data: LightningDataModule, classifier: BinaryCl
         best = read_checkpoint(checkpoints.best)
         classifier.load_state_dict(best["state_dict"])
         record.evaluated = {"checkpoint": "best", "updates": best["global_step"]}
+    if rule is not None:
+        classifier.threshold, value = rule.choose(*_held_out(classifier, data))
+        record.threshold_rule = {"rule": rule.name, "value": value, "rows": "val"}
+        record.threshold = classifier.threshold
     record.metrics = evaluate(classifier, data)
+
+
+@torch.no_grad()
+def _held_out(
+    classifier: BinaryClassifier, data: LightningDataModule
+) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+    """Probabilities, labels and weights of the validation rows, (rows,) each."""
+    found: list[list[torch.Tensor]] = [[], [], []]
+    for batch in _batches(data, "val") or ():
+        x, y, weight = batch_parts(batch)
+        found[0].append(torch.sigmoid(classifier.logits(x.to(classifier.device))).cpu())
+        found[1].append(y)
+        if weight is not None:
+            found[2].append(weight)
+    probabilities, labels, weights = (torch.cat(parts).double().numpy() if parts else None for parts in found)
+    assert probabilities is not None
+    assert labels is not None
+    return probabilities, labels, weights
 
 
 def evaluate(
@@ -138,16 +173,16 @@ def evaluate(
         batches = _batches(data, split)
         if batches is None:
             continue
-        values = classifier.evaluate(batches)
+        values = classifier.evaluate(batches, TRAIN_METRICS if split == "train" else None)
         if split == "train":
-            objective = values["loss"] + (float(classifier.penalty()) if classifier.l2 else 0.0)
-            values = {"loss": objective} | {name: values[name] for name in ("log_loss", "accuracy") if name in values}
+            values["loss"] += float(classifier.penalty()) if classifier.l2 else 0.0
+            values = {name: values[name] for name in TRAIN_METRICS if name in values}
         metrics |= {f"{split}/{name}": value for name, value in values.items()}
     return metrics
 
 
 def _batches(data: LightningDataModule, split: str) -> Iterable[Batch] | None:
-    if isinstance(data, InMemoryData):
+    if isinstance(data, BlockData):
         return data.batches(split) if len(data.rows[split]) else None
     name = f"{split}_dataloader"
     if getattr(type(data), name) is getattr(LightningDataModule, name):
@@ -210,7 +245,7 @@ def _take_over(trainer: Trainer, classifier: BinaryClassifier, data: LightningDa
     _check_parts(trainer, classifier, data, has_val)
 
 
-def _plan(trainer: Trainer, data: InMemoryData, state: Mapping[str, Any] | None) -> None:
+def _plan(trainer: Trainer, data: BlockData, state: Mapping[str, Any] | None) -> None:
     """Set the end of the run, in updates, and how many passes a Lightning epoch has.
 
     Raises:
@@ -241,7 +276,7 @@ def _plan(trainer: Trainer, data: InMemoryData, state: Mapping[str, Any] | None)
 def _check_parts(trainer: Trainer, classifier: BinaryClassifier, data: LightningDataModule, has_val: bool) -> None:
     trial = classifier.configure_optimizers()
     optimizer, scheduler = (trial[0][0], trial[1][0]) if isinstance(trial, tuple) else (trial, None)
-    batches = data.batches_per_pass if isinstance(data, InMemoryData) else None
+    batches = data.batches_per_pass if isinstance(data, BlockData) else None
     if isinstance(optimizer, LBFGS) and (batches != 1 or classifier.accumulate != 1 or classifier.clip_value):
         raise UserError(
             "optimizer=lbfgs needs the full batch and its own gradients: data.batch_size=null, "
@@ -283,10 +318,8 @@ def _checked_checkpoint(path: Path, classifier: BinaryClassifier, data: Lightnin
     if has_scheduler != isinstance(trial, tuple):
         there, here = ("a", "none") if has_scheduler else ("no", "one")
         raise UserError(f"resume={path}: the checkpoint has {there} scheduler and this run has {here}; use the same.")
-    if not isinstance(data, InMemoryData):
-        raise UserError(
-            "resume: only data that is served in blocks can say where it stopped; derive from InMemoryData."
-        )
+    if not isinstance(data, BlockData):
+        raise UserError("resume: only data that is served in blocks can say where it stopped; derive from BlockData.")
     data.check_state(checkpoint.get(type(data).__qualname__))
     return checkpoint
 

@@ -41,7 +41,7 @@ AT_ONCE = [
     (["data.split={_target_:subprocess.Popen}"], ["data.split._target_", "no such key"]),
     (["name=../elsewhere"], ["name=../elsewhere", "below outputs"]),
     (["trainer.precision=128"], ["trainer.precision=128", "64-true"]),
-    (["--config-name=nope"], ["nope", "evaluate, train"]),
+    (["--config-name=nope"], ["nope", "evaluate", "train"]),
     (["epochs"], ["epochs", "key=value"]),
     (["--lr", "0.1"], ["--lr", "lr=value"]),
 ]

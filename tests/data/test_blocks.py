@@ -9,11 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from logreg.data.blocks import Batches, BlockLoader
+from logreg.data.rows import TensorRows
 
 
 def loader(rows: int, batch_size: int | None, seed: int, passes: int, per_epoch: int, accumulate: int) -> BlockLoader:
     x = torch.arange(rows, dtype=torch.float32).reshape(-1, 1)
-    result = BlockLoader(x, x[:, 0], batch_size, seed)
+    result = BlockLoader(TensorRows(x, x[:, 0]), batch_size, seed)
     result.passes_in_total, result.passes_per_epoch, result.accumulate = passes, per_epoch, accumulate
     return result
 
@@ -72,16 +73,31 @@ def test_going_on_from_any_update_gives_what_an_unbroken_run_gives(case: tuple, 
 
 def test_the_order_differs_between_passes_and_seeds_and_repeats_with_both() -> None:
     orders = {
-        (seed, number): tuple(loader(50, 5, seed, 1, 1, 1).order(number).tolist())
+        (seed, number): tuple(loader(50, 5, seed, 1, 1, 1).positions(number, 0, 50).tolist())
         for seed in (0, 1)
         for number in (0, 1)
     }
     assert len(set(orders.values())) == 4
-    assert tuple(loader(50, 5, 0, 1, 1, 1).order(1).tolist()) == orders[0, 1]
+    assert tuple(loader(50, 5, 0, 1, 1, 1).positions(1, 0, 50).tolist()) == orders[0, 1]
 
 
 def test_evaluation_batches_hold_every_row_in_order() -> None:
     x = torch.arange(10.0).reshape(5, 2)
-    batches = Batches(x, x[:, 0])
+    batches = Batches(TensorRows(x, x[:, 0]))
     assert torch.equal(torch.cat([part for part, _ in batches]), x)
     assert len(batches) == 1
+
+
+def test_a_pass_over_a_large_table_visits_every_row_once_and_needs_little_memory(monkeypatch) -> None:
+    from logreg.data import blocks
+
+    monkeypatch.setattr(blocks, "WINDOW", 64)
+    monkeypatch.setattr(blocks, "STRETCH", 8)
+    for rows in (64, 65, 128, 515, 1000):
+        source = loader(rows, 7, 3, 2, 1, 1)
+        orders = [source.positions(number, 0, rows).tolist() for number in (0, 1)]
+        assert all(sorted(order) == list(range(rows)) for order in orders)
+        assert orders[0] != orders[1]
+        assert source.positions(0, 10, 50).tolist() == orders[0][10:50]
+        if rows > 64:  # a window holds rows from all over the table
+            assert max(orders[0][:64]) - min(orders[0][:64]) > rows / 2

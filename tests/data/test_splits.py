@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from logreg.data import BreastCancerData, ToyData
+from logreg.data.preprocessing import Preprocessor
 from logreg.data.splits import stratified
-from logreg.data.standardizer import Standardizer
 from logreg.errors import UserError
 
 
@@ -62,16 +62,7 @@ def test_standardised_like_scikit_learn_by_training_rows_only() -> None:
 
 def test_a_constant_column_is_left_at_zero() -> None:
     x = np.array([[1.0, 5.0], [3.0, 5.0]])
-    np.testing.assert_array_equal(Standardizer.fit(x).transform(x), [[-1, 0], [1, 0]])
-
-
-def test_a_standardizer_survives_its_json_to_the_bit(tmp_path) -> None:
-    fitted = Standardizer.fit(np.random.default_rng(0).standard_normal((7, 3)))
-    (tmp_path / "p.json").write_text(fitted.to_json(["a", "b", "c"]), encoding="utf-8")
-    read, names = Standardizer.read(tmp_path / "p.json")
-    assert names == ["a", "b", "c"]
-    np.testing.assert_array_equal(read.mean, fitted.mean)
-    np.testing.assert_array_equal(read.scale, fitted.scale)
+    np.testing.assert_array_equal(Preprocessor.fit(x, ["a", "b"], True).transform_numbers(x), [[-1, 0], [1, 0]])
 
 
 def test_the_fingerprint_is_of_the_content() -> None:

@@ -11,24 +11,25 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
+from logreg.data.rows import MAX_ELEMENTS, Batch, LargeBatch, Rows
 from logreg.seeds import generator
-
-Batch = tuple[Tensor, Tensor]
 
 # A block is what happens between two looks at the clock (progress bar, log files, Lightning's hooks): so many updates
 # at the most, and fewer when a batch is large, so that a block of any table takes a fraction of a second.
 MAX_UPDATES = 100
-MAX_ELEMENTS = 2**24
+# The order of a pass is drawn in windows of so many rows, each of which gathers stretches from all over the table: its
+# memory does not grow with the table, and what is read together lies together on disk. A table of no more rows than a
+# window is simply permuted.
+WINDOW, STRETCH = 2**20, 2**10
 
 
 class Block:
     """Consecutive updates, their batches cut from the table only when they are iterated over.
 
-    Iterating yields, per update, its batches (several where gradients accumulate), each ``(x, y)`` with x
-    (rows, features) and y (rows,), and whether the pass over the rows ends with it.
+    Iterating yields, per update, its batches (several where gradients accumulate; see `logreg.data.rows`) and whether
+    the pass over the rows ends with it.
     """
 
     def __init__(self, loader: BlockLoader, passes: int, batches: int, updates: int, left: int | None = None) -> None:
@@ -37,7 +38,7 @@ class Block:
     def __len__(self) -> int:
         return self.updates
 
-    def __iter__(self) -> Iterator[tuple[list[Batch], bool]]:
+    def __iter__(self) -> Iterator[tuple[list[Batch | LargeBatch], bool]]:
         loader, passes, batches = self.loader, self.passes, self.batches
         for _ in range(self.updates):
             end = min(batches + loader.accumulate, loader.batches_per_pass)
@@ -47,7 +48,7 @@ class Block:
 
     def to(self, device: torch.device, **_: object) -> Block:
         """Called by Lightning: the table moves once, not each batch."""
-        self.loader.to(device)
+        self.loader.rows.to(device)
         return self
 
     def consumed(self, updates: int) -> None:
@@ -65,10 +66,10 @@ class SingleBatch:
 
     def __init__(self, batch: Sequence[Tensor], passes: int) -> None:
         x, y = batch
-        self.batch: Batch = (x, y)
+        self.batch: Batch | LargeBatch = (x, y)
         self.passes = passes
 
-    def __iter__(self) -> Iterator[tuple[list[Batch], bool]]:
+    def __iter__(self) -> Iterator[tuple[list[Batch | LargeBatch], bool]]:
         yield [self.batch], False
 
     def consumed(self, updates: int) -> None:
@@ -87,22 +88,21 @@ class BlockLoader:
         seed: fixes the order of every pass.
     """
 
-    def __init__(
-        self, x: Float[Tensor, "rows ..."], y: Float[Tensor, " rows"], batch_size: int | None, seed: int
-    ) -> None:
-        self.x, self.y, self.seed = x, y, seed
-        self.batch_size = len(y) if batch_size is None else min(batch_size, len(y))
-        self.batches_per_pass = -(-len(y) // self.batch_size)
+    def __init__(self, rows: Rows, batch_size: int | None, seed: int) -> None:
+        self.rows, self.seed = rows, seed
+        self.batch_size = len(rows) if batch_size is None else min(batch_size, len(rows))
+        self.batches_per_pass = -(-len(rows) // self.batch_size)
         self.passes = self.batches = 0  # the position: passes done, and batches done of the pass in progress
         self.passes_in_total = 1
         self.passes_per_epoch = 1  # of a Lightning epoch, which is the stretch between two validations
         self.accumulate = 1  # batches whose gradients make one update
         self.updates_left: int | None = None  # an end that may come before that of the passes
-        self._order: tuple[int, Tensor] = (-1, torch.empty(0))
+        self._stretches: tuple[int, Tensor] = (-1, torch.empty(0))
+        self._window: tuple[int, int, Tensor] = (-1, -1, torch.empty(0))
 
     def __iter__(self) -> Iterator[Block]:
         """The blocks from the position to the end of the Lightning epoch it lies in."""
-        elements = self.batch_size * self.accumulate * max(1, self.x[0].numel())
+        elements = self.batch_size * self.accumulate * self.rows.width
         longest = max(1, min(MAX_UPDATES, MAX_ELEMENTS // elements))
         passes, batches = self.passes, self.batches
         epoch = passes // self.passes_per_epoch
@@ -128,35 +128,56 @@ class BlockLoader:
         further, within = divmod(batches // self.accumulate + updates, self.updates_per_pass)
         return passes + further, within * self.accumulate
 
-    def batch(self, passes: int, batches: int) -> Batch:
+    def batch(self, passes: int, batches: int) -> Batch | LargeBatch:
         """Batch number ``batches`` of pass number ``passes``, both counted from 0."""
         if self.batches_per_pass == 1:
-            return self.x, self.y
-        rows = self.order(passes)[batches * self.batch_size : (batches + 1) * self.batch_size]
-        return self.x[rows], self.y[rows]
+            return self.rows.everything()
+        first = batches * self.batch_size
+        return self.rows.take(self.positions(passes, first, min(first + self.batch_size, len(self.rows))))
 
-    def order(self, passes: int) -> Tensor:
-        """The permutation of the rows in one pass."""
-        if self._order[0] != passes:
-            drawn = torch.randperm(len(self.y), generator=generator(self.seed, "order", passes))
-            self._order = passes, drawn.to(self.x.device)
-        return self._order[1]
+    def positions(self, passes: int, first: int, end: int) -> Tensor:
+        """Where the rows number ``first`` to ``end`` of a pass stand in the table."""
+        pieces = []
+        while first < end:
+            window, start = divmod(first, WINDOW)
+            order = self._window_order(passes, window)
+            taken = min(end - first, len(order) - start)
+            pieces.append(order[start : start + taken])
+            first += taken
+        return pieces[0] if len(pieces) == 1 else torch.cat(pieces)
 
-    def to(self, device: torch.device) -> None:
-        if self.x.device != device:
-            self.x, self.y = self.x.to(device), self.y.to(device)
-            self._order = (-1, torch.empty(0))
+    def _window_order(self, passes: int, window: int) -> Tensor:
+        if self._window[:2] != (passes, window):
+            rows = len(self.rows)
+            if rows <= WINDOW:
+                order = torch.randperm(rows, generator=generator(self.seed, "order", passes))
+            else:
+                chosen = self._all_stretches(passes)[window * (WINDOW // STRETCH) : (window + 1) * (WINDOW // STRETCH)]
+                order = (chosen[:, None] * STRETCH + torch.arange(STRETCH)).reshape(-1)
+                order = order[order < rows]
+                # A stretch cut off by the table's end stands last, so that all windows but the last are full.
+                drawn = generator(self.seed, "order", passes * 2**20 + window + 1)
+                order = order[torch.randperm(len(order), generator=drawn)]
+            self._window = passes, window, order.to(self.rows.y.device)
+        return self._window[2]
+
+    def _all_stretches(self, passes: int) -> Tensor:
+        if self._stretches[0] != passes:
+            whole, rest = divmod(len(self.rows), STRETCH)
+            drawn = torch.randperm(whole, generator=generator(self.seed, "order", passes))
+            self._stretches = passes, torch.cat([drawn, torch.tensor([whole])]) if rest else drawn
+        return self._stretches[1]
 
 
 class Batches:
     """Rows in their order, in large batches: what evaluation reads."""
 
-    def __init__(self, x: Tensor, y: Tensor) -> None:
-        self.x, self.y = x, y
-        self.batch_size = max(1, MAX_ELEMENTS // max(1, x[0].numel())) if len(y) else 1
+    def __init__(self, rows: Rows) -> None:
+        self.rows = rows
 
     def __len__(self) -> int:
-        return -(-len(self.y) // self.batch_size)
+        return -(-len(self.rows) // self.rows.at_once)
 
     def __iter__(self) -> Iterator[Batch]:
-        return zip(self.x.split(self.batch_size), self.y.split(self.batch_size), strict=True)
+        for first in range(0, len(self.rows), self.rows.at_once):
+            yield self.rows.cut(first, first + self.rows.at_once)

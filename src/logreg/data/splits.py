@@ -1,8 +1,12 @@
-"""Which row goes to training, validation and test."""
+"""Which row goes to training, validation and test.
+
+`stratified` is for arrays. `shares` is for tables of any size, and needs a byte of memory a row; `grouped_shares` keeps
+groups of rows together.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -63,3 +67,90 @@ def stratified(labels: np.ndarray, fractions: Mapping[str, float], seed: int) ->
         share -= full[name]
     result["train"] = np.sort(remaining)
     return result
+
+
+# Rows that are dealt out together: the result depends on it, so it never changes.
+DEALT_TOGETHER = 2**16
+
+
+def shares(labels: np.ndarray, fractions: Sequence[float], random: np.random.Generator) -> np.ndarray:
+    """Deal rows out to parts of these sizes, (rows,) int8: each class in the same shares, to within a row.
+
+    Rows are visited in their order, a stretch at a time; how many of a stretch go to which part is drawn without
+    replacement from what the parts still lack, so the counts come out exactly and every assignment is as likely as any
+    other.
+
+    Args:
+        labels: (rows,) of 0 and 1, in blocks if it is mapped from a file.
+        fractions: of each part; they add up to 1.
+    """
+    parts = np.empty(len(labels), dtype=np.int8)
+    counts = _class_counts(labels)
+    lacking = _sizes(counts, fractions)
+    for first in range(0, len(labels), DEALT_TOGETHER):
+        stretch = np.asarray(labels[first : first + DEALT_TOGETHER])
+        view = parts[first : first + DEALT_TOGETHER]
+        for label in (0, 1):
+            rows = np.flatnonzero(stretch == label)
+            taken = random.multivariate_hypergeometric(lacking[label], len(rows), method="marginals")
+            lacking[label] -= taken
+            view[rows] = random.permutation(np.repeat(np.arange(len(taken), dtype=np.int8), taken))
+    return parts
+
+
+def _class_counts(labels: np.ndarray) -> tuple[int, int]:
+    ones = sum(int(np.count_nonzero(labels[i : i + DEALT_TOGETHER])) for i in range(0, len(labels), DEALT_TOGETHER))
+    return len(labels) - ones, ones
+
+
+def _sizes(counts: Sequence[int], fractions: Sequence[float]) -> list[np.ndarray]:
+    """Rows of each class in each part, with at least one of every class where the class has enough rows."""
+    ends = np.cumsum(fractions)
+    sizes = []
+    for count in counts:
+        edges = np.floor(ends * count + 0.5 - 1e-9).astype(np.int64)
+        edges[-1] = count
+        size = np.diff(np.concatenate([[0], edges]))
+        while count >= len(size) and (size == 0).any():
+            size[int(np.argmin(size))] += 1
+            size[int(np.argmax(size))] -= 1
+        sizes.append(size)
+    return sizes
+
+
+def grouped_shares(
+    labels: np.ndarray,
+    groups: np.ndarray,
+    weight: np.ndarray | None,
+    fractions: Sequence[float],
+    random: np.random.Generator,
+) -> np.ndarray:
+    """The same with all rows of a group in one part: the largest groups first, each to the part that lacks most.
+
+    Args:
+        groups: (rows,) of whole numbers from 0.
+        weight: (rows,), counted as so many rows.
+    """
+    count = int(groups.max()) + 1 if len(groups) else 0
+    weight = np.ones(len(groups)) if weight is None else weight
+    ones = np.bincount(groups, weights=labels * weight, minlength=count)
+    rows = np.bincount(groups, weights=weight, minlength=count)
+    lacking = [[share * float(rows.sum() - ones.sum()), share * float(ones.sum())] for share in fractions]
+    totals = [max(1.0, float(rows.sum() - ones.sum())), max(1.0, float(ones.sum()))]
+    order = random.permutation(count)
+    order = order[np.argsort(-rows[order], kind="stable")]
+    part_of = np.empty(count, dtype=np.int8)
+    zeros = (rows - ones).tolist()
+    for group, positive in zip(order.tolist(), ones[order].tolist(), strict=True):
+        negative = zeros[group]
+        gains = [
+            negative * lack[0] / totals[0] ** 2 / share + positive * lack[1] / totals[1] ** 2 / share
+            if share
+            else -np.inf
+            for lack, share in zip(lacking, fractions, strict=True)
+        ]
+        part = int(np.argmax(gains))
+        part_of[group] = part
+        lacking[part][0] -= negative
+        lacking[part][1] -= positive
+    return part_of[groups]

@@ -7,16 +7,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 from rich.console import Console
 
 from logreg.classifier import BinaryClassifier
-from logreg.data.in_memory import InMemoryData
+from logreg.data.block_data import BlockData
 from logreg.report import summary
+from logreg.report.coefficients import Coefficient, coefficients, write_coefficients
 from logreg.report.tensorboard import EventFile, TensorBoardLogger
 from logreg.runs import RunRecord
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+MOST_DRAWN = 200_000  # rows of a large table that the curves are drawn from
 
 
 def report_run(
@@ -31,31 +35,39 @@ def report_run(
 ) -> None:
     """Write and print everything that a finished run shows of itself; in brief, a line on the terminal."""
     events = next((logger.events for logger in loggers if isinstance(logger, TensorBoardLogger)), None)
-    if with_figures and record.metrics and isinstance(data, InMemoryData):
+    if with_figures and record.metrics and isinstance(data, BlockData):
         _save_figures(draw(classifier, data), directory, events, record.evaluated["updates"])
     if events is not None:
         events.hyperparameters(hyperparameters, group=f"{directory.parent.name}/{directory.name}")
         events.scalars({f"final/{name}": value for name, value in record.metrics.items()}, record.updates)
         events.end(success=record.status == "completed")
         events.close()
+    learned: list[Coefficient] = []
+    if record.metrics and isinstance(data, BlockData):
+        learned = coefficients(classifier, data.preprocessor)
+        if learned:
+            write_coefficients(directory, learned)
     if brief:
         summary.show_briefly(record, Console(stderr=True))
     else:
-        summary.show(record, classifier, data, directory, Console())
+        summary.show(record, classifier, data, learned, directory, Console())
 
 
-def draw(classifier: BinaryClassifier, data: InMemoryData) -> dict[str, Figure]:
+def draw(classifier: BinaryClassifier, data: BlockData) -> dict[str, Figure]:
     """The figures that suit the data, by name, over the rows that were held out the longest."""
     from logreg.report import figures
 
     split = next(name for name in ("test", "val", "train") if len(data.rows[name]))
     title = f"{data.name}, {split} rows"
-    if data.num_features == 2:
-        x, y = (np.concatenate(parts) for parts in zip(*(_arrays(data, name) for name in data.rows), strict=True))
-        names = [f"{name} (standardised)" if data.standardize else name for name in data.source.features]
+    if data.num_features == 2 and not any(data.is_large(name) for name in data.rows):
+        parts = [tuple(part.numpy() for part in data.tensors(name)) for name in data.rows]
+        x, y = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+        names = [f"{name} (standardised)" if data.standardize else name for name in data.preprocessor.feature_names]
         return {"decision_boundary": figures.decision_boundary(classifier, x, y, names, f"{data.name}, all rows")}
-    rows, truth = data.tensors(split)
-    p, labels = _probabilities(classifier, rows), truth.numpy()
+    labels, p = _predictions(classifier, data, split)
+    if len(labels) > MOST_DRAWN:
+        chosen = np.linspace(0, len(labels) - 1, MOST_DRAWN).astype(np.int64)
+        labels, p, title = labels[chosen], p[chosen], f"{title}, {MOST_DRAWN:,} of {len(labels):,}"
     return {
         "roc": figures.roc(labels, p, title),
         "precision_recall": figures.precision_recall(labels, p, title),
@@ -63,16 +75,14 @@ def draw(classifier: BinaryClassifier, data: InMemoryData) -> dict[str, Figure]:
     }
 
 
-def _arrays(data: InMemoryData, split: str) -> tuple[np.ndarray, np.ndarray]:
-    x, y = data.tensors(split)
-    return x.numpy(), y.numpy()
-
-
-def _probabilities(classifier: BinaryClassifier, x: Any) -> np.ndarray:
-    import torch
-
-    with torch.no_grad():
-        return torch.sigmoid(classifier.logits(x.to(classifier.device)).double().cpu()).numpy()
+@torch.no_grad()
+def _predictions(classifier: BinaryClassifier, data: BlockData, split: str) -> tuple[np.ndarray, np.ndarray]:
+    """Labels and probabilities of a split, (rows,) each."""
+    labels, probabilities = [], []
+    for batch in data.batches(split):
+        labels.append(batch[1].numpy())
+        probabilities.append(torch.sigmoid(classifier.logits(batch[0].to(classifier.device)).double().cpu()).numpy())
+    return np.concatenate(labels), np.concatenate(probabilities)
 
 
 def _save_figures(drawn: Mapping[str, Figure], directory: Path, events: EventFile | None, step: int) -> None:

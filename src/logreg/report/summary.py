@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import torch
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 from torch import Tensor
 
@@ -14,14 +14,21 @@ from logreg.classifier import BinaryClassifier
 from logreg.data.in_memory import InMemoryData
 from logreg.data.splits import SPLITS
 from logreg.metrics import predict
-from logreg.objective import linear_coefficients
+from logreg.report.coefficients import Coefficient, largest
 from logreg.runs import RunRecord, shown
 
 MOST_ROWS = 20  # a table of more rows is not printed row by row
 MOST_COEFFICIENTS = 10
 
 
-def show(record: RunRecord, classifier: BinaryClassifier, data: object, directory: Path, console: Console) -> None:
+def show(
+    record: RunRecord,
+    classifier: BinaryClassifier,
+    data: object,
+    coefficients: list[Coefficient],
+    directory: Path,
+    console: Console,
+) -> None:
     """Final metrics, learned coefficients, predictions of a small table, and where to look next."""
     state = "best checkpoint" if record.evaluated.get("checkpoint") == "best" else "last state"
     console.print(
@@ -32,8 +39,13 @@ def show(record: RunRecord, classifier: BinaryClassifier, data: object, director
     )
     if record.metrics:
         console.print(metrics_table(record.metrics))
+        if record.threshold_rule is not None:
+            rule, value = record.threshold_rule["rule"], record.threshold_rule["value"]
+            console.print(
+                f"threshold {record.threshold:.6g} by {rule} on validation rows ({value:.6g})", highlight=False
+            )
+        _coefficients(coefficients, console)
         if isinstance(data, InMemoryData):
-            _coefficients(classifier, data, console)
             _predictions(classifier, data, console)
     here = shown(directory)
     for line in (f"run directory: {here}", f"look at it:    tensorboard --logdir {here}"):
@@ -67,29 +79,34 @@ def comparison_table(recorded: dict[str, float], metrics: dict[str, float]) -> T
     return table
 
 
-def _coefficients(classifier: BinaryClassifier, data: InMemoryData, console: Console) -> None:
-    coefficients = linear_coefficients(classifier.network)
-    if coefficients is None:
+def _coefficients(rows: list[Coefficient], console: Console) -> None:
+    if not rows:
         return
-    weight, bias = (parameter.detach().cpu().reshape(-1).tolist() for parameter in coefficients)
-    names = data.source.features
-    order = np.argsort(-np.abs(weight), kind="stable") if len(names) > MOST_COEFFICIENTS else range(len(names))
-    scale = " (standardised columns)" if data.standardize else ""
-    table = Table("column", "W", title=f"learned W and b{scale}", title_justify="left")
-    table.columns[1].justify = "right"
-    for i in list(order)[:MOST_COEFFICIENTS]:
-        table.add_row(names[i], f"{weight[i]:.6f}")
-    if len(names) > MOST_COEFFICIENTS:
-        table.add_row(f"… {len(names) - MOST_COEFFICIENTS} smaller ones", "")
-    table.add_row("b (intercept)", f"{bias[0]:.6f}")
+    standardised = any(row.coefficient != row.coefficient_standardised for row in rows)
+    title = "learned W and b"
+    table = Table("column", *(["W", "W, standardised"] if standardised else ["W"]), title=title, title_justify="left")
+    for column in table.columns[1:]:
+        column.justify = "right"
+    top = largest(rows, MOST_COEFFICIENTS)
+    for row in top:
+        name = f"{row.feature}={row.level}" if row.level else row.feature
+        table.add_row(escape(name), *_values(row, standardised))
+    if len(top) < len(rows) - 1:
+        table.add_row(f"… {len(rows) - 1 - len(top)} smaller ones")
+    table.add_row("b (intercept)", *_values(rows[0], standardised))
     console.print(table)
+
+
+def _values(row: Coefficient, standardised: bool) -> list[str]:
+    values = [row.coefficient, row.coefficient_standardised] if standardised else [row.coefficient]
+    return [f"{value:.6f}" if abs(value) >= 1e-3 or value == 0 else f"{value:.4g}" for value in values]
 
 
 def _predictions(classifier: BinaryClassifier, data: InMemoryData, console: Console) -> None:
     raw = data.source.x
     if len(raw) > MOST_ROWS:
         return
-    x = torch.as_tensor(data.standardizer.transform(raw), dtype=data.dtype, device=classifier.device)
+    x = torch.as_tensor(data.preprocessor.transform_numbers(raw), dtype=data.dtype, device=classifier.device)
     with torch.no_grad():
         p = classifier(x).cpu()
         z: Tensor = classifier.logits(x).cpu()

@@ -1,0 +1,183 @@
+"""The DataModule that training in blocks needs: rows by split, a position in them, what a checkpoint keeps of both."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from lightning.pytorch import LightningDataModule
+from torch import Tensor
+
+from logreg.data.blocks import Batches, BlockLoader
+from logreg.data.preprocessing import Preprocessor
+from logreg.data.rows import LargeBatch, Rows
+from logreg.data.splits import SPLITS, check_fractions
+from logreg.errors import UserError
+
+
+class BlockData(LightningDataModule, ABC):
+    """A DataModule that serves its training rows in blocks; subclasses say which rows these are.
+
+    Args:
+        name: what the run is called after, unless ``name`` is given.
+        seed: fixes the split and the order of the rows, each from its own stream.
+        batch_size: rows per update; None is the full batch.
+        split: fractions for ``train``, ``val`` and ``test``, stratified by label.
+        standardize: centre and scale by mean and standard deviation (ddof 0) of the training rows.
+
+    Attributes:
+        rows: row numbers of each split; `setup` sets it.
+        preprocessor: from raw columns to features; `setup` sets it.
+        dtype: of the tensors served; training sets it to the trainer's precision.
+    """
+
+    rows: dict[str, np.ndarray]
+    preprocessor: Preprocessor
+
+    def __init__(
+        self,
+        name: str,
+        seed: int = 0,
+        batch_size: int | None = None,
+        split: Mapping[str, float] | None = None,
+        standardize: bool = True,
+    ) -> None:
+        super().__init__()
+        if batch_size is not None and batch_size < 1:
+            raise UserError(f"data.batch_size={batch_size}: a number of rows above 0, or null for the full batch.")
+        self.name, self.seed, self.batch_size, self.standardize = name, seed, batch_size, standardize
+        self.fractions = check_fractions(split or {"train": 1.0})
+        self.dtype = torch.float32
+        self.loader: BlockLoader | None = None
+        # Set by training, see `BlockLoader`.
+        self.passes_in_total = self.passes_per_epoch = self.accumulate = 1
+        self.updates_left: int | None = None
+        self._position: dict[str, int] = {"passes": 0, "batches": 0}
+
+    # --- what a subclass says -----------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def served(self, split: str) -> Rows:
+        """The rows of a split, as features of type ``dtype``."""
+
+    @property
+    @abstractmethod
+    def fingerprint(self) -> str:
+        """A digest of the source: equal for equal data."""
+
+    @property
+    def training_weight(self) -> float:
+        """The number of training rows, or the sum of their weights."""
+        return float(len(self.rows["train"]))
+
+    def is_large(self, split: str) -> bool:
+        """Whether the rows of a split are better not looked at all at once."""
+        return False
+
+    @property
+    @abstractmethod
+    def label_counts(self) -> dict[str, list[int]]:
+        """Rows of label 0 and of label 1 in each split."""
+
+    # --- what training and evaluation ask -----------------------------------------------------------------------------
+
+    @property
+    def num_features(self) -> int:
+        return self.preprocessor.width
+
+    def tensors(self, split: str) -> tuple[Tensor, Tensor]:
+        """Features (rows, features), dense or sparse, and labels (rows,) of a split."""
+        batch = self.served(split).everything()
+        if isinstance(batch, LargeBatch):
+            parts = list(batch.parts())
+            return torch.cat([part[0] for part in parts]), torch.cat([part[1] for part in parts])
+        return batch[0], batch[1]
+
+    def batches(self, split: str) -> Batches:
+        """The rows of a split in their order, for evaluation."""
+        return Batches(self.served(split))
+
+    def train_dataloader(self) -> BlockLoader:
+        position = self.position
+        self.loader = BlockLoader(self.served("train"), self.batch_size, self.seed)
+        self.loader.passes, self.loader.batches = position["passes"], position["batches"]
+        self.loader.passes_in_total, self.loader.passes_per_epoch = self.passes_in_total, self.passes_per_epoch
+        self.loader.accumulate, self.loader.updates_left = self.accumulate, self.updates_left
+        return self.loader
+
+    def val_dataloader(self) -> Batches | list[Any]:
+        return self.batches("val") if len(self.rows["val"]) else []
+
+    def test_dataloader(self) -> Batches | list[Any]:
+        return self.batches("test") if len(self.rows["test"]) else []
+
+    @property
+    def batches_per_pass(self) -> int:
+        rows = len(self.rows["train"])
+        return -(-rows // min(self.batch_size or rows, rows))
+
+    # --- the position, for checkpoints --------------------------------------------------------------------------------
+
+    @property
+    def position(self) -> dict[str, int]:
+        """How far training has come: whole passes, and batches of the pass in progress."""
+        if self.loader is None:
+            return self._position
+        return {"passes": self.loader.passes, "batches": self.loader.batches}
+
+    @property
+    def splitting(self) -> dict[str, Any]:
+        """The settings that decide, with the seed, which row is in which split."""
+        return dict(self.fractions)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Into every checkpoint: the position, and what it means (see `check_state`)."""
+        return {
+            **self.position,
+            "fingerprint": self.fingerprint,
+            "seed": self.seed,
+            "split": self.splitting,
+            "batch_size": self.batch_size,
+            "accumulate": self.accumulate,
+        }
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """From a checkpoint that is being resumed."""
+        self._position = {key: state_dict[key] for key in ("passes", "batches")}
+
+    def check_state(self, state: Mapping[str, Any] | None) -> None:
+        """Refuse the position of a checkpoint whose training rows were not these.
+
+        Raises:
+            UserError: other data, another split or, inside a pass, another batch size.
+        """
+        if state is None or state["fingerprint"] != self.fingerprint:
+            raise UserError("resume: the checkpoint was trained on other data than this run's; give the same data=….")
+        if state["seed"] != self.seed:
+            raise UserError(
+                f"resume: the checkpoint belongs to seed={state['seed']}, which fixes split and order of the rows, and "
+                f"this run has seed={self.seed}; give seed={state['seed']}."
+            )
+        if state["split"] != self.splitting:
+            raise UserError(
+                f"resume: the checkpoint's rows were split by data.split={state['split']}, this run's by "
+                f"data.split={self.splitting}; give the same."
+            )
+        if state["batches"] and (state["batch_size"], state["accumulate"]) != (self.batch_size, self.accumulate):
+            raise UserError(
+                f"resume: the checkpoint stops inside a pass with data.batch_size={state['batch_size']} and "
+                f"trainer.accumulate_grad_batches={state['accumulate']}; go on with the same."
+            )
+
+    def describe(self) -> dict[str, Any]:
+        """For the run's record: rows per split, features, fingerprint of the source."""
+        return {
+            "name": self.name,
+            "rows": {name: len(self.rows[name]) for name in SPLITS},
+            "features": self.num_features,
+            "fingerprint": self.fingerprint,
+            "label_counts": self.label_counts,
+        }

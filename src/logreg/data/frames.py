@@ -1,0 +1,65 @@
+"""What a user hands to `predict_proba`: frames of raw columns, arrays, sparse matrices."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from logreg.data.preprocessing import TRANSFORMED_AT_ONCE, Preprocessor
+from logreg.errors import UserError
+
+
+def feature_blocks(rows: Any, preprocessor: Preprocessor, names: str) -> Iterator[np.ndarray]:
+    """The features of raw rows, in blocks of (rows, features).
+
+    Args:
+        names: where the columns are listed, for errors.
+
+    Raises:
+        UserError: the rows are not of the form that the run was trained on.
+    """
+    if preprocessor.sparse:
+        yield from _sparse_blocks(rows, preprocessor.width)
+    else:
+        yield from preprocessor.blocks(as_frame(rows, preprocessor.raw_columns, names))
+
+
+def as_frame(rows: Any, columns: list[str], names: str) -> pl.DataFrame:
+    """A polars frame with at least these columns."""
+    if isinstance(rows, pl.LazyFrame):
+        return rows.collect()
+    if isinstance(rows, pl.DataFrame):
+        return rows
+    if type(rows).__module__.partition(".")[0] == "pandas":
+        wanted = rows[[column for column in columns if column in rows.columns]]
+        return pl.DataFrame({str(name): _from_pandas(wanted[name]) for name in wanted.columns})
+    raw = np.asarray(rows, dtype=np.float64)
+    if raw.ndim != 2 or raw.shape[1] != len(columns):
+        raise UserError(
+            f"predict_proba got rows of shape {raw.shape}; a frame, or (rows, {len(columns)}) is needed, the "
+            f"columns of {names}."
+        )
+    return pl.DataFrame(raw, schema=columns)
+
+
+def _from_pandas(column: Any) -> pl.Series:
+    if column.dtype == object:  # texts, booleans and None together
+        return pl.Series([None if v is None or v != v else v for v in column], dtype=pl.Object)
+    return pl.from_pandas(column)
+
+
+def _sparse_blocks(rows: Any, width: int) -> Iterator[np.ndarray]:
+    from scipy.sparse import csr_array, issparse
+
+    matrix: Any = csr_array(rows if issparse(rows) else np.asarray(rows, dtype=np.float64))  # type: ignore[arg-type]
+    if matrix.ndim != 2 or matrix.shape[1] > width:
+        raise UserError(
+            f"predict_proba got rows of shape {matrix.shape}; at most {width} columns were there in training."
+        )
+    step = max(1, TRANSFORMED_AT_ONCE // width)
+    for first in range(0, matrix.shape[0], step):
+        block = matrix[first : first + step].toarray()
+        yield np.pad(block, ((0, 0), (0, width - block.shape[1])))

@@ -1,0 +1,387 @@
+"""From raw columns to the model's features: fitted on training rows, stored as readable JSON, applied to any frame.
+
+* a number: a missing value takes the median, then ``(x - mean) / scale``; a second feature says where values were
+  missing, if any were;
+* a string, a boolean or a declared categorical: one feature per level, one for all levels too rare to stand alone, one
+  for missing values if there were any; a level that training did not see is none of them;
+* a date: its parts, each a number.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from logreg.errors import UserError, nearest
+
+MISSING, RARE = "(missing)", "(rare)"
+DATE_PARTS = ("year", "month", "day", "weekday")
+TIME_PARTS = ("hour", "minute", "second")
+TRANSFORMED_AT_ONCE = 2**22  # elements of the matrix that `blocks` makes at a time
+
+
+@dataclass(frozen=True)
+class Numeric:
+    """One number of a row.
+
+    Attributes:
+        feature: the raw column.
+        part: which part of a date it is; None for a number.
+        fill: what a missing value is replaced by, in raw units.
+        indicator: a second feature is 1 where the value is missing.
+    """
+
+    feature: str
+    mean: float = 0.0
+    scale: float = 1.0
+    fill: float = 0.0
+    indicator: bool = False
+    part: str | None = None
+    kind: str = "numeric"
+
+    @property
+    def width(self) -> int:
+        return 2 if self.indicator else 1
+
+    @property
+    def filled(self) -> float:
+        """The standardised value in place of a missing one."""
+        return (self.fill - self.mean) / self.scale
+
+
+@dataclass(frozen=True)
+class Categorical:
+    """One column of levels.
+
+    Attributes:
+        levels: those with a feature of their own.
+        rare: those that share one feature.
+        missing: a feature stands for missing values.
+    """
+
+    feature: str
+    levels: list[str] = field(default_factory=list)
+    rare: list[str] = field(default_factory=list)
+    missing: bool = False
+    kind: str = "categorical"
+
+    @property
+    def names(self) -> list[str]:
+        """The level of each feature, in order."""
+        return [*self.levels, *([RARE] if self.rare else []), *([MISSING] if self.missing else [])]
+
+    @property
+    def width(self) -> int:
+        return len(self.names)
+
+    @cached_property
+    def position(self) -> dict[str, int]:
+        """The feature of each known level."""
+        return {level: i for i, level in enumerate(self.levels)} | dict.fromkeys(self.rare, len(self.levels))
+
+    def codes(self, column: pl.Series) -> np.ndarray:
+        """The feature of each row, (rows,) int32; -1 for none."""
+        known = pl.Enum([*self.levels, *self.rare])
+        found = column.cast(known, strict=False).to_physical().cast(pl.Int32)
+        codes = found.fill_null(-1).to_numpy().copy()
+        if self.rare:
+            codes = np.minimum(codes, len(self.levels))
+        if self.missing:
+            codes[column.is_null().to_numpy()] = self.width - 1
+        return codes
+
+
+Column = Numeric | Categorical
+
+
+@dataclass(frozen=True)
+class Target:
+    """What is predicted.
+
+    Attributes:
+        column: its name; empty where the source has labels without one.
+        labels: what 0 and 1 stand for.
+    """
+
+    column: str = ""
+    labels: tuple[str, str] = ("0", "1")
+
+
+@dataclass(frozen=True)
+class Preprocessor:
+    """The fitted preprocessing of a run.
+
+    Attributes:
+        columns: in the order of the features; a date has several.
+        left_out: raw columns that are not used, and why.
+        sparse: rows are sparse and used as they are; ``columns`` then only names them.
+    """
+
+    columns: list[Column]
+    target: Target = field(default_factory=Target)
+    left_out: dict[str, str] = field(default_factory=dict)
+    sparse: bool = False
+
+    @classmethod
+    def fit(cls, x: np.ndarray, names: Sequence[str], standardize: bool, target: Target | None = None) -> Preprocessor:
+        """For a table of numbers without missing values; standardises by mean and standard deviation (ddof 0)."""
+        columns: list[Column] = [Numeric(name) for name in names]
+        if standardize:
+            means, deviations = x.mean(axis=0, dtype=np.float64), x.std(axis=0, dtype=np.float64)
+            fills = np.median(x, axis=0) if len(x) else means
+            scales = np.where(deviations > 0, deviations, 1.0)
+            found = zip(names, means.tolist(), scales.tolist(), np.asarray(fills, dtype=float).tolist(), strict=True)
+            columns = [Numeric(name, mean, scale, fill) for name, mean, scale, fill in found]
+        return cls(columns, target or Target())
+
+    # --- names --------------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def raw_columns(self) -> list[str]:
+        """The columns that a frame must have."""
+        return list(dict.fromkeys(column.feature for column in self.columns))
+
+    @cached_property
+    def features(self) -> list[tuple[str, str]]:
+        """Column and level of every feature of the model; the level of a number is empty, of a date its part."""
+        named: list[tuple[str, str]] = []
+        for column in self.columns:
+            if isinstance(column, Categorical):
+                named += [(column.feature, level) for level in column.names]
+            else:
+                named.append((column.feature, column.part or ""))
+                named += [(column.feature, MISSING)] if column.indicator else []
+        return named
+
+    @cached_property
+    def feature_names(self) -> list[str]:
+        return [f"{column}={level}" if level else column for column, level in self.features]
+
+    @property
+    def width(self) -> int:
+        return len(self.features)
+
+    def spans(self) -> Iterator[tuple[Column, int]]:
+        """Every column with the number of its first feature."""
+        first = 0
+        for column in self.columns:
+            yield column, first
+            first += column.width
+
+    @cached_property
+    def numeric(self) -> list[Numeric]:
+        return [column for column in self.columns if isinstance(column, Numeric)]
+
+    @cached_property
+    def _is_identity(self) -> bool:
+        return all(isinstance(c, Numeric) and not c.indicator and c.mean == 0 and c.scale == 1 for c in self.columns)
+
+    # --- applying it --------------------------------------------------------------------------------------------------
+
+    def check(self, columns: Sequence[str], key: str) -> None:
+        """Hold the columns of a table against those that are needed.
+
+        Raises:
+            UserError: some are missing; names them.
+        """
+        absent = [name for name in self.raw_columns if name not in columns]
+        if absent:
+            more = f" and {len(absent) - 10} more" if len(absent) > 10 else ""
+            hint = nearest(absent[0], columns) if len(absent) == 1 else ""
+            raise UserError(
+                f"{key}: the columns {', '.join(absent[:10])}{more} are missing{hint}; the run was trained with them."
+            )
+
+    def transform_numbers(self, x: np.ndarray) -> np.ndarray:
+        """Features of raw rows (rows, columns) of numbers that has no missing values."""
+        if self._is_identity:
+            return x  # nothing to do, so no copy in float64
+        means, scales = np.array([c.mean for c in self.numeric]), np.array([c.scale for c in self.numeric])
+        return (np.asarray(x, dtype=np.float64) - means) / scales
+
+    def transform(self, frame: pl.DataFrame, key: str = "frame") -> np.ndarray:
+        """The features of a frame of raw columns, (rows, features) float64.
+
+        Raises:
+            UserError: a column is missing, or is not what it was in training.
+        """
+        self.check(frame.columns, key)
+        x = np.zeros((len(frame), self.width))
+        for column, first in self.spans():
+            if isinstance(column, Categorical):
+                codes = column.codes(as_levels(frame[column.feature]))
+                rows = np.flatnonzero(codes >= 0)
+                x[rows, first + codes[rows]] = 1.0
+                continue
+            values = as_numbers(frame[column.feature], column.part, key)
+            missing = np.isnan(values)
+            x[:, first] = (values - column.mean) / column.scale
+            if missing.any():
+                x[missing, first] = column.filled
+                if column.indicator:
+                    x[missing, first + 1] = 1.0
+        return x
+
+    def blocks(self, frame: pl.DataFrame, key: str = "frame") -> Iterator[np.ndarray]:
+        """`transform`, in blocks of rows that are small whatever the number of features."""
+        rows = max(1, TRANSFORMED_AT_ONCE // max(1, self.width))
+        for first in range(0, len(frame), rows):
+            yield self.transform(frame[first : first + rows], key)
+
+    def logit_expression(self, weight: np.ndarray, bias: float, kinds: Mapping[str, Any]) -> pl.Expr:
+        """``transform(frame) @ weight + bias`` as an expression over raw columns, without the matrix between.
+
+        Args:
+            kinds: the polars type of each raw column: a number, a boolean, a string or a date.
+        """
+        terms = [pl.lit(float(bias))]
+        for column, first in self.spans():
+            value = pl.col(column.feature)
+            if isinstance(column, Categorical):
+                effects = weight[first : first + column.width].tolist()
+                terms.append(_effect(level_expression(value, kinds[column.feature]), column, effects))
+                continue
+            slope = float(weight[first]) / column.scale
+            gap = column.filled * float(weight[first]) + (float(weight[first + 1]) if column.indicator else 0.0)
+            if column.part is not None:
+                value = getattr(value.cast(pl.Datetime("us")).dt, column.part)()
+            term = (value.cast(pl.Float64) - column.mean) * slope
+            terms.append(term.fill_nan(None).fill_null(gap))
+        return sum(terms[1:], terms[0])
+
+    def logits(self, frame: pl.DataFrame, weight: np.ndarray, bias: float, key: str = "frame") -> np.ndarray:
+        """``transform(frame) @ weight + bias``, (rows,) float64.
+
+        Raises:
+            UserError: a column is missing, or is not what it was in training.
+        """
+        self.check(frame.columns, key)
+        frame = frame.select(self.raw_columns)
+        for column in self.columns:  # texts that should be numbers or dates
+            series = frame[column.feature]
+            if isinstance(column, Categorical):
+                if series.dtype == pl.Object:
+                    frame = frame.with_columns(as_levels(series))
+            elif column.part is not None:
+                frame = frame.with_columns(as_date(series, key))
+            elif not series.dtype.is_numeric() or (series.dtype.is_float() and bool(series.is_infinite().any())):
+                frame = frame.with_columns(pl.Series(column.feature, as_numbers(series, None, key)))
+        return frame.select(self.logit_expression(weight, bias, frame.schema).alias("z"))["z"].to_numpy()
+
+    def raw_coefficients(self, weight: np.ndarray, bias: float) -> tuple[np.ndarray, float]:
+        """Coefficients (features,) and intercept in the units of the raw columns."""
+        raw, intercept = np.asarray(weight, dtype=np.float64).copy(), float(bias)
+        for column, first in self.spans():
+            if isinstance(column, Numeric):
+                raw[first] = weight[first] / column.scale
+                intercept -= raw[first] * column.mean
+        for column, first in self.spans():
+            if isinstance(column, Numeric) and column.indicator:  # on top of the value that is filled in
+                raw[first + 1] = weight[first + 1]
+        return raw, float(intercept)
+
+    # --- the file -----------------------------------------------------------------------------------------------------
+
+    def to_json(self) -> str:
+        content = {
+            "target": asdict(self.target),
+            "columns": [asdict(column) for column in self.columns],
+            "left_out": self.left_out,
+            "sparse": self.sparse,
+        }
+        if self.sparse:
+            content["columns"] = [column.feature for column in self.columns]
+        return json.dumps(content, indent=1, ensure_ascii=False) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> Preprocessor:
+        content = json.loads(text)
+        target = content.get("target", {})
+        return cls(
+            [_column(node) for node in content["columns"]],
+            Target(target.get("column", ""), tuple(target.get("labels", ("0", "1")))),
+            content.get("left_out", {}),
+            content.get("sparse", False),
+        )
+
+
+def _column(node: str | Mapping[str, Any]) -> Column:
+    if isinstance(node, str):
+        return Numeric(node)
+    return Categorical(**node) if node.get("kind") == "categorical" else Numeric(**node)
+
+
+def _effect(level: pl.Expr, column: Categorical, effects: list[float]) -> pl.Expr:
+    """The coefficient of each row's level."""
+    by_level = {value: effects[i] for value, i in column.position.items()}
+    known = level.replace_strict(list(by_level), list(by_level.values()), default=0.0, return_dtype=pl.Float64)
+    return pl.when(level.is_null()).then(effects[-1] if column.missing else 0.0).otherwise(known)
+
+
+def level_expression(value: pl.Expr, dtype: Any) -> pl.Expr:
+    """A column as the texts of its levels; ``1`` and ``1.0`` are one level, and so are ``a`` and ``a`` with blanks."""
+    if dtype.is_float():
+        number = value.cast(pl.Float64).fill_nan(None)
+        whole = number.cast(pl.Int64, strict=False).cast(pl.String)
+        return pl.when(number == number.floor()).then(whole).otherwise(number.cast(pl.String))
+    if dtype == pl.Boolean or dtype.is_numeric():
+        return value.cast(pl.String)
+    text = value.cast(pl.String).str.strip_chars()
+    return pl.when(text != "").then(text)
+
+
+def as_levels(column: pl.Series) -> pl.Series:
+    """`level_expression` of a series."""
+    if column.dtype == pl.Object:
+        values = [None if v is None else str(v).lower() if isinstance(v, bool) else str(v) for v in column.to_list()]
+        column = pl.Series(column.name, values, dtype=pl.String)
+    expression = level_expression(pl.col(column.name), column.dtype).alias(column.name)
+    return column.to_frame().select(expression)[column.name]
+
+
+def as_numbers(column: pl.Series, part: str | None, key: str) -> np.ndarray:
+    """A column, or one part of a column of dates, as float64 with NaN where it is missing.
+
+    Raises:
+        UserError: its values are no numbers, or no dates.
+    """
+    if part is not None:
+        column = getattr(as_date(column, key).dt, part)()
+    if column.dtype == pl.Null:
+        return np.full(len(column), np.nan)
+    if not (column.dtype.is_numeric() or column.dtype == pl.Boolean):
+        column = _parsed(column, pl.Float64, "a number", key)
+    values = column.cast(pl.Float64).fill_null(float("nan")).to_numpy()
+    if np.isinf(values).any():
+        row = int(np.flatnonzero(np.isinf(values))[0])
+        raise UserError(f"{key}: column {column.name} is infinite in row {row + 1}; numbers are needed.")
+    return values
+
+
+def as_date(column: pl.Series, key: str) -> pl.Series:
+    if column.dtype in (pl.Date, pl.Datetime):
+        return column.cast(pl.Datetime("us"))
+    try:
+        text = column.cast(pl.String).str.strip_chars().str.replace("T", " ")
+        return text.str.pad_end(10).str.to_datetime(time_unit="us", strict=True)
+    except pl.exceptions.PolarsError as error:
+        raise UserError(f"{key}: column {column.name} holds something that is no date, as in 2024-01-31.") from error
+
+
+def _parsed(column: pl.Series, dtype: Any, what: str, key: str) -> pl.Series:
+    text = column.cast(pl.String).str.strip_chars()
+    text = text.set(text == "", None) if (text == "").any() else text
+    parsed = text.cast(dtype, strict=False)
+    wrong = parsed.is_null() & text.is_not_null()
+    if wrong.any():
+        row = int(wrong.arg_true()[0])
+        raise UserError(
+            f"{key}: column {column.name} has {str(text[row])[:40]!r} in row {row + 1}, which is not {what}."
+        )
+    return parsed

@@ -1,0 +1,210 @@
+"""The rows of a split, wherever they are: in memory, mapped from a file, dense or sparse.
+
+A batch is ``(x, y)``, or ``(x, y, weight)`` where rows are weighted: x (rows, features), dense or sparse CSR, y and
+weight (rows,). Weights have mean 1 over the rows of the split, so the mean loss of any batch estimates that of all.
+"""
+
+from __future__ import annotations
+
+import warnings
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+Batch = tuple[Tensor, ...]
+
+# So many elements of x are made into one tensor at the most, where they are not one already.
+MAX_ELEMENTS = 2**24
+
+warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta state")
+
+
+class LargeBatch:
+    """All rows of a split as one batch, too large to be one tensor: it comes in parts."""
+
+    def __init__(self, rows: Rows) -> None:
+        self.rows = rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def parts(self) -> Iterator[Batch]:
+        step = self.rows.at_once
+        for first in range(0, len(self.rows), step):
+            yield self.rows.cut(first, first + step)
+
+    def first(self) -> Tensor:
+        """The x of a few rows."""
+        return self.rows.cut(0, 8)[0]
+
+
+class Rows(ABC):
+    """Rows by position, 0 to len - 1."""
+
+    y: Tensor
+    weight: Tensor | None
+    width: int  # elements of a row of x
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+    @property
+    def at_once(self) -> int:
+        """How many rows fit into one tensor."""
+        return max(1, MAX_ELEMENTS // max(1, self.width))
+
+    @abstractmethod
+    def take(self, positions: Tensor) -> Batch:
+        """The rows at these positions, (batch,) int64."""
+
+    @abstractmethod
+    def cut(self, first: int, end: int) -> Batch:
+        """Consecutive rows."""
+
+    @abstractmethod
+    def everything(self) -> Batch | LargeBatch:
+        """All rows."""
+
+    @abstractmethod
+    def to(self, device: torch.device) -> None:
+        """Move to a device, all at once or from now on batch by batch."""
+
+
+class TensorRows(Rows):
+    """Rows that are tensors in memory, of the type they are served in."""
+
+    def __init__(self, x: Tensor, y: Tensor, weight: Tensor | None = None) -> None:
+        self.x, self.y, self.weight = x, y, weight
+        self.width = x[0].numel() if len(x) else 1
+
+    def take(self, positions: Tensor) -> Batch:
+        x, y = self.x[positions], self.y[positions]
+        return (x, y) if self.weight is None else (x, y, self.weight[positions])
+
+    def cut(self, first: int, end: int) -> Batch:
+        x, y = self.x[first:end], self.y[first:end]
+        return (x, y) if self.weight is None else (x, y, self.weight[first:end])
+
+    def everything(self) -> Batch:
+        return (self.x, self.y) if self.weight is None else (self.x, self.y, self.weight)
+
+    def to(self, device: torch.device) -> None:
+        if self.y.device != device:
+            self.x, self.y = self.x.to(device), self.y.to(device)
+            self.weight = None if self.weight is None else self.weight.to(device)
+
+
+class MappedRows(Rows):
+    """Some rows of a matrix that is mapped from a file.
+
+    Args:
+        x: (all rows, features), mapped.
+        rows: which rows of it these are, ascending, (rows,) int64; may be mapped too.
+        y, weight: of these rows, in memory.
+        dtype: what x is served as.
+    """
+
+    def __init__(self, x: np.ndarray, rows: np.ndarray, y: Tensor, weight: Tensor | None, dtype: torch.dtype) -> None:
+        self.x, self.rows = torch.from_numpy(x), torch.from_numpy(rows)
+        self.y, self.weight, self.dtype = y, weight, dtype
+        self.width = x.shape[1]
+        self.device = torch.device("cpu")
+
+    def take(self, positions: Tensor) -> Batch:
+        x = self.x.index_select(0, self.rows[positions]).to(self.device, self.dtype)
+        y = self.y[positions]
+        return self._on_device((x, y) if self.weight is None else (x, y, self.weight[positions]))
+
+    def cut(self, first: int, end: int) -> Batch:
+        chosen = self.rows[first:end]
+        begin, stop = (int(chosen[0]), int(chosen[-1]) + 1) if len(chosen) else (0, 0)
+        # Consecutive rows need no index, which is the usual thing for a table that was not split.
+        whole = self.x[begin:stop] if stop - begin == len(chosen) else self.x.index_select(0, chosen)
+        x, y = whole.to(self.device, self.dtype), self.y[first:end]
+        return self._on_device((x, y) if self.weight is None else (x, y, self.weight[first:end]))
+
+    def everything(self) -> LargeBatch:
+        return LargeBatch(self)
+
+    def _on_device(self, batch: Batch) -> Batch:
+        return batch if self.device.type == "cpu" else tuple(part.to(self.device) for part in batch)
+
+    def to(self, device: torch.device) -> None:
+        self.device = device
+
+
+class SparseRows(Rows):
+    """Some rows of a CSR matrix whose arrays are mapped from files.
+
+    Args:
+        indptr, indices, values: of the whole matrix.
+        rows: which rows of it these are, ascending, (rows,).
+        features: columns of the matrix.
+    """
+
+    def __init__(
+        self,
+        indptr: np.ndarray,
+        indices: np.ndarray,
+        values: np.ndarray,
+        rows: np.ndarray,
+        features: int,
+        y: Tensor,
+        weight: Tensor | None,
+        dtype: torch.dtype,
+    ) -> None:
+        self.indptr, self.indices, self.values, self.rows = indptr, indices, values, rows
+        self.features, self.y, self.weight, self.dtype = features, y, weight, dtype
+        self.width = max(1, 2 * len(values) // max(1, len(indptr) - 1))
+        self.device = torch.device("cpu")
+        self._all: Batch | None = None
+
+    def take(self, positions: Tensor) -> Batch:
+        return self._batch(self.rows[positions.numpy()], positions)
+
+    def cut(self, first: int, end: int) -> Batch:
+        return self._batch(self.rows[first:end], slice(first, end))
+
+    def everything(self) -> Batch | LargeBatch:
+        if len(self) > self.at_once:
+            return LargeBatch(self)
+        if self._all is None:
+            self._all = self.cut(0, len(self))
+        return self._all
+
+    def _batch(self, rows: np.ndarray, positions: Tensor | slice) -> Batch:
+        starts, counts = self.indptr[rows], self.indptr[rows + 1] - self.indptr[rows]
+        ends = np.cumsum(counts)
+        entries = np.repeat(starts - (ends - counts), counts) + np.arange(int(ends[-1]) if len(ends) else 0)
+        x = torch.sparse_csr_tensor(
+            torch.from_numpy(np.concatenate([[0], ends]).astype(np.int32)),
+            torch.from_numpy(self.indices[entries]),
+            torch.from_numpy(self.values[entries]).to(self.dtype),
+            (len(rows), self.features),
+            check_invariants=False,
+        ).to(self.device)
+        y = self.y[positions].to(self.device)
+        return (x, y) if self.weight is None else (x, y, self.weight[positions].to(self.device))
+
+    def to(self, device: torch.device) -> None:
+        self.device, self._all = device, None
+
+
+def batch_parts(batch: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor | None]:
+    """x, y and the weights of a batch, if it has any."""
+    return batch[0], batch[1], batch[2] if len(batch) > 2 else None
+
+
+def dense_rows(x: Tensor, count: int) -> Tensor:
+    """The first rows of a dense or sparse x, dense."""
+    if x.layout is not torch.sparse_csr:
+        return x[:count]
+    count = min(count, x.shape[0])
+    pointers = x.crow_indices()[: count + 1]
+    entries = int(pointers[-1])
+    size = (count, x.shape[1])
+    columns, values = x.col_indices()[:entries], x.values()[:entries]
+    return torch.sparse_csr_tensor(pointers, columns, values, size, check_invariants=False).to_dense()

@@ -1,0 +1,401 @@
+"""`TableData`: a table in files, of any size."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from logreg.data.block_data import BlockData
+from logreg.data.preprocessing import Preprocessor, Target
+from logreg.data.rows import MappedRows, Rows, SparseRows, TensorRows
+from logreg.data.splits import SPLITS
+from logreg.data.tables import cache, prepare, roles
+from logreg.data.tables.cache import Manifest, PreparedTable
+from logreg.data.tables.convert import Raw, convert
+from logreg.data.tables.labels import label_text, parsed_labels
+from logreg.data.tables.progress import PreparationBar
+from logreg.data.tables.source import MISSING, ReadOptions, Source, WrongKinds, open_source
+from logreg.data.tables.sparse import convert_sparse, names_of
+from logreg.data.tables.statistics import Training
+from logreg.errors import UserError
+
+log = logging.getLogger(__name__)
+
+# Up to so many bytes of text, or of float64 features, numbers are kept in float64; above, in float32.
+FLOAT64_BYTES = 2**27
+# Rows of a split that take no more than this are read into memory; larger ones stay in the mapped file.
+IN_MEMORY_BYTES = 2**28
+LEAK_ROWS = 20_000
+DEFAULT_SPLIT = {"train": 0.8, "val": 0.1, "test": 0.1}
+STORAGE = {"float32": np.float32, "float64": np.float64}
+
+
+class TableData(BlockData):
+    """A table in CSV, Parquet, Arrow or LIBSVM files, prepared once into a memory-mapped cache.
+
+    Args:
+        path: a file, a folder or a glob; of the training rows, and of the others unless they have files of their own.
+        val_path, test_path: files of validation and test rows.
+        format, delimiter, quote, header, encoding, missing: see `logreg.data.tables.source.ReadOptions`.
+        zero_based: indices of a LIBSVM file start at 0.
+        target, positive, labels, features, exclude, categorical, weight, group, drop_missing_target: see
+            `logreg.data.tables.roles.RoleOptions`.
+        min_count: levels of fewer training rows share one feature; None: one row in a hundred, from 2 to 10.
+        standardize: numbers are centred and scaled; sparse tables never are.
+        split: fractions of train, val and test, stratified by label.
+        folds, fold: train on all of so many folds but this one, counted from 0, and validate on it.
+        storage: ``float32`` or ``float64``; None: float64 for small tables.
+        leak_auroc: warn of a column whose AUROC alone reaches this.
+        cache_dir: where prepared tables are kept.
+    """
+
+    def __init__(
+        self,
+        name: str = "table",
+        seed: int = 0,
+        batch_size: int | None = None,
+        split: Mapping[str, float] | None = None,
+        standardize: bool = True,
+        *,
+        path: str,
+        val_path: str | None = None,
+        test_path: str | None = None,
+        format: str | None = None,
+        delimiter: str | None = None,
+        quote: str | None = None,
+        header: bool | None = None,
+        encoding: str = "utf-8",
+        missing: Sequence[str] = MISSING,
+        zero_based: bool = False,
+        target: str | int | None = None,
+        positive: str | int | float | bool | None = None,
+        labels: Mapping[Any, Any] | str | None = None,
+        features: Sequence[Any] | None = None,
+        exclude: Sequence[Any] = (),
+        categorical: Sequence[Any] = (),
+        weight: str | None = None,
+        group: str | None = None,
+        drop_missing_target: bool = False,
+        min_count: int | None = None,
+        folds: int | None = None,
+        fold: int | None = None,
+        storage: str | None = None,
+        leak_auroc: float = 0.99,
+        cache_dir: str = "outputs/cache",
+    ) -> None:
+        own = [name for name, given in (("val", val_path), ("test", test_path)) if given is not None]
+        super().__init__(name, seed, batch_size, fractions_beside(split or DEFAULT_SPLIT, own), standardize)
+        self.paths = {"path": path, "val_path": val_path, "test_path": test_path}
+        self.role_options = roles.RoleOptions(
+            target=None if target is None else str(target),
+            positive=label_text(positive),
+            labels=parsed_labels(labels),
+            features=None if features is None else tuple(map(str, features)),
+            exclude=tuple(map(str, exclude)),
+            categorical=tuple(map(str, categorical)),
+            weight=weight,
+            group=group,
+            drop_missing_target=drop_missing_target,
+        )
+        text = tuple(c for c in (*self.role_options.categorical, self.role_options.target, group) if c is not None)
+        self.read_options = ReadOptions(format, delimiter, quote, header, encoding, tuple(map(str, missing)), text)
+        self.split_options = prepare.SplitOptions(self.fractions, folds, fold)
+        self.zero_based, self.min_count, self.leak_auroc = zero_based, min_count, leak_auroc
+        self.storage, self.cache_dir = storage, Path(cache_dir)
+        self.prepared: PreparedTable | None = None
+        self._check_settings()
+
+    def _check_settings(self) -> None:
+        split = self.split_options
+        if (split.folds is None) != (split.fold is None):
+            raise UserError(
+                "data.folds and data.fold belong together: folds=10 fold=3 validates on the fourth of ten folds."
+            )
+        if split.folds is not None and split.fold is not None:
+            if split.folds < 2:
+                raise UserError(f"data.folds={split.folds}: 2 or more are needed.")
+            if not 0 <= split.fold < split.folds:
+                raise UserError(
+                    f"data.fold={split.fold}: with data.folds={split.folds}, a number from 0 to {split.folds - 1} is needed."
+                )
+            if self.paths["val_path"]:
+                raise UserError("data.val_path: the validation rows come from data.folds already; give one of the two.")
+        if self.storage not in (None, *STORAGE):
+            raise UserError(f"data.storage={self.storage}: float32, float64 or null is needed.")
+        if self.min_count is not None and self.min_count < 1:
+            raise UserError(f"data.min_count={self.min_count}: 1 or more is needed.")
+
+    # --- preparation --------------------------------------------------------------------------------------------------
+
+    def prepare_data(self) -> None:
+        """Convert the table into the cache, unless it is there; called once per machine by Lightning."""
+        if self.prepared is not None:
+            return
+        sources = self.open_sources()
+        key = cache.key_of(self._settings(sources))
+        self.prepared, made = cache.prepared(self.cache_dir, key, lambda folder: self._make(sources, folder))
+        manifest = self.prepared.manifest
+        for note in manifest.notes:
+            log.info("%s", note)
+        for warning in manifest.warnings:
+            log.warning("warning: %s", warning)
+        log.info("%s %s", "prepared" if made else "found prepared", self.prepared.folder)
+
+    def setup(self, stage: str | None = None) -> None:
+        if self.prepared is None:
+            self.prepare_data()
+        assert self.prepared is not None
+        self.preprocessor = self.prepared.preprocessor
+        self.rows = {split: self.prepared.rows(split) for split in SPLITS}
+        if not len(self.rows["train"]):
+            raise UserError(f"data.path={self.paths['path']}: no row is left for training.")
+
+    def open_sources(self) -> dict[str, Source]:
+        """The sources by the split they are for; the first is ``path``."""
+        found = {}
+        for name, split in (("path", "train"), ("val_path", "val"), ("test_path", "test")):
+            path = self.paths[name]
+            if path is not None:
+                found[split] = open_source(str(path), self.read_options, f"data.{name}")
+        train = found["train"]
+        for split, source in found.items():
+            if (source.format == "libsvm") != (train.format == "libsvm"):
+                raise UserError(f"{source.key}: a table in {source.format} does not go with one in {train.format}.")
+            found[split] = with_kinds(source, train)
+        if train.format == "libsvm":
+            self._check_sparse()
+        return found
+
+    def _check_sparse(self) -> None:
+        """Refuse what needs columns with names."""
+        o = self.role_options
+        for name, value in (("features", o.features), ("exclude", o.exclude), ("categorical", o.categorical)):
+            if value:
+                raise UserError(f"data.{name}: the columns of a LIBSVM file have no names; leave it out.")
+        for name, given in (("weight", o.weight), ("group", o.group), ("target", o.target)):
+            if given is not None:
+                raise UserError(f"data.{name}={given}: a LIBSVM file has a label and features only; leave it out.")
+
+    def _settings(self, sources: Mapping[str, Source]) -> dict[str, Any]:
+        """Everything that the prepared table depends on."""
+        return {
+            "sources": [[split, s.format, s.fingerprint(), s.state()] for split, s in sources.items()],
+            "read": self.read_options,
+            "roles": self.role_options,
+            "split": self.split_options,
+            "seed": self.seed,
+            "preprocessing": [self.standardize, self.min_count, self.leak_auroc, self.storage, self.zero_based],
+        }
+
+    def _make(self, sources: dict[str, Source], folder: Path) -> Manifest:
+        with PreparationBar(list(sources.values())) as bar:
+            if sources["train"].format == "libsvm":
+                return self._make_sparse(sources, folder, bar)
+            return self._make_dense(sources, folder, bar)
+
+    def _make_sparse(self, sources: dict[str, Source], folder: Path, bar: PreparationBar) -> Manifest:
+        dtype = self._dtype(sum(source.size for source in sources.values()))
+        raw, width, entries, notes = convert_sparse(list(sources.values()), folder, dtype, self.zero_based, bar.add)
+        y, labels = prepare.binary_target(raw, self.role_options, [s.key for s in sources.values()], notes)
+        part = prepare.assign_rows(raw, y, list(sources)[1:], self.split_options, self.seed)
+        pre = Preprocessor(names_of(width), Target("", labels), {}, sparse=True)
+        return self._manifest(sources, raw, part, y, pre, notes, entries)
+
+    def _make_dense(self, sources: dict[str, Source], folder: Path, bar: PreparationBar) -> Manifest:
+        names = list(sources)
+        for _ in range(4):
+            train = sources["train"]
+            chosen = roles.assign(train.columns, self.role_options, train.key)
+            for source in sources.values():
+                check_columns(source, chosen)
+            known = train.row_count
+            size = 8 * known * len(chosen.features) if known else sum(source.size for source in sources.values())
+            try:
+                raw = convert(list(sources.values()), chosen, folder, self._dtype(size), bar.add)
+                break
+            except WrongKinds as wrong:  # the text files are read once more, with what they turned out to hold
+                found = wrong.source
+                sources = {split: found if s.key == found.key else s for split, s in sources.items()}
+                sources = {split: with_kinds(s, found) for split, s in sources.items()}
+                bar.restart()
+        else:
+            raise UserError(
+                f"{sources['train'].key}: the file cannot be read consistently; set data.delimiter and data.quote."
+            )
+        notes: list[str] = []
+        bar.stage("fitting")
+        y, labels = prepare.binary_target(raw, self.role_options, [s.key for s in sources.values()], notes)
+        part = prepare.assign_rows(raw, y, names[1:], self.split_options, self.seed)
+        weight = self._training_weight(raw, part)
+        training = Training(raw, weight)
+        rows = int(np.count_nonzero(part == 0))
+        columns, left_out = prepare.fit_columns(
+            raw, chosen, training, rows, self.standardize, self.min_count, train.key
+        )
+        target = Target(self.role_options.target or "", labels)
+        pre = Preprocessor(columns, target, left_out)
+        notes += [f"column {name} is left out: {reason}" for name, reason in left_out.items()]
+        bar.stage("writing")
+        prepare.Matrix(raw, columns).write(folder / "x")
+        return self._manifest(sources, raw, part, y, pre, notes)
+
+    def _dtype(self, size: int) -> np.dtype:
+        chosen = self.storage or ("float64" if size <= FLOAT64_BYTES else "float32")
+        return np.dtype(STORAGE[chosen])
+
+    def _training_weight(self, raw: Raw, part: np.ndarray) -> np.ndarray:
+        """(rows,): the weight of every training row, 0 for the others."""
+        if not raw.has_weight:
+            return part == 0
+        weight = np.array(raw.array("weight", np.float64, raw.rows))
+        for i, split in enumerate(SPLITS):
+            if (part == i).any() and not weight[part == i].any():
+                raise UserError(f"data.weight={self.role_options.weight}: all weights of the {split} rows are 0.")
+        weight[part != 0] = 0.0
+        return weight
+
+    def _manifest(
+        self,
+        sources: Mapping[str, Source],
+        raw: Raw,
+        part: np.ndarray,
+        y: np.ndarray,
+        pre: Preprocessor,
+        notes: list[str],
+        entries: int = 0,
+    ) -> Manifest:
+        folder = raw.folder
+        counts, labels = prepare.split_counts(part, y)
+        for i, split in enumerate(SPLITS):
+            np.flatnonzero(part == i).astype(np.int64).tofile(folder / f"rows_{split}")
+        np.asarray(y).tofile(folder / "y")
+        warnings = []
+        if not pre.sparse:
+            x = np.memmap(folder / "x", dtype=raw.dtype, mode="r", shape=(raw.rows, pre.width))
+            train = np.flatnonzero(part == 0)
+            sample = train[:: max(1, len(train) // LEAK_ROWS)]
+            for found in prepare.leaks(
+                pre, np.asarray(x[sample]), np.asarray(y[sample]).astype(np.float64), self.leak_auroc
+            ):
+                warnings.append(
+                    f"column {found} alone tells the labels apart almost perfectly; if it would not be known when a "
+                    f"prediction is made, leave it out with 'data.exclude=[{found.partition(' (')[0]}]'"
+                )
+        for name in ("numeric", "codes", "target", "group"):
+            (folder / name).unlink(missing_ok=True)
+        zero, one = pre.target.labels
+        total = [sum(by_split[i] for by_split in labels.values()) for i in (0, 1)]
+        notes.insert(
+            0, f"{pre.target.column or 'label'}: 1 is {one} ({total[1]:,} rows), 0 is {zero} ({total[0]:,} rows)"
+        )
+        return Manifest(
+            rows=counts,
+            labels=labels,
+            total=raw.rows,
+            width=pre.width,
+            dtype=raw.dtype.name,
+            sparse=pre.sparse,
+            weighted=raw.has_weight,
+            preprocessing=pre.to_json(),
+            fingerprint=" ".join(source.fingerprint() for source in sources.values()),
+            values=entries,
+            notes=notes,
+            warnings=warnings,
+        )
+
+    # --- serving ------------------------------------------------------------------------------------------------------
+
+    @property
+    def table(self) -> PreparedTable:
+        if self.prepared is None:
+            self.setup()
+        assert self.prepared is not None
+        return self.prepared
+
+    @property
+    def fingerprint(self) -> str:
+        return self.table.manifest.fingerprint
+
+    @property
+    def splitting(self) -> dict[str, Any]:
+        split = self.split_options
+        return dict(self.fractions) if split.folds is None else {"folds": split.folds, "fold": split.fold}
+
+    @property
+    def training_weight(self) -> float:
+        weight, rows = self.table.weight, self.rows["train"]
+        return float(len(rows)) if weight is None else float(weight[rows].sum())
+
+    def is_large(self, split: str) -> bool:
+        manifest = self.table.manifest
+        entries = manifest.values / max(1, manifest.total) if manifest.sparse else manifest.width
+        return len(self.rows[split]) * entries * 8 > IN_MEMORY_BYTES
+
+    def served(self, split: str) -> Rows:
+        table, rows = self.table, self.rows[split]
+        y, weight = self._labels(rows), self._weights(rows)
+        if table.manifest.sparse:
+            return SparseRows(*table.csr, rows, table.manifest.width, y, weight, self.dtype)
+        if self.is_large(split):
+            return MappedRows(table.x, rows, y, weight, self.dtype)
+        return TensorRows(torch.as_tensor(np.asarray(table.x[rows]), dtype=self.dtype), y, weight)
+
+    def _labels(self, rows: np.ndarray) -> Tensor:
+        return torch.as_tensor(np.asarray(self.table.y[rows]), dtype=self.dtype)
+
+    def _weights(self, rows: np.ndarray) -> Tensor | None:
+        weight = self.table.weight
+        if weight is None or not len(rows):
+            return None
+        chosen = np.asarray(weight[rows])
+        return torch.as_tensor(chosen / chosen.mean(), dtype=self.dtype)
+
+    @property
+    def label_counts(self) -> dict[str, list[int]]:
+        return self.table.manifest.labels
+
+    def describe(self) -> dict[str, Any]:
+        target = self.preprocessor.target
+        return super().describe() | {
+            "path": self.paths["path"],
+            "target": target.column,
+            "labels": {label: value for value, label in enumerate(target.labels)},
+            "left_out": self.preprocessor.left_out,
+            "warnings": self.table.manifest.warnings,
+        }
+
+
+def fractions_beside(split: Mapping[str, float], own_files: Sequence[str]) -> dict[str, float]:
+    """The fractions of the rows of ``path``, of which splits with files of their own take none."""
+    left = {name: share for name, share in split.items() if name not in own_files}
+    numbers = [share for share in left.values() if isinstance(share, int | float)]
+    total = sum(numbers)
+    if len(left) == len(split) or len(numbers) < len(left) or not 0 < total <= 1 + 1e-6:
+        return left  # checked, and refused, by `check_fractions`
+    return {name: share / total for name, share in left.items()}
+
+
+def with_kinds(source: Source, like: Source) -> Source:
+    """A text source whose columns are read as those of another one are: a sample may not show what they hold."""
+    if source.format != "csv" or like.format != "csv":
+        return source
+    return replace(source, columns={c: like.columns.get(c, kind) for c, kind in source.columns.items()})
+
+
+def check_columns(source: Source, chosen: roles.Roles) -> None:
+    """Refuse a source that lacks a column.
+
+    Raises:
+        UserError: names them.
+    """
+    used = [c for c in (chosen.target, chosen.weight, chosen.group, *chosen.features) if c is not None]
+    absent = [c for c in used if c not in source.columns]
+    if absent:
+        raise UserError(f"{source.key}: the columns {', '.join(absent[:10])} are missing; the training rows have them.")

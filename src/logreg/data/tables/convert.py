@@ -1,0 +1,292 @@
+"""One pass over a source: from its columns to plain arrays on disk, in constant memory.
+
+``numeric`` (rows, numbers) row by row, ``codes`` (rows, categoricals) int32, a file each for target, weight and group.
+Nothing here depends on which rows are for training; `logreg.data.tables.prepare` decides that when the pass is over.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import polars as pl
+
+from logreg.data.preprocessing import DATE_PARTS, TIME_PARTS, as_levels, as_numbers
+from logreg.data.tables.roles import Roles
+from logreg.data.tables.source import Source
+from logreg.errors import UserError
+
+# A text column with more different values than this says nothing to a linear model.
+MOST_LEVELS = 2**17
+MOST_LABELS = 100  # different values of the target that are counted before the table is refused
+DISTINCT_CHECKED = 2**23  # values of an integer column that are compared before it is believed to be an id
+INTERLEAVED = 2048  # rows turned from columns to rows at once, so that they stay in the processor's cache
+
+Progress = Callable[[int], None]
+
+
+class Dictionary:
+    """The values of a text column by number, in the order of their first appearance."""
+
+    def __init__(self, most: int) -> None:
+        self.values: list[str] = []
+        self.most, self.overflowed, self.present = most, False, 0
+        self._known = pl.Enum([])
+
+    def codes(self, column: pl.Series) -> np.ndarray:
+        """(rows,) int32; -1 for a missing value, and for all once there were too many different ones."""
+        self.present += len(column) - column.null_count()
+        if self.overflowed:
+            return np.full(len(column), -1, dtype=np.int32)
+        codes = self._lookup(column)
+        new = column.filter(codes.is_null() & column.is_not_null()).unique(maintain_order=True)
+        if len(new):
+            if len(self.values) + len(new) > self.most:
+                self.overflowed = True
+                return np.full(len(column), -1, dtype=np.int32)
+            self.values += new.to_list()
+            self._known = pl.Enum(self.values)
+            codes = self._lookup(column)
+        return codes.fill_null(-1).to_numpy()
+
+    def _lookup(self, column: pl.Series) -> pl.Series:
+        return column.cast(self._known, strict=False).to_physical().cast(pl.Int32)
+
+
+class Distinct:
+    """Whether an integer column has no value twice."""
+
+    def __init__(self) -> None:
+        self.holds, self.rows = True, 0
+        self._ascending, self._last = True, -np.inf
+        self._seen: list[np.ndarray] = []
+
+    def add(self, values: np.ndarray) -> None:
+        if not self.holds or not len(values):
+            return
+        if not np.array_equal(values, np.floor(values)):  # a missing value or a fraction
+            self.holds = False
+            return
+        before, self._last = self._last, values[-1]
+        self._ascending = self._ascending and bool(values[0] > before) and bool((np.diff(values) > 0).all())
+        if self.rows < DISTINCT_CHECKED:
+            self._seen.append(values.copy())
+        self.rows += len(values)
+        if not self._ascending and len(np.unique(values)) < len(values):
+            self.holds, self._seen = False, []
+
+    def result(self) -> bool:
+        if self.holds and not self._ascending and self._seen:
+            seen = np.concatenate(self._seen)
+            self.holds = len(np.unique(seen)) == len(seen)
+        return self.holds and self.rows > 1
+
+
+@dataclass
+class Raw:
+    """What the pass leaves: arrays in ``folder``, and what was noticed on the way.
+
+    Attributes:
+        origins: (source number, rows of it) in their order.
+        numbers: raw column and part of a date, if it is one, for every column of ``numeric``.
+        shift, scale: ``numeric`` holds ``(x - shift) / scale``; 0 and 1 where it is float64.
+        has_missing: (numbers,), whether a value of the column is missing.
+    """
+
+    folder: Path
+    dtype: np.dtype
+    numbers: list[tuple[str, str | None]]
+    categorical: list[str]
+    shift: np.ndarray
+    scale: np.ndarray
+    has_missing: np.ndarray
+    origins: list[int] = field(default_factory=list)
+    levels: dict[str, Dictionary] = field(default_factory=dict)
+    labels: Dictionary = field(default_factory=lambda: Dictionary(MOST_LABELS))
+    label_counts: list[Counter[int]] = field(default_factory=list)
+    distinct: dict[str, Distinct] = field(default_factory=dict)
+    has_weight: bool = False
+    has_group: bool = False
+
+    @property
+    def rows(self) -> int:
+        return sum(self.origins)
+
+    def array(self, name: str, dtype: Any, *shape: int) -> np.ndarray:
+        """One of the arrays, mapped; an empty one where it has no columns."""
+        if 0 in shape:
+            return np.empty(shape, dtype)
+        return np.memmap(self.folder / name, dtype=dtype, mode="r+", shape=shape)
+
+    @property
+    def numeric(self) -> np.ndarray:
+        return self.array("numeric", self.dtype, self.rows, len(self.numbers))
+
+    @property
+    def codes(self) -> np.ndarray:
+        return self.array("codes", np.int32, self.rows, len(self.categorical))
+
+    @property
+    def target(self) -> np.ndarray:
+        return self.array("target", np.int8, self.rows)
+
+
+def convert(sources: Sequence[Source], roles: Roles, folder: Path, dtype: np.dtype, progress: Progress) -> Raw:
+    """Read the sources one after the other into ``folder``.
+
+    Args:
+        dtype: float64 keeps numbers as they are; float32 keeps them relative to the first rows, so that a large offset
+            costs no digits.
+        progress: told the rows of every batch.
+
+    Raises:
+        UserError: the sources cannot be read, or hold infinite numbers, negative weights or rows without a group.
+        WrongKinds: a text file turned out to hold something else than its beginning said.
+    """
+    return _Conversion(sources, roles, folder, dtype, progress).run()
+
+
+class _Conversion:
+    """The state of one pass."""
+
+    def __init__(
+        self, sources: Sequence[Source], roles: Roles, folder: Path, dtype: np.dtype, progress: Progress
+    ) -> None:
+        self.sources, self.roles, self.progress = sources, roles, progress
+        kinds = sources[0].columns
+        parts = [
+            (column, part)
+            for column in roles.dates
+            for part in (DATE_PARTS if kinds[column] == "date" else DATE_PARTS + TIME_PARTS)
+        ]
+        numbers = [*((column, None) for column in roles.numeric), *parts]
+        width = len(numbers)
+        self.raw = Raw(
+            folder, dtype, numbers, roles.categorical, np.zeros(width), np.ones(width), np.zeros(width, dtype=bool)
+        )
+        self.raw.levels = {column: Dictionary(MOST_LEVELS) for column in roles.categorical}
+        self.raw.distinct = {column: Distinct() for column in roles.numeric if kinds[column] == "integer"}
+        self.raw.has_weight, self.raw.has_group = roles.weight is not None, roles.group is not None
+        self._fitted = dtype == np.float64
+        self._columns = [c for c in (roles.target, roles.weight, roles.group, *roles.features) if c is not None]
+
+    def run(self) -> Raw:
+        raw, roles = self.raw, self.roles
+        names = [
+            "numeric",
+            "codes",
+            "target",
+            *(["weight"] if roles.weight else []),
+            *(["group"] if roles.group else []),
+        ]
+        files = {name: (raw.folder / name).open("wb") for name in names}
+        try:
+            for source in self.sources:
+                rows, counts = 0, Counter[int]()
+                for frame in source.batches(self._columns):
+                    self._add(frame, files, counts, source.key, rows)
+                    rows += len(frame)
+                    self.progress(len(frame))
+                if not rows:
+                    raise UserError(f"{source.key}: there are no rows.")
+                raw.origins.append(rows)
+                raw.label_counts.append(counts)
+        finally:
+            for file in files.values():
+                file.close()
+        return raw
+
+    def _add(
+        self, frame: pl.DataFrame, files: Mapping[str, IO[bytes]], counts: Counter[int], key: str, row: int
+    ) -> None:
+        raw, roles = self.raw, self.roles
+        codes = raw.labels.codes(as_levels(frame[roles.target]))
+        if raw.labels.overflowed:
+            raise UserError(
+                f"data.target={roles.target}: two labels are needed, and {key} has more than {MOST_LABELS} different "
+                f"values in this column, {', '.join(raw.labels.values[:5])}, … among them."
+            )
+        counts.update(dict(zip(*(a.tolist() for a in np.unique(codes, return_counts=True)), strict=True)))
+        append(files["target"], codes.astype(np.int8))
+        if roles.weight is not None:
+            append(files["weight"], _weights(frame[roles.weight], key, row))
+        if roles.group is not None:
+            groups = as_levels(frame[roles.group])
+            if groups.null_count():
+                raise UserError(
+                    f"data.group={roles.group}: {key} has rows without a group, the first is row "
+                    f"{row + int(groups.is_null().arg_true()[0]) + 1}."
+                )
+            append(files["group"], groups.hash().to_numpy())
+        if raw.numbers:
+            append(files["numeric"], self._rows(self._numbers(frame, key, row)))
+        if raw.categorical:
+            columns = [raw.levels[c].codes(as_levels(frame[c])) for c in raw.categorical]
+            append(files["codes"], np.stack(columns, axis=1))
+
+    def _numbers(self, frame: pl.DataFrame, key: str, row: int) -> np.ndarray:
+        """The numbers of a batch, (rows, numbers), column by column in memory, NaN where they are missing."""
+        raw = self.raw
+        if not self.roles.dates:
+            block = frame.select(self.roles.numeric)
+            if not all(dtype.is_float() for dtype in block.dtypes):
+                block = block.with_columns(
+                    pl.col(c).cast(pl.Float64) for c in block.columns if not block[c].dtype.is_float()
+                )
+            x = block.to_numpy()
+        else:
+            x = np.stack([as_numbers(frame[column], part, key) for column, part in raw.numbers], axis=1)
+        sums = x.sum(axis=0, dtype=np.float64)
+        for i in np.flatnonzero(~np.isfinite(sums)).tolist():
+            infinite = np.isinf(x[:, i])
+            if infinite.any():
+                first = row + int(np.flatnonzero(infinite)[0]) + 1
+                raise UserError(f"{key}: column {raw.numbers[i][0]} is infinite in row {first}; numbers are needed.")
+            raw.has_missing[i] |= bool(np.isnan(x[:, i]).any())
+        for i, (column, _) in enumerate(raw.numbers):
+            if (tracker := raw.distinct.get(column)) is not None and tracker.holds:
+                tracker.add(x[:, i])
+        return x
+
+    def _rows(self, x: np.ndarray) -> np.ndarray:
+        """The same row by row, as the file keeps it."""
+        raw = self.raw
+        if not self._fitted:
+            first = x[:65536].astype(np.float64)
+            with np.errstate(all="ignore"):
+                raw.shift = np.nan_to_num(np.nanmean(np.where(np.isnan(first).all(0), 0.0, first), axis=0))
+                raw.scale = np.nan_to_num(np.nanstd(np.where(np.isnan(first).all(0), 0.0, first), axis=0))
+            raw.scale[raw.scale == 0] = np.maximum(1.0, np.abs(raw.shift[raw.scale == 0]))
+            self._fitted = True
+        out = np.empty(x.shape, raw.dtype)
+        if raw.dtype == np.float64:
+            for i in range(0, len(x), INTERLEAVED):
+                out[i : i + INTERLEAVED] = x[i : i + INTERLEAVED]
+            return out
+        inverse = 1 / raw.scale
+        for i in range(0, len(x), INTERLEAVED):
+            block = x[i : i + INTERLEAVED] - raw.shift
+            np.multiply(block, inverse, out=out[i : i + INTERLEAVED], casting="same_kind")
+        return out
+
+
+def append(file: IO[bytes], array: np.ndarray) -> None:
+    """Write an array's bytes, row by row, to the end of a file."""
+    if array.size:
+        file.write(np.ascontiguousarray(array).data.cast("B"))
+
+
+def _weights(column: pl.Series, key: str, row: int) -> np.ndarray:
+    weights = as_numbers(column, None, key)
+    bad = ~(weights >= 0)
+    if bad.any():
+        first = int(np.flatnonzero(bad)[0])
+        what = "missing" if np.isnan(weights[first]) else f"{weights[first]:g}"
+        raise UserError(
+            f"data.weight={column.name}: the weight in row {row + first + 1} of {key} is {what}; weights are 0 or more."
+        )
+    return weights

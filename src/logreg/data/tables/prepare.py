@@ -1,0 +1,305 @@
+"""From a converted table to what training reads: labels, splits, fitted preprocessing, the matrix of features.
+
+All of it in blocks of rows over mapped files, so that memory does not grow with the table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from logreg.data.preprocessing import Categorical, Column, Numeric, Preprocessor
+from logreg.data.splits import SPLITS, grouped_shares, shares
+from logreg.data.tables.convert import Raw, append
+from logreg.data.tables.labels import choose_labels, label_codes
+from logreg.data.tables.roles import RoleOptions, Roles
+from logreg.data.tables.statistics import BLOCK_ROWS, Training
+from logreg.errors import UserError
+from logreg.seeds import derive
+
+# A column of texts of which at least this share are different looks like a name or an id.
+NEARLY_ALL_DIFFERENT = 0.95
+# Below so many rows, that integers differ says nothing.
+FEWEST_ROWS_OF_AN_ID = 20
+# Levels rarer than one row in a hundred are put together, but none that has so many rows.
+MOST_COUNT, SHARE_COUNT = 10, 0.01
+
+
+@dataclass(frozen=True)
+class SplitOptions:
+    """Which rows are for what.
+
+    Attributes:
+        fractions: of train, val and test, in the rows that no file of their own takes out.
+        folds, fold: train on all folds but one, validate on that one.
+    """
+
+    fractions: dict[str, float]
+    folds: int | None = None
+    fold: int | None = None
+
+
+def binary_target(
+    raw: Raw, options: RoleOptions, keys: Sequence[str], notes: list[str]
+) -> tuple[np.ndarray, tuple[str, str]]:
+    """The label of every row, (rows,) int8 mapped from a file, -1 where there is none; and what 0 and 1 stand for.
+
+    Raises:
+        UserError: labels are missing, or there are not two of them in the first source.
+    """
+    values, target = raw.labels.values, f"data.target={options.target}" if options.target else "the labels"
+    for key, counts in zip(keys, raw.label_counts, strict=True):
+        absent = counts.get(-1, 0)
+        if absent and not options.drop_missing_target:
+            raise UserError(
+                f"{target}: {absent:,} of {sum(counts.values()):,} rows of {key} have no value there; "
+                "data.drop_missing_target=true leaves them out."
+            )
+        if absent:
+            notes.append(f"{absent:,} rows of {key} have no label and are left out")
+    occurring = {values[code]: count for code, count in sorted(raw.label_counts[0].items()) if code >= 0}
+    if not occurring:
+        raise UserError(f"{target}: no row has a value there.")
+    labels = choose_labels(occurring, options.positive, options.labels, target)
+    meaning = np.append(label_codes(values, labels, options.labels, target), np.int8(-1))
+    y = raw.target
+    for first in range(0, len(y), 2**20):
+        y[first : first + 2**20] = meaning[y[first : first + 2**20]]
+    return y, labels
+
+
+def assign_rows(raw: Raw, y: np.ndarray, own_files: Sequence[str], split: SplitOptions, seed: int) -> np.ndarray:
+    """Which split every row belongs to, (rows,) int8 by number in `SPLITS`; -1 for none.
+
+    Args:
+        own_files: the splits that the sources after the first one are, in their order.
+
+    Raises:
+        UserError: a class has fewer rows, or groups, than there are splits or folds.
+    """
+    part = np.full(raw.rows, -1, dtype=np.int8)
+    first = raw.origins[0]
+    start = first
+    for name, count in zip(own_files, raw.origins[1:], strict=True):
+        part[start : start + count] = SPLITS.index(name)
+        start += count
+    there = np.asarray(y[:first]) >= 0
+    labels = np.asarray(y[:first])[there]
+    if split.folds is not None:
+        names, fractions = [f"fold {i}" for i in range(split.folds)], [1 / split.folds] * split.folds
+    else:
+        left = {name: split.fractions[name] for name in SPLITS if name not in own_files and split.fractions[name] > 0}
+        names, fractions = list(left), [share / sum(left.values()) for share in left.values()]
+    counts = np.bincount(labels, minlength=2)
+    if counts.min() < len(names):
+        key, what = ("folds", "folds") if split.folds else ("split", "splits")
+        raise UserError(
+            f"data.{key}: each of the {len(names)} {what} needs a row of each class, and there are {counts[0]} rows of "
+            f"label 0 and {counts[1]} of label 1."
+        )
+    random = np.random.default_rng(derive(seed, "split"))
+    if raw.has_group:
+        hashes = raw.array("group", np.uint64, raw.rows)[:first][there]
+        _, begins, groups = np.unique(hashes, return_index=True, return_inverse=True)
+        groups = np.argsort(np.argsort(begins))[groups]  # numbered as they first appear
+        weight = raw.array("weight", np.float64, raw.rows)[:first][there] if raw.has_weight else None
+        dealt = grouped_shares(labels, groups, weight, fractions, random)
+    else:
+        dealt = shares(labels, fractions, random)
+    for i, name in enumerate(names):
+        if len(np.unique(labels[dealt == i])) < 2:
+            raise UserError(f"data.group: the groups are too few or too large to give {name} rows of both classes.")
+    if split.folds is not None:
+        dealt = (dealt == split.fold).astype(np.int8)  # 0 is train, 1 is val
+    else:
+        dealt = np.array([SPLITS.index(name) for name in names], dtype=np.int8)[dealt]
+    part[:first][there] = dealt
+    part[np.asarray(y) < 0] = -1
+    return part
+
+
+def fit_columns(
+    raw: Raw, roles: Roles, training: Training, rows: int, standardize: bool, min_count: int | None, key: str
+) -> tuple[list[Column], dict[str, str]]:
+    """The preprocessing of every column that is used, and why the others are left out.
+
+    Raises:
+        UserError: nothing is left.
+    """
+    columns: list[Column] = []
+    left_out: dict[str, str] = {}
+    mean, variance, missing, total = training.moments()
+    medians = training.medians(rows)
+    for i, (name, part) in enumerate(raw.numbers):
+        reason = _useless_number(raw, name, mean[i], variance[i], missing[i], roles)
+        if reason:
+            if part is None:
+                left_out[name] = reason
+            continue
+        # In raw units, over the column as it is with its gaps filled.
+        to_raw = lambda stored, i=i: float(raw.shift[i] + raw.scale[i] * stored)  # noqa: E731
+        gap = missing[i] / total
+        centre = mean[i] + gap * (medians[i] - mean[i])
+        spread = (1 - gap) * (variance[i] + (mean[i] - centre) ** 2) + gap * (medians[i] - centre) ** 2
+        scale = float(raw.scale[i] * np.sqrt(spread)) if standardize and spread > 0 else 1.0
+        columns.append(
+            Numeric(name, to_raw(centre) if standardize else 0.0, scale, to_raw(medians[i]), bool(missing[i] > 0), part)
+        )
+    least = min_count if min_count is not None else int(np.clip(np.ceil(SHARE_COUNT * total), 2, MOST_COUNT))
+    for name, counts in zip(raw.categorical, training.levels(), strict=True):
+        found = _levels(raw, name, counts, least, roles)
+        if isinstance(found, str):
+            left_out[name] = found
+        else:
+            columns.append(found)
+    for name in roles.dates:
+        if not any(column.feature == name for column in columns):
+            left_out[name] = "it has one value only in the training rows"
+    if not columns:
+        why = "; ".join(f"{name}: {reason}" for name, reason in list(left_out.items())[:5])
+        raise UserError(f"{key}: no feature is left ({why}); 'data.features=[…]' keeps the columns that it names.")
+    order = {name: i for i, name in enumerate(roles.features)}
+    return sorted(columns, key=lambda column: order[column.feature]), left_out
+
+
+def _useless_number(raw: Raw, name: str, mean: float, variance: float, missing: float, roles: Roles) -> str | None:
+    if np.isnan(mean):
+        return "the training rows have no value there"
+    if variance == 0 and not missing:
+        return "it has one value only in the training rows"
+    tracker = raw.distinct.get(name)
+    if tracker is not None and name not in roles.asked_for and raw.rows >= FEWEST_ROWS_OF_AN_ID and tracker.result():
+        return "all its values are different whole numbers, as in a row id"
+    return None
+
+
+def _levels(raw: Raw, name: str, counts: np.ndarray, least: int, roles: Roles) -> Categorical | str:
+    values = raw.levels[name]
+    if values.overflowed:
+        return f"it has more than {values.most:,} different texts"
+    alike = values.present >= FEWEST_ROWS_OF_AN_ID and len(values.values) >= NEARLY_ALL_DIFFERENT * values.present
+    if alike and name not in roles.asked_for:
+        return "nearly all its values are different texts, as in a row id or a name"
+    seen = sorted((value, count) for value, count in zip(values.values, counts[1:].tolist(), strict=True) if count > 0)
+    levels = [value for value, count in seen if count >= least]
+    rare = [value for value, count in seen if count < least]
+    column = Categorical(name, levels, rare, bool(counts[0] > 0))
+    if not seen:
+        return "the training rows have no value there"
+    if column.width == 1:
+        return "it has one value only in the training rows" if levels else "each of its values is rare"
+    return column
+
+
+class Matrix:
+    """Writes the features of a converted table, block by block."""
+
+    def __init__(self, raw: Raw, columns: list[Column]) -> None:
+        self.raw, self.columns = raw, columns
+        self.pre = Preprocessor(columns)
+        number = {key: i for i, key in enumerate(raw.numbers)}
+        self.source = [number[c.feature, c.part] for c in columns if isinstance(c, Numeric)]
+        numeric = [c for c in columns if isinstance(c, Numeric)]
+        shift, scale = raw.shift[self.source], raw.scale[self.source]
+        self.mean = (np.array([c.mean for c in numeric]) - shift) / scale if numeric else np.empty(0)
+        self.divisor = np.array([c.scale for c in numeric]) / scale if numeric else np.empty(0)
+        self.filled = np.array([c.filled for c in numeric])
+        self.codes = [self._table(c) for c in columns if isinstance(c, Categorical)]
+        self.categorical = [raw.categorical.index(c.feature) for c in columns if isinstance(c, Categorical)]
+
+    def _table(self, column: Categorical) -> np.ndarray:
+        """From a level's number in the dictionary, or -1 for missing, to its feature in the column; -1 for none."""
+        known = column.position
+        table = [known.get(value, -1) for value in self.raw.levels[column.feature].values]
+        return np.array([*table, column.width - 1 if column.missing else -1], dtype=np.int64)
+
+    @property
+    def in_place(self) -> bool:
+        """Whether the features are the numbers themselves, column for column."""
+        return self.source == list(range(len(self.raw.numbers))) and self.pre.width == len(self.source)
+
+    def write(self, path: Path) -> None:
+        """Write all rows, (rows, features), into a file."""
+        if self.in_place:
+            self._standardize()
+            (self.raw.folder / "numeric").rename(path)
+            return
+        with path.open("wb") as file:
+            for first in range(0, self.raw.rows, BLOCK_ROWS):
+                append(file, self._block(slice(first, first + BLOCK_ROWS)))
+
+    def _standardize(self) -> None:
+        numeric = self.raw.numeric
+        dtype = self.raw.dtype.type
+        mean, divisor, filled = (a.astype(dtype) for a in (self.mean, self.divisor, self.filled))
+        gaps = np.flatnonzero(self.raw.has_missing)
+        for first in range(0, self.raw.rows, BLOCK_ROWS):
+            x = numeric[first : first + BLOCK_ROWS]
+            np.subtract(x, mean, out=x)
+            np.divide(x, divisor, out=x)
+            for i in gaps:
+                column = x[:, i]
+                column[np.isnan(column)] = filled[i]
+
+    def _block(self, part: slice) -> np.ndarray:
+        raw = self.raw
+        numbers = np.asarray(raw.numeric[part], dtype=np.float64)[:, self.source] if self.source else None
+        codes = raw.codes[part] if self.categorical else None
+        rows = len(numbers) if numbers is not None else len(codes) if codes is not None else 0
+        x = np.zeros((rows, self.pre.width), dtype=raw.dtype)
+        number = category = 0
+        for column, first in self.pre.spans():
+            if isinstance(column, Numeric):
+                assert numbers is not None
+                values = numbers[:, number]
+                gaps = np.isnan(values) if raw.has_missing[self.source[number]] else None
+                values = (values - self.mean[number]) / self.divisor[number]
+                if gaps is not None and gaps.any():
+                    values[gaps] = column.filled
+                    if column.indicator:
+                        x[gaps, first + 1] = 1.0
+                x[:, first] = values
+                number += 1
+            else:
+                assert codes is not None
+                found = self.codes[category][codes[:, self.categorical[category]]]
+                here = np.flatnonzero(found >= 0)
+                x[here, first + found[here]] = 1.0
+                category += 1
+        return x
+
+
+def leaks(columns: Preprocessor, x: np.ndarray, y: np.ndarray, auroc: float) -> list[str]:
+    """Columns that alone tell the labels apart almost perfectly.
+
+    Args:
+        x: features of some training rows, (rows, features).
+        y: their labels.
+        auroc: from which area under the ROC curve on.
+    """
+    from scipy.stats import rankdata
+
+    ones, zeros = int(y.sum()), int(len(y) - y.sum())
+    if min(ones, zeros) < 5:
+        return []
+    found = []
+    for column, first in columns.spans():
+        if isinstance(column, Numeric):
+            score = x[:, first]
+        else:
+            block = x[:, first : first + column.width]
+            count = np.maximum(block.sum(axis=0), 1)
+            score = block @ (y @ block / count)
+        area = (rankdata(score)[y == 1].sum() - ones * (ones + 1) / 2) / (ones * zeros)
+        if max(area, 1 - area) >= auroc:
+            found.append(f"{column.feature} (AUROC {max(area, 1 - area):.4f})")
+    return list(dict.fromkeys(found))
+
+
+def split_counts(part: np.ndarray, y: np.ndarray) -> tuple[dict[str, int], dict[str, list[int]]]:
+    """Rows, and rows of each label, in every split."""
+    labels = {name: np.bincount(np.asarray(y)[part == i], minlength=2)[:2].tolist() for i, name in enumerate(SPLITS)}
+    return {name: sum(counts) for name, counts in labels.items()}, labels

@@ -1,0 +1,265 @@
+"""Predictions for a table of any size: a row out for each row in, in order, in constant memory."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import polars as pl
+import torch
+
+from logreg.data.preprocessing import Categorical
+from logreg.data.tables.kinds import DTYPES
+from logreg.data.tables.libsvm import read_blocks
+from logreg.data.tables.progress import PreparationBar
+from logreg.data.tables.source import Source, WrongKinds
+from logreg.errors import UserError
+from logreg.objective import linear_coefficients
+from logreg.runs import Run
+
+RESULTS = ("probability", "prediction")
+MOST_READINGS = 4  # of a text file whose beginning did not tell what is in it
+
+
+class Predictor:
+    """A run's model and preprocessing, applied to raw columns."""
+
+    def __init__(self, run: Run) -> None:
+        self.run, self.preprocessor, self.threshold = run, run.preprocessor, run.model.threshold
+        pair = linear_coefficients(run.model.network)
+        self.linear = None
+        if pair is not None and not self.preprocessor.sparse:
+            weight, bias = (parameter.double().reshape(-1).numpy() for parameter in pair)
+            self.linear = weight, float(bias[0])
+
+    def expressions(self, dtypes: dict[str, Any]) -> list[pl.Expr]:
+        """Probability and prediction over raw columns; null where a value is infinite."""
+        assert self.linear is not None
+        z = self.preprocessor.logit_expression(*self.linear, dtypes)
+        p = 1 / (1 + (-z).exp())
+        probability = pl.when(z.is_finite()).then(p)
+        return [probability.alias(RESULTS[0]), (probability >= self.threshold).cast(pl.Int8).alias(RESULTS[1])]
+
+    @torch.no_grad()
+    def logits(self, frame: pl.DataFrame, key: str) -> np.ndarray:
+        """(rows,) float64."""
+        if self.linear is not None:
+            return self.preprocessor.logits(frame, *self.linear, key=key)
+        dtype = next(self.run.model.parameters()).dtype
+        blocks = self.preprocessor.blocks(frame, key)
+        found = [self.run.model.logits(torch.as_tensor(x, dtype=dtype)).double().numpy() for x in blocks]
+        return np.concatenate(found) if found else np.empty(0)
+
+    @torch.no_grad()
+    def sparse_logits(self, x: Any) -> np.ndarray:
+        """(rows,) float64, of a scipy CSR matrix; columns beyond those of the training rows count for nothing."""
+        width, model = self.preprocessor.width, self.run.model
+        dtype = next(model.parameters()).dtype
+        x = x[:, :width] if x.shape[1] > width else x
+        parts = [torch.as_tensor(part) for part in (x.indptr, x.indices, x.data)]
+        rows = torch.sparse_csr_tensor(
+            parts[0], parts[1], parts[2].to(dtype), (x.shape[0], width), check_invariants=False
+        )
+        return model.logits(rows).double().numpy()
+
+    def results(self, z: np.ndarray) -> pl.DataFrame:
+        """The two columns that a prediction adds."""
+        with np.errstate(over="ignore"):
+            p = 1 / (1 + np.exp(-z))
+        return pl.DataFrame({RESULTS[0]: p, RESULTS[1]: (p >= self.threshold).astype(np.int8)})
+
+
+def matching(source: Source, run: Run, keep: Sequence[str] = ()) -> Source:
+    """The source with its columns read as the run needs them.
+
+    Args:
+        keep: columns that are carried along as they are written.
+
+    Raises:
+        UserError: columns are missing, or hold something else than in training.
+    """
+    if (source.format == "libsvm") != run.preprocessor.sparse:
+        what = "a sparse LIBSVM table" if run.preprocessor.sparse else "a table with columns"
+        raise UserError(f"{source.key}: the run was trained on {what}, and this file is {source.format}.")
+    if run.preprocessor.sparse:
+        if keep:
+            raise UserError("data.keep: the columns of a LIBSVM file cannot be carried along; leave it out.")
+        return source
+    run.preprocessor.check(list(source.columns), source.key)
+    for column in keep:
+        if column not in source.columns:
+            raise UserError(
+                f"data.keep: {source.key} has no column {column}; it has {', '.join(list(source.columns)[:12])}."
+            )
+        if column in RESULTS:
+            raise UserError(f"data.keep: {column} is what the prediction itself writes; leave it out.")
+    if source.format != "csv":
+        _check_kinds(source, run)
+        return source
+    # A sample of text does not tell the kind of a column; the run does.
+    wanted: dict[str, str] = dict.fromkeys(source.columns, "string")
+    for spec in run.preprocessor.columns:
+        if not isinstance(spec, Categorical) and spec.feature not in keep:
+            found = source.columns[spec.feature]
+            wanted[spec.feature] = (
+                "float" if spec.part is None else found if found in ("date", "datetime") else "datetime"
+            )
+    options = replace(source.options, text=tuple(c for c, kind in wanted.items() if kind == "string"))
+    return replace(source, columns=wanted, options=options)
+
+
+def _check_kinds(source: Source, run: Run) -> None:
+    """Refuse texts where the run has numbers, and numbers where it has dates."""
+    for spec in run.preprocessor.columns:
+        kind = source.columns[spec.feature]
+        needed = None
+        if not isinstance(spec, Categorical):
+            if spec.part is not None:
+                needed = "dates" if kind not in ("date", "datetime", "string", "empty") else None
+            elif kind not in ("integer", "float", "boolean", "empty"):
+                needed = "numbers" if kind != "string" else None  # texts are tried, and named where they are none
+        if needed or kind == "other":
+            raise UserError(
+                f"{source.key}: column {spec.feature} holds {kind}s; the run was trained on {needed or 'levels'}."
+            )
+
+
+def predict_table(run: Run, source: Source, output: str, keep: Sequence[str] = ()) -> int:
+    """Write ``keep``, ``probability`` and ``prediction`` for every row of a source.
+
+    Args:
+        output: a ``.csv`` or ``.parquet`` file, which appears when it is complete, or ``-`` for CSV on standard output.
+
+    Returns:
+        The number of rows.
+
+    Raises:
+        UserError: the source does not fit the run, or the output cannot be written.
+    """
+    predictor = Predictor(run)
+    source = matching(source, run, keep)
+    if output == "-":
+        return _to_csv(predictor, source, keep, sys.stdout.buffer)
+    target = Path(output)
+    part = target.with_name(f".{target.name}.{os.getpid()}.part")
+    try:
+        if target.suffix == ".parquet":
+            rows = _to_parquet(predictor, source, keep, part)
+        else:
+            with part.open("wb") as file:
+                rows = _to_csv(predictor, source, keep, file)
+        os.replace(part, target)
+        return rows
+    except OSError as error:
+        raise UserError(f"output={output}: the file cannot be written ({error.strerror or error}).") from error
+    finally:
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
+
+
+def scored(predictor: Predictor, source: Source, others: Sequence[str]) -> Iterator[tuple[pl.DataFrame, np.ndarray]]:
+    """Batches of a source that `matching` has returned: its columns ``others``, and the logit of each row.
+
+    A LIBSVM source has one other column, ``label``.
+
+    Raises:
+        UserError: the source cannot be read, or a value is not what it was in training.
+    """
+    with PreparationBar([source], "predicting") as bar:
+        if source.format == "libsvm":
+            batches = _scored_sparse(predictor, source)
+        else:
+            batches = _scored_columns(predictor, source, list(others))
+        for frame, z in batches:
+            bar.add(len(z))
+            yield frame, z
+
+
+def _scored_sparse(predictor: Predictor, source: Source) -> Iterator[tuple[pl.DataFrame, np.ndarray]]:
+    for path in source.files:
+        for x, y, _ in read_blocks(source.key, path, bool(predictor.run.config["data"].get("zero_based"))):
+            yield pl.DataFrame({"label": y}), predictor.sparse_logits(x)
+
+
+def _scored_columns(
+    predictor: Predictor, source: Source, others: list[str]
+) -> Iterator[tuple[pl.DataFrame, np.ndarray]]:
+    columns = list(dict.fromkeys([*others, *predictor.preprocessor.raw_columns]))
+    done = skipped = 0
+    for _ in range(MOST_READINGS):
+        try:
+            skipped = 0
+            for frame in source.batches(columns):
+                fresh = frame[max(0, done - skipped) :]  # a text file that had to be begun anew
+                skipped += len(frame)
+                if len(fresh):
+                    done += len(fresh)
+                    yield fresh.select(others), predictor.logits(fresh, source.key)
+            return
+        except WrongKinds as wrong:
+            _check_still_fits(predictor, source, wrong.source)
+            source = wrong.source
+    raise UserError(f"{source.key}: the file cannot be read consistently; set data.delimiter and data.quote.")
+
+
+def _check_still_fits(predictor: Predictor, source: Source, found: Source) -> None:
+    """Refuse texts where the run has numbers or dates.
+
+    Raises:
+        UserError: names the column.
+    """
+    for spec in predictor.preprocessor.columns:
+        kind = found.columns[spec.feature]
+        if not isinstance(spec, Categorical) and kind in ("string", "boolean") and source.columns[spec.feature] != kind:
+            what = "numbers" if spec.part is None else "dates"
+            raise UserError(f"{source.key}: column {spec.feature} holds {kind}s; the run was trained on {what} there.")
+
+
+def _outputs(predictor: Predictor, source: Source, keep: Sequence[str]) -> Iterator[pl.DataFrame]:
+    for frame, z in scored(predictor, source, keep):
+        yield pl.concat([frame.select(keep), predictor.results(z)], how="horizontal")
+
+
+def _to_csv(predictor: Predictor, source: Source, keep: Sequence[str], file: IO[bytes]) -> int:
+    rows = 0
+    for i, frame in enumerate(_outputs(predictor, source, keep)):
+        frame.write_csv(file, include_header=i == 0)
+        rows += len(frame)
+    return rows
+
+
+def _to_parquet(predictor: Predictor, source: Source, keep: Sequence[str], part: Path) -> int:
+    lazy = source.lazy()
+    if lazy is not None and predictor.linear is not None:
+        dtypes = {column: DTYPES.get(kind, pl.String) for column, kind in source.columns.items()}
+        texts = [c for c in predictor.preprocessor.columns if not isinstance(c, Categorical)]
+        if all(source.columns[c.feature] not in ("string", "empty", "boolean") for c in texts):
+            lazy.select(*keep, *predictor.expressions(dtypes)).sink_parquet(part, statistics=True)
+            written = pl.scan_parquet(part).select(pl.len(), pl.col(RESULTS[0]).null_count().alias("gaps")).collect()
+            if not written["gaps"][0]:
+                return int(written["len"][0])
+            # Something is infinite: the other way says where.
+    return _batches_to_parquet(_outputs(predictor, source, keep), part)
+
+
+def _batches_to_parquet(frames: Iterator[pl.DataFrame], part: Path) -> int:
+    import pyarrow.parquet as pq
+
+    rows, writer = 0, None
+    try:
+        for frame in frames:
+            table = frame.to_arrow()
+            if writer is None:
+                writer = pq.ParquetWriter(part, table.schema, compression="zstd")
+            writer.write_table(table)
+            rows += len(frame)
+    finally:
+        if writer is not None:
+            writer.close()
+    return rows
