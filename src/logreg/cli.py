@@ -124,6 +124,7 @@ def command(
         failed = 0
         try:
             _refuse_dashes(sys.argv[1:])
+            sys.argv[1:] = [_json_as_text(argument) for argument in sys.argv[1:]]
             if {"--help", "-h"} & set(sys.argv[1:]):
                 print(_help(name))
                 sys.exit(0)
@@ -223,6 +224,15 @@ def _refuse_dashes(arguments: list[str]) -> None:
         if argument.startswith("--") and flag not in known:
             key = flag.lstrip("-").replace("-", "_")
             raise UserError(f"{flag}: settings are written without dashes, as {key}=value; --help lists them.")
+
+
+def _json_as_text(argument: str) -> str:
+    """``data.labels={"<=50K.":0}`` as Hydra can read it: its own mappings have no quotes around keys."""
+    key, _, value = argument.partition("=")
+    if key != "data.labels" or not (value.startswith("{") and '"' in value):
+        return argument
+    escaped = value.replace("\\", "\\\\").replace("'", "\\'")
+    return f"{key}='{escaped}'"
 
 
 def _help(name: str) -> str:

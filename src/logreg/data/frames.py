@@ -46,9 +46,21 @@ def as_frame(rows: Any, columns: list[str], names: str) -> pl.DataFrame:
 
 
 def _from_pandas(column: Any) -> pl.Series:
-    if column.dtype == object:  # texts, booleans and None together
-        return pl.Series([None if v is None or v != v else v for v in column], dtype=pl.Object)
-    return pl.from_pandas(column)
+    if column.dtype != object:
+        return pl.from_pandas(column)
+    missing = column.isna()
+    return pl.Series(
+        [None if gap else _text(value) for value, gap in zip(column, missing, strict=True)], dtype=pl.String
+    )
+
+
+def _text(value: Any) -> str:
+    """What a text file would say: columns of objects mix texts, booleans, numbers and dates."""
+    if isinstance(value, bool | np.bool_):
+        return str(bool(value)).lower()
+    if isinstance(value, float | np.floating) and value.is_integer():
+        return str(int(value))
+    return str(value)
 
 
 def _sparse_blocks(rows: Any, width: int) -> Iterator[np.ndarray]:

@@ -85,8 +85,14 @@ class Categorical:
         """The feature of each known level."""
         return {level: i for i, level in enumerate(self.levels)} | dict.fromkeys(self.rare, len(self.levels))
 
+    @property
+    def is_boolean(self) -> bool:
+        """Whether capitals do not count, as in True and true."""
+        return {*self.levels, *self.rare} <= {"true", "false"}
+
     def codes(self, column: pl.Series) -> np.ndarray:
         """The feature of each row, (rows,) int32; -1 for none."""
+        column = column.str.to_lowercase() if self.is_boolean else column
         known = pl.Enum([*self.levels, *self.rare])
         found = column.cast(known, strict=False).to_physical().cast(pl.Int32)
         codes = found.fill_null(-1).to_numpy().copy()
@@ -319,6 +325,7 @@ def _column(node: str | Mapping[str, Any]) -> Column:
 
 def _effect(level: pl.Expr, column: Categorical, effects: list[float]) -> pl.Expr:
     """The coefficient of each row's level."""
+    level = level.str.to_lowercase() if column.is_boolean else level
     by_level = {value: effects[i] for value, i in column.position.items()}
     known = level.replace_strict(list(by_level), list(by_level.values()), default=0.0, return_dtype=pl.Float64)
     return pl.when(level.is_null()).then(effects[-1] if column.missing else 0.0).otherwise(known)

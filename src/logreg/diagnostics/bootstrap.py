@@ -11,6 +11,7 @@ from logreg.weighted_metrics import WeightedMetrics
 
 # Resampled rows in all; a large table needs fewer resamples, its intervals are narrow anyway.
 MOST_ROWS, FEWEST_RESAMPLES = 2 * 10**8, 100
+UNBOUNDED = ("loss", "log_loss")  # every other metric lies between 0 and 1
 
 
 def intervals(
@@ -24,7 +25,8 @@ def intervals(
     """The interval of each metric that `WeightedMetrics` knows, and how many resamples were made.
 
     Rows are drawn with replacement, as many as there are; a resample in which a metric is not defined, since it has one
-    class only, does not count for it.
+    class only, does not count for it. The percentiles are shifted by the bootstrap's bias, which matters for the
+    calibration error alone: resampling adds to it.
 
     Args:
         weight: (rows,), of the rows themselves; 1 where they have none.
@@ -42,12 +44,14 @@ def intervals(
         for name, value in rows.compute(total, dict(metrics)).items():
             found.setdefault(name, []).append(value)
     tail = (1 - confidence) / 2
+    measured = rows.compute(weight, dict(metrics))
     result = {}
     for name, values in found.items():
         finite = np.array(values)[np.isfinite(values)]
-        if len(finite):
-            low, high = np.quantile(finite, [tail, 1 - tail])
-            result[name] = (float(low), float(high))
+        if len(finite) and np.isfinite(measured[name]):
+            low, high = np.quantile(finite, [tail, 1 - tail]) - (finite.mean() - measured[name])
+            highest = np.inf if name in UNBOUNDED else 1.0
+            result[name] = (float(np.clip(low, 0, highest)), float(np.clip(high, 0, highest)))
     return result, made
 
 

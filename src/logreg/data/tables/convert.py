@@ -6,6 +6,7 @@ Nothing here depends on which rows are for training; `logreg.data.tables.prepare
 
 from __future__ import annotations
 
+import warnings
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -25,6 +26,8 @@ MOST_LEVELS = 2**17
 MOST_LABELS = 100  # different values of the target that are counted before the table is refused
 DISTINCT_CHECKED = 2**23  # values of an integer column that are compared before it is believed to be an id
 INTERLEAVED = 2048  # rows turned from columns to rows at once, so that they stay in the processor's cache
+FIRST_ROWS = 2**16  # by which the units of float32 columns are chosen
+FAR = 4.0  # a column whose mean is further than so many standard deviations from 0 is kept relative to its mean
 
 Progress = Callable[[int], None]
 
@@ -139,8 +142,8 @@ def convert(sources: Sequence[Source], roles: Roles, folder: Path, dtype: np.dty
     """Read the sources one after the other into ``folder``.
 
     Args:
-        dtype: float64 keeps numbers as they are; float32 keeps them relative to the first rows, so that a large offset
-            costs no digits.
+        dtype: float64 keeps numbers as they are; float32 keeps columns far from zero relative to their first rows, so
+            that a large offset costs no digits.
         progress: told the rows of every batch.
 
     Raises:
@@ -171,7 +174,7 @@ class _Conversion:
         self.raw.levels = {column: Dictionary(MOST_LEVELS) for column in roles.categorical}
         self.raw.distinct = {column: Distinct() for column in roles.numeric if kinds[column] == "integer"}
         self.raw.has_weight, self.raw.has_group = roles.weight is not None, roles.group is not None
-        self._fitted = dtype == np.float64
+        self._fitted, self._has_units = dtype == np.float64, False
         self._columns = [c for c in (roles.target, roles.weight, roles.group, *roles.features) if c is not None]
 
     def run(self) -> Raw:
@@ -210,7 +213,7 @@ class _Conversion:
                 f"data.target={roles.target}: two labels are needed, and {key} has more than {MOST_LABELS} different "
                 f"values in this column, {', '.join(raw.labels.values[:5])}, … among them."
             )
-        counts.update(dict(zip(*(a.tolist() for a in np.unique(codes, return_counts=True)), strict=True)))
+        counts.update(occurrences(codes))
         append(files["target"], codes.astype(np.int8))
         if roles.weight is not None:
             append(files["weight"], _weights(frame[roles.weight], key, row))
@@ -240,7 +243,8 @@ class _Conversion:
             x = block.to_numpy()
         else:
             x = np.stack([as_numbers(frame[column], part, key) for column, part in raw.numbers], axis=1)
-        sums = x.sum(axis=0, dtype=np.float64)
+        with np.errstate(all="ignore"):
+            sums = x.sum(axis=0)
         for i in np.flatnonzero(~np.isfinite(sums)).tolist():
             infinite = np.isinf(x[:, i])
             if infinite.any():
@@ -256,22 +260,40 @@ class _Conversion:
         """The same row by row, as the file keeps it."""
         raw = self.raw
         if not self._fitted:
-            first = x[:65536].astype(np.float64)
-            with np.errstate(all="ignore"):
-                raw.shift = np.nan_to_num(np.nanmean(np.where(np.isnan(first).all(0), 0.0, first), axis=0))
-                raw.scale = np.nan_to_num(np.nanstd(np.where(np.isnan(first).all(0), 0.0, first), axis=0))
-            raw.scale[raw.scale == 0] = np.maximum(1.0, np.abs(raw.shift[raw.scale == 0]))
-            self._fitted = True
+            self._choose_units(x[:FIRST_ROWS].astype(np.float64), exact=x.dtype == np.float32)
         out = np.empty(x.shape, raw.dtype)
-        if raw.dtype == np.float64:
-            for i in range(0, len(x), INTERLEAVED):
-                out[i : i + INTERLEAVED] = x[i : i + INTERLEAVED]
+        if not self._has_units:
+            out[:] = x
             return out
-        inverse = 1 / raw.scale
         for i in range(0, len(x), INTERLEAVED):
             block = x[i : i + INTERLEAVED] - raw.shift
-            np.multiply(block, inverse, out=out[i : i + INTERLEAVED], casting="same_kind")
+            np.divide(block, raw.scale, out=out[i : i + INTERLEAVED], casting="same_kind")
         return out
+
+    def _choose_units(self, first: np.ndarray, exact: bool) -> None:
+        """Choose shift and scale of columns that float32 would not hold as they are.
+
+        Args:
+            first: the first rows.
+            exact: the values are float32 themselves.
+        """
+        raw = self.raw
+        with np.errstate(all="ignore"), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # columns without any value yet
+            centre, spread = np.nan_to_num(np.nanmean(first, axis=0)), np.nan_to_num(np.nanstd(first, axis=0))
+        size = np.abs(centre) + spread
+        extreme = (size > 1e30) | ((size > 0) & (size < 1e-30))
+        offset = (np.abs(centre) > FAR * spread) if not exact else np.zeros(len(size), dtype=bool)
+        raw.shift = np.where(extreme | offset, centre, 0.0)
+        raw.scale = np.where(extreme, np.where(spread > 0, spread, size), 1.0)
+        self._has_units = bool((extreme | offset).any())
+        self._fitted = True
+
+
+def occurrences(codes: np.ndarray) -> dict[int, int]:
+    """How often each code from -1 on occurs."""
+    counts = np.bincount(codes + 1)
+    return {int(code) - 1: int(counts[code]) for code in np.flatnonzero(counts)}
 
 
 def append(file: IO[bytes], array: np.ndarray) -> None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from logreg.data.preprocessing import Categorical, Column, Numeric, Preprocessor
 from logreg.data.splits import SPLITS, grouped_shares, shares
@@ -109,8 +110,9 @@ def assign_rows(raw: Raw, y: np.ndarray, own_files: Sequence[str], split: SplitO
         dealt = grouped_shares(labels, groups, weight, fractions, random)
     else:
         dealt = shares(labels, fractions, random)
+    both = np.bincount(2 * dealt.astype(np.int16) + labels, minlength=2 * len(names)).reshape(-1, 2)
     for i, name in enumerate(names):
-        if len(np.unique(labels[dealt == i])) < 2:
+        if (both[i] == 0).any():
             raise UserError(f"data.group: the groups are too few or too large to give {name} rows of both classes.")
     if split.folds is not None:
         dealt = (dealt == split.fold).astype(np.int8)  # 0 is train, 1 is val
@@ -233,16 +235,15 @@ class Matrix:
 
     def _standardize(self) -> None:
         numeric = self.raw.numeric
-        dtype = self.raw.dtype.type
-        mean, divisor, filled = (a.astype(dtype) for a in (self.mean, self.divisor, self.filled))
-        gaps = np.flatnonzero(self.raw.has_missing)
+        mean, divisor, filled = (
+            torch.from_numpy(a.astype(self.raw.dtype)) for a in (self.mean, self.divisor, self.filled)
+        )
+        rest = torch.from_numpy((self.mean - mean.numpy()).astype(self.raw.dtype))  # what rounding took from the mean
         for first in range(0, self.raw.rows, BLOCK_ROWS):
-            x = numeric[first : first + BLOCK_ROWS]
-            np.subtract(x, mean, out=x)
-            np.divide(x, divisor, out=x)
-            for i in gaps:
-                column = x[:, i]
-                column[np.isnan(column)] = filled[i]
+            x = torch.from_numpy(numeric[first : first + BLOCK_ROWS])
+            x.sub_(mean).sub_(rest).div_(divisor)
+            if self.raw.has_missing.any():
+                torch.where(x.isnan(), filled, x, out=x)
 
     def _block(self, part: slice) -> np.ndarray:
         raw = self.raw

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from logreg.data.preprocessing import Column, Numeric
-from logreg.data.tables.convert import MOST_LABELS, Dictionary, Progress, Raw, append
+from logreg.data.tables.convert import MOST_LABELS, Dictionary, Progress, Raw, append, occurrences
 from logreg.data.tables.libsvm import read_blocks
 from logreg.data.tables.source import Source
 from logreg.errors import UserError
@@ -53,7 +53,7 @@ def convert_sparse(
                     append(values, x.data.astype(dtype))
                     entries += x.nnz
                     codes = _codes(raw.labels, y, source.key)
-                    counts.update(dict(zip(*(a.tolist() for a in np.unique(codes, return_counts=True)), strict=True)))
+                    counts.update(occurrences(codes))
                     append(target, codes.astype(np.int8))
                     rows += len(y)
                     progress(len(y))

@@ -1,0 +1,202 @@
+"""Tables from files against polars, pandas and scikit-learn: preparation, prediction, training from the map.
+
+The table is drawn once, rows x 20 float32 columns and labels from a logistic model of them, as Parquet and as CSV.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from benchmarks.timing import Pair
+from benchmarks.training import configuration
+from logreg.data import InMemoryData, Table, TableData
+from logreg.data.tables.source import ReadOptions, open_source
+from logreg.experiment import assemble, make_classifier
+from logreg.predicting import predict_table
+from logreg.report.run import report_run
+from logreg.runs import PREPROCESSING, RunRecord, load_run, write_atomically
+from logreg.training import train
+
+FEATURES, BATCH = 20, 1_024
+NAMES = [f"x{i}" for i in range(FEATURES)]
+
+
+class Files:
+    """The table in files, below a folder.
+
+    Args:
+        rows: how many; the issue's figures are for 5,000,000.
+    """
+
+    def __init__(self, folder: Path, rows: int) -> None:
+        self.folder, self.rows = folder, rows
+        self.parquet, self.csv = folder / "table.parquet", folder / "table.csv"
+        random = np.random.default_rng(0)
+        x = random.standard_normal((rows, FEATURES), dtype=np.float32)
+        p = 1 / (1 + np.exp(-x @ random.standard_normal(FEATURES)))
+        frame = pl.DataFrame(
+            {name: x[:, i] for i, name in enumerate(NAMES)} | {"y": (random.random(rows) < p).astype(int)}
+        )
+        frame.write_parquet(self.parquet)
+        frame.write_csv(self.csv)
+
+    def pairs(self) -> list[Pair]:
+        amount, unit = self.rows, "rows"
+        return [
+            Pair("prepare parquet", lambda: self.prepare(self.parquet), self.read_parquet, amount, unit, 2.0),
+            Pair("prepare csv", lambda: self.prepare(self.csv), self.read_csv, amount, unit, 1.3),
+            Pair("predict parquet", self.predict, self.predict_with_scikit_learn, amount, unit, 0.5),
+            Pair("train from the map", self.train_from_map, self.train_from_memory, amount, unit, 1.25),
+        ]
+
+    # --- preparation --------------------------------------------------------------------------------------------------
+
+    def data(self, path: Path, cache: str = "cache") -> TableData:
+        return TableData(path=str(path), target="y", seed=1, batch_size=BATCH, cache_dir=str(self.folder / cache))
+
+    def prepare(self, path: Path) -> float:
+        """Seconds until a table that was never seen is ready for training."""
+        shutil.rmtree(self.folder / "cache", ignore_errors=True)
+        data = self.data(path)
+        started = time.perf_counter()
+        data.prepare_data()
+        return time.perf_counter() - started
+
+    def read_parquet(self) -> float:
+        started = time.perf_counter()
+        pl.read_parquet(self.parquet)
+        return time.perf_counter() - started + self.copy()
+
+    def read_csv(self) -> float:
+        started = time.perf_counter()
+        pl.read_csv(self.csv)
+        return time.perf_counter() - started + self.copy()
+
+    def copy(self) -> float:
+        """Seconds to copy as many float32 values into a mapped file."""
+        started = time.perf_counter()
+        target = np.memmap(self.folder / "copy", dtype=np.float32, mode="w+", shape=self._values.shape)
+        target[:] = self._values
+        return time.perf_counter() - started
+
+    @cached_property
+    def _values(self) -> np.ndarray:
+        return np.ones((self.rows, FEATURES), dtype=np.float32)
+
+    # --- prediction ---------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def run_directory(self) -> Path:
+        """A trained run of this table."""
+        directory = self.folder / "run"
+        overrides = ["data=table", f"data.path='{self.parquet}'", "data.target=y", "epochs=1", "figures=false"]
+        config = configuration(*overrides, f"data.cache_dir='{self.folder / 'kept'}'", "optimizer.max_iter=5")
+        record = RunRecord()
+        data, classifier, trainer = assemble(config, directory)
+        write_atomically(directory / PREPROCESSING, data.preprocessor.to_json())
+        train(data, classifier, trainer, record=record)
+        import json
+
+        write_atomically(directory / "config.json", json.dumps(config))
+        report_run(record, classifier, data, [], directory, {}, with_figures=False, brief=True)
+        record.write(directory)
+        return directory
+
+    def predict(self) -> float:
+        run = load_run(self.run_directory)
+        started = time.perf_counter()
+        source = open_source(str(self.parquet), ReadOptions(), "data.path")
+        rows = predict_table(run, source, str(self.folder / "ours.parquet"))
+        assert rows == self.rows
+        return time.perf_counter() - started
+
+    def predict_with_scikit_learn(self) -> float:
+        """The same in memory: pandas reads, a fitted pipeline of imputation, scaling and regression predicts."""
+        import pandas as pd
+
+        pipeline, threshold = self._pipeline, 0.5
+        started = time.perf_counter()
+        frame = pd.read_parquet(self.parquet, columns=NAMES)
+        p = pipeline.predict_proba(frame)[:, 1]
+        pd.DataFrame({"probability": p, "prediction": (p >= threshold).astype(np.int8)}).to_parquet(
+            self.folder / "theirs.parquet"
+        )
+        return time.perf_counter() - started
+
+    @cached_property
+    def _pipeline(self):  # type: ignore[no-untyped-def]
+        import pandas as pd
+        from sklearn.impute import SimpleImputer
+        from sklearn.linear_model import LogisticRegression
+        from sklearn.pipeline import make_pipeline
+        from sklearn.preprocessing import StandardScaler
+
+        frame = pd.read_parquet(self.parquet).iloc[:100_000]
+        steps = SimpleImputer(strategy="median"), StandardScaler(), LogisticRegression()
+        return make_pipeline(*steps).fit(frame[NAMES], frame["y"])
+
+    # --- training -----------------------------------------------------------------------------------------------------
+
+    def train_from_map(self) -> float:
+        """Seconds of a pass in mini-batches over the mapped table."""
+        return self._pass(self.data(self.parquet, "kept"))
+
+    def train_from_memory(self) -> float:
+        """The same rows as one tensor in memory."""
+        return self._pass(self._memory)
+
+    @cached_property
+    def _memory(self) -> InMemoryData:
+        mapped = self.data(self.parquet, "kept")
+        mapped.prepare_data()
+        mapped.setup()
+        x, y = mapped.tensors("train")
+
+        class Memory(InMemoryData):
+            def load(self) -> Table:
+                return Table(x.numpy(), y.numpy().astype(np.int64), NAMES)
+
+        return Memory("memory", batch_size=BATCH, standardize=False)
+
+    def _pass(self, data: InMemoryData | TableData) -> float:
+        data.loader = None
+        config = configuration("epochs=1", "lr=0.1", "callbacks=none", "logger=none", "trainer.num_sanity_val_steps=0")
+        config["data"] = {}
+        data.prepare_data()
+        data.setup()
+        classifier = make_classifier(config, data.num_features)
+        loader = data.train_dataloader()
+        from logreg.objective import gradient_of
+
+        gradient, optimizer = gradient_of(classifier.network), classifier.configure_optimizers()
+        loader.batch(0, 0)
+        started = time.perf_counter()
+        for i in range(loader.batches_per_pass):
+            batch = loader.batch(0, i)
+            assert isinstance(batch, tuple)
+            gradient(*batch)
+            optimizer.step()
+        return (time.perf_counter() - started) * self.rows / len(loader.rows)
+
+    def second_start(self) -> dict[str, float]:
+        """Seconds until the first batch of a table that is prepared, and of the same table from memory."""
+        first = self.data(self.parquet, "kept")
+        first.prepare_data()
+        started = time.perf_counter()
+        again = self.data(self.parquet, "kept")
+        again.prepare_data()
+        again.setup()
+        again.train_dataloader().batch(0, 0)
+        ours = time.perf_counter() - started
+        memory = self._memory
+        memory.table = None
+        started = time.perf_counter()
+        memory.setup()
+        memory.train_dataloader().batch(0, 0)
+        return {"ours_seconds": ours, "theirs_seconds": time.perf_counter() - started}

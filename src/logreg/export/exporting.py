@@ -1,0 +1,189 @@
+"""`export_run`: write a run in another format, load it again, hold it against the run, and only then leave it there."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import importlib.util
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from logreg.errors import UserError, nearest
+from logreg.runs import applied_checkpoint, shown
+
+
+class Writer(Protocol):
+    """What a module such as `logreg.export.to_onnx` offers."""
+
+    def write(self, run: Any, rows: Any, path: Path) -> None:
+        """Write the run into a file; ``rows`` are those of its table."""
+
+    def load(self, run: Any, path: Path) -> Any:
+        """The function from a batch of raw rows to probabilities, (rows,), that the file holds."""
+
+    def snippet(self, run: Any, path: str) -> str:
+        """Two or three lines of Python that use the file."""
+
+
+@dataclass(frozen=True)
+class Format:
+    """A format to export to.
+
+    Attributes:
+        module: where it is written.
+        packages: what it needs that the project itself does not.
+        tolerance: the largest difference of a probability from that of the run.
+        linear: whether the network must be ``sigmoid(x @ w + b)``.
+    """
+
+    module: str
+    packages: tuple[str, ...]
+    tolerance: float
+    linear: bool
+
+
+FORMATS = {
+    "sklearn": Format("logreg.export.to_sklearn", ("skops", "pandas"), 1e-6, linear=True),
+    "onnx": Format("logreg.export.to_onnx", ("onnx", "onnxruntime"), 1e-5, linear=True),
+    "torch": Format("logreg.export.to_torch", (), 1e-6, linear=False),
+}
+
+
+@dataclass(frozen=True)
+class Export:
+    """What was written.
+
+    Attributes:
+        rows: that were compared, of ``total`` in the table.
+        difference: the largest between a probability of the export and of the run.
+        snippet: how to load it.
+    """
+
+    path: Path
+    format: str
+    size: int
+    rows: int
+    total: int
+    difference: float
+    snippet: str
+
+    def __str__(self) -> str:
+        rows = f"{self.rows:,} rows" if self.rows == self.total else f"{self.rows:,} of {self.total:,} rows"
+        lines = "".join(f"    {line}\n" for line in self.snippet.splitlines())
+        return (
+            f"wrote {shown(self.path)} ({self.format}, {_readable(self.size)})\n"
+            f"loaded again and compared on {rows}: probabilities differ by {self.difference:.1e} at most\n\n{lines}"
+        )
+
+
+def check_request(run: Any, format: Any, output: Any) -> None:
+    """Refuse values that can be told to be wrong without importing anything heavy.
+
+    Raises:
+        UserError: names the key and what is valid.
+    """
+    if run is None:
+        raise UserError("run: give a run directory, as in run=outputs/runs/<name>/<run>.")
+    if format not in FORMATS:
+        given = "format" if format is None else f"format={format}"
+        hint = nearest(str(format), FORMATS)
+        raise UserError(f"{given}: one of {', '.join(FORMATS)} is needed{hint}.")
+    if output is None:
+        raise UserError("output: give the file to write, as in output=model.onnx.")
+    path = Path(str(output))
+    if path.is_dir() or not path.name:
+        raise UserError(f"output={output}: this is a folder; give a file in it.")
+    if not path.parent.is_dir():
+        raise UserError(f"output={output}: there is no folder {path.parent}; create it, or give another one.")
+    missing = [name for name in FORMATS[format].packages if importlib.util.find_spec(name) is None]
+    if missing:
+        several = len(FORMATS[format].packages) > 1
+        raise UserError(
+            f"format={format} needs the package{'s' if several else ''} {' and '.join(FORMATS[format].packages)}: "
+            "pip install 'lightning-logreg[export]'"
+        )
+
+
+def export_run(
+    run_directory: str | Path,
+    format: str,
+    output: str | Path,
+    data_path: str | None = None,
+    trusted: Sequence[str] = (),
+    checkpoint: str | None = None,
+) -> Export:
+    """Write a run as one file.
+
+    The file is loaded again and compared with the run on the rows of the run's table before it takes its name. At most
+    100,000 rows, evenly spread, are compared.
+
+    Args:
+        format: ``sklearn``, ``onnx`` or ``torch``.
+        output: the file; one that is there is replaced.
+        data_path: a table with the run's columns to compare on, instead of the run's own.
+        trusted: packages besides the project's own whose classes the run's configuration may name.
+        checkpoint: ``best`` or ``last``; by default the one that the recorded metrics belong to.
+
+    Raises:
+        UserError: a value is not valid, the format cannot hold this run, the rows cannot be read, or the export differs
+            from the run by more than the format's tolerance. Nothing is left behind.
+    """
+    check_request(run_directory, format, output)
+    checkpoint = applied_checkpoint(Path(run_directory), checkpoint)
+
+    from logreg.export.rows import rows_of
+    from logreg.objective import linear_coefficients
+    from logreg.runs import load_run
+
+    run = load_run(run_directory, checkpoint, trusted)
+    if FORMATS[format].linear and linear_coefficients(run.model.network) is None:
+        name = type(run.model.network).__name__
+        raise UserError(f"format={format}: {name} is not a linear model, which is all it can hold; format=torch can.")
+    rows = rows_of(run, data_path, trusted)
+    path = Path(output)
+    with _replacing(path) as part:
+        writer: Any = importlib.import_module(FORMATS[format].module)
+        difference = _write_and_compare(writer, run, rows, part, format)
+        size = part.stat().st_size
+    return Export(path, format, size, rows.count, rows.total, difference, writer.snippet(run, str(path)))
+
+
+def _write_and_compare(writer: Writer, run: Any, rows: Any, part: Path, format: str) -> float:
+    from logreg.export.compare import in_double, largest_difference
+
+    writer.write(run, rows, part)
+    # The closed form of a linear model is exported in double precision, whatever the precision it was trained in.
+    reference = in_double(run) if FORMATS[format].linear else run
+    tolerance = FORMATS[format].tolerance
+    difference = largest_difference(reference.predict_proba, writer.load(run, part), rows)
+    if not difference <= tolerance:
+        raise UserError(
+            f"format={format}: the probabilities of the export differ from those of the run by {difference:.2g}, more "
+            f"than {tolerance:g}; nothing was written."
+        )
+    return difference
+
+
+@contextlib.contextmanager
+def _replacing(path: Path) -> Iterator[Path]:
+    """A file beside ``path`` to write into, which takes its name if all goes well and goes away otherwise."""
+    part = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
+    try:
+        yield part
+        os.replace(part, path)
+    except OSError as error:
+        raise UserError(f"output={path}: the file cannot be written ({error.strerror or error}).") from error
+    finally:
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
+
+
+def _readable(size: float) -> str:
+    for unit in ("bytes", "kB", "MB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}" if unit == "bytes" else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} GB"

@@ -1,0 +1,248 @@
+"""Tables from the command line, as a user would: train, evaluate, predict."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pytest
+from sklearn.metrics import f1_score, roc_auc_score
+
+from logreg import load_run
+from tests.cli.test_errors import check
+from tests.conftest import ROOT, Command, run_command
+from tests.data.test_tables import people
+
+SHARED = ROOT.parent / "shared" / "data"
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a run of a table, and rows that it has never seen."""
+    folder = tmp_path_factory.mktemp("tables")
+    frame = people(900)
+    frame[:600].to_csv(folder / "train.csv", index=False)
+    frame[600:].to_csv(folder / "new.csv", index=False)
+    arguments = ["data=table", "data.path=train.csv", "data.target=bought", "threshold=max_f1", "hydra.run.dir=run"]
+    done = run_command("train.py", *arguments, cwd=folder)
+    assert done.returncode == 0, done.stderr
+    assert "bought: 1 is yes" in done.stderr
+    assert "column id is left out" in done.stderr
+    return folder
+
+
+def test_a_run_says_what_it_did(trained: Path) -> None:
+    record = json.loads((trained / "run" / "run.json").read_text())
+    assert record["data"]["rows"] == {"train": 480, "val": 60, "test": 60}
+    assert record["data"]["labels"] == {"no": 0, "yes": 1}
+    assert set(record["data"]["left_out"]) == {"id", "planet"}
+    assert record["threshold_rule"]["rule"] == "max_f1"
+    assert 0 < record["threshold"] < 1
+    rows = list(csv.DictReader((trained / "run" / "coefficients.csv").open()))
+    assert list(rows[0]) == ["feature", "level", "coefficient", "coefficient_standardised"]
+    named = {(row["feature"], row["level"]): row for row in rows}
+    preprocessing = json.loads((trained / "run" / "preprocessing.json").read_text())
+    age = next(c for c in preprocessing["columns"] if c["feature"] == "age")
+    ours = named["age", ""]
+    assert float(ours["coefficient"]) * age["scale"] == pytest.approx(float(ours["coefficient_standardised"]))
+    assert named["city", "Ulm"]["coefficient"] == named["city", "Ulm"]["coefficient_standardised"]
+    config = json.loads((trained / "run" / "config.json").read_text())
+    assert config["penalty"]["l2"] == 1 / 480
+
+
+def test_predictions_have_a_row_for_each_row_in_order(trained: Path) -> None:
+    done = run_command(
+        "scripts/predict.py", "run=run", "data.path=new.csv", "output=p.csv", "data.keep=[id]", cwd=trained
+    )
+    assert done.returncode == 0, done.stderr
+    assert "300 predictions" in done.stdout
+    new = pd.read_csv(trained / "new.csv")
+    out = pd.read_csv(trained / "p.csv")
+    assert list(out) == ["id", "probability", "prediction"]
+    assert out.id.tolist() == new.id.tolist()
+    run = load_run(trained / "run")
+    for frame in (new, pl.from_pandas(new), new[new.columns[::-1]].drop(columns="bought")):
+        np.testing.assert_allclose(out.probability, run.predict_proba(frame), atol=1e-9)
+    assert (out.prediction == (out.probability >= run.model.threshold)).all()
+
+    pl.from_pandas(new).write_parquet(trained / "new.parquet")
+    done = run_command("scripts/predict.py", "run=run", "data.path=new.parquet", "output=p.parquet", cwd=trained)
+    assert done.returncode == 0, done.stderr
+    np.testing.assert_allclose(pd.read_parquet(trained / "p.parquet").probability, out.probability, atol=1e-12)
+
+    done = run_command("scripts/predict.py", "run=run", "data.path=new.csv", "output=-", cwd=trained)
+    assert done.stdout.splitlines()[0] == "probability,prediction"
+    assert len(done.stdout.splitlines()) == 301
+
+
+def test_an_evaluation_has_metrics_intervals_baseline_and_confusion(trained: Path) -> None:
+    done = run_command("scripts/evaluate.py", "run=run", "data.path=new.csv", cwd=trained)
+    assert done.returncode == 0, done.stderr
+    assert "majority class" in done.stdout
+    result = json.loads((trained / "run" / "evaluation.json").read_text())
+    new = pd.read_csv(trained / "new.csv")
+    y = (new.bought == "yes").to_numpy()
+    run = load_run(trained / "run")
+    p = run.predict_proba(new)
+    assert result["metrics"]["auroc"] == pytest.approx(roc_auc_score(y, p), abs=1e-6)
+    assert result["metrics"]["f1"] == pytest.approx(f1_score(y, run.predict(new)), abs=1e-6)
+    for name, (low, high) in result["intervals"].items():
+        assert low <= result["metrics"][name] <= high, name
+    majority = json.loads((trained / "run" / "run.json").read_text())["data"]["label_counts"]["train"]
+    share = (~y).mean() if majority[0] > majority[1] else y.mean()
+    assert result["baseline"]["accuracy"] == pytest.approx(share)
+    assert result["confusion"]["true_positive"] == int((y & (p >= run.model.threshold)).sum())
+    assert sum(result["confusion"].values()) == 300
+    again = run_command("scripts/evaluate.py", "run=run", cwd=trained)
+    assert again.returncode == 0, again.stderr
+    assert "metrics equal the recorded ones exactly" in again.stdout
+
+
+def test_labels_of_a_new_table_are_recognised_or_said(trained: Path) -> None:
+    new = pd.read_csv(trained / "new.csv")
+    new.assign(bought=new.bought + ".").to_csv(trained / "stop.csv", index=False)
+    assert run_command("scripts/evaluate.py", "run=run", "data.path=stop.csv", cwd=trained).returncode == 0
+    new.assign(bought=new.bought.map({"yes": "ja", "no": "nein"})).to_csv(trained / "german.csv", index=False)
+    check(run_command("scripts/evaluate.py", "run=run", "data.path=german.csv", cwd=trained), ["'ja'", "data.labels"])
+    labels = 'data.labels={"ja":1,"nein":0}'
+    done = run_command("scripts/evaluate.py", "run=run", "data.path=german.csv", labels, cwd=trained)
+    assert done.returncode == 0, done.stderr
+
+
+WRONG = [
+    (["scripts/predict.py", "run=run", "data.path=new.csv", "output=p.txt"], ["output=p.txt", ".csv or .parquet"]),
+    (["scripts/predict.py", "run=run", "data.path=new.csv", "output=no/p.csv"], ["output=no/p.csv", "no folder"]),
+    (["scripts/predict.py", "run=run", "data.path=none.csv", "output=p9.csv"], ["data.path=none.csv", "no such file"]),
+    (["scripts/predict.py", "run=run", "output=p9.csv"], ["data.path"]),
+    (["scripts/predict.py", "run=run", "data.path=short.csv", "output=p9.csv"], ["short.csv", "age, income"]),
+    (["scripts/predict.py", "run=run", "data.path=words.csv", "output=p9.csv"], ["words.csv", "age"]),
+    (["scripts/predict.py", "run=run", "data.path=new.csv", "output=p9.csv", "data.keep=[idd]"], ["data.keep", "idd"]),
+    (["scripts/predict.py", "run=nowhere", "data.path=new.csv", "output=p9.csv"], ["nowhere", "run directory"]),
+    (["scripts/evaluate.py", "run=run", "data.path=new.csv", "data.target=sold"], ["data.target=sold", "bought"]),
+    (["scripts/evaluate.py", "run=run", "data.path=gaps.csv"], ["data.target=bought", "3 rows", "drop_missing_target"]),
+    (["scripts/evaluate.py", "run=run", "data.path=new.csv", "confidence=2"], ["confidence=2", "between 0 and 1"]),
+]
+
+
+@pytest.mark.parametrize(("arguments", "named"), WRONG, ids=lambda value: " ".join(value)[:60])
+def test_a_table_that_does_not_fit_the_run(trained: Path, arguments: list[str], named: list[str]) -> None:
+    new = pd.read_csv(trained / "new.csv")
+    new.drop(columns=["age", "income"]).to_csv(trained / "short.csv", index=False)
+    new.assign(age="old").to_csv(trained / "words.csv", index=False)
+    new.assign(bought=new.bought.where(new.index > 2)).to_csv(trained / "gaps.csv", index=False)
+    check(run_command(*arguments, cwd=trained), named)
+    assert not (trained / "p9.csv").exists()
+    assert not list(trained.glob(".*.part"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["data=table", "data.path=none.csv", "data.target=y"], ["data.path=none.csv", "no such file"]),
+        (["data=table", "data.target=y"], ["data.path", "churn.csv"]),
+        (["data=table", "data.path=t.csv"], ["data.target", "a, y"]),
+        (["data=table", "data.path=t.csv", "data.target=yy"], ["data.target=yy", "did you mean y?"]),
+        (["data=table", "data.path=t.csv", "data.target=y", "threshold=max_f"], ["threshold=max_f", "max_youden"]),
+        (["data=table", "data.path=t.csv", "data.target=y", "data.folds=5"], ["data.folds", "data.fold"]),
+        (["data=table", "data.path=t.csv", "data.target=y", "data.exclude=a"], ["data.exclude=a", "list"]),
+    ],
+    ids=lambda value: " ".join(value)[:60],
+)
+def test_a_table_that_cannot_be_trained_on(
+    command: Command, tmp_path: Path, arguments: list[str], named: list[str]
+) -> None:
+    (tmp_path / "t.csv").write_text("a,y\n" + "1.5,0\n2.5,1\n" * 20)
+    check(command("train.py", *arguments, "hydra.run.dir=run"), named)
+
+
+@pytest.mark.slow
+def test_a_sweep_over_folds(command: Command, tmp_path: Path) -> None:
+    people(300).to_csv(tmp_path / "t.csv", index=False)
+    arguments = ["data=table", "data.path=t.csv", "data.target=bought", "data.folds=3", "data.fold=0,1,2"]
+    done = command("train.py", "-m", *arguments, "figures=false", "hydra.sweep.dir=sweep")
+    assert done.returncode == 0, done.stderr
+    rows = list(csv.DictReader((tmp_path / "sweep" / "leaderboard.csv").open()))
+    assert sorted(row["data.fold"] for row in rows) == ["0", "1", "2"]
+    assert all(row["status"] == "completed" for row in rows)
+
+
+FILES = [
+    ("spector.csv", "GRADE"),
+    ("lbw.csv", "low"),
+    ("endometrial.csv", "HG"),
+    ("sex2.csv", "case"),
+    ("titanic_survival.csv", "survived"),
+    ("wa_churn.csv", "churn"),
+    ("wa_churn.parquet", "churn"),
+    ("adult_train.csv", "column_15"),
+    ("heart_scale.svm", None),
+    ("a9a.svm", None),
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "target"), FILES, ids=[name for name, _ in FILES])
+def test_the_reference_files_train_predict_and_evaluate(command: Command, name: str, target: str | None) -> None:
+    if not SHARED.is_dir():
+        pytest.skip("the reference files are not beside this checkout")
+    path = f"data.path={SHARED / name}"
+    asked = [f"data.target={target}"] if target else []
+    done = command("train.py", "data=table", path, *asked, "figures=false", "hydra.run.dir=run")
+    assert done.returncode == 0, done.stderr
+    for arguments in (["scripts/predict.py", "output=p.csv"], ["scripts/evaluate.py", "bootstrap=20"]):
+        done = command(arguments[0], "run=run", path, arguments[1])
+        assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.slow
+def test_the_census_and_churn_are_predicted_as_well_as_scikit_learn_does(command: Command, tmp_path: Path) -> None:
+    if not SHARED.is_dir():
+        pytest.skip("the reference files are not beside this checkout")
+    paths = [f"data.path={SHARED / 'adult_train.csv'}", f"data.test_path={SHARED / 'adult_test.csv'}"]
+    arguments = ["data=table", *paths, "data.target=column_15", "optimizer=lbfgs", "figures=false"]
+    done = command("train.py", *arguments, "hydra.run.dir=adult")
+    assert done.returncode == 0, done.stderr
+    assert json.loads((tmp_path / "adult" / "run.json").read_text())["metrics"]["test/auroc"] >= 0.904
+    churn = ["data=table", f"data.path={SHARED / 'wa_churn.csv'}", "data.target=churn", "figures=false"]
+    done = command("train.py", "-m", *churn, "data.folds=5", "data.fold=range(5)", "hydra.sweep.dir=sweep")
+    assert done.returncode == 0, done.stderr
+    rows = list(csv.DictReader((tmp_path / "sweep" / "leaderboard.csv").open()))
+    assert np.mean([float(row["val/auroc"]) for row in rows]) >= 0.84
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_with_the_table(tmp_path: Path) -> None:
+    """A million rows of 40 numbers, 320 MB as float64: anonymous memory is that of the imports and a few batches."""
+    random = np.random.default_rng(0)
+    frame = pl.DataFrame({f"x{i}": random.normal(size=1_000_000) for i in range(40)})
+    frame.with_columns(y=pl.Series(random.integers(0, 2, 1_000_000))).write_parquet(tmp_path / "t.parquet")
+    del frame
+    code = f"""
+import runpy, sys, threading, time
+peak = 0
+def watch():
+    global peak
+    while True:
+        line = next(line for line in open("/proc/self/status") if line.startswith("RssAnon"))
+        peak = max(peak, int(line.split()[1]))
+        time.sleep(0.01)
+threading.Thread(target=watch, daemon=True).start()
+sys.argv = ["train.py", "data=table", "data.path=t.parquet", "data.target=y", "epochs=1", "hydra.run.dir=run"]
+try:
+    runpy.run_path({str(ROOT / "train.py")!r}, run_name="__main__")
+finally:
+    print("peak", peak)
+"""
+    import subprocess
+    import sys
+
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr
+    peak = re.search(r"peak (\d+)", done.stdout)
+    assert peak is not None
+    assert int(peak[1]) < 1.5 * 2**20
