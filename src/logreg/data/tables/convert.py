@@ -33,31 +33,55 @@ Progress = Callable[[int], None]
 
 
 class Dictionary:
-    """The values of a text column by number, in the order of their first appearance."""
+    """The values of a text column by number, in the order of their first appearance.
+
+    Values are looked up as they stand; only one that is new is brought into the form of `as_levels`.
+    """
 
     def __init__(self, most: int) -> None:
         self.values: list[str] = []
         self.most, self.overflowed, self.present = most, False, 0
-        self._known = pl.Enum([])
+        self._code: dict[str, int] = {}  # of a value
+        self._raw = pl.Enum([])  # texts as they stand …
+        self._code_of_raw = np.empty(0, dtype=np.int32)  # … and their codes
 
     def codes(self, column: pl.Series) -> np.ndarray:
         """(rows,) int32; -1 for a missing value, and for all once there were too many different ones."""
-        self.present += len(column) - column.null_count()
         if self.overflowed:
+            self.present += len(column) - column.null_count()
             return np.full(len(column), -1, dtype=np.int32)
-        codes = self._lookup(column)
-        new = column.filter(codes.is_null() & column.is_not_null()).unique(maintain_order=True)
-        if len(new):
-            if len(self.values) + len(new) > self.most:
-                self.overflowed = True
-                return np.full(len(column), -1, dtype=np.int32)
-            self.values += new.to_list()
-            self._known = pl.Enum(self.values)
-            codes = self._lookup(column)
-        return codes.fill_null(-1).to_numpy()
+        codes = self._texts(column) if column.dtype == pl.String else self._others(column)
+        self.present += int(np.count_nonzero(codes >= 0))
+        return codes
 
-    def _lookup(self, column: pl.Series) -> pl.Series:
-        return column.cast(self._known, strict=False).to_physical().cast(pl.Int32)
+    def _texts(self, column: pl.Series) -> np.ndarray:
+        found = column.cast(self._raw, strict=False).to_physical()
+        new = column.filter(found.is_null() & column.is_not_null()).unique(maintain_order=True)
+        if len(new):
+            self._code_of_raw = np.append(self._code_of_raw, self._add(new))
+            if self.overflowed:
+                return np.full(len(column), -1, dtype=np.int32)
+            self._raw = pl.Enum([*self._raw.categories.to_list(), *new.to_list()])
+            found = column.cast(self._raw, strict=False).to_physical()
+        # The last place is that of a missing value.
+        return np.append(self._code_of_raw, np.int32(-1))[found.cast(pl.Int32).fill_null(-1).to_numpy()]
+
+    def _others(self, column: pl.Series) -> np.ndarray:
+        values = column.unique(maintain_order=True).drop_nulls()
+        if not len(values):
+            return np.full(len(column), -1, dtype=np.int32)
+        codes = self._add(values)
+        return column.replace_strict(values, codes, default=-1, return_dtype=pl.Int32).to_numpy()
+
+    def _add(self, values: pl.Series) -> np.ndarray:
+        """The codes of these values, new ones among them."""
+        texts = as_levels(values).to_list()
+        for text in texts:
+            if text is not None and text not in self._code:
+                self._code[text] = len(self.values)
+                self.values.append(text)
+        self.overflowed = len(self.values) > self.most
+        return np.array([-1 if text is None else self._code[text] for text in texts], dtype=np.int32)
 
 
 class Distinct:
@@ -207,7 +231,7 @@ class _Conversion:
         self, frame: pl.DataFrame, files: Mapping[str, IO[bytes]], counts: Counter[int], key: str, row: int
     ) -> None:
         raw, roles = self.raw, self.roles
-        codes = raw.labels.codes(as_levels(frame[roles.target]))
+        codes = raw.labels.codes(frame[roles.target])
         if raw.labels.overflowed:
             raise UserError(
                 f"data.target={roles.target}: two labels are needed, and {key} has more than {MOST_LABELS} different "
@@ -228,19 +252,16 @@ class _Conversion:
         if raw.numbers:
             append(files["numeric"], self._rows(self._numbers(frame, key, row)))
         if raw.categorical:
-            columns = [raw.levels[c].codes(as_levels(frame[c])) for c in raw.categorical]
+            columns = [raw.levels[c].codes(frame[c]) for c in raw.categorical]
             append(files["codes"], np.stack(columns, axis=1))
 
     def _numbers(self, frame: pl.DataFrame, key: str, row: int) -> np.ndarray:
         """The numbers of a batch, (rows, numbers), column by column in memory, NaN where they are missing."""
         raw = self.raw
         if not self.roles.dates:
-            block = frame.select(self.roles.numeric)
-            if not all(dtype.is_float() for dtype in block.dtypes):
-                block = block.with_columns(
-                    pl.col(c).cast(pl.Float64) for c in block.columns if not block[c].dtype.is_float()
-                )
-            x = block.to_numpy()
+            # Series by series: an expression would wait for polars' threads, which are reading the next rows.
+            columns = [frame[column] for column in self.roles.numeric]
+            x = pl.DataFrame([c if c.dtype.is_float() else c.cast(pl.Float64) for c in columns]).to_numpy()
         else:
             x = np.stack([as_numbers(frame[column], part, key) for column, part in raw.numbers], axis=1)
         with np.errstate(all="ignore"):

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from logreg.data.preprocessing import Categorical, Column, Numeric, Preprocessor
 from logreg.data.splits import SPLITS, grouped_shares, shares
@@ -235,15 +234,20 @@ class Matrix:
 
     def _standardize(self) -> None:
         numeric = self.raw.numeric
-        mean, divisor, filled = (
-            torch.from_numpy(a.astype(self.raw.dtype)) for a in (self.mean, self.divisor, self.filled)
-        )
-        rest = torch.from_numpy((self.mean - mean.numpy()).astype(self.raw.dtype))  # what rounding took from the mean
+        dtype = self.raw.dtype
+        mean, divisor = self.mean.astype(dtype), self.divisor.astype(dtype)
+        rest = (self.mean - mean).astype(dtype)  # what rounding took from the mean
+        gaps = np.flatnonzero(self.raw.has_missing)
+        # One block after the other by NumPy: threads gain little here, and on a busy machine wait for each other.
         for first in range(0, self.raw.rows, BLOCK_ROWS):
-            x = torch.from_numpy(numeric[first : first + BLOCK_ROWS])
-            x.sub_(mean).sub_(rest).div_(divisor)
-            if self.raw.has_missing.any():
-                torch.where(x.isnan(), filled, x, out=x)
+            x = numeric[first : first + BLOCK_ROWS]
+            np.subtract(x, mean, out=x)
+            if rest.any():
+                np.subtract(x, rest, out=x)
+            np.divide(x, divisor, out=x)
+            for i in gaps:
+                column = x[:, i]
+                column[np.isnan(column)] = self.filled[i]
 
     def _block(self, part: slice) -> np.ndarray:
         raw = self.raw

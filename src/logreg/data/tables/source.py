@@ -31,6 +31,7 @@ FORMATS = {
 COMPRESSED = ("gz", "zst", "zstd")
 MISSING = ("", "NA", "N/A", "#N/A", "NaN", "nan", "null", "NULL", "?")
 CAREFUL_BATCH = 2**14
+MOST_BATCH_ROWS, BATCH_VALUES = 2**17, 2**22
 # Files up to here are hashed whole; of larger ones the size, the time of the last change and samples are.
 HASHED_WHOLE = 64 * 2**20
 SAMPLES, SAMPLE = 256, 4096
@@ -121,7 +122,7 @@ class Source:
                 yield from _parquet_pieces(path, columns)
                 return
             scan = pl.scan_parquet(path) if self.format == "parquet" else pl.scan_ipc(path)
-            yield from scan.select(columns).collect_batches()
+            yield from scan.select(columns).collect_batches(chunk_size=batch_rows(len(columns)))
         except (pl.exceptions.PolarsError, OSError, ValueError) as error:
             raise UserError(
                 f"{self._name(path)}: the file cannot be read as {self.format} ({_line(error)})."
@@ -144,7 +145,7 @@ class Source:
         )
         last, checked = next(reversed(schema)), False
         try:
-            for frame in scan.collect_batches():
+            for frame in scan.collect_batches(chunk_size=batch_rows(len(schema))):
                 # A short row and a blank line look like missing values at the end: the careful reader tells.
                 if not checked and frame[last].null_count():
                     checked = True
@@ -152,7 +153,7 @@ class Source:
                         raise _NeedsCare
                 if checked and len(schema) > 1:
                     frame = frame.filter(~pl.all_horizontal(pl.all().is_null()))
-                yield _stripped(frame.select(columns), self.dialect)
+                yield _stripped(frame[columns], self.dialect)
         except (pl.exceptions.PolarsError, OSError) as error:
             self._explain(path, error)
 
@@ -395,13 +396,20 @@ def _look_at_text(source: Source) -> Source:
     return replace(source, columns=inference.kinds(name), dialect=dialect)
 
 
+def batch_rows(columns: int) -> int:
+    """Rows of a batch: many, since each batch waits for polars' threads, but only so many values."""
+    return int(min(MOST_BATCH_ROWS, max(1024, BATCH_VALUES // max(1, columns))))
+
+
 def _null_values(missing: Sequence[str], dialect: Dialect) -> list[str]:
     """The same with the blank that padded fields have in front."""
     return [*missing, *(f" {text}" for text in missing)] if dialect.padded else list(missing)
 
 
 def _stripped(frame: pl.DataFrame, dialect: Dialect) -> pl.DataFrame:
-    return frame.with_columns(pl.col(pl.String).str.strip_chars()) if dialect.padded else frame
+    if not dialect.padded:
+        return frame
+    return pl.DataFrame([c.str.strip_chars() if c.dtype == pl.String else c for c in frame])
 
 
 def _is_utf8(encoding: str) -> bool:

@@ -75,9 +75,7 @@ def convert_sparse(
 def _codes(labels: Dictionary, y: np.ndarray, key: str) -> np.ndarray:
     import polars as pl
 
-    from logreg.data.preprocessing import as_levels
-
-    codes = labels.codes(as_levels(pl.Series("label", y)))
+    codes = labels.codes(pl.Series("label", y))
     if labels.overflowed:
         raise UserError(f"{key}: two labels are needed, and there are more than {MOST_LABELS} different ones.")
     return codes

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-import torch
 
 from logreg.data.tables.convert import Raw
 
@@ -47,17 +46,16 @@ class Training:
         width = self.numeric.shape[1]
         first, second, missing, total = np.zeros(width), np.zeros(width), np.zeros(width), 0.0
         about = self._some_value()
-        centre = torch.from_numpy(about)
         with_missing = bool(self.raw.has_missing.any())
         for part, weight in self.blocks():
-            x = torch.from_numpy(self.numeric[part]).to(torch.float64, copy=True).sub_(centre)
+            x = np.subtract(self.numeric[part], about, dtype=np.float64)
             if with_missing:
-                gaps = x.isnan()
-                missing += weight @ gaps.numpy()
+                gaps = np.isnan(x)
+                missing += weight @ gaps
                 x[gaps] = 0.0
-            w = torch.from_numpy(weight)
-            first += torch.mv(x.t(), w).numpy()
-            second += torch.mv(x.square_().t(), w).numpy()
+            first += weight @ x
+            np.multiply(x, x, out=x)
+            second += weight @ x
             total += float(weight.sum())
         with np.errstate(invalid="ignore", divide="ignore"):
             there = total - missing
