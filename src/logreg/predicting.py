@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -22,6 +23,8 @@ from logreg.data.tables.source import Source, WrongKinds
 from logreg.errors import UserError
 from logreg.objective import linear_coefficients
 from logreg.runs import Run
+
+log = logging.getLogger(__name__)
 
 RESULTS = ("probability", "prediction")
 MOST_READINGS = 4  # of a text file whose beginning did not tell what is in it
@@ -182,8 +185,17 @@ def scored(predictor: Predictor, source: Source, others: Sequence[str]) -> Itera
 
 
 def _scored_sparse(predictor: Predictor, source: Source) -> Iterator[tuple[pl.DataFrame, np.ndarray]]:
+    widest = predictor.preprocessor.width
     for path in source.files:
         for x, y, _ in read_blocks(source.key, path, bool(predictor.run.config["data"].get("zero_based"))):
+            if x.shape[1] > widest:
+                widest = x.shape[1]
+                log.warning(
+                    "%s has %d columns; those beyond the %d of the training rows are left out",
+                    source.key,
+                    widest,
+                    predictor.preprocessor.width,
+                )
             yield pl.DataFrame({"label": y}), predictor.sparse_logits(x)
 
 
