@@ -104,7 +104,7 @@ class TableData(BlockData):
             group=group,
             drop_missing_target=drop_missing_target,
         )
-        text = tuple(c for c in (*self.role_options.categorical, self.role_options.target, group) if c is not None)
+        text = tuple(c for c in (*self.role_options.categorical, group) if c is not None)
         self.read_options = ReadOptions(format, delimiter, quote, header, encoding, tuple(map(str, missing)), text)
         self.split_options = prepare.SplitOptions(self.fractions, folds, fold)
         self.zero_based, self.min_count, self.leak_auroc = zero_based, min_count, leak_auroc
@@ -123,7 +123,7 @@ class TableData(BlockData):
                 raise UserError(f"data.folds={split.folds}: 2 or more are needed.")
             if not 0 <= split.fold < split.folds:
                 raise UserError(
-                    f"data.fold={split.fold}: with data.folds={split.folds}, a number from 0 to {split.folds - 1} is needed."
+                    f"data.fold={split.fold}: with data.folds={split.folds} a number from 0 to {split.folds - 1} is needed"
                 )
             if self.paths["val_path"]:
                 raise UserError("data.val_path: the validation rows come from data.folds already; give one of the two.")

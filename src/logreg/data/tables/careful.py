@@ -1,163 +1,93 @@
 """Reading text the careful way: Python's csv module, line by line.
 
-It is what a file is read with whose form polars does not know (columns aligned by blanks, another encoding, quotes
-after a blank), and what finds the line when polars has only said that something is wrong.
+It is what rows are read with whose form polars does not know (columns aligned by blanks, quotes after a blank), and
+what finds the line when polars has only said that something is wrong.
 """
 
 from __future__ import annotations
 
 import csv
-import gzip
 import io
-import lzma
-import zlib
-from collections.abc import Collection, Iterator
-from dataclasses import dataclass
-from pathlib import Path
-from typing import IO
+import re
+from collections.abc import Iterator
 
-from logreg.data.tables.dialect import Dialect, reader
+import numpy as np
+
+from logreg.data.tables.blocks import Block, not_text
+from logreg.data.tables.dialect import Dialect, reader, tidy
 from logreg.errors import UserError
 
-LONGEST_FIELD = 2**24
 
-
-def open_bytes(path: Path) -> IO[bytes]:
-    """The bytes of a file, decompressed if its first bytes say gzip or Zstandard."""
-    with path.open("rb") as file:
-        magic = file.read(4)
-    if magic[:2] == b"\x1f\x8b":
-        return gzip.open(path, "rb")  # type: ignore[return-value]
-    if magic == b"\x28\xb5\x2f\xfd":
-        import pyarrow as pa
-
-        return io.BufferedReader(pa.input_stream(str(path), compression="zstd"))
-    return path.open("rb")
-
-
-TRUNCATED = (EOFError, zlib.error, gzip.BadGzipFile, lzma.LZMAError, OSError)
-
-
-@dataclass(frozen=True)
-class CarefulReader:
-    """The rows of one text file.
+def rows(block: Block, dialect: Dialect, key: str, width: int | None = None) -> Iterator[tuple[int, list[str]]]:
+    """Every row that is not blank with the number of the line it ends in.
 
     Args:
         key: what to name in errors, such as ``data.path=churn.csv``.
+        width: how many fields a row has; None for as many as the first.
+
+    Raises:
+        UserError: a line is not UTF-8, a quote is left open, a row has another number of fields.
     """
-
-    path: Path
-    dialect: Dialect
-    encoding: str
-    key: str
-
-    def rows(self) -> Iterator[tuple[int, list[str]]]:
-        """Every row that is not blank with the number of the line it ends in, the header's included.
-
-        Raises:
-            UserError: the text cannot be decoded or decompressed, a quote is left open, a row has another number of
-                fields than the first.
-        """
-        csv.field_size_limit(LONGEST_FIELD)
-        d = self.dialect
-        width: int | None = None
-        lines = _Lines(self)
-        rows = reader(lines, d.delimiter, d.quote, d.padded, strict=True)
-        while True:
-            try:
-                row = next(rows)
-            except StopIteration:
-                return
-            except csv.Error as error:
-                raise UserError(
-                    f"{self.key}: line {max(rows.line_num, 1)} cannot be read as a row ({error})."
-                ) from error
-            if d.delimiter == " " and d.padded:
-                row = [field for field in row if field]
-            if not row or (len(row) == 1 and not row[0].strip()):
-                continue
-            width = len(row) if width is None else width
-            if len(row) != width:
-                raise UserError(
-                    f"{self.key}: line {rows.line_num} has {len(row)} fields where {width} are expected, as in the "
-                    "first line; mend that line, or set data.delimiter and data.quote."
-                )
-            yield rows.line_num, row
-
-    def mixes_blank_lines(self, missing: Collection[str]) -> bool:
-        """Whether the file has blank lines *and* rows without any value, which only this reader tells apart.
-
-        Raises:
-            UserError: as `rows` does, for a row that is too short above all.
-        """
-        if self._is_regular():
-            return False
-        empty = any(all(field.strip() in missing for field in row) for _, row in self.rows())
-        return empty and self._has_blank_lines()
-
-    def _is_regular(self) -> bool:
-        """Whether counting delimiters proves that all rows are complete: no quotes, no blank lines, an even count."""
-        delimiters = lines = 0
-        before = b"\n"
-        with open_bytes(self.path) as file:
-            while block := file.read(2**22):
-                if (self.dialect.quote and self.dialect.quote.encode() in block) or _blank_line(before + block):
-                    return False
-                delimiters += block.count(self.dialect.delimiter.encode())
-                lines += block.count(b"\n")
-                before = block[-2:]
-        lines += before[-1:] != b"\n"
-        return delimiters % lines == 0 and not self.dialect.padded
-
-    def _has_blank_lines(self) -> bool:
-        before = b""
-        with open_bytes(self.path) as file:
-            while block := file.read(2**22):
-                if _blank_line(before + block):
-                    return True
-                before = block[-2:]
-        return False
-
-
-def _blank_line(block: bytes) -> bool:
-    return b"\n\n" in block or b"\n\r\n" in block
-
-
-class _Lines:
-    """The lines of a file, decoded one by one so that a bad byte has a line number."""
-
-    def __init__(self, source: CarefulReader) -> None:
-        self.source = source
-        self.number = 0
-
-    def __iter__(self) -> Iterator[str]:
-        source = self.source
-        encoding = "utf-8-sig" if source.encoding.lower() in ("utf-8", "utf8") else source.encoding
+    lines = reader(_lines(block, key), dialect.delimiter, dialect.quote, dialect.padded, strict=True)
+    before = 0
+    while True:
         try:
-            with open_bytes(source.path) as raw:
-                if encoding == "utf-8-sig":
-                    yield from self._decoded(raw)
-                else:
-                    yield from io.TextIOWrapper(raw, encoding=encoding, newline="")
-        except LookupError as error:
-            raise UserError(
-                f"data.encoding={source.encoding}: there is no such encoding; try utf-8 or latin-1."
-            ) from error
-        except UnicodeDecodeError as error:
-            raise UserError(
-                f"{source.key}: the file is not in the encoding {source.encoding} ({error.reason})."
-            ) from error
-        except TRUNCATED as error:
-            raise UserError(f"{source.key}: the file is truncated or damaged ({error}).") from error
-
-    def _decoded(self, raw: IO[bytes]) -> Iterator[str]:
-        for number, line in enumerate(raw, 1):
-            try:
-                text = line.decode("utf-8-sig" if number == 1 else "utf-8")
-            except UnicodeDecodeError as error:
+            row = tidy(next(lines), dialect.delimiter, dialect.padded)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            raise _unreadable(block, dialect, key, before, lines.line_num, error) from error
+        if row:
+            width = width or len(row)
+            if len(row) != width:
+                place = _place(block.line + before, block.line + lines.line_num - 1)
                 raise UserError(
-                    f"{self.source.key}: line {number} is not UTF-8 text (byte 0x{line[error.start]:02x}); set "
-                    "data.encoding, for example to latin-1."
-                ) from error
-            # \r alone ends lines in files from old Macintoshes.
-            yield from text.splitlines(keepends=True) if "\r" in text.rstrip("\r\n") and '"' not in text else (text,)
+                    f"{key}: {place} has {len(row)} fields where {width} are expected, as in the first line; mend that "
+                    "line, or set data.delimiter and data.quote."
+                )
+            yield block.line + lines.line_num - 1, row
+        before = lines.line_num
+
+
+def is_complete(block: Block, dialect: Dialect, width: int) -> bool:
+    """Whether counting delimiters proves that all rows have this many fields, and that no line is blank.
+
+    polars refuses rows that are too long, so where it has read a block, an even count means that none is too short.
+    """
+    data, delimiter = block.data, dialect.delimiter.encode()
+    if dialect.quote:
+        data = _unquoted(data, dialect.quote.encode())
+    body = data.removesuffix(b"\n")
+    blank = rb"(\A|\n)[ \r]*(\n|\Z)" if delimiter == b"\t" else rb"(\A|\n)[ \t\r]*(\n|\Z)"
+    return body.count(delimiter) == (body.count(b"\n") + 1) * (width - 1) and not re.search(blank, body)
+
+
+def _unquoted(data: bytes, quote: bytes) -> bytes:
+    """What is not in quotes."""
+    characters = np.frombuffer(data, dtype=np.uint8)
+    marks = characters == ord(quote)
+    return characters[np.cumsum(marks, dtype=np.uint8) % 2 == 0].tobytes() if marks.any() else data
+
+
+def _lines(block: Block, key: str) -> Iterator[str]:
+    for number, line in enumerate(io.BytesIO(block.data), block.line):
+        try:
+            yield line.decode()
+        except UnicodeDecodeError as error:
+            raise UserError(f"{key}: {not_text(number, 'utf-8', error)}") from error
+
+
+def _unreadable(block: Block, dialect: Dialect, key: str, before: int, last: int, error: csv.Error) -> UserError:
+    """The error for a row that ends in line ``last`` of a block, after the line ``before``."""
+    first, last = block.line + before, block.line + max(last, before + 1) - 1
+    if "unexpected end of data" in str(error) or "field limit" in str(error):
+        hint = "mend that line, or set data.quote; data.quote='' is for no quotes at all"
+        return UserError(f"{key}: line {first} has a quote that is not closed; {hint}.")
+    if "new-line character" in str(error):
+        return UserError(f"{key}: {_place(first, last)} has a carriage return in the midst of it; mend that line.")
+    hint = "a quote stands where none can; mend that line, or set data.quote" if dialect.quote else str(error)
+    return UserError(f"{key}: {_place(first, last)} cannot be read as a row: {hint}.")
+
+
+def _place(first: int, last: int) -> str:
+    return f"line {last}" if first == last else f"the row from line {first} to line {last}"

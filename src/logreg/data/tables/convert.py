@@ -25,7 +25,7 @@ from logreg.errors import UserError
 MOST_LEVELS = 2**17
 MOST_LABELS = 100  # different values of the target that are counted before the table is refused
 DISTINCT_CHECKED = 2**23  # values of an integer column that are compared before it is believed to be an id
-INTERLEAVED = 2048  # rows turned from columns to rows at once, so that they stay in the processor's cache
+INTERLEAVED = 4096  # rows turned from columns to rows at once, so that they stay in the processor's cache
 FIRST_ROWS = 2**16  # by which the units of float32 columns are chosen
 FAR = 4.0  # a column whose mean is further than so many standard deviations from 0 is kept relative to its mean
 
@@ -44,6 +44,8 @@ class Dictionary:
         self._code: dict[str, int] = {}  # of a value
         self._raw = pl.Enum([])  # texts as they stand …
         self._code_of_raw = np.empty(0, dtype=np.int32)  # … and their codes
+        self._known = np.empty(0)  # values of other columns, ascending …
+        self._code_of_known = np.empty(0, dtype=np.int32)  # … and their codes
 
     def codes(self, column: pl.Series) -> np.ndarray:
         """(rows,) int32; -1 for a missing value, and for all once there were too many different ones."""
@@ -67,11 +69,21 @@ class Dictionary:
         return np.append(self._code_of_raw, np.int32(-1))[found.cast(pl.Int32).fill_null(-1).to_numpy()]
 
     def _others(self, column: pl.Series) -> np.ndarray:
-        values = column.unique(maintain_order=True).drop_nulls()
-        if not len(values):
-            return np.full(len(column), -1, dtype=np.int32)
-        codes = self._add(values)
-        return column.replace_strict(values, codes, default=-1, return_dtype=pl.Int32).to_numpy()
+        if column.null_count():
+            return self._texts(as_levels(column))
+        values = column.to_numpy()
+        while True:
+            found = np.searchsorted(self._known, values)
+            found[found == len(self._known)] = 0
+            new = values[self._known[found] != values] if len(self._known) else values
+            if not len(new):
+                return self._code_of_known[found]
+            fresh = np.unique(new)
+            codes = self._add(pl.Series(column.name, fresh))
+            if self.overflowed:
+                return np.full(len(column), -1, dtype=np.int32)
+            order = np.argsort(known := np.append(self._known, fresh))
+            self._known, self._code_of_known = known[order], np.append(self._code_of_known, codes)[order]
 
     def _add(self, values: pl.Series) -> np.ndarray:
         """The codes of these values, new ones among them."""
@@ -198,7 +210,8 @@ class _Conversion:
         self.raw.levels = {column: Dictionary(MOST_LEVELS) for column in roles.categorical}
         self.raw.distinct = {column: Distinct() for column in roles.numeric if kinds[column] == "integer"}
         self.raw.has_weight, self.raw.has_group = roles.weight is not None, roles.group is not None
-        self._fitted, self._has_units = dtype == np.float64, False
+        self._fitted, self._has_units = dtype == np.float64, np.zeros(width, dtype=bool)
+        self._buffer = np.empty((0, width), dtype)
         self._columns = [c for c in (roles.target, roles.weight, roles.group, *roles.features) if c is not None]
 
     def run(self) -> Raw:
@@ -255,40 +268,49 @@ class _Conversion:
             columns = [raw.levels[c].codes(frame[c]) for c in raw.categorical]
             append(files["codes"], np.stack(columns, axis=1))
 
-    def _numbers(self, frame: pl.DataFrame, key: str, row: int) -> np.ndarray:
-        """The numbers of a batch, (rows, numbers), column by column in memory, NaN where they are missing."""
+    def _numbers(self, frame: pl.DataFrame, key: str, row: int) -> list[np.ndarray]:
+        """The numbers of a batch, (rows,) for each column, NaN where they are missing."""
         raw = self.raw
-        if not self.roles.dates:
-            # Series by series: an expression would wait for polars' threads, which are reading the next rows.
-            columns = [frame[column] for column in self.roles.numeric]
-            x = pl.DataFrame([c if c.dtype.is_float() else c.cast(pl.Float64) for c in columns]).to_numpy()
-        else:
-            x = np.stack([as_numbers(frame[column], part, key) for column, part in raw.numbers], axis=1)
-        with np.errstate(all="ignore"):
-            sums = x.sum(axis=0)
-        for i in np.flatnonzero(~np.isfinite(sums)).tolist():
-            infinite = np.isinf(x[:, i])
-            if infinite.any():
-                first = row + int(np.flatnonzero(infinite)[0]) + 1
-                raise UserError(f"{key}: column {raw.numbers[i][0]} is infinite in row {first}; numbers are needed.")
-            raw.has_missing[i] |= bool(np.isnan(x[:, i]).any())
-        for i, (column, _) in enumerate(raw.numbers):
-            if (tracker := raw.distinct.get(column)) is not None and tracker.holds:
-                tracker.add(x[:, i])
-        return x
+        # Series by series: an expression would wait for polars' threads, which are reading the next rows.
+        columns = [
+            _as_floats(frame[column]) if part is None else as_numbers(frame[column], part, key)
+            for column, part in raw.numbers
+        ]
+        for i, ((name, _), x) in enumerate(zip(raw.numbers, columns, strict=True)):
+            with np.errstate(all="ignore"):
+                finite = np.isfinite(x.sum())
+            if not finite:
+                self._look_closer(i, name, x, key, row)
+            if (tracker := raw.distinct.get(name)) is not None and tracker.holds:
+                tracker.add(x)
+        return columns
 
-    def _rows(self, x: np.ndarray) -> np.ndarray:
-        """The same row by row, as the file keeps it."""
-        raw = self.raw
+    def _look_closer(self, i: int, name: str, x: np.ndarray, key: str, row: int) -> None:
+        """A column whose sum is not finite: values are missing, or infinite.
+
+        Raises:
+            UserError: one is infinite.
+        """
+        infinite = np.isinf(x)
+        if infinite.any():
+            first = row + int(np.flatnonzero(infinite)[0]) + 1
+            raise UserError(f"{key}: column {name} is infinite in row {first}; numbers are needed.")
+        self.raw.has_missing[i] |= bool(np.isnan(x).any())
+
+    def _rows(self, columns: list[np.ndarray]) -> np.ndarray:
+        """The same row by row, as the file keeps it; overwritten by the next batch."""
+        raw, rows = self.raw, len(columns[0])
         if not self._fitted:
-            self._choose_units(x[:FIRST_ROWS].astype(np.float64), exact=x.dtype == np.float32)
-        out = np.empty(x.shape, raw.dtype)
-        if not self._has_units:
-            out[:] = x
-            return out
-        for i in range(0, len(x), INTERLEAVED):
-            block = x[i : i + INTERLEAVED] - raw.shift
-            np.divide(block, raw.scale, out=out[i : i + INTERLEAVED], casting="same_kind")
+            first = np.stack([x[:FIRST_ROWS].astype(np.float64) for x in columns], axis=1)
+            self._choose_units(first, exact=all(x.dtype == np.float32 for x in columns))
+        if len(self._buffer) < rows:
+            self._buffer = np.empty((rows, len(columns)), raw.dtype)
+        out = self._buffer[:rows]
+        for i in range(0, rows, INTERLEAVED):
+            block = out[i : i + INTERLEAVED]
+            for j, x in enumerate(columns):
+                part = x[i : i + INTERLEAVED]
+                block[:, j] = (part - raw.shift[j]) / raw.scale[j] if self._has_units[j] else part
         return out
 
     def _choose_units(self, first: np.ndarray, exact: bool) -> None:
@@ -307,7 +329,7 @@ class _Conversion:
         offset = (np.abs(centre) > FAR * spread) if not exact else np.zeros(len(size), dtype=bool)
         raw.shift = np.where(extreme | offset, centre, 0.0)
         raw.scale = np.where(extreme, np.where(spread > 0, spread, size), 1.0)
-        self._has_units = bool((extreme | offset).any())
+        self._has_units = extreme | offset
         self._fitted = True
 
 
@@ -315,6 +337,11 @@ def occurrences(codes: np.ndarray) -> dict[int, int]:
     """How often each code from -1 on occurs."""
     counts = np.bincount(codes + 1)
     return {int(code) - 1: int(counts[code]) for code in np.flatnonzero(counts)}
+
+
+def _as_floats(column: pl.Series) -> np.ndarray:
+    """A column of numbers; a view of it where it has no gaps."""
+    return (column if column.dtype.is_float() else column.cast(pl.Float64)).to_numpy()
 
 
 def append(file: IO[bytes], array: np.ndarray) -> None:

@@ -6,8 +6,9 @@ import csv
 import io
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 from logreg.errors import UserError
 
@@ -16,6 +17,10 @@ QUOTES = ('"', "'")
 SAMPLE_BYTES = 2**18
 SAMPLE_ROWS = 200
 REGULAR = 0.9  # of the rows must have the same number of fields for a delimiter to be believed
+LONGEST_FIELD = 2**24
+
+_NUMBER = re.compile(r"[+-]?((\d+\.?\d*|\.\d+)(e[+-]?\d+)?|inf(inity)?)", re.ASCII | re.IGNORECASE)
+_VALUE = re.compile(_NUMBER.pattern + r"|\d{4}-\d{1,2}-\d{1,2}([T ].*)?|true|false", re.ASCII | re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -28,6 +33,7 @@ class Dialect:
         header: whether the first line names the columns.
         padded: fields may have blanks around them, as in ``a, b``.
         plain: polars can read the file; otherwise Python's csv module does.
+        old_mac: lines end in ``\\r`` alone.
     """
 
     delimiter: str
@@ -35,30 +41,40 @@ class Dialect:
     header: bool
     padded: bool = False
     plain: bool = True
+    old_mac: bool = False
 
 
-def rows_of(text: str, delimiter: str, quote: str | None, padded: bool) -> list[list[str]]:
-    """The rows of a text, blank lines left out; the last one may be cut off."""
-    return [row for row in reader(io.StringIO(text, newline=""), delimiter, quote, padded) if row]
-
-
-def reader(lines: object, delimiter: str, quote: str | None, padded: bool, strict: bool = False):  # type: ignore[no-untyped-def]
+def reader(lines: Iterable[str], delimiter: str, quote: str | None, padded: bool, strict: bool = False) -> Any:
     """Python's csv reader for this form."""
-    quoting = csv.QUOTE_MINIMAL if quote else csv.QUOTE_NONE
+    csv.field_size_limit(LONGEST_FIELD)
     return csv.reader(
-        lines,  # type: ignore[arg-type]
+        lines,
         delimiter=delimiter,
-        quotechar=quote or '"',
-        quoting=quoting,
+        quotechar=quote,
+        quoting=csv.QUOTE_MINIMAL if quote else csv.QUOTE_NONE,
         skipinitialspace=padded,
         strict=strict and quote is not None,
     )
 
 
+def tidy(row: list[str], delimiter: str, padded: bool) -> list[str]:
+    """A row without the nothings between several blanks; no field at all if its line is blank."""
+    if delimiter == " ":
+        row = [field for field in row if field] if padded else row
+        return row if any(row) else []
+    return row if len(row) > 1 or (row and row[0].strip()) else []
+
+
+def rows_of(text: str, delimiter: str, quote: str | None, padded: bool) -> list[list[str]]:
+    """The rows of a text, blank lines left out; the last one may be cut off."""
+    rows = (tidy(row, delimiter, padded) for row in reader(io.StringIO(text, newline=""), delimiter, quote, padded))
+    return [row for row in rows if row]
+
+
 def sniff(
     text: str,
     whole: bool,
-    missing: Sequence[str],
+    missing: Collection[str],
     key: str,
     delimiter: str | None = None,
     quote: str | None = None,
@@ -72,26 +88,26 @@ def sniff(
         key: what to name in errors, such as ``data.path=churn.csv``.
 
     Raises:
-        UserError: no delimiter gives a table.
+        UserError: there is nothing but blank lines.
     """
-    quotes = [quote or None] if quote is not None else _quotes(text)
+    quotes = [quote or None] if quote is not None else _quotes(text, delimiter)
     forms = [_Form.of(text, whole, d, q) for d in ((delimiter,) if delimiter else DELIMITERS) for q in quotes]
     tables = [form for form in forms if form.columns > 1]
     regular = [form for form in tables if form.share >= REGULAR and form.first_row_too]
     # The usual delimiters first; where no form fits nearly all rows, the one that fits most of them.
     best = next(iter(regular), max(tables, key=lambda form: form.share, default=forms[0]))
     chosen, marks = best.delimiter, best.quote
-    padded = chosen not in " \t" and _is_padded(rows_of(text, chosen, marks, padded=False))
-    blanks = chosen == " " and bool(re.search(r"\S {2,}\S|^ +\S", text, re.MULTILINE))
-    # A quote that does not stand right at the edges of its field, or a line that ends in \r alone.
-    odd = bool(marks and padded and re.search(rf"{re.escape(chosen)} +{re.escape(marks)}", text))
-    plain = not (blanks or odd or ("\r" in text and "\n" not in text))
-    rows = rows_of(text, chosen, marks, padded or blanks)[:SAMPLE_ROWS]
-    if blanks:
-        rows = [[field for field in row if field] for row in rows]
+    if chosen == " ":
+        padded = bool(re.search(r"\S {2,}\S|^ +\S|\S +\r?$", text, re.MULTILINE))
+    else:
+        padded = chosen != "\t" and _is_padded(rows_of(text, chosen, marks, padded=False))
+    rows = rows_of(text, chosen, marks, padded)[:SAMPLE_ROWS]
     if not rows:
         raise UserError(f"{key}: the file is empty.")
-    return Dialect(chosen, marks, _has_header(rows, missing) if header is None else header, padded or blanks, plain)
+    header = _has_header(rows, missing) if header is None else header
+    # A blank line in a table of one column looks like a missing value to polars, and it knows ASCII delimiters alone.
+    plain = not padded and len(rows[0]) > 1 and (chosen + (marks or "")).isascii()
+    return Dialect(chosen, marks, header, padded, plain, "\r" in text and "\n" not in text)
 
 
 def _is_padded(rows: list[list[str]]) -> bool:
@@ -100,14 +116,14 @@ def _is_padded(rows: list[list[str]]) -> bool:
     return 2 * sum(padded) > len(padded)
 
 
-def _quotes(text: str) -> list[str | None]:
+def _quotes(text: str, delimiter: str | None) -> list[str | None]:
     """The quote characters that stand at the edge of a field somewhere."""
     edge = r"(?:^|[,;|\t ]){q}|{q}(?:$|[,;|\t ])"
-    found: list[str | None] = [q for q in QUOTES if re.search(edge.format(q=q), text, re.MULTILINE)]
+    found: list[str | None] = [q for q in QUOTES if q != delimiter and re.search(edge.format(q=q), text, re.MULTILINE)]
     # The apostrophe of a word is no quote: it opens and closes fields where it is one.
     if "'" in found and not re.search(r"(?:^|[,;|\t ])'[^'\n]*'(?:\r?$|[,;|\t ])", text, re.MULTILINE):
         found.remove("'")
-    return found or ['"']
+    return found or ["'" if delimiter == '"' else '"']
 
 
 @dataclass(frozen=True)
@@ -123,8 +139,6 @@ class _Form:
     @classmethod
     def of(cls, text: str, whole: bool, delimiter: str, quote: str | None) -> _Form:
         rows = rows_of(text, delimiter, quote, padded=delimiter != "\t")
-        if delimiter == " ":
-            rows = [[field for field in row if field] for row in rows]
         if not whole and len(rows) > 1:
             rows = rows[:-1]
         counts = [len(row) for row in rows[:SAMPLE_ROWS]]
@@ -135,25 +149,23 @@ class _Form:
 
 
 def is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return not text.strip().lower().startswith(("nan", "+nan", "-nan"))
+    """Whether a text without blanks around it is a number, infinite ones included."""
+    return _NUMBER.fullmatch(text) is not None
 
 
-def _has_header(rows: list[list[str]], missing: Sequence[str]) -> bool:
+def _has_header(rows: list[list[str]], missing: Collection[str]) -> bool:
     """Whether the first row names the columns: texts that are all different, unlike what stands below them."""
-    first, rest = [field.strip() for field in rows[0]], rows[1:]
-    if any(is_number(field) for field in first) or any(field in missing and field for field in first):
+    first = [field.strip() for field in rows[0]]
+    below = [[row[i].strip() for row in rows[1:] if i < len(row)] for i in range(len(first))]
+    there = [[field for field in column if field not in missing] for column in below]
+    # Above numbers stand names, and a few of them may look like numbers, as years do.
+    above = [name for name, column in zip(first, there, strict=True) if column and all(map(is_number, column))]
+    numbers = sum(is_number(name) for name in above)
+    names = sum(name not in missing for name in above) - numbers
+    different = len(set(first)) == len(first)
+    if numbers or names:
+        return names > numbers or (names == numbers and different)
+    if any(_VALUE.fullmatch(name) or (name and name in missing) for name in first):
         return False
-    if not rest:
-        return True
-    below = [[row[i].strip() for row in rest if i < len(row)] for i in range(len(first))]
-    numeric = [bool(column) and all(is_number(f) or f in missing for f in column) for column in below]
-    if any(numeric):
-        return True
     # Texts alone: a name does not come back as a value of its own column.
-    return len(set(first)) == len(first) and not any(
-        name in set(column) for name, column in zip(first, below, strict=True)
-    )
+    return len(rows) == 1 or (different and not any(n in column for n, column in zip(first, below, strict=True)))

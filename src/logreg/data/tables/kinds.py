@@ -1,38 +1,46 @@
 """The kind of a column: what its values are, whatever file they come from.
 
 ``integer`` and ``float`` are numbers, ``boolean`` and ``string`` become levels, ``date`` and ``datetime`` become parts;
-``other`` (lists, structures, bytes) cannot be used.
+``empty`` has no value at all; ``other`` (lists, structures, bytes) cannot be used.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
 import polars as pl
-
-from logreg.data.tables.dialect import is_number
-from logreg.errors import UserError
 
 DTYPES: dict[str, Any] = {
     "integer": pl.Int64,
     "float": pl.Float64,
     "boolean": pl.Boolean,
     "string": pl.String,
+    "empty": pl.String,
     "date": pl.Date,
     "datetime": pl.Datetime("us"),
 }
+# What polars raises, a panic in its own code included.
+POLARS_ERRORS = (pl.exceptions.PolarsError, pl.exceptions.PanicException)
 NUMBERS = ("integer", "float")
 DATES = ("date", "datetime")
-SAMPLED_ROWS = 1000  # of a text file, to find out its kinds
-# A column of texts in which so many are numbers is a column of numbers with something wrong in it.
-MOSTLY_NUMBERS = 0.9
+# A column of which so many values are numbers is a column of numbers with something wrong in it; so it is for dates.
+MOSTLY = 0.9
+# Numbers that were written with a decimal comma: not a kind, since nothing reads them.
+COMMA = "comma"
 
-_INTEGER = re.compile(r"[+-]?\d{1,18}")
-_DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
-_DATETIME = re.compile(r"\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}(:\d{2}(\.\d{1,6})?)?")
+_DAY = r"^\d{4}-\d{1,2}-\d{1,2}"
+_MINUTE = _DAY + r"[T ]\d{1,2}:[0-5]\d"
+_SECOND = _MINUTE + r":[0-5]\d(\.\d{1,9})?"
+# The ways of writing a time in ISO 8601, and how polars calls them once the T is a blank and Z an offset.
+_TIMES = (
+    (_DAY + "$", "%Y-%m-%d"),
+    (_MINUTE + "$", "%Y-%m-%d %H:%M"),
+    (_SECOND + "$", "%Y-%m-%d %H:%M:%S%.f"),
+    (_SECOND + r"(Z|[+-]\d{2}:?\d{2})$", "%Y-%m-%d %H:%M:%S%.f%z"),
+)
 
 
 def of(dtype: Any) -> str:
@@ -62,68 +70,100 @@ def common(found: Sequence[str]) -> str:
     return "datetime" if several <= set(DATES) else "string"
 
 
-def parse(column: str, dtype: Any) -> pl.Expr:
-    """From text to a type; polars raises where it cannot."""
-    text = pl.col(column)
-    if dtype == pl.Boolean:
-        lower = text.str.to_lowercase()
-        return pl.when(lower == "true").then(True).when(lower == "false").then(False).alias(column)
-    if dtype == pl.Date:
-        return text.str.to_date("%Y-%m-%d")
-    if dtype == pl.Datetime:
-        return text.str.replace("T", " ").str.to_datetime(time_unit="us")
-    return text.cast(dtype)
+def parse(text: pl.Series, kind: str) -> pl.Series:
+    """Texts without blanks around them as values of a kind; null where a text is not of that kind.
+
+    A time with an offset becomes that of UTC.
+    """
+    if kind in NUMBERS:
+        return text.cast(DTYPES[kind], strict=False)
+    if kind == "boolean":
+        meaning = {"true": True, "false": False}
+        return text.str.to_lowercase().replace_strict(meaning, default=None, return_dtype=pl.Boolean)
+    value = pl.col(text.name)
+    if kind == "date":
+        day = pl.when(value.str.contains(_DAY + "$")).then(value)
+        return text.to_frame().select(day.str.to_date("%Y-%m-%d", strict=False))[text.name]
+    if kind == "datetime":
+        return text.to_frame().select(pl.coalesce(_time(value, *way) for way in _TIMES))[text.name]
+    if kind == COMMA:
+        return text.to_frame().select(pl.when(value.str.contains(r"^[+-]?\d+,\d+$")).then(value))[text.name]
+    return text
+
+
+def _time(value: pl.Expr, pattern: str, form: str) -> pl.Expr:
+    plain = pl.when(value.str.contains(pattern)).then(value.str.replace("T", " ").str.replace(r"Z$", "+00:00"))
+    return plain.str.to_datetime(form, time_unit="us", strict=False).dt.replace_time_zone(None)
 
 
 class Inference:
-    """Finds the kinds of the columns of a text file from its rows."""
+    """Finds the kinds of the columns of a text file from frames of their texts.
 
-    def __init__(self, names: list[str], missing: Sequence[str], text: Sequence[str] = ()) -> None:
-        self.names, self.missing, self.rows = names, frozenset(missing), 0
-        self.text = {name for name in names if any(fnmatchcase(name, pattern) for pattern in text)}
-        self._seen: list[dict[str, int]] = [{} for _ in names]
-        self._text: list[tuple[int, str]] = [(0, "")] * len(names)  # the first one that is nothing else
+    Args:
+        declared: names or globs of columns that are text whatever stands there.
+    """
 
-    def add(self, row: list[str], line: int) -> None:
-        self.rows += 1
-        for i, field in enumerate(row):
-            value = field.strip()
-            if value in self.missing:
+    def __init__(self, names: Sequence[str], declared: Sequence[str] = ()) -> None:
+        self.rows = 0
+        self._text = {name for name in names if any(name == d or fnmatchcase(name, d) for d in declared)}
+        self._counts: dict[str, Counter[str]] = {name: Counter() for name in names}
+        # Of each kind, the row and text that came first.
+        self._first: dict[str, dict[str, tuple[int, str]]] = {name: {} for name in names}
+
+    def add(self, frame: pl.DataFrame) -> None:
+        """Take in some rows: texts without blanks around them, null where a value is missing."""
+        for name in frame.columns:
+            if name in self._text:
                 continue
-            kind = _kind(value)
-            seen = self._seen[i]
-            seen[kind] = seen.get(kind, 0) + 1
-            if kind == "string" and not self._text[i][0]:
-                self._text[i] = line, value
+            for kind, count, row, text in _tally(frame[name]):
+                self._counts[name][kind] += count
+                self._first[name].setdefault(kind, (self.rows + row, text))
+        self.rows += len(frame)
 
-    def kinds(self, key: str) -> dict[str, str]:
-        """The kind of every column.
+    @property
+    def unseen(self) -> list[str]:
+        """The columns without a value so far."""
+        return [name for name, counts in self._counts.items() if not counts and name not in self._text]
 
-        Raises:
-            UserError: a column is numbers but for a few texts, and not declared to be text.
-        """
-        result = {}
-        for name, seen, (line, text) in zip(self.names, self._seen, self._text, strict=True):
-            numbers, total = sum(seen.get(kind, 0) for kind in NUMBERS), sum(seen.values())
-            if name in self.text:
-                result[name] = "string"
-                continue
-            if seen.get("string") and numbers >= MOSTLY_NUMBERS * total:
-                raise UserError(
-                    f"{key}: line {line} has {text[:40]!r} in column {name}, whose other values are numbers; mend it, add "
-                    f"it to data.missing, or set 'data.categorical=[{name}]'."
-                )
-            result[name] = common(list(seen)) if seen else "string"
-        return result
+    def kinds(self) -> dict[str, str]:
+        """The kind of every column; of one with strays, what its other values are."""
+        return {name: self._kind(name) for name in self._counts}
+
+    def strays(self) -> dict[str, str]:
+        """The first text that does not belong, of every column that is numbers or dates but for a few others."""
+        found = {}
+        for name, first in self._first.items():
+            if main := self._main(name):
+                others = [place for kind, place in first.items() if kind not in main]
+                if others:
+                    found[name] = min(others)[1]
+        return found
+
+    def _kind(self, name: str) -> str:
+        if name in self._text:
+            return "string"
+        counts, main = self._counts[name], self._main(name)
+        there = [kind for kind in counts if not main or kind in main]
+        return common(["string" if kind == COMMA else kind for kind in there]) if there or not main else "float"
+
+    def _main(self, name: str) -> tuple[str, ...]:
+        """The kinds that nearly all values of a column are of, if those are numbers or dates."""
+        counts = self._counts[name]
+        total = counts.total()
+        for main, also in ((NUMBERS, (COMMA,)), (DATES, ())):
+            if total and sum(counts[kind] for kind in (*main, *also)) >= MOSTLY * total:
+                return main
+        return ()
 
 
-def _kind(value: str) -> str:
-    if _INTEGER.fullmatch(value):
-        return "integer"
-    if is_number(value) and "_" not in value:
-        return "float"
-    if value.lower() in ("true", "false"):
-        return "boolean"
-    if _DATE.fullmatch(value):
-        return "date"
-    return "datetime" if _DATETIME.fullmatch(value) else "string"
+def _tally(column: pl.Series) -> Iterator[tuple[str, int, int, str]]:
+    """Of each kind that occurs in texts, how many values there are, and the row and text of the first."""
+    rest = pl.DataFrame({"row": pl.int_range(len(column), eager=True), "text": column}).drop_nulls("text")
+    for kind in ("integer", "float", "boolean", "date", "datetime", COMMA, "string"):
+        if not len(rest):
+            return
+        fits = parse(rest["text"], kind).is_not_null()
+        if count := int(fits.sum()):
+            first = rest.row(int(fits.arg_max() or 0))
+            yield kind, count, first[0], first[1]
+            rest = rest.filter(~fits)

@@ -20,6 +20,11 @@ def normalised(label: str) -> str:
     return label.strip().rstrip(".").casefold()
 
 
+def shown(label: str) -> str:
+    """The beginning of a label, in one line."""
+    return " ".join(label.split())[:40]
+
+
 def choose_labels(
     counts: Mapping[str, int], positive: str | None, given: Mapping[str, int], key: str
 ) -> tuple[str, str]:
@@ -47,15 +52,15 @@ def choose_labels(
         if others:
             raise UserError(f"{key}: data.labels says nothing of {_listed(counts, others)}; give each label 0 or 1.")
     if len(counts) != 2:
-        what = "only one value, " if len(counts) == 1 else f"{len(counts)} values, "
+        what = "is only one value" if len(counts) == 1 else f"are {len(counts)} values"
         many = "; data.labels maps several to 0 and 1" if len(counts) > 2 else ""
-        raise UserError(
-            f"{key}: two labels are needed, and there {'is' if len(counts) == 1 else 'are'} {what}{_listed(counts)}{many}."
-        )
+        raise UserError(f"{key}: two labels are needed, and there {what}, {_listed(counts)}{many}.")
     labels = sorted(counts, key=_order)
     if positive is not None:
         if positive not in labels:
-            raise UserError(f"data.positive={positive}: {key} has the labels {labels[0]} and {labels[1]}.")
+            raise UserError(
+                f"data.positive={positive}: {key} has the labels {shown(labels[0])} and {shown(labels[1])}."
+            )
         return (labels[0], labels[1]) if positive == labels[1] else (labels[1], labels[0])
     obvious = [label for label in labels if label.casefold() in OBVIOUS]
     one = obvious[0] if len(obvious) == 1 else labels[1]
@@ -83,8 +88,8 @@ def label_codes(values: Sequence[str], labels: tuple[str, str], given: Mapping[s
         meaning = exact.get(value, alike.get(normalised(value)))
         if meaning is None:
             raise UserError(
-                f"{key}: {value[:40]!r} is neither {labels[0]!r} (0) nor {labels[1]!r} (1); data.labels says what it is, as in "
-                f"'data.labels={{\"{value[:40]}\":1}}'."
+                f"{key}: {shown(value)!r} is neither {shown(labels[0])!r} (0) nor {shown(labels[1])!r} (1); "
+                f"data.labels says what it is, as in 'data.labels={{\"{shown(value)}\":1}}'."
             )
         codes.append(int(meaning))
     return np.array(codes, dtype=np.int8)
@@ -100,8 +105,8 @@ def _order(label: str) -> tuple[bool, float, str]:
 
 def _listed(counts: Mapping[str, int], only: Sequence[str] | None = None) -> str:
     labels = sorted(only or counts, key=lambda label: -counts[label])
-    shown = ", ".join(f"{label[:40]} ({counts[label]:,} rows)" for label in labels[:SHOWN_VALUES])
-    return shown + (f" and {len(labels) - SHOWN_VALUES} more" if len(labels) > SHOWN_VALUES else "")
+    listed = ", ".join(f"{shown(label)} ({counts[label]:,} rows)" for label in labels[:SHOWN_VALUES])
+    return listed + (f" and {len(labels) - SHOWN_VALUES} more" if len(labels) > SHOWN_VALUES else "")
 
 
 def label_text(value: Any) -> str | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -16,7 +17,7 @@ from logreg.data.splits import SPLITS, grouped_shares, shares
 from logreg.data.tables.convert import Raw, append
 from logreg.data.tables.labels import choose_labels, label_codes
 from logreg.data.tables.roles import RoleOptions, Roles
-from logreg.data.tables.statistics import BLOCK_ROWS, Training
+from logreg.data.tables.statistics import BLOCK_ROWS, Training, in_threads, stretches
 from logreg.errors import UserError
 from logreg.seeds import derive
 
@@ -86,7 +87,9 @@ def assign_rows(raw: Raw, y: np.ndarray, own_files: Sequence[str], split: SplitO
     for name, count in zip(own_files, raw.origins[1:], strict=True):
         part[start : start + count] = SPLITS.index(name)
         start += count
-    there = np.asarray(y[:first]) >= 0
+    there: Any = np.asarray(y[:first]) >= 0
+    if there.all():
+        there = slice(None)  # no copies
     labels = np.asarray(y[:first])[there]
     if split.folds is not None:
         names, fractions = [f"fold {i}" for i in range(split.folds)], [1 / split.folds] * split.folds
@@ -118,7 +121,8 @@ def assign_rows(raw: Raw, y: np.ndarray, own_files: Sequence[str], split: SplitO
     else:
         dealt = np.array([SPLITS.index(name) for name in names], dtype=np.int8)[dealt]
     part[:first][there] = dealt
-    part[np.asarray(y) < 0] = -1
+    if len(own_files):
+        part[np.asarray(y) < 0] = -1
     return part
 
 
@@ -238,16 +242,19 @@ class Matrix:
         mean, divisor = self.mean.astype(dtype), self.divisor.astype(dtype)
         rest = (self.mean - mean).astype(dtype)  # what rounding took from the mean
         gaps = np.flatnonzero(self.raw.has_missing)
-        # One block after the other by NumPy: threads gain little here, and on a busy machine wait for each other.
-        for first in range(0, self.raw.rows, BLOCK_ROWS):
-            x = numeric[first : first + BLOCK_ROWS]
-            np.subtract(x, mean, out=x)
-            if rest.any():
-                np.subtract(x, rest, out=x)
-            np.divide(x, divisor, out=x)
-            for i in gaps:
-                column = x[:, i]
-                column[np.isnan(column)] = self.filled[i]
+
+        def standardize(part: slice) -> None:
+            for start in range(part.start, part.stop, BLOCK_ROWS):
+                x = numeric[start : min(start + BLOCK_ROWS, part.stop)]
+                np.subtract(x, mean, out=x)
+                if rest.any():
+                    np.subtract(x, rest, out=x)
+                np.divide(x, divisor, out=x)
+                for i in gaps:
+                    column = x[:, i]
+                    column[np.isnan(column)] = self.filled[i]
+
+        in_threads(standardize, stretches(self.raw.rows))
 
     def _block(self, part: slice) -> np.ndarray:
         raw = self.raw

@@ -61,19 +61,12 @@ def assign(columns: Mapping[str, str], options: RoleOptions, key: str) -> Roles:
     """The roles of the columns of a table, given their kinds.
 
     Raises:
-        UserError: a column that was named is not there, no feature is left, or a feature is of a kind that cannot be used.
+        UserError: a column that was named is not there or has two roles, no feature is left, or a column is of a kind
+            that cannot be used.
     """
     if options.target is None:
         raise UserError(f"data.target: give the column to predict; {key} has {_some(columns)}.")
-    for name, column in (("target", options.target), ("weight", options.weight), ("group", options.group)):
-        if column is not None and column not in columns:
-            raise UserError(
-                f"data.{name}={column}: {key} has no such column{nearest(column, columns)}; it has {_some(columns)}."
-            )
-    if options.weight is not None and columns[options.weight] not in (*NUMBERS, "boolean"):
-        raise UserError(
-            f"data.weight={options.weight}: numbers are needed, and this column holds {columns[options.weight]}s."
-        )
+    _check_single_columns(columns, options, key)
     taken = {options.target, options.weight, options.group}
     wanted = _matching(columns, options.features, "features", key) if options.features is not None else list(columns)
     excluded = set(_matching(columns, options.exclude, "exclude", key))
@@ -88,7 +81,8 @@ def assign(columns: Mapping[str, str], options: RoleOptions, key: str) -> Roles:
             raise UserError(f"{key}: column {column} has no value at all; leave it out with 'data.exclude=[{column}]'.")
         if kind == "other":
             raise UserError(
-                f"{key}: column {column} holds neither numbers, texts nor dates; leave it out with 'data.exclude=[{column}]'."
+                f"{key}: column {column} holds neither numbers, texts nor dates; leave it out with "
+                f"'data.exclude=[{column}]'."
             )
         if column in declared or kind in ("string", "boolean"):
             by_kind["categorical"].append(column)
@@ -96,6 +90,26 @@ def assign(columns: Mapping[str, str], options: RoleOptions, key: str) -> Roles:
             by_kind["dates" if kind in DATES else "numeric"].append(column)
     asked_for = frozenset(c for c in options.features or () if c in columns) | declared
     return Roles(options.target, options.weight, options.group, features, **by_kind, asked_for=asked_for)
+
+
+def _check_single_columns(columns: Mapping[str, str], options: RoleOptions, key: str) -> None:
+    """Hold target, weight and group against the columns that are there."""
+    named = {"target": options.target, "weight": options.weight, "group": options.group}
+    given = {name: column for name, column in named.items() if column is not None}
+    for name, column in given.items():
+        if column not in columns:
+            raise UserError(
+                f"data.{name}={column}: {key} has no such column{nearest(column, columns)}; it has {_some(columns)}."
+            )
+        others = [other for other, used in given.items() if used == column and other != name]
+        if others:
+            raise UserError(f"data.{name}={column}: data.{others[0]} is this column already; give another one.")
+        kind = columns[column]
+        if kind == "other":
+            raise UserError(f"data.{name}={column}: {key} holds neither numbers, texts nor dates in this column.")
+        if name == "weight" and kind not in (*NUMBERS, "boolean"):
+            what = "has no value at all" if kind == "empty" else f"holds {kind}s"
+            raise UserError(f"data.weight={column}: numbers are needed, and this column of {key} {what}.")
 
 
 def _matching(columns: Mapping[str, Any], patterns: Sequence[str], name: str, key: str) -> list[str]:
