@@ -1,19 +1,19 @@
 # make train   set up .venv and run python train.py
-# make test    set up .venv and run all tests; make test-quick leaves out the slow ones
+# make test    set up .venv and run the tests; make test-all runs those marked slow too
 # make lint    ruff, mypy and the pre-commit configuration
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: train test test-quick lint format setup clean
+.PHONY: train test test-all lint format setup clean
 
 train: setup
 	$(BIN)/python train.py
 
 test: setup
-	$(BIN)/python -m pytest -n 2
-
-test-quick: setup
 	$(BIN)/python -m pytest -n 2 -m "not slow"
+
+test-all: setup
+	$(BIN)/python -m pytest -n 2
 
 lint: setup
 	$(BIN)/ruff check .

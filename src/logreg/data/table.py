@@ -123,7 +123,7 @@ class TableData(BlockData):
                 raise UserError(f"data.folds={split.folds}: 2 or more are needed.")
             if not 0 <= split.fold < split.folds:
                 raise UserError(
-                    f"data.fold={split.fold}: with data.folds={split.folds} a number from 0 to {split.folds - 1} is needed"
+                    f"data.fold={split.fold}: a number from 0 to {split.folds - 1} is needed, one below data.folds."
                 )
             if self.paths["val_path"]:
                 raise UserError("data.val_path: the validation rows come from data.folds already; give one of the two.")

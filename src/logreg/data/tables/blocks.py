@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TypeVar
+from typing import TypeVar
 
 from logreg.data.tables.dialect import LONGEST_FIELD, SAMPLE_BYTES
 from logreg.errors import UserError
@@ -44,12 +44,12 @@ class Block:
     line: int
 
 
-def open_bytes(path: Path) -> IO[bytes]:
+def open_bytes(path: Path) -> io.BufferedIOBase:
     """The bytes of a file, decompressed if its first bytes say gzip or Zstandard."""
     with path.open("rb") as file:
         magic = file.read(4)
     if magic[:2] == b"\x1f\x8b":
-        return gzip.open(path, "rb")  # type: ignore[return-value]
+        return gzip.GzipFile(path, "rb")
     if magic == b"\x28\xb5\x2f\xfd":
         import pyarrow as pa
 
@@ -136,12 +136,12 @@ def _pieces(path: Path, key: str, encoding: str) -> Iterator[bytes]:
         raise truncated(key, error) from error
 
 
-def _any(file: IO[bytes]) -> Iterator[bytes]:
+def _any(file: io.BufferedIOBase) -> Iterator[bytes]:
     while piece := file.read(BLOCK_BYTES):
         yield piece
 
 
-def _whole_lines(file: IO[bytes]) -> Iterator[bytes]:
+def _whole_lines(file: io.BufferedIOBase) -> Iterator[bytes]:
     """The same of a file with random access, up to the end of a line, so that nothing has to be copied."""
     start = 0
     while True:
@@ -155,7 +155,7 @@ def _whole_lines(file: IO[bytes]) -> Iterator[bytes]:
         start += len(piece)
 
 
-def _decoded(file: IO[bytes], key: str, encoding: str) -> Iterator[bytes]:
+def _decoded(file: io.BufferedIOBase, key: str, encoding: str) -> Iterator[bytes]:
     decoder, lines = codecs.getincrementaldecoder(encoding)(), 0
     while True:
         piece = file.read(BLOCK_BYTES)

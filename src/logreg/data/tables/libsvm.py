@@ -9,7 +9,6 @@ import io
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 from scipy.sparse import csr_matrix
@@ -56,7 +55,7 @@ def read_blocks(source_key: str, path: Path, zero_based: bool = False) -> Iterat
         raise truncated(source_key, error) from error
 
 
-def _blocks(file: IO[bytes]) -> Iterator[bytes]:
+def _blocks(file: io.BufferedIOBase) -> Iterator[bytes]:
     """The bytes of a file in blocks of whole lines."""
     rest = b""
     while read := file.read(BLOCK_BYTES):

@@ -98,9 +98,9 @@ def _check_single_columns(columns: Mapping[str, str], options: RoleOptions, key:
     given = {name: column for name, column in named.items() if column is not None}
     for name, column in given.items():
         if column not in columns:
-            raise UserError(
-                f"data.{name}={column}: {key} has no such column{nearest(column, columns)}; it has {_some(columns)}."
-            )
+            hint = "; data.header=true takes them from the first line" if next(iter(columns)) == "column_1" else ""
+            has = f"it has {_some(columns)}{hint}"
+            raise UserError(f"data.{name}={column}: {key} has no such column{nearest(column, columns)}; {has}.")
         others = [other for other, used in given.items() if used == column and other != name]
         if others:
             raise UserError(f"data.{name}={column}: data.{others[0]} is this column already; give another one.")

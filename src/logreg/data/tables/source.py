@@ -225,7 +225,7 @@ def _inside(folder: Path, form: str | None, name: str) -> list[Path]:
 
 def _check_content(file: Path, name: str) -> None:
     if not file.is_file():
-        raise UserError(f"{name} is not a file that can be read more than once.")
+        raise UserError(f"{name} is a device or a pipe; give a file.")
     with file.open("rb") as opened:
         if not opened.read(1):
             raise UserError(f"{name} is empty.")
