@@ -5,7 +5,9 @@ The table is drawn once, rows x 20 float32 columns and labels from a logistic mo
 
 from __future__ import annotations
 
+import json
 import shutil
+import tempfile
 import time
 from functools import cached_property
 from pathlib import Path
@@ -37,6 +39,7 @@ class Files:
     def __init__(self, folder: Path, rows: int) -> None:
         self.folder, self.rows = folder, rows
         self.parquet, self.csv = folder / "table.parquet", folder / "table.csv"
+        self.gaps = folder / "gaps.parquet"
         random = np.random.default_rng(0)
         x = random.standard_normal((rows, FEATURES), dtype=np.float32)
         p = 1 / (1 + np.exp(-x @ random.standard_normal(FEATURES)))
@@ -45,11 +48,17 @@ class Files:
         )
         frame.write_parquet(self.parquet)
         frame.write_csv(self.csv)
+        for i in range(0, FEATURES, 4):  # one value in twenty is missing in every fourth column
+            x[random.integers(0, rows, rows // 20), i] = np.nan
+        frame.with_columns(pl.Series(NAMES[i], x[:, i]).fill_nan(None) for i in range(0, FEATURES, 4)).write_parquet(
+            self.gaps
+        )
 
     def pairs(self) -> list[Pair]:
         amount, unit = self.rows, "rows"
         return [
             Pair("prepare parquet", lambda: self.prepare(self.parquet), self.read_parquet, amount, unit, 2.0),
+            Pair("prepare parquet with gaps", lambda: self.prepare(self.gaps), self.read_parquet, amount, unit, 2.0),
             Pair("prepare csv", lambda: self.prepare(self.csv), self.read_csv, amount, unit, 1.3),
             Pair("predict parquet", self.predict, self.predict_with_scikit_learn, amount, unit, 0.5),
             Pair("train from the map", self.train_from_map, self.train_from_memory, amount, unit, 1.25),
@@ -101,8 +110,6 @@ class Files:
         data, classifier, trainer = assemble(config, directory)
         write_atomically(directory / PREPROCESSING, data.preprocessor.to_json())
         train(data, classifier, trainer, record=record)
-        import json
-
         write_atomically(directory / "config.json", json.dumps(config))
         report_run(record, classifier, data, [], directory, {}, with_figures=False, brief=True)
         record.write(directory)
@@ -144,45 +151,39 @@ class Files:
     # --- training -----------------------------------------------------------------------------------------------------
 
     def train_from_map(self) -> float:
-        """Seconds of a pass in mini-batches over the mapped table."""
-        return self._pass(self.data(self.parquet, "kept"))
+        """Seconds in fit of a pass in mini-batches over the mapped table, by `train` with its default loggers."""
+        return self._fit(self.data(self.parquet, "kept"))
 
     def train_from_memory(self) -> float:
-        """The same rows as one tensor in memory."""
-        return self._pass(self._memory)
+        """The same training rows as one tensor in memory."""
+        return self._fit(self._in_memory())
+
+    def _fit(self, data: InMemoryData | TableData) -> float:
+        config = configuration("epochs=1", "lr=0.1")
+        data.prepare_data()
+        data.setup()
+        with tempfile.TemporaryDirectory(dir=self.folder) as directory:
+            _, _, trainer = assemble(config, Path(directory))
+            record = train(data, make_classifier(config, data.num_features), trainer)
+        assert record.epochs == 1
+        return record.seconds["fit"] / sum(record.data["rows"].values()) * self.rows
+
+    def _in_memory(self) -> InMemoryData:
+        x, y = self._training_rows
+
+        class Memory(InMemoryData):
+            def load(self) -> Table:
+                return Table(x, y, NAMES)
+
+        return Memory("memory", batch_size=BATCH, standardize=False)
 
     @cached_property
-    def _memory(self) -> InMemoryData:
+    def _training_rows(self) -> tuple[np.ndarray, np.ndarray]:
         mapped = self.data(self.parquet, "kept")
         mapped.prepare_data()
         mapped.setup()
         x, y = mapped.tensors("train")
-
-        class Memory(InMemoryData):
-            def load(self) -> Table:
-                return Table(x.numpy(), y.numpy().astype(np.int64), NAMES)
-
-        return Memory("memory", batch_size=BATCH, standardize=False)
-
-    def _pass(self, data: InMemoryData | TableData) -> float:
-        data.loader = None
-        config = configuration("epochs=1", "lr=0.1", "callbacks=none", "logger=none", "trainer.num_sanity_val_steps=0")
-        config["data"] = {}
-        data.prepare_data()
-        data.setup()
-        classifier = make_classifier(config, data.num_features)
-        loader = data.train_dataloader()
-        from logreg.objective import gradient_of
-
-        gradient, optimizer = gradient_of(classifier.network), classifier.configure_optimizers()
-        loader.batch(0, 0)
-        started = time.perf_counter()
-        for i in range(loader.batches_per_pass):
-            batch = loader.batch(0, i)
-            assert isinstance(batch, tuple)
-            gradient(*batch)
-            optimizer.step()
-        return (time.perf_counter() - started) * self.rows / len(loader.rows)
+        return x.numpy(), y.numpy().astype(np.int64)
 
     def second_start(self) -> dict[str, float]:
         """Seconds until the first batch of a table that is prepared, and of the same table from memory."""
@@ -194,8 +195,7 @@ class Files:
         again.setup()
         again.train_dataloader().batch(0, 0)
         ours = time.perf_counter() - started
-        memory = self._memory
-        memory.table = None
+        memory = self._in_memory()
         started = time.perf_counter()
         memory.setup()
         memory.train_dataloader().batch(0, 0)

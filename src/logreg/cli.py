@@ -266,7 +266,8 @@ def explain(error: Exception, name: str) -> str:
         return f"{error.missing_cfg_file}: there is no such configuration in {CONF}; valid: {', '.join(names)}."
     if isinstance(error, OverrideParseException):
         return (
-            f"{error.override!r} cannot be read as an override: write key=value, with quotes around special characters."
+            f"{error.override!r} cannot be read as an override: write key=value; special characters need two pairs "
+            "of quotes, as in 'key=\"a;b\"'."
         )
     text = str(error)
     inside = re.search(r"is not in struct\s+full_key: (\S+)", f"{text} {error.__cause__}")
@@ -303,9 +304,15 @@ def _unknown_key(key: str, name: str, error: Exception) -> str:
     cause = str(error.__cause__ or "")
     if key in known:  # the key is there, so its value is what did not fit
         return f"{key}: {' '.join((cause or str(error)).split())}"
+    if key.startswith("data.") and name == "train" and key in _keys_of_tables():
+        return f"{key}: this key is one of data=table; add data=table."
     if key in _HINTS:
         return f"{key}: there is no such key (did you mean {_HINTS[key]}?)."
     return f"{key}: there is no such key{nearest(key, known)}; --cfg job shows all of them."
+
+
+def _keys_of_tables() -> list[str]:
+    return [f"data.{key}" for key in OmegaConf.load(CONF / "data" / "table.yaml").data]
 
 
 def _groups() -> list[str]:

@@ -32,7 +32,8 @@ class Interrupted(Exception):
 def nearest(word: str, known: Iterable[str]) -> str:
     """``' (did you mean X?)'`` for the known word closest to ``word``, or nothing."""
     known = list(known)
-    close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
+    close = [key for key in known if key.casefold() == word.casefold()][:1]
+    close = close or difflib.get_close_matches(word, known, n=1, cutoff=0.5)
     if not close:  # a key in the wrong group: compare the last parts
         leaf = word.rpartition(".")[2]
         close = [key for key in known if key.rpartition(".")[2] == leaf][:1]

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torchmetrics.classification import BinaryAUROC, BinaryAveragePrecision
 
 from logreg.data.preprocessing import as_levels, as_numbers
 from logreg.data.tables.labels import label_codes
@@ -20,6 +21,8 @@ from logreg.metrics import Evaluation
 from logreg.predicting import Predictor, matching, scored
 from logreg.runs import Run, write_atomically
 from logreg.weighted_metrics import WeightedMetrics
+
+OF_BOTH_CLASSES = (BinaryAUROC, BinaryAveragePrecision)
 
 
 @dataclass(frozen=True)
@@ -88,13 +91,19 @@ def evaluate_table(run: Run, source: Source, options: EvaluateOptions, checkpoin
     weights = None if weight is None else torch.from_numpy(weight / weight.mean())
     evaluation.update(torch.from_numpy(logits), torch.from_numpy(y).double(), weights)
     values = evaluation.compute()
+    if len(np.unique(y)) < 2:  # no order to be right or wrong about
+        values |= {
+            name: float("nan") for name, m in evaluation.of_probabilities.items() if isinstance(m, OF_BOTH_CLASSES)
+        }
     known = evaluation.of_predictions | evaluation.of_probabilities
     predicted = predictor.results(logits)["prediction"].to_numpy()
     ones = np.ones(rows) if weight is None else weight
     ranges, made = intervals(
         WeightedMetrics(logits, y, predicted), ones, known, options.resamples, options.confidence, options.seed
     )
-    train = run.record["data"].get("label_counts", {}).get("train") or [int((y == 0).sum()), int((y == 1).sum())]
+    known_labels = run.record["data"]
+    train = known_labels.get("label_weights") or known_labels.get("label_counts", {}).get("train")
+    train = train or [int((y == 0).sum()), int((y == 1).sum())]
     rate = float(ones @ y / ones.sum())
     table = np.bincount(2 * y.astype(np.int64) + predicted, minlength=4).tolist()
     names = ("true_negative", "false_positive", "false_negative", "true_positive")
@@ -126,7 +135,7 @@ def _scores(run: Run, source: Source, options: EvaluateOptions) -> tuple[np.ndar
     if options.weight is None and weight not in source.columns:
         weight = None
     others = _other_columns(source, target, weight)
-    source = matching(source, run, [] if source.format == "libsvm" else others)
+    source = matching(source, run, [] if source.format == "libsvm" else list(others))
     labels, meanings = run.preprocessor.target.labels, dict(options.labels or {})
     found: list[list[np.ndarray]] = [[], [], []]
     missing = 0

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
@@ -15,7 +16,7 @@ import numpy as np
 import polars as pl
 import torch
 
-from logreg.data.preprocessing import Categorical
+from logreg.data.preprocessing import Categorical, Preprocessor, level_expression
 from logreg.data.tables.kinds import DTYPES
 from logreg.data.tables.libsvm import read_blocks
 from logreg.data.tables.progress import PreparationBar
@@ -27,6 +28,7 @@ from logreg.runs import Run
 log = logging.getLogger(__name__)
 
 RESULTS = ("probability", "prediction")
+UNSEEN_REPORTED = 0.05  # the share of such values from which on they are reported
 MOST_READINGS = 4  # of a text file whose beginning did not tell what is in it
 
 
@@ -50,12 +52,12 @@ class Predictor:
         return [probability.alias(RESULTS[0]), (probability >= self.threshold).cast(pl.Int8).alias(RESULTS[1])]
 
     @torch.no_grad()
-    def logits(self, frame: pl.DataFrame, key: str) -> np.ndarray:
-        """(rows,) float64."""
+    def logits(self, frame: pl.DataFrame, key: str, row: int = 0) -> np.ndarray:
+        """(rows,) float64, of rows before which ``row`` others stand in the table."""
         if self.linear is not None:
-            return self.preprocessor.logits(frame, *self.linear, key=key)
+            return self.preprocessor.logits(frame, *self.linear, key=key, row=row)
         dtype = next(self.run.model.parameters()).dtype
-        blocks = self.preprocessor.blocks(frame, key)
+        blocks = self.preprocessor.blocks(frame, key, row)
         found = [self.run.model.logits(torch.as_tensor(x, dtype=dtype)).double().numpy() for x in blocks]
         return np.concatenate(found) if found else np.empty(0)
 
@@ -78,6 +80,37 @@ class Predictor:
         return pl.DataFrame({RESULTS[0]: p, RESULTS[1]: (p >= self.threshold).astype(np.int8)})
 
 
+class UnseenLevels:
+    """Counts the values that training did not see: they are none of the levels, which a user may want to know."""
+
+    def __init__(self, preprocessor: Preprocessor) -> None:
+        self.columns = [column for column in preprocessor.columns if isinstance(column, Categorical)]
+        self.unseen, self.rows = dict.fromkeys((column.feature for column in self.columns), 0), 0
+
+    def expressions(self, dtypes: Mapping[str, Any]) -> list[pl.Expr]:
+        return [
+            column.unseen(level_expression(pl.col(column.feature), dtypes[column.feature])).alias(f"unseen {i}")
+            for i, column in enumerate(self.columns)
+        ]
+
+    def add(self, frame: pl.DataFrame) -> None:
+        if self.columns:
+            self.count(frame.select(self.expressions(frame.schema)).row(0), len(frame))
+
+    def count(self, unseen: Sequence[int], rows: int) -> None:
+        self.rows += rows
+        for column, count in zip(self.columns, unseen, strict=True):
+            self.unseen[column.feature] += count
+
+    def report(self, key: str) -> None:
+        for name, count in self.unseen.items():
+            if count > UNSEEN_REPORTED * self.rows:
+                share = 100 * count / self.rows
+                log.warning(
+                    "%s: %.0f %% of the values of column %s are levels that training did not see", key, share, name
+                )
+
+
 def matching(source: Source, run: Run, keep: Sequence[str] = ()) -> Source:
     """The source with its columns read as the run needs them.
 
@@ -96,6 +129,8 @@ def matching(source: Source, run: Run, keep: Sequence[str] = ()) -> Source:
         return source
     run.preprocessor.check(list(source.columns), source.key)
     for column in keep:
+        if list(keep).count(column) > 1:
+            raise UserError(f"data.keep: {column} is named more than once.")
         if column not in source.columns:
             raise UserError(
                 f"data.keep: {source.key} has no column {column}; it has {', '.join(list(source.columns)[:12])}."
@@ -133,7 +168,7 @@ def _check_kinds(source: Source, run: Run) -> None:
             )
 
 
-def predict_table(run: Run, source: Source, output: str, keep: Sequence[str] = ()) -> int:
+def predict_table(run: Run, source: Source, output: str, keep: list[str] | None = None) -> int:
     """Write ``keep``, ``probability`` and ``prediction`` for every row of a source.
 
     Args:
@@ -145,11 +180,13 @@ def predict_table(run: Run, source: Source, output: str, keep: Sequence[str] = (
     Raises:
         UserError: the source does not fit the run, or the output cannot be written.
     """
-    predictor = Predictor(run)
+    predictor, keep = Predictor(run), keep or []
     source = matching(source, run, keep)
     if output == "-":
-        return _to_csv(predictor, source, keep, sys.stdout.buffer)
+        return _to_stdout(predictor, source, keep)
     target = Path(output)
+    if target.exists() and any(target.samefile(path) for path in source.files):
+        raise UserError(f"output={output}: this is the table itself; give another file.")
     part = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
         if target.suffix == ".parquet":
@@ -204,6 +241,7 @@ def _scored_columns(
 ) -> Iterator[tuple[pl.DataFrame, np.ndarray]]:
     columns = list(dict.fromkeys([*others, *predictor.preprocessor.raw_columns]))
     done = skipped = 0
+    levels = UnseenLevels(predictor.preprocessor)
     for _ in range(MOST_READINGS):
         try:
             skipped = 0
@@ -211,8 +249,11 @@ def _scored_columns(
                 fresh = frame[max(0, done - skipped) :]  # a text file that had to be begun anew
                 skipped += len(frame)
                 if len(fresh):
+                    levels.add(fresh)
+                    z = predictor.logits(fresh, source.key, done)
                     done += len(fresh)
-                    yield fresh.select(others), predictor.logits(fresh, source.key)
+                    yield fresh.select(others), z
+            levels.report(source.key)
             return
         except WrongKinds as wrong:
             _check_still_fits(predictor, source, wrong.source)
@@ -238,6 +279,17 @@ def _outputs(predictor: Predictor, source: Source, keep: Sequence[str]) -> Itera
         yield pl.concat([frame.select(keep), predictor.results(z)], how="horizontal")
 
 
+def _to_stdout(predictor: Predictor, source: Source, keep: Sequence[str]) -> int:
+    try:
+        return _to_csv(predictor, source, keep, sys.stdout.buffer)
+    except OSError as error:
+        if error.errno != errno.EPIPE and "Broken pipe" not in str(error):
+            raise
+        # Whoever reads has seen enough, as in `… | head`.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
 def _to_csv(predictor: Predictor, source: Source, keep: Sequence[str], file: IO[bytes]) -> int:
     rows = 0
     for i, frame in enumerate(_outputs(predictor, source, keep)):
@@ -252,9 +304,18 @@ def _to_parquet(predictor: Predictor, source: Source, keep: Sequence[str], part:
         dtypes = {column: DTYPES.get(kind, pl.String) for column, kind in source.columns.items()}
         texts = [c for c in predictor.preprocessor.columns if not isinstance(c, Categorical)]
         if all(source.columns[c.feature] not in ("string", "empty", "boolean") for c in texts):
-            lazy.select(*keep, *predictor.expressions(dtypes)).sink_parquet(part, statistics=True)
+            try:
+                lazy.select(*keep, *predictor.expressions(dtypes)).sink_parquet(part, statistics=True)
+            except pl.exceptions.PolarsError:
+                return _batches_to_parquet(_outputs(predictor, source, keep), part)  # says which file is damaged
             written = pl.scan_parquet(part).select(pl.len(), pl.col(RESULTS[0]).null_count().alias("gaps")).collect()
             if not written["gaps"][0]:
+                levels = UnseenLevels(predictor.preprocessor)
+                if levels.columns:
+                    levels.count(
+                        lazy.select(levels.expressions(dtypes)).collect(engine="streaming").row(0), written["len"][0]
+                    )
+                    levels.report(source.key)
                 return int(written["len"][0])
             # Something is infinite: the other way says where.
     return _batches_to_parquet(_outputs(predictor, source, keep), part)

@@ -33,7 +33,13 @@ class ThresholdRule:
     def choose(
         self, p: Float[np.ndarray, " rows"], y: np.ndarray, weight: Float[np.ndarray, " rows"] | None = None
     ) -> tuple[float, float]:
-        """The threshold, half-way between two neighbouring probabilities, and the value of what it was chosen for."""
+        """The threshold, half-way between two neighbouring probabilities, and the value of what it was chosen for.
+
+        Raises:
+            UserError: there is one label only.
+        """
+        if len(np.unique(y)) < 2:
+            raise UserError(f"threshold={self.name}: the validation rows have one label only; it needs both.")
         weight = np.ones(len(p)) if weight is None else np.asarray(weight, dtype=np.float64)
         order = np.argsort(-p, kind="stable")
         p, positive, weight = p[order].astype(np.float64), y[order] > 0.5, weight[order]

@@ -390,3 +390,78 @@ def test_a_manifest_is_plain_json(tmp_path: Path) -> None:
     data = table(tmp_path, written(tmp_path, people(100)))
     manifest = json.loads((data.table.folder / cache.MANIFEST).read_text())
     assert manifest["rows"] == {"train": 80, "val": 10, "test": 10}
+
+
+# --- numbers that are hard to keep ------------------------------------------------------------------------------------
+
+
+def test_a_median_between_two_values_of_half_the_rows_each_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from logreg.data.tables import statistics
+
+    monkeypatch.setattr(statistics, "SORTED_AT_ONCE", 8)
+    monkeypatch.setattr(statistics, "GATHERED_VALUES", 8)
+    frame = pd.DataFrame({"a": [0.0] * 20 + [1.0] * 20 + [np.nan] * 2, "b": np.arange(42) % 5, "bought": [0, 1] * 21})
+    data = table(tmp_path, written(tmp_path, frame), split={"train": 1.0})
+    assert next(c.fill for c in data.preprocessor.numeric if c.feature == "a") == 0.5
+
+
+@pytest.mark.parametrize("late", [1e39, 1.6e9])
+def test_float32_is_not_used_for_numbers_that_it_does_not_hold(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, late: float
+) -> None:
+    from logreg.data import table as module
+
+    monkeypatch.setattr(module, "FLOAT64_BYTES", 0)  # every table is a large one
+    random = np.random.default_rng(0)
+    x = random.normal(size=100_000)
+    if late < 1e10:
+        x[:70_000] = np.nan
+        x[70_000:] = late + 20 * x[70_000:]
+    else:
+        x[-1] = late
+    frame = pd.DataFrame({"x": x, "bought": random.integers(0, 2, 100_000)})
+    data = table(tmp_path, written(tmp_path, frame, "t.parquet"))
+    assert data.table.manifest.dtype == "float64"
+    train = x[data.rows["train"]]
+    column = data.preprocessor.numeric[0]
+    filled = np.where(np.isnan(train), column.fill, train)
+    np.testing.assert_allclose(data.tensors("train")[0][:, 0], (filled - filled.mean()) / filled.std(), atol=1e-5)
+
+
+def test_a_row_id_is_one_whatever_other_files_number_their_rows(tmp_path: Path) -> None:
+    frame = people(200)
+    path, other = written(tmp_path, frame), written(tmp_path, people(200, seed=1), "test.csv")
+    assert "id" in table(tmp_path, path, test_path=other).preprocessor.left_out
+
+
+def test_levels_beyond_a_thousand_share_a_feature(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    zips = random.integers(0, 3000, 60_000).astype(str)
+    frame = pd.DataFrame({"zip": zips, "x": random.normal(size=60_000), "bought": random.integers(0, 2, 60_000)})
+    data = table(tmp_path, written(tmp_path, frame), categorical=["zip"], split={"train": 1.0})
+    zipped = next(c for c in data.preprocessor.columns if c.feature == "zip")
+    assert zipped.width == 1001
+    common = frame.zip.value_counts()
+    assert common[zipped.levels].min() >= common[zipped.rare].max()
+
+
+def test_booleans_may_be_written_as_numbers_and_unseen_levels_are_reported(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    import polars as pl
+
+    from logreg.predicting import UnseenLevels
+
+    pre = table(tmp_path, written(tmp_path, people())).preprocessor
+    raw = pl.read_csv(tmp_path / "people.csv", try_parse_dates=True)
+    as_numbers = raw.with_columns(pl.col("member").cast(pl.Int64))
+    np.testing.assert_array_equal(pre.transform(as_numbers), pre.transform(raw))
+    weight = np.random.default_rng(0).normal(size=pre.width)
+    np.testing.assert_allclose(pre.logits(as_numbers, weight, 0.0), pre.logits(raw, weight, 0.0), atol=1e-12)
+    levels = UnseenLevels(pre)
+    levels.add(raw.with_columns(city=pl.lit("Atlantis")))
+    levels.report("t.csv")
+    assert "t.csv: 100 % of the values of column city are levels that training did not see" in caplog.text
+    assert "member" not in caplog.text

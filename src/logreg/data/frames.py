@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -33,10 +33,19 @@ def as_frame(rows: Any, columns: list[str], names: str) -> pl.DataFrame:
         return rows.collect()
     if isinstance(rows, pl.DataFrame):
         return rows
-    if type(rows).__module__.partition(".")[0] == "pandas":
+    if isinstance(rows, Mapping):
+        return pl.DataFrame(rows)
+    if type(rows).__module__.partition(".")[0] == "pyarrow":
+        return pl.DataFrame(pl.from_arrow(rows))
+    if type(rows).__module__.partition(".")[0] == "pandas" and rows.ndim == 2:
         wanted = rows[[column for column in columns if column in rows.columns]]
         return pl.DataFrame({str(name): _from_pandas(wanted[name]) for name in wanted.columns})
-    raw = np.asarray(rows, dtype=np.float64)
+    try:
+        raw = np.asarray(rows, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise UserError(
+            f"predict_proba got a {type(rows).__name__} that is no table of numbers; give a frame."
+        ) from error
     if raw.ndim != 2 or raw.shape[1] != len(columns):
         raise UserError(
             f"predict_proba got rows of shape {raw.shape}; a frame, or (rows, {len(columns)}) is needed, the "
@@ -66,6 +75,8 @@ def _text(value: Any) -> str:
 def _sparse_blocks(rows: Any, width: int) -> Iterator[np.ndarray]:
     from scipy.sparse import csr_array, issparse
 
+    if hasattr(rows, "columns"):
+        raise UserError("predict_proba got a frame, and the run was trained on a sparse table; give a sparse matrix.")
     matrix: Any = csr_array(rows if issparse(rows) else np.asarray(rows, dtype=np.float64))  # type: ignore[arg-type]
     if matrix.ndim != 2 or matrix.shape[1] > width:
         raise UserError(

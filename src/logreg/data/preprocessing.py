@@ -23,6 +23,7 @@ from logreg.errors import UserError, nearest
 MISSING, RARE = "(missing)", "(rare)"
 DATE_PARTS = ("year", "month", "day", "weekday")
 TIME_PARTS = ("hour", "minute", "second")
+BOOLEANS = {"1": "true", "0": "false"}  # other ways to write them, beside capitals
 TRANSFORMED_AT_ONCE = 2**22  # elements of the matrix that `blocks` makes at a time
 
 
@@ -90,9 +91,14 @@ class Categorical:
         """Whether capitals do not count, as in True and true."""
         return {*self.levels, *self.rare} <= {"true", "false"}
 
+    def unseen(self, level: pl.Expr) -> pl.Expr:
+        """How many rows have a level that training did not see."""
+        level = level.str.to_lowercase().replace(BOOLEANS) if self.is_boolean else level
+        return (level.is_not_null() & ~level.is_in([*self.levels, *self.rare])).sum()
+
     def codes(self, column: pl.Series) -> np.ndarray:
         """The feature of each row, (rows,) int32; -1 for none."""
-        column = column.str.to_lowercase() if self.is_boolean else column
+        column = column.str.to_lowercase().replace(BOOLEANS) if self.is_boolean else column
         known = pl.Enum([*self.levels, *self.rare])
         found = column.cast(known, strict=False).to_physical().cast(pl.Int32)
         codes = found.fill_null(-1).to_numpy().copy()
@@ -211,7 +217,7 @@ class Preprocessor:
         means, scales = np.array([c.mean for c in self.numeric]), np.array([c.scale for c in self.numeric])
         return (np.asarray(x, dtype=np.float64) - means) / scales
 
-    def transform(self, frame: pl.DataFrame, key: str = "frame") -> np.ndarray:
+    def transform(self, frame: pl.DataFrame, key: str = "frame", row: int = 0) -> np.ndarray:
         """The features of a frame of raw columns, (rows, features) float64.
 
         Raises:
@@ -225,7 +231,7 @@ class Preprocessor:
                 rows = np.flatnonzero(codes >= 0)
                 x[rows, first + codes[rows]] = 1.0
                 continue
-            values = as_numbers(frame[column.feature], column.part, key)
+            values = as_numbers(frame[column.feature], column.part, key, row)
             missing = np.isnan(values)
             x[:, first] = (values - column.mean) / column.scale
             if missing.any():
@@ -234,11 +240,11 @@ class Preprocessor:
                     x[missing, first + 1] = 1.0
         return x
 
-    def blocks(self, frame: pl.DataFrame, key: str = "frame") -> Iterator[np.ndarray]:
+    def blocks(self, frame: pl.DataFrame, key: str = "frame", row: int = 0) -> Iterator[np.ndarray]:
         """`transform`, in blocks of rows that are small whatever the number of features."""
         rows = max(1, TRANSFORMED_AT_ONCE // max(1, self.width))
         for first in range(0, len(frame), rows):
-            yield self.transform(frame[first : first + rows], key)
+            yield self.transform(frame[first : first + rows], key, row + first)
 
     def logit_expression(self, weight: np.ndarray, bias: float, kinds: Mapping[str, Any]) -> pl.Expr:
         """``transform(frame) @ weight + bias`` as an expression over raw columns, without the matrix between.
@@ -261,8 +267,13 @@ class Preprocessor:
             terms.append(term.fill_nan(None).fill_null(gap))
         return sum(terms[1:], terms[0])
 
-    def logits(self, frame: pl.DataFrame, weight: np.ndarray, bias: float, key: str = "frame") -> np.ndarray:
+    def logits(
+        self, frame: pl.DataFrame, weight: np.ndarray, bias: float, key: str = "frame", row: int = 0
+    ) -> np.ndarray:
         """``transform(frame) @ weight + bias``, (rows,) float64.
+
+        Args:
+            row: how many rows of the table come before the frame, for errors.
 
         Raises:
             UserError: a column is missing, or is not what it was in training.
@@ -277,7 +288,7 @@ class Preprocessor:
             elif column.part is not None:
                 frame = frame.with_columns(as_date(series, key))
             elif not series.dtype.is_numeric() or (series.dtype.is_float() and bool(series.is_infinite().any())):
-                frame = frame.with_columns(pl.Series(column.feature, as_numbers(series, None, key)))
+                frame = frame.with_columns(pl.Series(column.feature, as_numbers(series, None, key, row)))
         return frame.select(self.logit_expression(weight, bias, frame.schema).alias("z"))["z"].to_numpy()
 
     def raw_coefficients(self, weight: np.ndarray, bias: float) -> tuple[np.ndarray, float]:
@@ -325,7 +336,7 @@ def _column(node: str | Mapping[str, Any]) -> Column:
 
 def _effect(level: pl.Expr, column: Categorical, effects: list[float]) -> pl.Expr:
     """The coefficient of each row's level."""
-    level = level.str.to_lowercase() if column.is_boolean else level
+    level = level.str.to_lowercase().replace(BOOLEANS) if column.is_boolean else level
     by_level = {value: effects[i] for value, i in column.position.items()}
     known = level.replace_strict(list(by_level), list(by_level.values()), default=0.0, return_dtype=pl.Float64)
     return pl.when(level.is_null()).then(effects[-1] if column.missing else 0.0).otherwise(known)
@@ -352,7 +363,7 @@ def as_levels(column: pl.Series) -> pl.Series:
     return column.to_frame().select(expression)[column.name]
 
 
-def as_numbers(column: pl.Series, part: str | None, key: str) -> np.ndarray:
+def as_numbers(column: pl.Series, part: str | None, key: str, first_row: int = 0) -> np.ndarray:
     """A column, or one part of a column of dates, as float64 with NaN where it is missing.
 
     Raises:
@@ -363,11 +374,11 @@ def as_numbers(column: pl.Series, part: str | None, key: str) -> np.ndarray:
     if column.dtype == pl.Null:
         return np.full(len(column), np.nan)
     if not (column.dtype.is_numeric() or column.dtype == pl.Boolean):
-        column = _parsed(column, pl.Float64, "a number", key)
+        column = _parsed(column, pl.Float64, "a number", key, first_row)
     values = column.cast(pl.Float64).fill_null(float("nan")).to_numpy()
     if np.isinf(values).any():
         row = int(np.flatnonzero(np.isinf(values))[0])
-        raise UserError(f"{key}: column {column.name} is infinite in row {row + 1}; numbers are needed.")
+        raise UserError(f"{key}: column {column.name} is infinite in row {first_row + row + 1}; numbers are needed.")
     return values
 
 
@@ -381,7 +392,7 @@ def as_date(column: pl.Series, key: str) -> pl.Series:
         raise UserError(f"{key}: column {column.name} holds something that is no date, as in 2024-01-31.") from error
 
 
-def _parsed(column: pl.Series, dtype: Any, what: str, key: str) -> pl.Series:
+def _parsed(column: pl.Series, dtype: Any, what: str, key: str, first_row: int) -> pl.Series:
     text = column.cast(pl.String).str.strip_chars()
     text = text.set(text == "", None) if (text == "").any() else text
     parsed = text.cast(dtype, strict=False)
@@ -389,6 +400,6 @@ def _parsed(column: pl.Series, dtype: Any, what: str, key: str) -> pl.Series:
     if wrong.any():
         row = int(wrong.arg_true()[0])
         raise UserError(
-            f"{key}: column {column.name} has {str(text[row])[:40]!r} in row {row + 1}, which is not {what}."
+            f"{key}: column {column.name} has {str(text[row])[:40]!r} in row {first_row + row + 1}; that is not {what}."
         )
     return parsed

@@ -18,7 +18,7 @@ from logreg.data.rows import MappedRows, Rows, SparseRows, TensorRows
 from logreg.data.splits import SPLITS
 from logreg.data.tables import cache, prepare, roles
 from logreg.data.tables.cache import Manifest, PreparedTable
-from logreg.data.tables.convert import Raw, convert
+from logreg.data.tables.convert import NeedsFloat64, Raw, append, convert
 from logreg.data.tables.labels import label_text, parsed_labels
 from logreg.data.tables.progress import PreparationBar
 from logreg.data.tables.source import MISSING, ReadOptions, Source, WrongKinds, open_source
@@ -139,8 +139,17 @@ class TableData(BlockData):
         if self.prepared is not None:
             return
         sources = self.open_sources()
-        key = cache.key_of(self._settings(sources))
-        self.prepared, made = cache.prepared(self.cache_dir, key, lambda folder: self._make(sources, folder))
+        settings = self._settings(sources)
+
+        def make(folder: Path) -> Manifest:
+            manifest = self._make(sources, folder)
+            if self._settings(sources) != settings:
+                raise UserError(
+                    f"data.path={self.paths['path']}: the file was changed while it was being read; start again."
+                )
+            return manifest
+
+        self.prepared, made = cache.prepared(self.cache_dir, cache.key_of(settings), make)
         manifest = self.prepared.manifest
         for note in manifest.notes:
             log.info("%s", note)
@@ -198,17 +207,27 @@ class TableData(BlockData):
         with PreparationBar(list(sources.values())) as bar:
             if sources["train"].format == "libsvm":
                 return self._make_sparse(sources, folder, bar)
-            return self._make_dense(sources, folder, bar)
+            try:
+                return self._make_dense(sources, folder, bar, self.storage)
+            except NeedsFloat64:
+                if self.storage is not None:
+                    raise UserError(
+                        "data.storage=float32 does not hold the numbers of this table; use float64."
+                    ) from None
+                bar.restart()
+                return self._make_dense(sources, folder, bar, "float64")
 
     def _make_sparse(self, sources: dict[str, Source], folder: Path, bar: PreparationBar) -> Manifest:
-        dtype = self._dtype(sum(source.size for source in sources.values()))
+        dtype = dtype_of(sum(source.size for source in sources.values()), self.storage)
         raw, width, entries, notes = convert_sparse(list(sources.values()), folder, dtype, self.zero_based, bar.add)
         y, labels = prepare.binary_target(raw, self.role_options, [s.key for s in sources.values()], notes)
         part = prepare.assign_rows(raw, y, list(sources)[1:], self.split_options, self.seed)
         pre = Preprocessor(names_of(width), Target("", labels), {}, sparse=True)
         return self._manifest(sources, raw, part, y, pre, notes, entries)
 
-    def _make_dense(self, sources: dict[str, Source], folder: Path, bar: PreparationBar) -> Manifest:
+    def _make_dense(
+        self, sources: dict[str, Source], folder: Path, bar: PreparationBar, storage: str | None
+    ) -> Manifest:
         names = list(sources)
         for _ in range(4):
             train = sources["train"]
@@ -218,7 +237,7 @@ class TableData(BlockData):
             known = train.row_count
             size = 8 * known * len(chosen.features) if known else sum(source.size for source in sources.values())
             try:
-                raw = convert(list(sources.values()), chosen, folder, self._dtype(size), bar.add)
+                raw = convert(list(sources.values()), chosen, folder, dtype_of(size, storage), bar.add)
                 break
             except WrongKinds as wrong:  # the text files are read once more, with what they turned out to hold
                 found = wrong.source
@@ -246,10 +265,6 @@ class TableData(BlockData):
         prepare.Matrix(raw, columns).write(folder / "x")
         return self._manifest(sources, raw, part, y, pre, notes)
 
-    def _dtype(self, size: int) -> np.dtype:
-        chosen = self.storage or ("float64" if size <= FLOAT64_BYTES else "float32")
-        return np.dtype(STORAGE[chosen])
-
     def _training_weight(self, raw: Raw, part: np.ndarray) -> np.ndarray:
         """(rows,): the weight of every training row, 0 for the others."""
         if not raw.has_weight:
@@ -273,14 +288,15 @@ class TableData(BlockData):
     ) -> Manifest:
         folder = raw.folder
         counts, labels = prepare.split_counts(part, y)
-        for i, split in enumerate(SPLITS):
-            np.flatnonzero(part == i).astype(np.int64).tofile(folder / f"rows_{split}")
-        np.asarray(y).tofile(folder / "y")
+        prepare.write_rows(part, folder)
+        with (folder / "y").open("wb") as file:
+            append(file, np.asarray(y))
         warnings = []
         if not pre.sparse:
             x = np.memmap(folder / "x", dtype=raw.dtype, mode="r", shape=(raw.rows, pre.width))
             train = np.flatnonzero(part == 0)
-            sample = train[:: max(1, len(train) // LEAK_ROWS)]
+            wanted = min(LEAK_ROWS, 2**24 // max(1, pre.width))
+            sample = train[:: max(1, len(train) // wanted)]
             for found in prepare.leaks(
                 pre, np.asarray(x[sample]), np.asarray(y[sample]).astype(np.float64), self.leak_auroc
             ):
@@ -368,8 +384,22 @@ class TableData(BlockData):
             "target": target.column,
             "labels": {label: value for value, label in enumerate(target.labels)},
             "left_out": self.preprocessor.left_out,
+            "label_weights": self._label_weights(),
             "warnings": self.table.manifest.warnings,
         }
+
+    def _label_weights(self) -> list[float] | None:
+        """The training weight of label 0 and 1; None where rows have no weights."""
+        weight, rows = self.table.weight, self.rows["train"]
+        if weight is None:
+            return None
+        chosen, ones = np.asarray(weight[rows]), np.asarray(self.table.y[rows]) == 1
+        return [float(chosen[~ones].sum()), float(chosen[ones].sum())]
+
+
+def dtype_of(size: int, storage: str | None) -> np.dtype:
+    """What numbers are kept as: what is asked for, else float64 for a small table."""
+    return np.dtype(STORAGE[storage or ("float64" if size <= FLOAT64_BYTES else "float32")])
 
 
 def fractions_beside(split: Mapping[str, float], own_files: Sequence[str]) -> dict[str, float]:

@@ -144,11 +144,21 @@ def export_run(
         raise UserError(f"format={format}: {name} is not a linear model, which is all it can hold; format=torch can.")
     rows = rows_of(run, data_path, trusted)
     path = Path(output)
+    _check_target(path, Path(run_directory), data_path or str(run.config["data"].get("path", "")))
     with _replacing(path) as part:
         writer: Any = importlib.import_module(FORMATS[format].module)
         difference = _write_and_compare(writer, run, rows, part, format)
         size = part.stat().st_size
     return Export(path, format, size, rows.count, rows.total, difference, writer.snippet(run, str(path)))
+
+
+def _check_target(path: Path, run_directory: Path, table: str) -> None:
+    """Refuse to write over what the export is made from."""
+    if path.exists() and (Path(table).is_file() and path.samefile(table)):
+        raise UserError(f"output={path}: this is the table itself; give another file.")
+    inside = path.resolve().is_relative_to(run_directory.resolve())
+    if inside and path.exists() and path.suffix in ("", ".json", ".csv", ".ckpt", ".log", ".png", ".yaml"):
+        raise UserError(f"output={path}: this file belongs to the run; give another one.")
 
 
 def _write_and_compare(writer: Writer, run: Any, rows: Any, part: Path, format: str) -> float:

@@ -28,7 +28,7 @@ from logreg.errors import UserError
 log = logging.getLogger(__name__)
 
 # Part of every key: a table prepared by another version of this room is not read.
-VERSION = 1
+VERSION = 2
 MANIFEST = "manifest.json"
 
 

@@ -42,8 +42,8 @@ def rows(block: Block, dialect: Dialect, key: str, width: int | None = None) -> 
             if len(row) != width:
                 place = _place(block.line + before, block.line + lines.line_num - 1)
                 raise UserError(
-                    f"{key}: {place} has {len(row)} fields where {width} are expected, as in the first line; mend that "
-                    "line, or set data.delimiter and data.quote."
+                    f"{key}: {place} has {len(row)} field{'s' * (len(row) > 1)} where {width} are expected, as in the "
+                    "first line; mend that line, or set data.delimiter and data.quote."
                 )
             yield block.line + lines.line_num - 1, row
         before = lines.line_num

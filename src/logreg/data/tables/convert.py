@@ -27,9 +27,14 @@ MOST_LABELS = 100  # different values of the target that are counted before the 
 DISTINCT_CHECKED = 2**23  # values of an integer column that are compared before it is believed to be an id
 INTERLEAVED = 4096  # rows turned from columns to rows at once, so that they stay in the processor's cache
 FIRST_ROWS = 2**16  # by which the units of float32 columns are chosen
+LARGEST_FLOAT32 = 1e37
 FAR = 4.0  # a column whose mean is further than so many standard deviations from 0 is kept relative to its mean
 
 Progress = Callable[[int], None]
+
+
+class NeedsFloat64(Exception):
+    """float32 does not hold the numbers of a table."""
 
 
 class Dictionary:
@@ -134,6 +139,9 @@ class Raw:
         numbers: raw column and part of a date, if it is one, for every column of ``numeric``.
         shift, scale: ``numeric`` holds ``(x - shift) / scale``; 0 and 1 where it is float64.
         has_missing: (numbers,), whether a value of the column is missing.
+        rounded: (numbers,), whether float32 may hold less than the column says.
+        distinct_numbers: columns of whole numbers that are all different in the first source.
+        distinct_texts: for each categorical, how many different values of how many the first source has.
     """
 
     folder: Path
@@ -143,11 +151,14 @@ class Raw:
     shift: np.ndarray
     scale: np.ndarray
     has_missing: np.ndarray
+    rounded: np.ndarray
     origins: list[int] = field(default_factory=list)
     levels: dict[str, Dictionary] = field(default_factory=dict)
     labels: Dictionary = field(default_factory=lambda: Dictionary(MOST_LABELS))
     label_counts: list[Counter[int]] = field(default_factory=list)
     distinct: dict[str, Distinct] = field(default_factory=dict)
+    distinct_numbers: set[str] = field(default_factory=set)
+    distinct_texts: dict[str, tuple[int, int]] = field(default_factory=dict)
     has_weight: bool = False
     has_group: bool = False
 
@@ -205,7 +216,14 @@ class _Conversion:
         numbers = [*((column, None) for column in roles.numeric), *parts]
         width = len(numbers)
         self.raw = Raw(
-            folder, dtype, numbers, roles.categorical, np.zeros(width), np.ones(width), np.zeros(width, dtype=bool)
+            folder,
+            dtype,
+            numbers,
+            roles.categorical,
+            np.zeros(width),
+            np.ones(width),
+            np.zeros(width, dtype=bool),
+            np.zeros(width, dtype=bool),
         )
         self.raw.levels = {column: Dictionary(MOST_LEVELS) for column in roles.categorical}
         self.raw.distinct = {column: Distinct() for column in roles.numeric if kinds[column] == "integer"}
@@ -235,6 +253,10 @@ class _Conversion:
                     raise UserError(f"{source.key}: there are no rows.")
                 raw.origins.append(rows)
                 raw.label_counts.append(counts)
+                if len(raw.origins) == 1:  # whether a column is an id shows in one file: another one counts anew
+                    raw.distinct_numbers = {name for name, tracker in raw.distinct.items() if tracker.result()}
+                    raw.distinct_texts = {name: (len(d.values), d.present) for name, d in raw.levels.items()}
+                    raw.distinct = {}
         finally:
             for file in files.values():
                 file.close()
@@ -281,6 +303,11 @@ class _Conversion:
                 finite = np.isfinite(x.sum())
             if not finite:
                 self._look_closer(i, name, x, key, row)
+            if x.dtype != raw.dtype:
+                raw.rounded[i] = True
+                with np.errstate(all="ignore"):
+                    if np.nanmax(np.abs(x), initial=0.0) > LARGEST_FLOAT32:
+                        raise NeedsFloat64
             if (tracker := raw.distinct.get(name)) is not None and tracker.holds:
                 tracker.add(x)
         return columns
@@ -325,7 +352,7 @@ class _Conversion:
             warnings.simplefilter("ignore")  # columns without any value yet
             centre, spread = np.nan_to_num(np.nanmean(first, axis=0)), np.nan_to_num(np.nanstd(first, axis=0))
         size = np.abs(centre) + spread
-        extreme = (size > 1e30) | ((size > 0) & (size < 1e-30))
+        extreme = (size > 0) & (size < 1e-30)
         offset = (np.abs(centre) > FAR * spread) if not exact else np.zeros(len(size), dtype=bool)
         raw.shift = np.where(extreme | offset, centre, 0.0)
         raw.scale = np.where(extreme, np.where(spread > 0, spread, size), 1.0)

@@ -14,7 +14,7 @@ import numpy as np
 
 from logreg.data.preprocessing import Categorical, Column, Numeric, Preprocessor
 from logreg.data.splits import SPLITS, grouped_shares, shares
-from logreg.data.tables.convert import Raw, append
+from logreg.data.tables.convert import NeedsFloat64, Raw, append
 from logreg.data.tables.labels import choose_labels, label_codes
 from logreg.data.tables.roles import RoleOptions, Roles
 from logreg.data.tables.statistics import BLOCK_ROWS, Training, in_threads, stretches
@@ -25,6 +25,11 @@ from logreg.seeds import derive
 NEARLY_ALL_DIFFERENT = 0.95
 # Below so many rows, that integers differ says nothing.
 FEWEST_ROWS_OF_AN_ID = 20
+# A number may be stored wrongly by so many standard deviations of its column.
+EPSILON32, COARSEST = 6e-8, 1e-5
+# A categorical has no more features than this, for the commonest of its levels; the others count as rare.
+MOST_FEATURES = 1000
+BLOCK_VALUES = 2**22  # features written at once
 # Levels rarer than one row in a hundred are put together, but none that has so many rows.
 MOST_COUNT, SHARE_COUNT = 10, 0.01
 
@@ -112,7 +117,7 @@ def assign_rows(raw: Raw, y: np.ndarray, own_files: Sequence[str], split: SplitO
         dealt = grouped_shares(labels, groups, weight, fractions, random)
     else:
         dealt = shares(labels, fractions, random)
-    both = np.bincount(2 * dealt.astype(np.int16) + labels, minlength=2 * len(names)).reshape(-1, 2)
+    both = _counts(dealt, labels, len(names))
     for i, name in enumerate(names):
         if (both[i] == 0).any():
             raise UserError(f"data.group: the groups are too few or too large to give {name} rows of both classes.")
@@ -137,6 +142,13 @@ def fit_columns(
     columns: list[Column] = []
     left_out: dict[str, str] = {}
     mean, variance, missing, total = training.moments()
+    for i in np.flatnonzero(~np.isfinite(variance) & np.isfinite(mean)).tolist():
+        raise UserError(f"{key}: the numbers of column {raw.numbers[i][0]} are too large to be squared; rescale it.")
+    if raw.dtype == np.float32:
+        with np.errstate(all="ignore"):
+            coarse = raw.rounded & (np.abs(mean) * EPSILON32 > COARSEST * np.sqrt(variance)) & (variance > 0)
+        if coarse.any():
+            raise NeedsFloat64
     medians = training.medians(rows)
     for i, (name, part) in enumerate(raw.numbers):
         reason = _useless_number(raw, name, mean[i], variance[i], missing[i], roles)
@@ -175,8 +187,7 @@ def _useless_number(raw: Raw, name: str, mean: float, variance: float, missing: 
         return "the training rows have no value there"
     if variance == 0 and not missing:
         return "it has one value only in the training rows"
-    tracker = raw.distinct.get(name)
-    if tracker is not None and name not in roles.asked_for and raw.rows >= FEWEST_ROWS_OF_AN_ID and tracker.result():
+    if name in raw.distinct_numbers and name not in roles.asked_for and raw.origins[0] >= FEWEST_ROWS_OF_AN_ID:
         return "all its values are different whole numbers, as in a row id"
     return None
 
@@ -185,12 +196,15 @@ def _levels(raw: Raw, name: str, counts: np.ndarray, least: int, roles: Roles) -
     values = raw.levels[name]
     if values.overflowed:
         return f"it has more than {values.most:,} different texts"
-    alike = values.present >= FEWEST_ROWS_OF_AN_ID and len(values.values) >= NEARLY_ALL_DIFFERENT * values.present
+    different, present = raw.distinct_texts[name]
+    alike = present >= FEWEST_ROWS_OF_AN_ID and different >= NEARLY_ALL_DIFFERENT * present
     if alike and name not in roles.asked_for:
         return "nearly all its values are different texts, as in a row id or a name"
     seen = sorted((value, count) for value, count in zip(values.values, counts[1:].tolist(), strict=True) if count > 0)
-    levels = [value for value, count in seen if count >= least]
-    rare = [value for value, count in seen if count < least]
+    commonest = sorted(seen, key=lambda pair: -pair[1])[:MOST_FEATURES]
+    own = {value for value, count in commonest if count >= least}
+    levels = [value for value, _ in seen if value in own]
+    rare = [value for value, _ in seen if value not in own]
     column = Categorical(name, levels, rare, bool(counts[0] > 0))
     if not seen:
         return "the training rows have no value there"
@@ -232,9 +246,10 @@ class Matrix:
             self._standardize()
             (self.raw.folder / "numeric").rename(path)
             return
+        rows = max(16, min(BLOCK_ROWS, BLOCK_VALUES // max(1, self.pre.width)))
         with path.open("wb") as file:
-            for first in range(0, self.raw.rows, BLOCK_ROWS):
-                append(file, self._block(slice(first, first + BLOCK_ROWS)))
+            for first in range(0, self.raw.rows, rows):
+                append(file, self._block(slice(first, first + rows)))
 
     def _standardize(self) -> None:
         numeric = self.raw.numeric
@@ -313,5 +328,22 @@ def leaks(columns: Preprocessor, x: np.ndarray, y: np.ndarray, auroc: float) -> 
 
 def split_counts(part: np.ndarray, y: np.ndarray) -> tuple[dict[str, int], dict[str, list[int]]]:
     """Rows, and rows of each label, in every split."""
-    labels = {name: np.bincount(np.asarray(y)[part == i], minlength=2)[:2].tolist() for i, name in enumerate(SPLITS)}
+    labels = dict(zip(SPLITS, _counts(part, y, len(SPLITS)).tolist(), strict=True))
     return {name: sum(counts) for name, counts in labels.items()}, labels
+
+
+def _counts(part: np.ndarray, y: np.ndarray, parts: int) -> np.ndarray:
+    """How many rows of label 0 and 1 are in each part, (parts, 2); in blocks, as counting makes int64 of everything."""
+    counts = np.zeros(2 * parts, dtype=np.int64)
+    for first in range(0, len(part), 2**20):
+        cell = 2 * part[first : first + 2**20].astype(np.int16) + y[first : first + 2**20]
+        counts += np.bincount(cell[part[first : first + 2**20] >= 0], minlength=2 * parts)
+    return counts.reshape(parts, 2)
+
+
+def write_rows(part: np.ndarray, folder: Path) -> None:
+    """Write the row numbers of every split, ascending."""
+    for i, split in enumerate(SPLITS):
+        with (folder / f"rows_{split}").open("wb") as file:
+            for first in range(0, len(part), 2**20):
+                append(file, np.flatnonzero(part[first : first + 2**20] == i).astype(np.int64) + first)

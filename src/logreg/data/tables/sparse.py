@@ -30,7 +30,7 @@ def convert_sparse(
     Raises:
         UserError: a file cannot be read; with the line.
     """
-    raw = Raw(folder, dtype, [], [], np.empty(0), np.empty(0), np.empty(0, dtype=bool))
+    raw = Raw(folder, dtype, [], [], np.empty(0), np.empty(0), np.empty(0, dtype=bool), np.empty(0, dtype=bool))
     width, entries, notes = 0, 0, []
     with (
         (folder / "indptr").open("wb") as indptr,

@@ -18,6 +18,7 @@ BLOCK_ROWS, STRETCH_ROWS = 2**13, 2**19
 # Medians are exact for columns with missing values; of a larger table's other columns they are those of a sample.
 EXACT_VALUES = 2**22
 SAMPLED_ROWS = 2**16
+GATHERED_VALUES = 2**24
 # So many values at the most are sorted at once; before that the bracket around the median is narrowed.
 SORTED_AT_ONCE = 2**23
 BINS = 4096
@@ -110,8 +111,11 @@ class Training:
             return np.empty(0)
         exact = np.ones(width, dtype=bool) if rows * width <= EXACT_VALUES else self.raw.has_missing
         result = np.full(width, np.nan)
-        for i in np.flatnonzero(exact):
-            result[i] = self._median(int(i))
+        together = max(1, GATHERED_VALUES // max(1, rows))  # columns whose values fit into memory side by side
+        needed = np.flatnonzero(exact).tolist()
+        for first in range(0, len(needed), together):
+            group = needed[first : first + together]
+            result[group] = self._medians(group) if rows <= GATHERED_VALUES else [self._median(i) for i in group]
         if not exact.all():
             step = max(1, self.raw.rows // SAMPLED_ROWS)
             chosen = np.flatnonzero(np.asarray(self.weight[::step]) > 0) * step
@@ -119,6 +123,16 @@ class Training:
             for i in np.flatnonzero(~exact):
                 result[i] = weighted_median(sample[:, i], weight)
         return result
+
+    def _medians(self, columns: list[int]) -> list[float]:
+        """Of columns that fit into memory together, read in one pass."""
+        values, weights = [], []
+        for part, weight in self.blocks(2**16):
+            inside = weight > 0
+            values.append(self.numeric[part][:, columns][inside])
+            weights.append(weight[inside])
+        x, weight = np.concatenate(values), np.concatenate(weights)
+        return [weighted_median(x[:, i].astype(np.float64), weight) for i in range(len(columns))]
 
     def _median(self, column: int) -> float:
         """Exact: the bracket around it is narrowed until its values can be sorted."""
@@ -146,7 +160,10 @@ class Training:
                 return bottom
             if count <= SORTED_AT_ONCE:
                 return weighted_median(np.concatenate(values), np.concatenate(weights), below, total)
+            before = low, high
             low, high, below = self._narrower(column, bottom, top, below, total)
+            if (low, high) == before or not low < high:  # half the weight at one value, half at another
+                return (bottom + top) / 2
 
     def _narrower(self, column: int, low: float, high: float, below: float, total: float) -> tuple[float, float, float]:
         """The bins of a histogram between two values in which the middle of the weight lies, and the weight below."""
