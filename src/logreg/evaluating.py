@@ -143,7 +143,7 @@ def _scores(run: Run, source: Source, options: EvaluateOptions) -> tuple[np.ndar
         text = as_levels(frame[target])
         there = text.is_not_null().to_numpy()
         missing += int((~there).sum())
-        values = text.unique().drop_nulls().to_list()
+        values = text.unique(maintain_order=True).drop_nulls().to_list()
         codes = dict(zip(values, label_codes(values, labels, meanings, f"data.target={target}").tolist(), strict=True))
         found[0].append(z[there])
         found[1].append(

@@ -108,7 +108,8 @@ def test_labels_of_a_new_table_are_recognised_or_said(trained: Path) -> None:
     new.assign(bought=new.bought + ".").to_csv(trained / "stop.csv", index=False)
     assert run_command("scripts/evaluate.py", "run=run", "data.path=stop.csv", cwd=trained).returncode == 0
     new.assign(bought=new.bought.map({"yes": "ja", "no": "nein"})).to_csv(trained / "german.csv", index=False)
-    check(run_command("scripts/evaluate.py", "run=run", "data.path=german.csv", cwd=trained), ["'ja'", "data.labels"])
+    done = run_command("scripts/evaluate.py", "run=run", "data.path=german.csv", cwd=trained)
+    check(done, ["data.labels", "'no' (0)"])
     labels = 'data.labels={"ja":1,"nein":0}'
     done = run_command("scripts/evaluate.py", "run=run", "data.path=german.csv", labels, cwd=trained)
     assert done.returncode == 0, done.stderr

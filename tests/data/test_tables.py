@@ -411,9 +411,9 @@ def test_a_median_between_two_values_of_half_the_rows_each_is_found(
 def test_float32_is_not_used_for_numbers_that_it_does_not_hold(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, late: float
 ) -> None:
-    from logreg.data import table as module
+    from logreg.data.tables import preparation
 
-    monkeypatch.setattr(module, "FLOAT64_BYTES", 0)  # every table is a large one
+    monkeypatch.setattr(preparation, "FLOAT64_BYTES", 0)  # every table is a large one
     random = np.random.default_rng(0)
     x = random.normal(size=100_000)
     if late < 1e10:

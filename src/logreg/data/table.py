@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,28 +12,20 @@ import torch
 from torch import Tensor
 
 from logreg.data.block_data import BlockData
-from logreg.data.preprocessing import Preprocessor, Target
 from logreg.data.rows import MappedRows, Rows, SparseRows, TensorRows
 from logreg.data.splits import SPLITS
 from logreg.data.tables import cache, prepare, roles
 from logreg.data.tables.cache import Manifest, PreparedTable
-from logreg.data.tables.convert import NeedsFloat64, Raw, append, convert
 from logreg.data.tables.labels import label_text, parsed_labels
-from logreg.data.tables.progress import PreparationBar
-from logreg.data.tables.source import MISSING, ReadOptions, Source, WrongKinds, open_source
-from logreg.data.tables.sparse import convert_sparse, names_of
-from logreg.data.tables.statistics import Training
+from logreg.data.tables.preparation import STORAGE, Preparation, with_kinds
+from logreg.data.tables.source import MISSING, ReadOptions, Source, open_source
 from logreg.errors import UserError
 
 log = logging.getLogger(__name__)
 
-# Up to so many bytes of text, or of float64 features, numbers are kept in float64; above, in float32.
-FLOAT64_BYTES = 2**27
 # Rows of a split that take no more than this are read into memory; larger ones stay in the mapped file.
 IN_MEMORY_BYTES = 2**28
-LEAK_ROWS = 20_000
 DEFAULT_SPLIT = {"train": 0.8, "val": 0.1, "test": 0.1}
-STORAGE = {"float32": np.float32, "float64": np.float64}
 
 
 class TableData(BlockData):
@@ -107,8 +98,10 @@ class TableData(BlockData):
         text = tuple(c for c in (*self.role_options.categorical, group) if c is not None)
         self.read_options = ReadOptions(format, delimiter, quote, header, encoding, tuple(map(str, missing)), text)
         self.split_options = prepare.SplitOptions(self.fractions, folds, fold)
-        self.zero_based, self.min_count, self.leak_auroc = zero_based, min_count, leak_auroc
-        self.storage, self.cache_dir = storage, Path(cache_dir)
+        self.preparation = Preparation(
+            self.role_options, self.split_options, seed, standardize, min_count, leak_auroc, storage, zero_based
+        )
+        self.cache_dir = Path(cache_dir)
         self.prepared: PreparedTable | None = None
         self._check_settings()
 
@@ -127,10 +120,10 @@ class TableData(BlockData):
                 )
             if self.paths["val_path"]:
                 raise UserError("data.val_path: the validation rows come from data.folds already; give one of the two.")
-        if self.storage not in (None, *STORAGE):
-            raise UserError(f"data.storage={self.storage}: float32, float64 or null is needed.")
-        if self.min_count is not None and self.min_count < 1:
-            raise UserError(f"data.min_count={self.min_count}: 1 or more is needed.")
+        if self.preparation.storage not in (None, *STORAGE):
+            raise UserError(f"data.storage={self.preparation.storage}: float32, float64 or null is needed.")
+        if self.preparation.min_count is not None and self.preparation.min_count < 1:
+            raise UserError(f"data.min_count={self.preparation.min_count}: 1 or more is needed.")
 
     # --- preparation --------------------------------------------------------------------------------------------------
 
@@ -142,7 +135,7 @@ class TableData(BlockData):
         settings = self._settings(sources)
 
         def make(folder: Path) -> Manifest:
-            manifest = self._make(sources, folder)
+            manifest = self.preparation.make(sources, folder)
             if self._settings(sources) != settings:
                 raise UserError(
                     f"data.path={self.paths['path']}: the file was changed while it was being read; start again."
@@ -197,134 +190,8 @@ class TableData(BlockData):
         return {
             "sources": [[split, s.format, s.fingerprint(), s.state()] for split, s in sources.items()],
             "read": self.read_options,
-            "roles": self.role_options,
-            "split": self.split_options,
-            "seed": self.seed,
-            "preprocessing": [self.standardize, self.min_count, self.leak_auroc, self.storage, self.zero_based],
+            "preparation": self.preparation,
         }
-
-    def _make(self, sources: dict[str, Source], folder: Path) -> Manifest:
-        with PreparationBar(list(sources.values())) as bar:
-            if sources["train"].format == "libsvm":
-                return self._make_sparse(sources, folder, bar)
-            try:
-                return self._make_dense(sources, folder, bar, self.storage)
-            except NeedsFloat64:
-                if self.storage is not None:
-                    raise UserError(
-                        "data.storage=float32 does not hold the numbers of this table; use float64."
-                    ) from None
-                bar.restart()
-                return self._make_dense(sources, folder, bar, "float64")
-
-    def _make_sparse(self, sources: dict[str, Source], folder: Path, bar: PreparationBar) -> Manifest:
-        dtype = dtype_of(sum(source.size for source in sources.values()), self.storage)
-        raw, width, entries, notes = convert_sparse(list(sources.values()), folder, dtype, self.zero_based, bar.add)
-        y, labels = prepare.binary_target(raw, self.role_options, [s.key for s in sources.values()], notes)
-        part = prepare.assign_rows(raw, y, list(sources)[1:], self.split_options, self.seed)
-        pre = Preprocessor(names_of(width), Target("", labels), {}, sparse=True)
-        return self._manifest(sources, raw, part, y, pre, notes, entries)
-
-    def _make_dense(
-        self, sources: dict[str, Source], folder: Path, bar: PreparationBar, storage: str | None
-    ) -> Manifest:
-        names = list(sources)
-        for _ in range(4):
-            train = sources["train"]
-            chosen = roles.assign(train.columns, self.role_options, train.key)
-            for source in sources.values():
-                check_columns(source, chosen)
-            known = train.row_count
-            size = 8 * known * len(chosen.features) if known else sum(source.size for source in sources.values())
-            try:
-                raw = convert(list(sources.values()), chosen, folder, dtype_of(size, storage), bar.add)
-                break
-            except WrongKinds as wrong:  # the text files are read once more, with what they turned out to hold
-                found = wrong.source
-                sources = {split: found if s.key == found.key else s for split, s in sources.items()}
-                sources = {split: with_kinds(s, found) for split, s in sources.items()}
-                bar.restart()
-        else:
-            raise UserError(
-                f"{sources['train'].key}: the file cannot be read consistently; set data.delimiter and data.quote."
-            )
-        notes: list[str] = []
-        bar.stage("fitting")
-        y, labels = prepare.binary_target(raw, self.role_options, [s.key for s in sources.values()], notes)
-        part = prepare.assign_rows(raw, y, names[1:], self.split_options, self.seed)
-        weight = self._training_weight(raw, part)
-        training = Training(raw, weight)
-        rows = int(np.count_nonzero(part == 0))
-        columns, left_out = prepare.fit_columns(
-            raw, chosen, training, rows, self.standardize, self.min_count, train.key
-        )
-        target = Target(self.role_options.target or "", labels)
-        pre = Preprocessor(columns, target, left_out)
-        notes += [f"column {name} is left out: {reason}" for name, reason in left_out.items()]
-        bar.stage("writing")
-        prepare.Matrix(raw, columns).write(folder / "x")
-        return self._manifest(sources, raw, part, y, pre, notes)
-
-    def _training_weight(self, raw: Raw, part: np.ndarray) -> np.ndarray:
-        """(rows,): the weight of every training row, 0 for the others."""
-        if not raw.has_weight:
-            return part == 0
-        weight = np.array(raw.array("weight", np.float64, raw.rows))
-        for i, split in enumerate(SPLITS):
-            if (part == i).any() and not weight[part == i].any():
-                raise UserError(f"data.weight={self.role_options.weight}: all weights of the {split} rows are 0.")
-        weight[part != 0] = 0.0
-        return weight
-
-    def _manifest(
-        self,
-        sources: Mapping[str, Source],
-        raw: Raw,
-        part: np.ndarray,
-        y: np.ndarray,
-        pre: Preprocessor,
-        notes: list[str],
-        entries: int = 0,
-    ) -> Manifest:
-        folder = raw.folder
-        counts, labels = prepare.split_counts(part, y)
-        prepare.write_rows(part, folder)
-        with (folder / "y").open("wb") as file:
-            append(file, np.asarray(y))
-        warnings = []
-        if not pre.sparse:
-            x = np.memmap(folder / "x", dtype=raw.dtype, mode="r", shape=(raw.rows, pre.width))
-            train = np.flatnonzero(part == 0)
-            wanted = min(LEAK_ROWS, 2**24 // max(1, pre.width))
-            sample = train[:: max(1, len(train) // wanted)]
-            for found in prepare.leaks(
-                pre, np.asarray(x[sample]), np.asarray(y[sample]).astype(np.float64), self.leak_auroc
-            ):
-                warnings.append(
-                    f"column {found} alone tells the labels apart almost perfectly; if it would not be known when a "
-                    f"prediction is made, leave it out with 'data.exclude=[{found.partition(' (')[0]}]'"
-                )
-        for name in ("numeric", "codes", "target", "group"):
-            (folder / name).unlink(missing_ok=True)
-        zero, one = pre.target.labels
-        total = [sum(by_split[i] for by_split in labels.values()) for i in (0, 1)]
-        notes.insert(
-            0, f"{pre.target.column or 'label'}: 1 is {one} ({total[1]:,} rows), 0 is {zero} ({total[0]:,} rows)"
-        )
-        return Manifest(
-            rows=counts,
-            labels=labels,
-            total=raw.rows,
-            width=pre.width,
-            dtype=raw.dtype.name,
-            sparse=pre.sparse,
-            weighted=raw.has_weight,
-            preprocessing=pre.to_json(),
-            fingerprint=" ".join(source.fingerprint() for source in sources.values()),
-            values=entries,
-            notes=notes,
-            warnings=warnings,
-        )
 
     # --- serving ------------------------------------------------------------------------------------------------------
 
@@ -397,11 +264,6 @@ class TableData(BlockData):
         return [float(chosen[~ones].sum()), float(chosen[ones].sum())]
 
 
-def dtype_of(size: int, storage: str | None) -> np.dtype:
-    """What numbers are kept as: what is asked for, else float64 for a small table."""
-    return np.dtype(STORAGE[storage or ("float64" if size <= FLOAT64_BYTES else "float32")])
-
-
 def fractions_beside(split: Mapping[str, float], own_files: Sequence[str]) -> dict[str, float]:
     """The fractions of the rows of ``path``, of which splits with files of their own take none."""
     left = {name: share for name, share in split.items() if name not in own_files}
@@ -410,22 +272,3 @@ def fractions_beside(split: Mapping[str, float], own_files: Sequence[str]) -> di
     if len(left) == len(split) or len(numbers) < len(left) or not 0 < total <= 1 + 1e-6:
         return left  # checked, and refused, by `check_fractions`
     return {name: share / total for name, share in left.items()}
-
-
-def with_kinds(source: Source, like: Source) -> Source:
-    """A text source whose columns are read as those of another one are: a sample may not show what they hold."""
-    if source.format != "csv" or like.format != "csv":
-        return source
-    return replace(source, columns={c: like.columns.get(c, kind) for c, kind in source.columns.items()})
-
-
-def check_columns(source: Source, chosen: roles.Roles) -> None:
-    """Refuse a source that lacks a column.
-
-    Raises:
-        UserError: names them.
-    """
-    used = [c for c in (chosen.target, chosen.weight, chosen.group, *chosen.features) if c is not None]
-    absent = [c for c in used if c not in source.columns]
-    if absent:
-        raise UserError(f"{source.key}: the columns {', '.join(absent[:10])} are missing; the training rows have them.")

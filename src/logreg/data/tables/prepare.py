@@ -299,8 +299,8 @@ class Matrix:
         return x
 
 
-def leaks(columns: Preprocessor, x: np.ndarray, y: np.ndarray, auroc: float) -> list[str]:
-    """Columns that alone tell the labels apart almost perfectly.
+def leaks(columns: Preprocessor, x: np.ndarray, y: np.ndarray, auroc: float) -> dict[str, float]:
+    """Columns that alone tell the labels apart almost perfectly, with their AUROC.
 
     Args:
         x: features of some training rows, (rows, features).
@@ -311,8 +311,8 @@ def leaks(columns: Preprocessor, x: np.ndarray, y: np.ndarray, auroc: float) -> 
 
     ones, zeros = int(y.sum()), int(len(y) - y.sum())
     if min(ones, zeros) < 5:
-        return []
-    found = []
+        return {}
+    found: dict[str, float] = {}
     for column, first in columns.spans():
         if isinstance(column, Numeric):
             score = x[:, first]
@@ -322,8 +322,8 @@ def leaks(columns: Preprocessor, x: np.ndarray, y: np.ndarray, auroc: float) -> 
             score = block @ (y @ block / count)
         area = (rankdata(score)[y == 1].sum() - ones * (ones + 1) / 2) / (ones * zeros)
         if max(area, 1 - area) >= auroc:
-            found.append(f"{column.feature} (AUROC {max(area, 1 - area):.4f})")
-    return list(dict.fromkeys(found))
+            found[column.feature] = float(max(area, 1 - area))
+    return found
 
 
 def split_counts(part: np.ndarray, y: np.ndarray) -> tuple[dict[str, int], dict[str, list[int]]]:
