@@ -220,14 +220,24 @@ class Matrix:
         self.raw, self.columns = raw, columns
         self.pre = Preprocessor(columns)
         number = {key: i for i, key in enumerate(raw.numbers)}
-        self.source = [number[c.feature, c.part] for c in columns if isinstance(c, Numeric)]
-        numeric = [c for c in columns if isinstance(c, Numeric)]
+        spans = [(c, first) for c, first in self.pre.spans() if isinstance(c, Numeric)]
+        # Where the numbers are kept, where they go, and which of them are said to be missing where.
+        self.source = [number[c.feature, c.part] for c, _ in spans]
+        self.places = [first for _, first in spans]
+        self.indicated = [i for i, (c, _) in enumerate(spans) if c.indicator]
+        self.indicators = [first + 1 for c, first in spans if c.indicator]
+        self.has_missing = bool(raw.has_missing[self.source].any())
         shift, scale = raw.shift[self.source], raw.scale[self.source]
-        self.mean = (np.array([c.mean for c in numeric]) - shift) / scale if numeric else np.empty(0)
-        self.divisor = np.array([c.scale for c in numeric]) / scale if numeric else np.empty(0)
-        self.filled = np.array([c.filled for c in numeric])
-        self.codes = [self._table(c) for c in columns if isinstance(c, Categorical)]
-        self.categorical = [raw.categorical.index(c.feature) for c in columns if isinstance(c, Categorical)]
+        mean = (np.array([c.mean for c, _ in spans]) - shift) / scale
+        self.mean = mean.astype(raw.dtype)
+        self.rest = (mean - self.mean).astype(raw.dtype)  # what rounding took from the mean
+        self.divisor = (np.array([c.scale for c, _ in spans]) / scale).astype(raw.dtype)
+        self.filled = np.array([c.filled for c, _ in spans], dtype=raw.dtype)
+        self.codes = [
+            (self._table(c), raw.categorical.index(c.feature), first)
+            for c, first in self.pre.spans()
+            if isinstance(c, Categorical)
+        ]
 
     def _table(self, column: Categorical) -> np.ndarray:
         """From a level's number in the dictionary, or -1 for missing, to its feature in the column; -1 for none."""
@@ -253,49 +263,38 @@ class Matrix:
 
     def _standardize(self) -> None:
         numeric = self.raw.numeric
-        dtype = self.raw.dtype
-        mean, divisor = self.mean.astype(dtype), self.divisor.astype(dtype)
-        rest = (self.mean - mean).astype(dtype)  # what rounding took from the mean
-        gaps = np.flatnonzero(self.raw.has_missing)
 
         def standardize(part: slice) -> None:
             for start in range(part.start, part.stop, BLOCK_ROWS):
-                x = numeric[start : min(start + BLOCK_ROWS, part.stop)]
-                np.subtract(x, mean, out=x)
-                if rest.any():
-                    np.subtract(x, rest, out=x)
-                np.divide(x, divisor, out=x)
-                for i in gaps:
-                    column = x[:, i]
-                    column[np.isnan(column)] = self.filled[i]
+                self._scaled(numeric[start : min(start + BLOCK_ROWS, part.stop)])
 
         in_threads(standardize, stretches(self.raw.rows))
 
+    def _scaled(self, x: np.ndarray) -> np.ndarray | None:
+        """Standardise and fill the numbers of some rows in place; returns where values were missing, if any were."""
+        gaps = np.isnan(x) if self.has_missing else None
+        np.subtract(x, self.mean, out=x)
+        if self.rest.any():
+            np.subtract(x, self.rest, out=x)
+        np.divide(x, self.divisor, out=x)
+        if gaps is not None:
+            np.copyto(x, self.filled, where=gaps)
+        return gaps
+
     def _block(self, part: slice) -> np.ndarray:
+        """The features of some rows."""
         raw = self.raw
-        numbers = np.asarray(raw.numeric[part], dtype=np.float64)[:, self.source] if self.source else None
-        codes = raw.codes[part] if self.categorical else None
-        rows = len(numbers) if numbers is not None else len(codes) if codes is not None else 0
-        x = np.zeros((rows, self.pre.width), dtype=raw.dtype)
-        number = category = 0
-        for column, first in self.pre.spans():
-            if isinstance(column, Numeric):
-                assert numbers is not None
-                values = numbers[:, number]
-                gaps = np.isnan(values) if raw.has_missing[self.source[number]] else None
-                values = (values - self.mean[number]) / self.divisor[number]
-                if gaps is not None and gaps.any():
-                    values[gaps] = column.filled
-                    if column.indicator:
-                        x[gaps, first + 1] = 1.0
-                x[:, first] = values
-                number += 1
-            else:
-                assert codes is not None
-                found = self.codes[category][codes[:, self.categorical[category]]]
-                here = np.flatnonzero(found >= 0)
-                x[here, first + found[here]] = 1.0
-                category += 1
+        numbers = raw.numeric[part][:, self.source]
+        x = np.zeros((len(numbers), self.pre.width), dtype=raw.dtype)
+        gaps = self._scaled(numbers)
+        x[:, self.places] = numbers
+        if gaps is not None and self.indicated:
+            x[:, self.indicators] = gaps[:, self.indicated]
+        codes = raw.codes[part]
+        for table, position, first in self.codes:
+            found = table[codes[:, position]]
+            here = np.flatnonzero(found >= 0)
+            x[here, first + found[here]] = 1.0
         return x
 
 
