@@ -465,3 +465,20 @@ def test_booleans_may_be_written_as_numbers_and_unseen_levels_are_reported(
     levels.report("t.csv")
     assert "t.csv: 100 % of the values of column city are levels that training did not see" in caplog.text
     assert "member" not in caplog.text
+
+
+def test_a_folder_of_two_formats_and_parts_that_disagree_are_refused(tmp_path: Path) -> None:
+    frame = people(100)
+    folder = tmp_path / "parts"
+    folder.mkdir()
+    written(folder, frame[:50], "a.parquet")
+    written(folder, frame[50:], "b.csv")
+    with pytest.raises(UserError, match="several formats"):
+        table(tmp_path, str(folder))
+    (folder / "b.csv").unlink()
+    (folder / "notes.txt").write_text("what these files are")
+    written(folder, frame[50:].assign(income="much"), "b.parquet")
+    with pytest.raises(UserError, match=r"column income holds strings there and floats in a\.parquet"):
+        table(tmp_path, str(folder))
+    written(folder, frame[50:], "b.parquet")
+    assert len(table(tmp_path, str(folder)).rows["train"]) == 80

@@ -26,6 +26,7 @@ __all__ = ["MISSING", "ReadOptions", "Source", "WrongKinds", "open_source"]
 MOST_BATCH_ROWS, BATCH_VALUES = 2**17, 2**22
 # Files up to here are hashed whole; of larger ones the size, the time of the last change and samples are.
 HASHED_WHOLE = 64 * 2**20
+NOTES = ("txt", "data", "dat")  # endings of tables that may as well be those of a note
 SAMPLES, SAMPLE = 256, 4096
 # A Parquet row group of more bytes than this is decoded piece by piece.
 LARGE_ROW_GROUP = 96 * 2**20
@@ -175,6 +176,7 @@ def open_source(path: str, options: ReadOptions, key: str) -> Source:
         if list(other.columns) != list(first.columns):
             odd = sorted(set(other.columns) ^ set(first.columns)) or ["their order"]
             raise UserError(f"{other.key}: its columns are not those of {files[0].name}: {', '.join(odd[:5])}.")
+        _check_same_kinds(first, other)
     counts = [other.row_count for other in opened]
     total = sum(count for count in counts if count is not None) if None not in counts else None
     if total == 0:
@@ -182,6 +184,21 @@ def open_source(path: str, options: ReadOptions, key: str) -> Source:
     columns = {column: kinds.common([other.columns[column] for other in opened]) for column in first.columns}
     texts = tuple(text for other in opened for text in other.texts)
     return replace(first, key=name, files=tuple(files), columns=columns, row_count=total, texts=texts)
+
+
+def _check_same_kinds(first: Source, other: Source) -> None:
+    """Refuse files that have numbers and texts in the same column; text files are read as the first one tells.
+
+    Raises:
+        UserError: names the column.
+    """
+    for column, kind in other.columns.items():
+        pair = {kind, first.columns[column]} - {"empty"}
+        if first.format != "csv" and len(pair) == 2 and not (pair <= set(kinds.NUMBERS) or pair <= set(kinds.DATES)):
+            raise UserError(
+                f"{other.key}: column {column} holds {kind}s there and {first.columns[column]}s in "
+                f"{first.files[0].name}; write it the same way in both."
+            )
 
 
 def _files(path: str, form: str | None, name: str) -> list[Path]:
@@ -207,11 +224,12 @@ def _files(path: str, form: str | None, name: str) -> list[Path]:
 
 
 def _inside(folder: Path, form: str | None, name: str) -> list[Path]:
-    """The tables in a folder: its Parquet files, or else whatever has the ending of a table."""
+    """The tables in a folder: whatever has the ending of a table; notes beside Parquet files are none."""
     known = {end for ends in FORMATS.values() for end in ends}
     inside = [p for p in sorted(folder.rglob("*")) if p.is_file() and not p.name.startswith(("_", "."))]
-    files = [p for p in inside if form or p.suffix[1:].lower() in FORMATS["parquet"]]
-    files = files or [p for p in inside if _ending(p) in known]
+    files = [p for p in inside if form or _ending(p) in known]
+    if any(_ending(p) in FORMATS["parquet"] for p in files) and not form:
+        files = [p for p in files if _ending(p) not in NOTES]
     if not files:
         raise UserError(f"{name}: this folder has no table in it; give a file, or a folder of Parquet files.")
     for file in files:
