@@ -39,7 +39,7 @@ def on_a_table(directory: Path, checkpoint: str, config: dict[str, Any]) -> None
 
     trained = read_config(directory)["data"]
     labels = {**parsed_labels(trained.get("labels")), **parsed_labels(data["labels"])}
-    source = open_source(str(data["path"]), ReadOptions.of(trained, data), "data.path")
+    source = open_source(str(data["path"]), ReadOptions.of(trained, data, directory), "data.path")
 
     from rich.console import Console
 

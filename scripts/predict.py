@@ -28,7 +28,7 @@ def predict(cfg: DictConfig) -> None:
 
     from logreg.data.tables.source import ReadOptions, open_source
 
-    options = ReadOptions.of(read_config(directory)["data"], data)
+    options = ReadOptions.of(read_config(directory)["data"], data, directory)
     source = open_source(str(data["path"]), options, "data.path")
 
     from logreg.predicting import predict_table
@@ -37,7 +37,8 @@ def predict(cfg: DictConfig) -> None:
     run = load_run(directory, checkpoint, trusted_packages())
     rows = predict_table(run, source, output, [str(column) for column in data["keep"]])
     if output != "-":
-        print(f"{rows:,} predictions at threshold {run.model.threshold:g}: {shown(Path(output))}")
+        one = run.preprocessor.target.labels[1]
+        print(f"{rows:,} predictions at threshold {run.model.threshold:g}, 1 is {one}: {shown(Path(output))}")
     else:
         sys.stdout.flush()
 

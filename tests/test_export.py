@@ -138,6 +138,15 @@ def texts(frame: pl.DataFrame) -> Any:
     return plain(frame.with_columns(pl.col("zip", "flag").cast(pl.String)))
 
 
+def texts_with_points(frame: pl.DataFrame) -> Any:
+    """Whole numbers as a file of floats writes them."""
+    return texts(frame.with_columns(pl.col("zip").cast(pl.Float64)))
+
+
+def texts_with_capitals(frame: pl.DataFrame) -> Any:
+    return plain(frame.with_columns(pl.col("flag").cast(pl.String).str.to_uppercase()))
+
+
 def categories(frame: pl.DataFrame) -> Any:
     return plain(frame).astype({"town": "category", "zip": "category", "flag": "category"})
 
@@ -148,7 +157,10 @@ def shuffled_with_others(frame: pl.DataFrame) -> Any:
     return found[sorted(found.columns, reverse=True)]
 
 
-@pytest.mark.parametrize("form", [plain, as_objects, nullable, texts, categories, shuffled_with_others])
+@pytest.mark.parametrize(
+    "form",
+    [plain, as_objects, nullable, texts, texts_with_points, texts_with_capitals, categories, shuffled_with_others],
+)
 def test_a_pandas_frame_is_preprocessed_as_in_the_run(pipeline: Any, form: Callable[[pl.DataFrame], Any]) -> None:
     frame = mixed_rows()
     found = pipeline.predict_proba(form(frame))

@@ -9,6 +9,7 @@ from sklearn import metrics as sklearn_metrics
 from sklearn.dummy import DummyClassifier
 
 from logreg.diagnostics.bootstrap import intervals, majority_baseline
+from logreg.errors import UserError
 from logreg.metrics import Evaluation, default_metrics
 from logreg.thresholds import ThresholdRule
 from logreg.weighted_metrics import WeightedMetrics
@@ -113,3 +114,9 @@ def test_no_other_threshold_is_better(rule: str, seed: int) -> None:
     assert quality(threshold) == pytest.approx(-value if rule == "cost" else value)
     grid = np.linspace(1e-6, 1 - 1e-6, 400)
     assert quality(threshold) >= max(quality(t) for t in grid) - 1e-12
+
+
+def test_a_label_of_no_weight_is_no_label_for_a_threshold() -> None:
+    p, y = np.array([0.1, 0.4, 0.6, 0.9]), np.array([0, 0, 1, 1])
+    with pytest.raises(UserError, match="one label only"):
+        ThresholdRule("max_youden").choose(p, y, np.array([0.0, 0.0, 1.0, 1.0]))

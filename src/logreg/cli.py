@@ -34,6 +34,9 @@ EXAMPLES = {
     "format": "one of sklearn, onnx, torch is needed",
 }
 
+# Overrides that say how a sweep is run.
+OF_THE_SWEEP = ("sweep.resume=", "vectorized.")
+
 _unique = secrets.token_hex(3)
 _sweep_directory: Path | None = None
 
@@ -56,14 +59,44 @@ class ClaimDirectories(Callback):
     """
 
     def on_run_start(self, config: DictConfig, **_: Any) -> None:
+        if config.get("sweep", {}).get("resume") is not None:
+            sys.exit("error: sweep.resume completes a sweep: add -m, and the settings that it was started with.")
         claim_directory(config, "run", holds=RECORD)
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         global _sweep_directory
-        _sweep_directory = claim_directory(config, "sweep", holds="multirun.yaml")
+        resumed = config.get("sweep", {}).get("resume")
+        together = str(config.hydra.launcher.get("_target_")).endswith(".VectorizedLauncher")
+        dry = config.get("vectorized", {}).get("dry_run")
+        for key, asked in (("sweep.resume", resumed), ("vectorized.dry_run", dry)):
+            if asked and not together:
+                sys.exit(f"error: {key}: this is what hydra/launcher=vectorized does; leave the other launcher out.")
+        if together:  # they are no settings of the jobs
+            with open_dict(config):
+                task = config.hydra.overrides.task
+                config.hydra.overrides.task = [o for o in task if not str(o).lstrip("+").startswith(OF_THE_SWEEP)]
+        if resumed is None:
+            _sweep_directory = claim_directory(config, "sweep", holds="multirun.yaml")
+        else:
+            _sweep_directory = resume_directory(config, str(resumed))
         # Every job composes its own configuration, in which `name`, and so the sweep's directory, may be another one.
         quoted = str(_sweep_directory).replace("\\", "\\\\").replace("'", "\\'")
         config.hydra.overrides.hydra.append(f"hydra.sweep.dir='{quoted}'")
+
+
+def sweep_is_resumed() -> bool:
+    """Whether the sweep of this command goes on in the directory of an earlier one."""
+    return any(argument.lstrip("+").startswith("sweep.resume=") for argument in sys.argv[1:])
+
+
+def resume_directory(config: DictConfig, resumed: str) -> Path:
+    """Make ``sweep.resume`` the directory of this sweep."""
+    directory = Path(resumed)
+    if not (directory / "multirun.yaml").is_file():
+        sys.exit(f"error: sweep.resume={resumed}: this is not the directory of a sweep; it has no multirun.yaml.")
+    with open_dict(config):
+        config.hydra.sweep.dir = str(directory)
+    return directory
 
 
 def claim_directory(config: DictConfig, kind: str, holds: str) -> Path:
@@ -143,7 +176,13 @@ def command(
         else:
             status = 0
         if after_sweep is not None and _sweep_directory is not None and _sweep_directory.is_dir():
-            failed = after_sweep(_sweep_directory)
+            try:
+                failed = after_sweep(_sweep_directory)
+            except Exception as error:
+                if full:
+                    raise
+                print(f"error: {explain(error, name)}", file=sys.stderr)
+                status = status or 1
         sys.exit(status or min(failed, 1))
 
     return main
@@ -281,6 +320,8 @@ def explain(error: Exception, name: str) -> str:
         given = [argument.partition("=")[0] for argument in sys.argv[1:] if argument.endswith(("=null", "="))]
         key = next((key for key in given if _choices(key)), "a group")
         return f"{key}=null: a group takes the name of one of its files; valid: {', '.join(_choices(key))}."
+    if "VectorizedSweeperConf" in f"{text} {error.__cause__}":
+        return "hydra.sweeper: these settings are those of Optuna; add hydra/sweeper=optuna, and -m for a sweep."
     sweep = re.search(r"Ambiguous value for argument '([^']+)'|Sweep parameters '([^']+)'", text)
     if sweep:
         return f"{sweep.group(1) or sweep.group(2)}: several values make a sweep; add -m, or write a list as key=[a,b]."

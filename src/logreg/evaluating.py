@@ -42,7 +42,7 @@ class TableEvaluation:
     threshold: float
     metrics: dict[str, float | None]
     intervals: dict[str, tuple[float, float]]
-    baseline: dict[str, float]
+    baseline: dict[str, float | None]
     confusion: dict[str, int]
     confidence: float
     resamples: int
@@ -116,11 +116,15 @@ def evaluate_table(run: Run, source: Source, options: EvaluateOptions, checkpoin
             "rows": rows,
             "labels": [table[0] + table[1], table[2] + table[3]],
             "fingerprint": source.fingerprint(),
+            "weight": None if weight is None else options.weight or run.config["data"]["weight"],
         },
         threshold=predictor.threshold,
         metrics={name: value if np.isfinite(value) else None for name, value in values.items()},
-        intervals={name: ranges[name] for name in values if name in ranges},
-        baseline=majority_baseline(known, train[1] / sum(train), rate),
+        intervals={name: ranges[name] for name in values if name in ranges and np.isfinite(values[name])},
+        baseline={
+            name: value if np.isfinite(values.get(name, 0.0)) else None
+            for name, value in majority_baseline(known, train[1] / sum(train), rate).items()
+        },
         confusion=dict(zip(names, table, strict=True)),
         confidence=options.confidence,
         resamples=made,
@@ -134,8 +138,10 @@ def _scores(run: Run, source: Source, options: EvaluateOptions) -> tuple[np.ndar
     weight = options.weight or run.config["data"].get("weight")
     if options.weight is None and weight not in source.columns:
         weight = None
+    if not target:
+        raise UserError(f"data.target: the run's own table has no such column; give the one that {source.key} has.")
     others = _other_columns(source, target, weight)
-    source = matching(source, run, [] if source.format == "libsvm" else list(others))
+    source = matching(source, run, [] if source.format == "libsvm" else list(others), as_written=False)
     labels, meanings = run.preprocessor.target.labels, dict(options.labels or {})
     found: list[list[np.ndarray]] = [[], [], []]
     missing = 0
@@ -150,7 +156,7 @@ def _scores(run: Run, source: Source, options: EvaluateOptions) -> tuple[np.ndar
             text.filter(there).replace_strict(codes).cast(int).to_numpy() if codes else np.empty(0, np.int64)
         )
         if weight is not None:
-            found[2].append(_weights(as_numbers(frame[weight], None, source.key), weight)[there])
+            found[2].append(_weights(as_numbers(frame[weight].filter(there), None, source.key), weight))
     if missing and not options.drop_missing_target:
         raise UserError(
             f"data.target={target}: {missing:,} rows of {source.key} have no value there; "

@@ -21,7 +21,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from logreg import settings
-from logreg.cli import plain, trusted_packages
+from logreg.cli import plain, sweep_is_resumed, trusted_packages
 from logreg.errors import UserError
 from logreg.runs import (
     CONFIG,
@@ -29,6 +29,8 @@ from logreg.runs import (
     RunRecord,
     find_checkpoint,
     git_state,
+    read_config,
+    read_record,
     settings_of,
     shown,
     write_atomically,
@@ -74,7 +76,7 @@ def run(cfg: DictConfig) -> float | None:
         config = resolve(cfg)
         record.name, record.seed = str(config["name"]), config["seed"]
         record.monitor = {"metric": config["monitor"], "mode": config["mode"]}
-        record.hyperparameters = hyperparameters(in_force(config), record)
+        record.hyperparameters = hyperparameters(in_force(config), record, hydra_config.runtime.choices)
         settings.check(config)
         config = in_force(config)
         if isinstance(config["threshold"], float):
@@ -89,6 +91,7 @@ def run(cfg: DictConfig) -> float | None:
         saved = (directory / "checkpoints" / "last.ckpt").exists()
         where = "after training, before the results were complete" if saved else "before there was anything to save"
         _fail(record, directory, started, "interrupted", f"stopped {where}.")
+        log.info("interrupted: %s", record.error)
         raise KeyboardInterrupt from None
     except Exception as error:
         sentence = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
@@ -137,7 +140,16 @@ def resolve(cfg: DictConfig) -> dict[str, Any]:
     Raises:
         UserError: an interpolation leads nowhere, or a value is missing.
     """
-    config = plain(cfg)
+    return with_groups(plain(cfg))
+
+
+def with_groups(config: dict[str, Any]) -> dict[str, Any]:
+    """The same with every group there, also those that were left out.
+
+    Raises:
+        UserError: a group is no group.
+    """
+    config = dict(config)
     for group in ("data", "model", "optimizer", "trainer"):
         if not isinstance(config.get(group), dict):
             raise UserError(f"{group}={config.get(group)}: a group takes the name of a file in conf/{group}.")
@@ -283,12 +295,11 @@ def parts(group: Mapping[str, Any] | None) -> list[tuple[str, Any]]:
     return [(key, node) for key, node in (group or {}).items() if node is not None]
 
 
-def hyperparameters(config: Mapping[str, Any], record: RunRecord) -> dict[str, Any]:
+def hyperparameters(config: Mapping[str, Any], record: RunRecord, choices: Mapping[str, Any]) -> dict[str, Any]:
     """What the HParams tab shows of a run: the settings people sweep, and every key and group that was overridden.
 
     A value that is null is there as text, so that all runs of a sweep have the same keys.
     """
-    choices = HydraConfig.get().runtime.choices
     values: dict[str, Any] = {}
     for key in (*GROUPS, *HYPERPARAMETERS, *settings_of(record.overrides)):
         value = choices[key] if key in choices else settings.lookup(config, key)
@@ -305,18 +316,48 @@ def finish_sweep(directory: Path) -> int:
     from rich.console import Console
 
     from logreg.report import leaderboard
+    from logreg.report.sweep import report_sweep
 
     jobs = leaderboard.read_jobs(directory)
     if not jobs:  # the command line was refused before the first job started
-        (directory / "multirun.yaml").unlink(missing_ok=True)
-        with contextlib.suppress(OSError):
-            directory.rmdir()
+        if not sweep_is_resumed():
+            (directory / "multirun.yaml").unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                directory.rmdir()
         return 0
-    leaderboard.write(directory, jobs)
-    leaderboard.show(directory, jobs, Console())
+    with_figures = any(_draws(job.directory) for job in jobs[:1])
+    report_sweep(directory, jobs, Console(), with_figures)
+    for job in leaderboard.best_jobs(jobs) if with_figures else ():
+        _draw(job.directory)
     failed = leaderboard.failures(jobs)
     if failed:
         print(f"error: {len(failed)} of {len(jobs)} jobs did not complete:", file=sys.stderr)
         for job in sorted(failed, key=lambda job: job.number):
             print(f"  job {job.number} {job.record['status']}: {job.record.get('error')}", file=sys.stderr)
     return len(failed)
+
+
+def _draw(directory: Path) -> None:
+    """The figures of a job that has none, since it was trained together with many others."""
+    from logreg.report.run import draw, save_figures
+    from logreg.report.tensorboard import EventFile
+    from logreg.runs import load_run
+
+    record = read_record(directory)
+    checkpoint = str(record["evaluated"]["checkpoint"])
+    needed = (directory / PREPROCESSING, directory / "checkpoints" / f"{checkpoint}.ckpt")
+    if (directory / "figures").exists() or not all(path.is_file() for path in needed):
+        return
+    run = load_run(directory, checkpoint, trusted_packages())
+    data = make_data(run.config, trusted_packages())
+    if hasattr(data, "preprocessor"):
+        events = EventFile(directory)
+        save_figures(draw(run.model, data), directory, events, run.record["evaluated"]["updates"])
+        events.close()
+
+
+def _draws(directory: Path) -> bool:
+    """Whether a job was asked for figures."""
+    with contextlib.suppress(UserError):
+        return bool(read_config(directory)["figures"])
+    return False

@@ -219,12 +219,12 @@ def transposed_product(x: Tensor, residual: Tensor, out: Tensor) -> Tensor:
 def gradient_of(network: nn.Module, l2: float = 0.0, *, closed_form: bool = True, scale: float = 1.0) -> Gradient:
     """The fastest exact gradient for this network: closed form if it is linear and nobody listens in, else autograd."""
     coefficients = linear_coefficients(network)
-    if coefficients is None or not closed_form or scale != 1.0 or _is_observed(network):
+    if coefficients is None or not closed_form or scale != 1.0 or is_observed(network):
         return AutogradGradient(network, l2, scale)
     return LinearGradient(*coefficients, l2=l2)
 
 
-def _is_observed(network: nn.Module) -> bool:
+def is_observed(network: nn.Module) -> bool:
     """Whether hooks or frozen parameters make the shortcut past ``forward`` and autograd visible."""
     hooks = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
     hooked = any(getattr(module, name) for module in network.modules() for name in hooks)

@@ -17,7 +17,7 @@ import polars as pl
 import torch
 
 from logreg.data.preprocessing import Categorical, Preprocessor, level_expression
-from logreg.data.tables.kinds import DTYPES
+from logreg.data.tables import kinds
 from logreg.data.tables.libsvm import read_blocks
 from logreg.data.tables.progress import PreparationBar
 from logreg.data.tables.source import Source, WrongKinds
@@ -43,7 +43,7 @@ class Predictor:
             weight, bias = (parameter.double().reshape(-1).numpy() for parameter in pair)
             self.linear = weight, float(bias[0])
 
-    def expressions(self, dtypes: dict[str, Any]) -> list[pl.Expr]:
+    def expressions(self, dtypes: Mapping[str, Any]) -> list[pl.Expr]:
         """Probability and prediction over raw columns; null where a value is infinite."""
         assert self.linear is not None
         z = self.preprocessor.logit_expression(*self.linear, dtypes)
@@ -111,11 +111,12 @@ class UnseenLevels:
                 )
 
 
-def matching(source: Source, run: Run, keep: Sequence[str] = ()) -> Source:
+def matching(source: Source, run: Run, keep: Sequence[str] = (), as_written: bool = True) -> Source:
     """The source with its columns read as the run needs them.
 
     Args:
-        keep: columns that are carried along as they are written.
+        keep: columns that are carried along.
+        as_written: with the blanks around them, and with the texts that stand for missing values.
 
     Raises:
         UserError: columns are missing, or hold something else than in training.
@@ -135,20 +136,19 @@ def matching(source: Source, run: Run, keep: Sequence[str] = ()) -> Source:
             raise UserError(
                 f"data.keep: {source.key} has no column {column}; it has {', '.join(list(source.columns)[:12])}."
             )
-        if column in RESULTS:
-            raise UserError(f"data.keep: {column} is what the prediction itself writes; leave it out.")
     if source.format != "csv":
         _check_kinds(source, run)
         return source
     # A sample of text does not tell the kind of a column; the run does.
-    wanted: dict[str, str] = dict.fromkeys(source.columns, "string")
+    wanted: dict[str, str] = {c: kinds.VERBATIM if c in keep and as_written else "string" for c in source.columns}
     for spec in run.preprocessor.columns:
         if not isinstance(spec, Categorical) and spec.feature not in keep:
             found = source.columns[spec.feature]
             wanted[spec.feature] = (
                 "float" if spec.part is None else found if found in ("date", "datetime") else "datetime"
             )
-    options = replace(source.options, text=tuple(c for c, kind in wanted.items() if kind == "string"))
+    texts = tuple(c for c, kind in wanted.items() if kind in ("string", kinds.VERBATIM))
+    options = replace(source.options, text=texts)
     return replace(source, columns=wanted, options=options)
 
 
@@ -181,6 +181,8 @@ def predict_table(run: Run, source: Source, output: str, keep: list[str] | None 
         UserError: the source does not fit the run, or the output cannot be written.
     """
     predictor, keep = Predictor(run), keep or []
+    for column in set(keep) & set(RESULTS):
+        raise UserError(f"data.keep: {column} is what the prediction itself writes; leave it out.")
     source = matching(source, run, keep)
     if output == "-":
         return _to_stdout(predictor, source, keep)
@@ -240,6 +242,8 @@ def _scored_columns(
     predictor: Predictor, source: Source, others: list[str]
 ) -> Iterator[tuple[pl.DataFrame, np.ndarray]]:
     columns = list(dict.fromkeys([*others, *predictor.preprocessor.raw_columns]))
+    # Columns that are both written and read.
+    both = [c for c in predictor.preprocessor.raw_columns if source.columns[c] == kinds.VERBATIM]
     done = skipped = 0
     levels = UnseenLevels(predictor.preprocessor)
     for _ in range(MOST_READINGS):
@@ -249,8 +253,9 @@ def _scored_columns(
                 fresh = frame[max(0, done - skipped) :]  # a text file that had to be begun anew
                 skipped += len(frame)
                 if len(fresh):
-                    levels.add(fresh)
-                    z = predictor.logits(fresh, source.key, done)
+                    read = fresh.with_columns(kinds.cleaned(both, source.options.absent)) if both else fresh
+                    levels.add(read)
+                    z = predictor.logits(read, source.key, done)
                     done += len(fresh)
                     yield fresh.select(others), z
             levels.report(source.key)
@@ -301,7 +306,7 @@ def _to_csv(predictor: Predictor, source: Source, keep: Sequence[str], file: IO[
 def _to_parquet(predictor: Predictor, source: Source, keep: Sequence[str], part: Path) -> int:
     lazy = source.lazy()
     if lazy is not None and predictor.linear is not None:
-        dtypes = {column: DTYPES.get(kind, pl.String) for column, kind in source.columns.items()}
+        dtypes = lazy.collect_schema()
         texts = [c for c in predictor.preprocessor.columns if not isinstance(c, Categorical)]
         if all(source.columns[c.feature] not in ("string", "empty", "boolean") for c in texts):
             try:

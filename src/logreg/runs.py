@@ -13,6 +13,7 @@ figures/*.png, train.log
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import functools
 import json
@@ -21,11 +22,11 @@ import os
 import platform
 import shlex
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from logreg.errors import UserError
 
@@ -101,10 +102,18 @@ def _finite(value: Any) -> Any:
 
 
 def write_atomically(path: Path, text: str) -> None:
+    with open_atomically(path) as file:
+        file.write(text)
+
+
+@contextlib.contextmanager
+def open_atomically(path: Path) -> Iterator[TextIO]:
+    """A text file to write, which appears under its name when it is complete."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        part.write_text(text, encoding="utf-8")
+        with part.open("w", encoding="utf-8", newline="") as file:
+            yield file
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
@@ -271,7 +280,9 @@ class Run:
         from logreg.data.frames import feature_blocks
 
         dtype = next(self.model.parameters()).dtype
-        blocks = feature_blocks(rows, self.preprocessor, str(self.directory / PREPROCESSING))
+        form = self.record.get("data", {}).get("form") or {}
+        names = str(self.directory / PREPROCESSING)
+        blocks = feature_blocks(rows, self.preprocessor, names, form.get("missing", ()))
         with torch.no_grad():
             found = [self.model(torch.as_tensor(block, dtype=dtype)).numpy() for block in blocks]
         return np.concatenate(found) if found else np.empty(0)

@@ -38,9 +38,9 @@ class ThresholdRule:
         Raises:
             UserError: there is one label only.
         """
-        if len(np.unique(y)) < 2:
-            raise UserError(f"threshold={self.name}: the validation rows have one label only; it needs both.")
         weight = np.ones(len(p)) if weight is None else np.asarray(weight, dtype=np.float64)
+        if len(np.unique(y[weight > 0])) < 2:
+            raise UserError(f"threshold={self.name}: the validation rows have one label only; it needs both.")
         order = np.argsort(-p, kind="stable")
         p, positive, weight = p[order].astype(np.float64), y[order] > 0.5, weight[order]
         ends = np.append(np.flatnonzero(np.diff(p)), len(p) - 1)

@@ -16,7 +16,7 @@ import math
 import signal
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -111,7 +111,7 @@ def _fit(
 ) -> None:
     record.status = "completed"
     try:
-        with _signals_stop(classifier):
+        with signals_stop(classifier):
             trainer.fit(classifier, datamodule=data, ckpt_path=path, weights_only=True if path else None)
     except Diverged as divergence:
         record.status, record.error = "diverged", f"{divergence}."
@@ -137,19 +137,19 @@ def _evaluate(
         classifier.load_state_dict(best["state_dict"])
         record.evaluated = {"checkpoint": "best", "updates": best["global_step"]}
     if rule is not None:
-        classifier.threshold, value = rule.choose(*_held_out(classifier, data))
+        classifier.threshold, value = rule.choose(*held_out(classifier, _batches(data, "val") or ()))
         record.threshold_rule = {"rule": rule.name, "value": value, "rows": "val"}
         record.threshold = classifier.threshold
     record.metrics = evaluate(classifier, data)
 
 
 @torch.no_grad()
-def _held_out(
-    classifier: BinaryClassifier, data: LightningDataModule
+def held_out(
+    classifier: BinaryClassifier, batches: Iterable[Batch] | None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
     """Probabilities, labels and weights of the validation rows, (rows,) each."""
     found: list[list[torch.Tensor]] = [[], [], []]
-    for batch in _batches(data, "val") or ():
+    for batch in batches or ():
         x, y, weight = batch_parts(batch)
         found[0].append(torch.sigmoid(classifier.logits(x.to(classifier.device))).cpu())
         found[1].append(y)
@@ -168,9 +168,16 @@ def evaluate(
 
     ``train/loss`` is the objective, penalty included; every other loss is the mean log loss alone.
     """
+    return evaluate_splits(classifier, lambda split: _batches(data, split), splits)
+
+
+def evaluate_splits(
+    classifier: BinaryClassifier, batches_of: Callable[[str], Iterable[Batch] | None], splits: Iterable[str] = SPLITS
+) -> dict[str, float]:
+    """`evaluate`, given the batches of each split; None where there are none."""
     metrics: dict[str, float] = {}
     for split in splits:
-        batches = _batches(data, split)
+        batches = batches_of(split)
         if batches is None:
             continue
         values = classifier.evaluate(batches, TRAIN_METRICS if split == "train" else None)
@@ -194,7 +201,7 @@ def _batches(data: LightningDataModule, split: str) -> Iterable[Batch] | None:
         return loader
 
 
-def callbacks_of(trainer: Trainer) -> list[Callback]:
+def callbacks_of(trainer: Any) -> list[Callback]:
     return list(getattr(trainer, "callbacks"))  # noqa: B009 - assigned outside Trainer's class, unseen by type checkers
 
 
@@ -242,7 +249,7 @@ def _take_over(trainer: Trainer, classifier: BinaryClassifier, data: LightningDa
     classifier.accumulate = trainer.accumulate_grad_batches
     trainer.gradient_clip_val, trainer.accumulate_grad_batches = None, 1
     has_val = _batches(data, "val") is not None
-    _check_parts(trainer, classifier, data, has_val)
+    check_parts(trainer, classifier, data, has_val)
 
 
 def _plan(trainer: Trainer, data: BlockData, state: Mapping[str, Any] | None) -> None:
@@ -273,7 +280,7 @@ def _plan(trainer: Trainer, data: BlockData, state: Mapping[str, Any] | None) ->
     trainer.fit_loop.epoch_loop.max_steps = made + left
 
 
-def _check_parts(trainer: Trainer, classifier: BinaryClassifier, data: LightningDataModule, has_val: bool) -> None:
+def check_parts(trainer: Any, classifier: BinaryClassifier, data: LightningDataModule, has_val: bool) -> None:
     trial = classifier.configure_optimizers()
     optimizer, scheduler = (trial[0][0], trial[1][0]) if isinstance(trial, tuple) else (trial, None)
     batches = data.batches_per_pass if isinstance(data, BlockData) else None
@@ -325,7 +332,7 @@ def _checked_checkpoint(path: Path, classifier: BinaryClassifier, data: Lightnin
 
 
 @contextmanager
-def _signals_stop(classifier: BinaryClassifier) -> Iterator[None]:
+def signals_stop(fit: Any) -> Iterator[None]:
     """While training, the first Ctrl-C or SIGTERM asks for a clean stop; the second one stops at once."""
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -339,7 +346,7 @@ def _signals_stop(classifier: BinaryClassifier) -> Iterator[None]:
         if time.monotonic() - first > SAME_SIGNAL_SECONDS:
             raise KeyboardInterrupt
         first = min(first, time.monotonic())
-        classifier.interrupt = True
+        fit.interrupt = True
 
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

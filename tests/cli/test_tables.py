@@ -11,9 +11,13 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
+from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import f1_score, roc_auc_score
 
 from logreg import load_run
+from logreg.build import build
+from logreg.data import TableData
+from logreg.runs import Run
 from tests.cli.test_errors import check
 from tests.conftest import ROOT, Command, run_command
 from tests.data.test_tables import people
@@ -181,14 +185,16 @@ FILES = [
     ("wa_churn.csv", "churn"),
     ("wa_churn.parquet", "churn"),
     ("adult_train.csv", "column_15"),
+    ("adult_test.csv", "column_15"),
     ("heart_scale.svm", None),
     ("a9a.svm", None),
+    ("a9a.t.svm", None),
 ]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "target"), FILES, ids=[name for name, _ in FILES])
-def test_the_reference_files_train_predict_and_evaluate(command: Command, name: str, target: str | None) -> None:
+def test_the_reference_files_train_predict_evaluate_and_export(command: Command, name: str, target: str | None) -> None:
     if not SHARED.is_dir():
         pytest.skip("the reference files are not beside this checkout")
     path = f"data.path={SHARED / name}"
@@ -197,6 +203,9 @@ def test_the_reference_files_train_predict_and_evaluate(command: Command, name: 
     assert done.returncode == 0, done.stderr
     for arguments in (["scripts/predict.py", "output=p.csv"], ["scripts/evaluate.py", "bootstrap=20"]):
         done = command(arguments[0], "run=run", path, arguments[1])
+        assert done.returncode == 0, done.stderr
+    for form in ("sklearn", "onnx", "torch"):  # each compares its probabilities with the run's
+        done = command("scripts/export.py", "run=run", f"format={form}", f"output=run.{form}")
         assert done.returncode == 0, done.stderr
 
 
@@ -209,11 +218,28 @@ def test_the_census_and_churn_are_predicted_as_well_as_scikit_learn_does(command
     done = command("train.py", *arguments, "hydra.run.dir=adult")
     assert done.returncode == 0, done.stderr
     assert json.loads((tmp_path / "adult" / "run.json").read_text())["metrics"]["test/auroc"] >= 0.904
+    run = load_run(tmp_path / "adult")
+    assert run.record["metrics"]["test/auroc"] == pytest.approx(scikit_learn_auroc(run), abs=0.001)
     churn = ["data=table", f"data.path={SHARED / 'wa_churn.csv'}", "data.target=churn", "figures=false"]
     done = command("train.py", "-m", *churn, "data.folds=5", "data.fold=range(5)", "hydra.sweep.dir=sweep")
     assert done.returncode == 0, done.stderr
+    done = command("train.py", *churn, "hydra.run.dir=churn")
+    assert done.returncode == 0, done.stderr
+    run = load_run(tmp_path / "churn")
+    assert run.record["metrics"]["test/auroc"] == pytest.approx(scikit_learn_auroc(run), abs=0.001)
     rows = list(csv.DictReader((tmp_path / "sweep" / "leaderboard.csv").open()))
     assert np.mean([float(row["val/auroc"]) for row in rows]) >= 0.84
+
+
+def scikit_learn_auroc(run: Run) -> float:
+    """On test rows, of scikit-learn's LogisticRegression on the features that the run was trained on."""
+    settings = run.config["data"] | {"cache_dir": str(run.directory / "cache")}
+    data = build(settings, TableData, "data", ())
+    data.setup()
+    x, y = data.tensors("train")
+    test, labels = data.tensors("test")
+    model = LogisticRegression(C=1.0, max_iter=1000, tol=1e-6).fit(x.numpy(), y.numpy())
+    return float(roc_auc_score(labels.numpy(), model.decision_function(test.numpy())))
 
 
 @pytest.mark.slow
@@ -247,3 +273,82 @@ finally:
     peak = re.search(r"peak (\d+)", done.stdout)
     assert peak is not None
     assert int(peak[1]) < 1.5 * 2**20
+
+
+# --- columns carried along, and files that are written as the run's own -----------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def plain_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run on a table whose columns have blanks, leading zeros and words that may mean a missing value."""
+    folder = tmp_path_factory.mktemp("plain")
+    random = np.random.default_rng(0)
+    codes = random.choice(["NA", "DE", "?"], 300)
+    drawn = zip(codes, random.random(300), strict=True)
+    rows = [f'{i:05d},{code},"  {i} ",{x:.3f},{int(x > 0.5)}' for i, (code, x) in enumerate(drawn)]
+    (folder / "t.csv").write_text("\n".join(["id,code,padded,x,y", *rows]) + "\n")
+    words = [f"{random.choice(['a', 'b'])},{random.choice(['c', 'd'])},{random.choice(['p', 'q'])}" for _ in range(200)]
+    (folder / "words.csv").write_text("\n".join(words) + "\n")
+    cities = [f"{city},{int(city == 'New York')}" for city in random.choice(["New York", "San Jose"], 200)]
+    (folder / "city.csv").write_text("\n".join(["city,y", *cities]) + "\n")
+    for name, arguments in (
+        ("run", ["data.path=t.csv", "data.target=y", "data.features=[code,x]"]),
+        ("words", ["data.path=words.csv", "data.target=column_1"]),
+        ("city", ["data.path=city.csv", "data.target=y"]),
+    ):
+        done = run_command(
+            "train.py", "data=table", *arguments, "figures=false", f"hydra.run.dir={name}", "epochs=2", cwd=folder
+        )
+        assert done.returncode == 0, done.stderr
+    return folder
+
+
+def test_kept_columns_come_out_as_they_are_written(plain_run: Path) -> None:
+    arguments = ["run=run", "data.path=t.csv"]
+    kept = run_command("scripts/predict.py", *arguments, "data.keep=[id,code,padded]", "output=kept.csv", cwd=plain_run)
+    assert kept.returncode == 0, kept.stderr
+    run_command("scripts/predict.py", *arguments, "output=bare.csv", cwd=plain_run)
+    given = list(csv.DictReader((plain_run / "t.csv").open()))
+    written = list(csv.DictReader((plain_run / "kept.csv").open()))
+    bare = list(csv.DictReader((plain_run / "bare.csv").open()))
+    names = ("id", "code", "padded")
+    assert [[row[name] for name in names] for row in written] == [[row[name] for name in names] for row in given]
+    assert [row["probability"] for row in written] == [row["probability"] for row in bare]
+
+
+@pytest.mark.parametrize(
+    ("run", "text", "rows"),
+    [
+        ("words", "a,c,p\nb,d,q\n", 2),
+        ("words", "a,c,p\n", 1),
+        ("city", "city\nNew York\nSan Jose\n", 2),
+        ("city", "n;city\n1;New York\n", 1),
+    ],
+)
+def test_a_small_new_file_is_read_as_the_runs_own(plain_run: Path, run: str, text: str, rows: int) -> None:
+    (plain_run / "new.csv").write_text(text)
+    done = run_command("scripts/predict.py", f"run={run}", "data.path=new.csv", "output=-", cwd=plain_run)
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.splitlines()) == rows + 1
+
+
+def test_a_frame_has_missing_values_where_a_file_has_them(plain_run: Path) -> None:
+    run = load_run(plain_run / "run")
+    frame = pd.read_csv(plain_run / "t.csv", keep_default_na=False, dtype={"code": str})
+    run_command("scripts/predict.py", "run=run", "data.path=t.csv", "output=file.csv", cwd=plain_run)
+    expected = [float(row["probability"]) for row in csv.DictReader((plain_run / "file.csv").open())]
+    np.testing.assert_allclose(run.predict_proba(frame), expected, rtol=1e-12)
+
+
+def test_a_sparse_table_of_two_columns_trains_with_figures(tmp_path: Path) -> None:
+    (tmp_path / "two.svm").write_text("+1 1:1 2:1\n-1 1:0.5\n+1 2:.3\n-1 1:2 2:-1\n" * 9)
+    done = run_command("train.py", "data=table", "data.path=two.svm", "hydra.run.dir=run", "epochs=2", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert list((tmp_path / "run" / "figures").glob("*.png"))
+
+
+def test_an_evaluation_refuses_a_label_of_2_as_training_does(trained: Path) -> None:
+    done = run_command(
+        "scripts/evaluate.py", "run=run", "data.path=new.csv", 'data.labels={"yes":1,"no":2}', cwd=trained
+    )
+    check(done, ["data.labels: 'no' is 2; 0 or 1 is needed"])

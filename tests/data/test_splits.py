@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from logreg.data import BreastCancerData, ToyData
 from logreg.data.preprocessing import Preprocessor
-from logreg.data.splits import stratified
+from logreg.data.splits import check_folds, in_folds, stratified
 from logreg.errors import UserError
 
 
@@ -68,3 +68,20 @@ def test_a_constant_column_is_left_at_zero() -> None:
 def test_the_fingerprint_is_of_the_content() -> None:
     toy, cancer = ToyData("toy"), BreastCancerData("bc")
     assert toy.source.fingerprint == ToyData("other name", seed=9).source.fingerprint != cancer.source.fingerprint
+
+
+def test_folds_are_stratified_disjoint_and_all_rows() -> None:
+    labels = np.random.default_rng(0).integers(0, 2, 203)
+    parts = [in_folds(labels, 10, fold, seed=3) for fold in range(10)]
+    assert sorted(np.concatenate([part["val"] for part in parts])) == list(range(203))
+    for part in parts:
+        assert sorted(np.concatenate([part["train"], part["val"]])) == list(range(203))
+        assert abs(labels[part["val"]].mean() - labels.mean()) < 0.06
+        assert len(part["test"]) == 0
+    assert not np.array_equal(parts[0]["val"], in_folds(labels, 10, 0, seed=4)["val"])
+
+
+@pytest.mark.parametrize(("folds", "fold"), [(None, 1), (5, None), (1, 0), (5, 5), (5, -1)])
+def test_folds_that_cannot_be_are_refused(folds: int | None, fold: int | None) -> None:
+    with pytest.raises(UserError, match=r"data\.fold"):
+        check_folds(folds, fold)

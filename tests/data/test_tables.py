@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import polars as pl
 import pytest
 from sklearn.compose import ColumnTransformer
 from sklearn.impute import SimpleImputer
@@ -222,14 +223,19 @@ def test_the_weighted_median_is_that_of_repeated_values(seed: int) -> None:
     np.testing.assert_equal(weighted_median(values, weights.astype(float)), expected)
 
 
-def test_medians_of_a_table_too_large_to_sort_are_exact(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("sorted_at_once", "sampled"), [(50, 2**16), (50, 100), (2**23, 2**16), (2**23, 100)])
+def test_medians_of_a_table_too_large_to_sort_are_exact(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sorted_at_once: int, sampled: int
+) -> None:
     from logreg.data.tables import statistics
 
-    monkeypatch.setattr(statistics, "SORTED_AT_ONCE", 50)
+    monkeypatch.setattr(statistics, "EXACT_VALUES", 8)
+    monkeypatch.setattr(statistics, "SAMPLED_ROWS", sampled)
+    monkeypatch.setattr(statistics, "SORTED_AT_ONCE", sorted_at_once)
     monkeypatch.setattr(statistics, "BINS", 8)
     frame = people(1000)
     frame["many"] = np.where(np.arange(1000) % 3 == 0, 7.0, np.random.default_rng(0).lognormal(3, 3, 1000))
-    frame.loc[5, "many"] = np.nan
+    frame.loc[5, ["age", "income", "many"]] = np.nan  # of columns without gaps the sample's median is taken
     data = table(tmp_path, written(tmp_path, frame))
     train = frame.iloc[data.rows["train"]]
     fills = {c.feature: c.fill for c in data.preprocessor.numeric if c.part is None}
@@ -401,7 +407,7 @@ def test_a_median_between_two_values_of_half_the_rows_each_is_found(
     from logreg.data.tables import statistics
 
     monkeypatch.setattr(statistics, "SORTED_AT_ONCE", 8)
-    monkeypatch.setattr(statistics, "GATHERED_VALUES", 8)
+    monkeypatch.setattr(statistics, "EXACT_VALUES", 8)
     frame = pd.DataFrame({"a": [0.0] * 20 + [1.0] * 20 + [np.nan] * 2, "b": np.arange(42) % 5, "bought": [0, 1] * 21})
     data = table(tmp_path, written(tmp_path, frame), split={"train": 1.0})
     assert next(c.fill for c in data.preprocessor.numeric if c.feature == "a") == 0.5
@@ -482,3 +488,106 @@ def test_a_folder_of_two_formats_and_parts_that_disagree_are_refused(tmp_path: P
         table(tmp_path, str(folder))
     written(folder, frame[50:], "b.parquet")
     assert len(table(tmp_path, str(folder)).rows["train"]) == 80
+
+
+def test_a_table_is_prepared_the_same_from_memory_and_from_a_scratch_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from logreg.data.tables import column_store
+
+    monkeypatch.setattr(column_store, "batch_rows", lambda width: 64)
+    path = written(tmp_path, people(300))
+    kept = table(tmp_path, path)
+    monkeypatch.setattr(column_store, "KEPT_BYTES", 0)
+    spilled = table(tmp_path / "other", path)
+    assert spilled.preprocessor.to_json() == kept.preprocessor.to_json()
+    assert np.array_equal(spilled.table.x, kept.table.x)
+
+
+# --- what the columns are ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["t.csv", "t.parquet"])
+@pytest.mark.parametrize("first", [1, 10**18])
+def test_large_ids_and_ids_with_gaps_are_ids(tmp_path: Path, name: str, first: int) -> None:
+    random = np.random.default_rng(0)
+    ids = pd.Series(random.permutation(200) + first, dtype="Int64")
+    ids[3] = pd.NA
+    other = pd.Series(random.integers(0, 5, 200))
+    frame = pd.DataFrame({"key": ids, "other": other, "bought": random.integers(0, 2, 200)})
+    data = table(tmp_path, written(tmp_path, frame, name))
+    assert "row id" in data.preprocessor.left_out["key"]
+    assert data.preprocessor.raw_columns == ["other"]
+
+
+@pytest.mark.parametrize("scale", [1e-3, 1.0, 1e3])
+def test_the_scale_of_weights_does_not_decide_which_levels_are_rare(tmp_path: Path, scale: float) -> None:
+    frame = people(300).drop(columns=["id", "planet"])
+    frame["w"] = scale * np.random.default_rng(0).uniform(0.5, 1.5, 300)
+    data = table(tmp_path, written(tmp_path, frame), weight="w")
+    city = next(c for c in data.preprocessor.columns if c.feature == "city")
+    assert city.levels == ["Bonn", "Hof", "Köln", "Ulm"]
+
+
+@pytest.mark.parametrize("dtype", ["float64", "object"])
+def test_a_column_without_any_value_is_refused_in_parquet_too(tmp_path: Path, dtype: str) -> None:
+    frame = people(100).assign(nothing=pd.Series([None] * 100, dtype=dtype))
+    with pytest.raises(UserError, match="column nothing has no value at all"):
+        table(tmp_path, written(tmp_path, frame, "t.parquet"))
+
+
+def test_a_date_with_gaps_has_one_indicator(tmp_path: Path) -> None:
+    frame = people(200)
+    frame.loc[::7, "day"] = pd.NaT
+    data = table(tmp_path, written(tmp_path, frame))
+    day = [level for column, level in data.preprocessor.features if column == "day"]
+    assert day == ["year", "(missing)", "month", "day", "weekday"]
+    raw = frame.drop(columns="bought")
+    x = data.preprocessor.transform(pl.from_pandas(raw.assign(day=frame.day.dt.strftime("%Y-%m-%d"))))
+    rows = data.rows["train"]
+    np.testing.assert_allclose(x[rows], data.tensors("train")[0], atol=1e-6)
+
+
+def test_more_levels_than_features_are_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from logreg.data.tables import prepare
+
+    monkeypatch.setattr(prepare, "MOST_FEATURES", 3)
+    data = table(tmp_path, written(tmp_path, people(300)), min_count=1)
+    assert "column city has 4 levels: the commonest 3 have a feature each" in data.table.manifest.notes
+
+
+def test_folders_that_name_columns_are_read(tmp_path: Path) -> None:
+    frame = people(300)
+    years = np.repeat([2020, 2021, 2022], 100)
+    for year in (2020, 2021, 2022):
+        folder = tmp_path / "t" / f"year={year}" / "land=S%C3%BCd"
+        folder.mkdir(parents=True)
+        frame[years == year].to_parquet(folder / "part.parquet")
+    data = table(tmp_path, str(tmp_path / "t"), features=["year", "age"])
+    assert data.preprocessor.raw_columns == ["age", "year"]
+    flat = table(tmp_path, written(tmp_path, frame.assign(year=years), "flat.parquet"), features=["year", "age"])
+    assert_alike(data.preprocessor, flat.preprocessor)
+    by_glob = table(tmp_path, str(tmp_path / "t" / "*" / "*" / "*.parquet"), features=["year", "age"])
+    assert_alike(by_glob.preprocessor, flat.preprocessor)
+    land = table(tmp_path, str(tmp_path / "t"), features=["land", "age"])
+    assert "one value only" in land.preprocessor.left_out["land"]
+
+
+def test_leftovers_of_killed_preparations_are_removed_by_the_next_one(tmp_path: Path) -> None:
+    left = tmp_path / "cache" / ".0123.part"
+    left.mkdir(parents=True)
+    (left / "x").write_bytes(b"0" * 100)
+    table(tmp_path, written(tmp_path, people(100)))
+    assert not left.exists()
+
+
+def test_a_million_columns_of_a_sparse_table_cost_no_object_each(tmp_path: Path) -> None:
+    lines = [f"{i % 2} {i + 1}:1 {999_000 + i}:2" for i in range(60)]
+    (tmp_path / "t.svm").write_text("\n".join(lines))
+    data = TableData(path=str(tmp_path / "t.svm"), cache_dir=str(tmp_path / "cache"))
+    data.prepare_data()
+    data.setup()
+    again = type(data.preprocessor).from_json(data.preprocessor.to_json())
+    assert again.width == data.num_features == 999_059
+    assert again.feature(999_058) == ("column_999059", "")
+    assert len(data.preprocessor.to_json()) < 300

@@ -189,8 +189,7 @@ def test_a_ragged_row_is_named_by_its_line(
     assert f"data.path=t.csv: line {place} has {fields} field{'s' * (fields > 1)} where 3 are expected" in said
 
 
-@pytest.mark.parametrize(("line", "fields"), [("1,u,0,9", 4), ("1,u", 2)])
-@pytest.mark.parametrize("pack", [bytes, gzip.compress])
+@pytest.mark.parametrize(("line", "fields", "pack"), [("1,u,0,9", 4, gzip.compress), ("1,u", 2, bytes)])
 def test_a_ragged_row_is_named_by_its_line_in_a_large_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: str, fields: int, pack: Callable[[bytes], bytes]
 ) -> None:
@@ -366,7 +365,8 @@ def test_a_target_has_two_values(tmp_path: Path) -> None:
     assert "there is only one value, 1 (20 rows)" in refusal(labelled(tmp_path, ["1"] * 20))
     said = refusal(labelled(tmp_path, ["no"] * 20 + ["yes"] * 9 + ["perhaps"] * 3))
     assert said == (
-        "data.target=y: two labels are needed, and there are 3 values, no (20 rows), yes (9 rows), perhaps (3 rows); "
+        "data.path=t.csv, data.target=y: two labels are needed, and there are 3 values, no (20 rows), yes (9 rows), "
+        "perhaps (3 rows); "
         "data.labels maps several to 0 and 1."
     )
     assert "more than 100 different values" in refusal(labelled(tmp_path, [f"l{i}" for i in range(200)]))
@@ -375,7 +375,7 @@ def test_a_target_has_two_values(tmp_path: Path) -> None:
 def test_rows_without_a_label_are_counted_and_left_out_on_demand(tmp_path: Path) -> None:
     path = labelled(tmp_path, ["0", "1", "NA", "1", "0"] * 20 + [""])
     assert refusal(path) == (
-        "data.target=y: 21 of 101 rows of data.path=t.csv have no value there; data.drop_missing_target=true leaves "
+        "data.path=t.csv, data.target=y: 21 of 101 rows have no value there; data.drop_missing_target=true leaves "
         "them out."
     )
     assert len(prepare(path, drop_missing_target=True).rows["train"]) < 80
@@ -470,3 +470,11 @@ def test_a_libsvm_file_is_known_although_a_line_is_wrong(tmp_path: Path) -> None
     lines = list(LINES)
     lines[20] = "1 oops"
     assert "line 21: 'oops' is not index:value" in refusal(written(tmp_path, "\n".join(lines), "t.txt"), target=None)
+
+
+def test_labels_that_all_mean_the_same_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("a,y\n" + "1,x\n2,z\n" * 20)
+    message = refusal(path, labels={"x": 0, "z": 0})
+    assert "data.labels maps every label that occurs to 0; some must be 1" in message
+    assert "'z' is 2; 0 or 1 is needed" in refusal(path, labels={"x": 0, "z": 2})

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from logreg.data import TableData
@@ -22,7 +22,7 @@ from logreg.data.tables import blocks
 from logreg.data.tables.source import ReadOptions, Source, WrongKinds, open_source
 from logreg.errors import UserError
 
-quick = settings(deadline=None, max_examples=250, suppress_health_check=[HealthCheck.too_slow])
+quick = settings(deadline=None, max_examples=200, suppress_health_check=[HealthCheck.too_slow])
 
 
 @pytest.fixture(scope="module")
@@ -232,6 +232,7 @@ def read(source: Source, plain: bool, block: int) -> tuple[dict[str, str], list[
 
 
 @given(texts(st.integers(1, 40)), st.booleans(), st.sampled_from([5, 30, 200, 2**24]))
+@example(('0,\',2\n0,0,0\n0,0,a"\n0,0,0\n0,0,2\n0,"x\ny",1\n0,0,0\n0,0,a"\n', ","), False, 5)
 @quick
 def test_polars_and_the_csv_module_read_the_same(folder: Path, table: tuple[str, str], said: bool, block: int) -> None:
     text, delimiter = table

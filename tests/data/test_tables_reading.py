@@ -5,6 +5,8 @@ from __future__ import annotations
 import gzip
 import io
 from collections.abc import Callable
+from datetime import date
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,9 @@ from sklearn.datasets import dump_svmlight_file, load_svmlight_file
 
 from logreg.data import TableData
 from logreg.data.tables import blocks, careful
+from logreg.data.tables.labels import label_codes
 from logreg.data.tables.source import ReadOptions, WrongKinds, open_source
+from logreg.errors import UserError
 
 
 def table(path: Path, **settings: Any) -> TableData:
@@ -190,6 +194,26 @@ def test_a_file_is_found_by_a_name_that_looks_like_a_glob(tmp_path: Path, parque
     same(table(tmp_path / name), parquet)
 
 
+@pytest.mark.parametrize("target", [pl.Float64, pl.Int8, pl.Boolean, pl.String])
+def test_labels_do_not_depend_on_how_the_file_writes_them(tmp_path: Path, target: Any) -> None:
+    bought = (pl.col("bought") == "yes").cast(pl.Int8).cast(target)
+    frame = people().with_columns(bought)
+    frame.write_parquet(tmp_path / "people.parquet")
+    for form in (
+        csv(frame=frame),
+        csv(frame=frame, quote_style="always").replace("true", "True").replace("false", "False"),
+    ):
+        (tmp_path / "people.csv").write_text(form)
+        same(table(tmp_path / "people.csv"), table(tmp_path / "people.parquet"))
+
+
+@pytest.mark.parametrize("texts", [["0", "1"], ["0.0", "1.0"], ["0.", " 1 "], ["+0", "+1"], ["0.000", "+1.0"]])
+def test_labels_of_a_later_file_are_known_in_other_spellings(texts: list[str]) -> None:
+    assert label_codes(texts, ("0", "1"), {}, "data.target=y").tolist() == [0, 1]
+    with pytest.raises(UserError, match=r"data\.target=y: '0\.5' is neither"):
+        label_codes(["0.5"], ("0", "1"), {}, "data.target=y")
+
+
 # --- dialects ---------------------------------------------------------------------------------------------------------
 
 ODD = pd.DataFrame(
@@ -314,7 +338,7 @@ def test_a_column_is_read_again_when_its_beginning_did_not_tell_what_it_holds(
 ) -> None:
     found = column(tmp_path / "t.csv", [beginning] * 3000 + [later, "3"])
     assert found.dtype.is_numeric()
-    assert found.fill_nan(None).to_list()[2999:] == [1 if beginning else None, value, 3]
+    assert found.to_list()[2999:] == [1 if beginning else None, value, 3]
 
 
 @pytest.mark.parametrize(
@@ -521,3 +545,47 @@ def test_later_libsvm_files_have_the_width_of_training(tmp_path: Path, width: in
         found[i, indices[indptr[row] : indptr[row + 1]]] = values[indptr[row] : indptr[row + 1]]
     np.testing.assert_array_equal(found, expected)
     assert any("30 columns" in note for note in data.prepared.manifest.notes) == noted
+
+
+# --- levels -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("values", "levels"),
+    [
+        ([1.0, float("nan"), 2.0, None], ["1", "2"]),
+        ([0.1, float("nan"), 0.2, float("nan")], ["0.1", "0.2"]),
+        ([2**60, 2**60 + 1, 2**60 + 2, 2**60], [str(2**60 + i) for i in range(3)]),
+        ([date(2024, 1, 31), date(2023, 5, 1), None, date(2024, 1, 31)], ["2023-05-01", "2024-01-31"]),
+        ([Decimal("1.50"), Decimal("2.25"), Decimal("1.50"), Decimal("3.00")], ["1.5", "2.25", "3"]),
+        ([1e19, 2e19, 1e19, 2e19], ["1e+19", "2e+19"]),
+        (pl.Series([0.1, 0.2, 0.1, 0.2], dtype=pl.Float32), ["0.1", "0.2"]),
+    ],
+)
+def test_any_column_can_be_levels_or_labels(tmp_path: Path, values: Any, levels: list[str]) -> None:
+    values = pl.Series("c", values, strict=False)
+    column = pl.concat([values] * (100 // len(values)))
+    random, rows = np.random.default_rng(0), len(column)
+    x, y = random.normal(size=rows), random.integers(0, 2, rows)
+    frame = pl.DataFrame([column, pl.Series("x", x), pl.Series("y", y)])
+    frame.write_parquet(tmp_path / "t.parquet")
+    data = table(tmp_path / "t.parquet", target="y", categorical=["c"])
+    found = next(c for c in data.preprocessor.columns if c.feature == "c")
+    assert found.levels == levels
+    assert found.missing == (column.fill_nan(None) if column.dtype.is_float() else column).is_null().any()
+    # A frame, and the file read lazily for Parquet to Parquet, are encoded as the training rows were.
+    x = data.preprocessor.transform(frame)
+    np.testing.assert_allclose(x[data.rows["train"]], data.tensors("train")[0].numpy(), atol=1e-6)
+    weight = random.normal(size=x.shape[1])
+    lazily = pl.scan_parquet(tmp_path / "t.parquet")
+    expression = data.preprocessor.logit_expression(weight, 0.5, lazily.collect_schema())
+    np.testing.assert_allclose(lazily.select(expression).collect().to_series(), x @ weight + 0.5, atol=1e-9)
+
+
+def test_labels_of_any_kind_and_gaps_among_them(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    y = np.where(random.random(100) < 0.1, np.nan, random.integers(0, 2, 100))
+    weight = np.where(np.isnan(y), np.nan, 1.0)
+    pl.DataFrame({"x": random.normal(size=100), "y": y, "w": weight}).write_parquet(tmp_path / "t.parquet")
+    data = table(tmp_path / "t.parquet", target="y", weight="w", drop_missing_target=True)
+    assert sum(map(len, data.rows.values())) == np.count_nonzero(~np.isnan(y))

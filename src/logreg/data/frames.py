@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,11 +12,14 @@ from logreg.data.preprocessing import TRANSFORMED_AT_ONCE, Preprocessor
 from logreg.errors import UserError
 
 
-def feature_blocks(rows: Any, preprocessor: Preprocessor, names: str) -> Iterator[np.ndarray]:
+def feature_blocks(
+    rows: Any, preprocessor: Preprocessor, names: str, missing: Sequence[str] = ()
+) -> Iterator[np.ndarray]:
     """The features of raw rows, in blocks of (rows, features).
 
     Args:
         names: where the columns are listed, for errors.
+        missing: the texts that stood for a missing value in the table of the run, if that was text.
 
     Raises:
         UserError: the rows are not of the form that the run was trained on.
@@ -24,7 +27,8 @@ def feature_blocks(rows: Any, preprocessor: Preprocessor, names: str) -> Iterato
     if preprocessor.sparse:
         yield from _sparse_blocks(rows, preprocessor.width)
     else:
-        yield from preprocessor.blocks(as_frame(rows, preprocessor.raw_columns, names))
+        frame = as_frame(rows, preprocessor.raw_columns, names)
+        yield from preprocessor.blocks(preprocessor.read_as_text(frame, missing))
 
 
 def as_frame(rows: Any, columns: list[str], names: str) -> pl.DataFrame:
@@ -38,6 +42,9 @@ def as_frame(rows: Any, columns: list[str], names: str) -> pl.DataFrame:
     if type(rows).__module__.partition(".")[0] == "pyarrow":
         return pl.DataFrame(pl.from_arrow(rows))
     if type(rows).__module__.partition(".")[0] == "pandas" and rows.ndim == 2:
+        twice = [column for column in columns if list(rows.columns).count(column) > 1]
+        if twice:
+            raise UserError(f"predict_proba got a frame that has the column {twice[0]} more than once.")
         wanted = rows[[column for column in columns if column in rows.columns]]
         return pl.DataFrame({str(name): _from_pandas(wanted[name]) for name in wanted.columns})
     try:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from abc import abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,7 +14,7 @@ import torch
 from logreg.data.block_data import BlockData
 from logreg.data.preprocessing import Preprocessor, Target
 from logreg.data.rows import TensorRows
-from logreg.data.splits import stratified
+from logreg.data.splits import check_folds, in_folds, stratified
 from logreg.errors import UserError
 
 
@@ -62,9 +64,27 @@ def check_table(table: Table) -> None:
 
 
 class InMemoryData(BlockData):
-    """A DataModule over one in-memory table; subclasses say where it comes from in `load`."""
+    """A DataModule over one in-memory table; subclasses say where it comes from in `load`.
+
+    Args:
+        folds, fold: train on all of so many folds but this one, counted from 0, and validate on it.
+    """
 
     table: Table | None = None
+
+    def __init__(
+        self,
+        name: str,
+        seed: int = 0,
+        batch_size: int | None = None,
+        split: Mapping[str, float] | None = None,
+        standardize: bool = True,
+        folds: int | None = None,
+        fold: int | None = None,
+    ) -> None:
+        super().__init__(name, seed, batch_size, split, standardize)
+        check_folds(folds, fold)
+        self.folds, self.fold = folds, fold
 
     @abstractmethod
     def load(self) -> Table:
@@ -75,7 +95,10 @@ class InMemoryData(BlockData):
             return
         self.table = self.load()
         check_table(self.table)
-        self.rows = stratified(self.table.y, self.fractions, self.seed)
+        if self.folds is not None and self.fold is not None:
+            self.rows = in_folds(self.table.y, self.folds, self.fold, self.seed)
+        else:
+            self.rows = stratified(self.table.y, self.fractions, self.seed)
         train = self.table.x[self.rows["train"]]
         target = Target("", self.table.labels)
         self.preprocessor = Preprocessor.fit(train, self.table.features, self.standardize, target)
@@ -87,6 +110,10 @@ class InMemoryData(BlockData):
             self.setup()
         assert self.table is not None
         return self.table
+
+    @property
+    def splitting(self) -> dict[str, Any]:
+        return super().splitting if self.folds is None else {"folds": self.folds, "fold": self.fold}
 
     @property
     def num_features(self) -> int:

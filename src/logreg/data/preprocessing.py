@@ -13,17 +13,20 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import polars as pl
 
+from logreg.data.tables import kinds
 from logreg.errors import UserError, nearest
 
 MISSING, RARE = "(missing)", "(rare)"
 DATE_PARTS = ("year", "month", "day", "weekday")
 TIME_PARTS = ("hour", "minute", "second")
+Texts = TypeVar("Texts", pl.Expr, pl.Series)
 BOOLEANS = {"1": "true", "0": "false"}  # other ways to write them, beside capitals
+WHOLE = r"^([+-]?\d+)\.0+$", "$1"  # what a whole number is replaced by that is written with a point
 TRANSFORMED_AT_ONCE = 2**22  # elements of the matrix that `blocks` makes at a time
 
 
@@ -83,23 +86,35 @@ class Categorical:
 
     @cached_property
     def position(self) -> dict[str, int]:
-        """The feature of each known level."""
-        return {level: i for i, level in enumerate(self.levels)} | dict.fromkeys(self.rare, len(self.levels))
+        """The feature of each known level; of booleans in small letters."""
+        places = {level: i for i, level in enumerate(self.levels)} | dict.fromkeys(self.rare, len(self.levels))
+        return {level.lower(): place for level, place in places.items()} if self.is_boolean else places
 
-    @property
+    @cached_property
     def is_boolean(self) -> bool:
-        """Whether capitals do not count, as in True and true."""
-        return {*self.levels, *self.rare} <= {"true", "false"}
+        """Whether capitals do not count, as in True and true, and 1 and 0 mean the same."""
+        levels = [level.lower() for level in (*self.levels, *self.rare)]
+        return set(levels) <= {"true", "false"} and len(set(levels)) == len(levels)
+
+    @cached_property
+    def has_whole_numbers(self) -> bool:
+        return any(level.lstrip("+-").isdigit() for level in (*self.levels, *self.rare))
+
+    def spelled(self, level: Texts) -> Texts:
+        """Levels as `position` spells them."""
+        if self.is_boolean or self.has_whole_numbers:
+            level = level.str.replace(*WHOLE)
+        return level.str.to_lowercase().replace(BOOLEANS) if self.is_boolean else level
 
     def unseen(self, level: pl.Expr) -> pl.Expr:
         """How many rows have a level that training did not see."""
-        level = level.str.to_lowercase().replace(BOOLEANS) if self.is_boolean else level
-        return (level.is_not_null() & ~level.is_in([*self.levels, *self.rare])).sum()
+        level = self.spelled(level)
+        return (level.is_not_null() & ~level.is_in(list(self.position))).sum()
 
     def codes(self, column: pl.Series) -> np.ndarray:
         """The feature of each row, (rows,) int32; -1 for none."""
-        column = column.str.to_lowercase().replace(BOOLEANS) if self.is_boolean else column
-        known = pl.Enum([*self.levels, *self.rare])
+        column = self.spelled(column)
+        known = pl.Enum(list(self.position))
         found = column.cast(known, strict=False).to_physical().cast(pl.Int32)
         codes = found.fill_null(-1).to_numpy().copy()
         if self.rare:
@@ -110,6 +125,23 @@ class Categorical:
 
 
 Column = Numeric | Categorical
+
+
+class NumberedColumns(Sequence[Column]):
+    """The columns of a sparse table, called by their number from 1; there may be millions."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+    def __len__(self) -> int:
+        return self.number
+
+    def __getitem__(self, i: Any) -> Any:
+        if isinstance(i, slice):
+            return [self[j] for j in range(*i.indices(self.number))]
+        if not -self.number <= i < self.number:
+            raise IndexError(i)
+        return Numeric(f"column_{i % self.number + 1}")
 
 
 @dataclass(frozen=True)
@@ -135,7 +167,7 @@ class Preprocessor:
         sparse: rows are sparse and used as they are; ``columns`` then only names them.
     """
 
-    columns: list[Column]
+    columns: Sequence[Column]
     target: Target = field(default_factory=Target)
     left_out: dict[str, str] = field(default_factory=dict)
     sparse: bool = False
@@ -171,13 +203,17 @@ class Preprocessor:
                 named += [(column.feature, MISSING)] if column.indicator else []
         return named
 
+    def feature(self, i: int) -> tuple[str, str]:
+        """One of `features`."""
+        return (self.columns[i].feature, "") if self.sparse else self.features[i]
+
     @cached_property
     def feature_names(self) -> list[str]:
         return [f"{column}={level}" if level else column for column, level in self.features]
 
     @property
     def width(self) -> int:
-        return len(self.features)
+        return len(self.columns) if self.sparse else len(self.features)
 
     def spans(self) -> Iterator[tuple[Column, int]]:
         """Every column with the number of its first feature."""
@@ -195,6 +231,11 @@ class Preprocessor:
         return all(isinstance(c, Numeric) and not c.indicator and c.mean == 0 and c.scale == 1 for c in self.columns)
 
     # --- applying it --------------------------------------------------------------------------------------------------
+
+    def read_as_text(self, frame: pl.DataFrame, missing: Sequence[str]) -> pl.DataFrame:
+        """A frame with its texts as they are read from a text file, in which some stand for a missing value."""
+        texts = [c for c in self.raw_columns if frame.schema.get(c) == pl.String]
+        return frame.with_columns(kinds.cleaned(texts, missing)) if missing and texts else frame
 
     def check(self, columns: Sequence[str], key: str) -> None:
         """Hold the columns of a table against those that are needed.
@@ -286,7 +327,7 @@ class Preprocessor:
                 if series.dtype == pl.Object:
                     frame = frame.with_columns(as_levels(series))
             elif column.part is not None:
-                frame = frame.with_columns(as_date(series, key))
+                frame = frame.with_columns(as_date(series, key, row))
             elif not series.dtype.is_numeric() or (series.dtype.is_float() and bool(series.is_infinite().any())):
                 frame = frame.with_columns(pl.Series(column.feature, as_numbers(series, None, key, row)))
         return frame.select(self.logit_expression(weight, bias, frame.schema).alias("z"))["z"].to_numpy()
@@ -294,6 +335,8 @@ class Preprocessor:
     def raw_coefficients(self, weight: np.ndarray, bias: float) -> tuple[np.ndarray, float]:
         """Coefficients (features,) and intercept in the units of the raw columns."""
         raw, intercept = np.asarray(weight, dtype=np.float64).copy(), float(bias)
+        if self.sparse:
+            return raw, intercept
         for column, first in self.spans():
             if isinstance(column, Numeric):
                 raw[first] = weight[first] / column.scale
@@ -308,20 +351,19 @@ class Preprocessor:
     def to_json(self) -> str:
         content = {
             "target": asdict(self.target),
-            "columns": [asdict(column) for column in self.columns],
+            "columns": {"numbered": len(self.columns)} if self.sparse else [asdict(column) for column in self.columns],
             "left_out": self.left_out,
             "sparse": self.sparse,
         }
-        if self.sparse:
-            content["columns"] = [column.feature for column in self.columns]
         return json.dumps(content, indent=1, ensure_ascii=False) + "\n"
 
     @classmethod
     def from_json(cls, text: str) -> Preprocessor:
         content = json.loads(text)
         target = content.get("target", {})
+        columns = content["columns"]
         return cls(
-            [_column(node) for node in content["columns"]],
+            NumberedColumns(columns["numbered"]) if isinstance(columns, dict) else [_column(node) for node in columns],
             Target(target.get("column", ""), tuple(target.get("labels", ("0", "1")))),
             content.get("left_out", {}),
             content.get("sparse", False),
@@ -336,18 +378,22 @@ def _column(node: str | Mapping[str, Any]) -> Column:
 
 def _effect(level: pl.Expr, column: Categorical, effects: list[float]) -> pl.Expr:
     """The coefficient of each row's level."""
-    level = level.str.to_lowercase().replace(BOOLEANS) if column.is_boolean else level
+    level = column.spelled(level)
     by_level = {value: effects[i] for value, i in column.position.items()}
     known = level.replace_strict(list(by_level), list(by_level.values()), default=0.0, return_dtype=pl.Float64)
     return pl.when(level.is_null()).then(effects[-1] if column.missing else 0.0).otherwise(known)
 
 
 def level_expression(value: pl.Expr, dtype: Any) -> pl.Expr:
-    """A column as the texts of its levels; ``1`` and ``1.0`` are one level, and so are ``a`` and ``a`` with blanks."""
-    if dtype.is_float():
-        number = value.cast(pl.Float64).fill_nan(None)
+    """A column as the texts of its levels; the numbers 1 and 1.0 are one level, and so is ``a`` with blanks or without.
+
+    That the texts ``1`` and ``1.0`` are one too, `Categorical.spelled` and `as_levels` see to: it takes time.
+    """
+    if dtype.is_float() or dtype.is_decimal():
+        number = value.cast(pl.Float64) if dtype.is_decimal() else value.fill_nan(None)
         whole = number.cast(pl.Int64, strict=False).cast(pl.String)
-        return pl.when(number == number.floor()).then(whole).otherwise(number.cast(pl.String))
+        is_whole = (number == number.floor()) & (number.abs() < 2.0**53)
+        return pl.when(is_whole).then(whole).otherwise(number.cast(pl.String))
     if dtype == pl.Boolean or dtype.is_numeric():
         return value.cast(pl.String)
     text = value.cast(pl.String).str.strip_chars()
@@ -355,11 +401,11 @@ def level_expression(value: pl.Expr, dtype: Any) -> pl.Expr:
 
 
 def as_levels(column: pl.Series) -> pl.Series:
-    """`level_expression` of a series."""
+    """`level_expression` of a series, with texts such as ``1.0`` as ``1``."""
     if column.dtype == pl.Object:
         values = [None if v is None else str(v).lower() if isinstance(v, bool) else str(v) for v in column.to_list()]
         column = pl.Series(column.name, values, dtype=pl.String)
-    expression = level_expression(pl.col(column.name), column.dtype).alias(column.name)
+    expression = level_expression(pl.col(column.name), column.dtype).str.replace(*WHOLE).alias(column.name)
     return column.to_frame().select(expression)[column.name]
 
 
@@ -370,11 +416,11 @@ def as_numbers(column: pl.Series, part: str | None, key: str, first_row: int = 0
         UserError: its values are no numbers, or no dates.
     """
     if part is not None:
-        column = getattr(as_date(column, key).dt, part)()
+        column = getattr(as_date(column, key, first_row).dt, part)()
     if column.dtype == pl.Null:
         return np.full(len(column), np.nan)
     if not (column.dtype.is_numeric() or column.dtype == pl.Boolean):
-        column = _parsed(column, pl.Float64, "a number", key, first_row)
+        column = _parsed(column, "float", "a number", key, first_row)
     values = column.cast(pl.Float64).fill_null(float("nan")).to_numpy()
     if np.isinf(values).any():
         row = int(np.flatnonzero(np.isinf(values))[0])
@@ -382,20 +428,21 @@ def as_numbers(column: pl.Series, part: str | None, key: str, first_row: int = 0
     return values
 
 
-def as_date(column: pl.Series, key: str) -> pl.Series:
+def as_date(column: pl.Series, key: str, first_row: int = 0) -> pl.Series:
+    """A column as times; those with a zone as those of UTC.
+
+    Raises:
+        UserError: a value is no date.
+    """
     if column.dtype in (pl.Date, pl.Datetime):
         return column.cast(pl.Datetime("us"))
-    try:
-        text = column.cast(pl.String).str.strip_chars().str.replace("T", " ")
-        return text.str.pad_end(10).str.to_datetime(time_unit="us", strict=True)
-    except pl.exceptions.PolarsError as error:
-        raise UserError(f"{key}: column {column.name} holds something that is no date, as in 2024-01-31.") from error
+    return _parsed(column, "datetime", "a date, as in 2024-01-31", key, first_row)
 
 
-def _parsed(column: pl.Series, dtype: Any, what: str, key: str, first_row: int) -> pl.Series:
+def _parsed(column: pl.Series, kind: str, what: str, key: str, first_row: int) -> pl.Series:
     text = column.cast(pl.String).str.strip_chars()
     text = text.set(text == "", None) if (text == "").any() else text
-    parsed = text.cast(dtype, strict=False)
+    parsed = kinds.parse(text, kind)
     wrong = parsed.is_null() & text.is_not_null()
     if wrong.any():
         row = int(wrong.arg_true()[0])

@@ -37,6 +37,43 @@ def check_fractions(fractions: Mapping[str, float]) -> dict[str, float]:
     return {name: float(fraction) for name, fraction in full.items()}
 
 
+def check_folds(folds: int | None, fold: int | None) -> None:
+    """Refuse a fold that is not one of so many.
+
+    Raises:
+        UserError: names the key.
+    """
+    if (folds is None) != (fold is None):
+        raise UserError(
+            "data.folds and data.fold belong together; data.folds=10 data.fold=3 validates on the fourth of ten."
+        )
+    if folds is not None and fold is not None:
+        if folds < 2:
+            raise UserError(f"data.folds={folds}: 2 or more are needed.")
+        if not 0 <= fold < folds:
+            raise UserError(
+                f"data.fold={fold}: a number from 0 to {folds - 1} is needed, one below data.folds; "
+                f"-m 'data.fold=range({folds})' takes them all."
+            )
+
+
+def in_folds(labels: np.ndarray, folds: int, fold: int, seed: int) -> dict[str, np.ndarray]:
+    """Row numbers per split, ascending: one fold of so many to validate on, the others to train on.
+
+    Raises:
+        UserError: a class has fewer rows than there are folds.
+    """
+    counts = np.bincount(labels, minlength=2)
+    if counts.min() < folds:
+        raise UserError(
+            f"data.folds={folds}: each fold needs a row of each class, and there are {counts[0]} rows of label 0 and "
+            f"{counts[1]} of label 1."
+        )
+    dealt = shares(labels, [1 / folds] * folds, np.random.default_rng(derive(seed, "split")))
+    rows = np.arange(len(labels))
+    return {"train": rows[dealt != fold], "val": rows[dealt == fold], "test": rows[:0]}
+
+
 def stratified(labels: np.ndarray, fractions: Mapping[str, float], seed: int) -> dict[str, np.ndarray]:
     """Row numbers per split, ascending, with the share of each class kept in every split.
 
@@ -84,6 +121,8 @@ def shares(labels: np.ndarray, fractions: Sequence[float], random: np.random.Gen
         labels: (rows,) of 0 and 1, in blocks if it is mapped from a file.
         fractions: of each part; they add up to 1.
     """
+    if len(fractions) == 1:
+        return np.zeros(len(labels), dtype=np.int8)
     parts = np.empty(len(labels), dtype=np.int8)
     counts = _class_counts(labels)
     lacking = _sizes(counts, fractions)

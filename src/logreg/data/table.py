@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,11 @@ from torch import Tensor
 
 from logreg.data.block_data import BlockData
 from logreg.data.rows import MappedRows, Rows, SparseRows, TensorRows
-from logreg.data.splits import SPLITS
+from logreg.data.splits import SPLITS, check_folds
 from logreg.data.tables import cache, prepare, roles
 from logreg.data.tables.cache import Manifest, PreparedTable
 from logreg.data.tables.labels import label_text, parsed_labels
+from logreg.data.tables.options import Form
 from logreg.data.tables.preparation import STORAGE, Preparation, with_kinds
 from logreg.data.tables.source import MISSING, ReadOptions, Source, open_source
 from logreg.errors import UserError
@@ -96,30 +98,24 @@ class TableData(BlockData):
             drop_missing_target=drop_missing_target,
         )
         text = tuple(c for c in (*self.role_options.categorical, group) if c is not None)
-        self.read_options = ReadOptions(format, delimiter, quote, header, encoding, tuple(map(str, missing)), text)
+        named = tuple(c for c in (self.role_options.target, weight, group) if c is not None)
+        self.read_options = ReadOptions(
+            format, delimiter, quote, header, encoding, tuple(map(str, missing)), text, named
+        )
         self.split_options = prepare.SplitOptions(self.fractions, folds, fold)
         self.preparation = Preparation(
             self.role_options, self.split_options, seed, standardize, min_count, leak_auroc, storage, zero_based
         )
         self.cache_dir = Path(cache_dir)
         self.prepared: PreparedTable | None = None
+        self.form: Form | None = None
         self._check_settings()
 
     def _check_settings(self) -> None:
         split = self.split_options
-        if (split.folds is None) != (split.fold is None):
-            raise UserError(
-                "data.folds and data.fold belong together: folds=10 fold=3 validates on the fourth of ten folds."
-            )
-        if split.folds is not None and split.fold is not None:
-            if split.folds < 2:
-                raise UserError(f"data.folds={split.folds}: 2 or more are needed.")
-            if not 0 <= split.fold < split.folds:
-                raise UserError(
-                    f"data.fold={split.fold}: a number from 0 to {split.folds - 1} is needed, one below data.folds."
-                )
-            if self.paths["val_path"]:
-                raise UserError("data.val_path: the validation rows come from data.folds already; give one of the two.")
+        check_folds(split.folds, split.fold)
+        if split.folds is not None and self.paths["val_path"]:
+            raise UserError("data.val_path: the validation rows come from data.folds already; give one of the two.")
         if self.preparation.storage not in (None, *STORAGE):
             raise UserError(f"data.storage={self.preparation.storage}: float32, float64 or null is needed.")
         if self.preparation.min_count is not None and self.preparation.min_count < 1:
@@ -132,6 +128,7 @@ class TableData(BlockData):
         if self.prepared is not None:
             return
         sources = self.open_sources()
+        self.form = sources["train"].form
         settings = self._settings(sources)
 
         def make(folder: Path) -> Manifest:
@@ -253,6 +250,7 @@ class TableData(BlockData):
             "left_out": self.preprocessor.left_out,
             "label_weights": self._label_weights(),
             "warnings": self.table.manifest.warnings,
+            "form": asdict(self.form) if self.form else None,
         }
 
     def _label_weights(self) -> list[float] | None:

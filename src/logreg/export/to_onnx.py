@@ -25,6 +25,7 @@ from logreg.data.preprocessing import Categorical, Numeric, Preprocessor, as_lev
 from logreg.errors import UserError
 from logreg.export.dates import date_part, seconds_of
 from logreg.export.graph import PREFIX, Column, Graph
+from logreg.export.levels import spellings
 from logreg.export.linear import Linear, linear
 from logreg.export.rows import Batch
 from logreg.runs import PREPROCESSING, Run
@@ -208,7 +209,7 @@ def _levels(graph: Graph, pre: Preprocessor, weight: np.ndarray) -> list[str]:
     terms = []
     for column, first in pre.spans():
         if isinstance(column, Categorical):
-            feature = column.position | ({"": column.width - 1} if column.missing else {})
+            feature = spellings(column) | ({"": column.width - 1} if column.missing else {})
             code = graph.add(
                 "LabelEncoder",
                 column.feature,

@@ -40,7 +40,7 @@ from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardSc
 
 from logreg.data.preprocessing import Categorical, Numeric, Preprocessor
 from logreg.errors import UserError
-from logreg.export.levels import numbers_of
+from logreg.export.levels import numbers_of, spellings
 from logreg.export.linear import Linear, linear
 from logreg.export.rows import Batch
 from logreg.runs import Run
@@ -219,9 +219,13 @@ def _encoded(name: str, encodings: list[Encoding]) -> Part:
 
 def _as_texts(column: Categorical, weight: np.ndarray) -> Encoding:
     gaps = GAPS if column.missing else []
-    rare = [weight[len(column.levels)]] if column.rare else []
-    coefficients = [*weight[: len(column.levels)], *(weight[-1] for _ in gaps), *rare]
-    return Encoding(column.feature, [*column.levels, *gaps], list(column.rare), np.array(coefficients))
+    known = spellings(column)
+    written = dict.fromkeys([*column.levels, *column.rare, *known])
+    places = {level: known[level.lower() if column.is_boolean else level] for level in written}
+    own = {level: weight[place] for level, place in places.items() if place < len(column.levels)}
+    rare = [level for level, place in places.items() if place == len(column.levels)]
+    coefficients = [*own.values(), *(weight[-1] for _ in gaps), *([weight[len(column.levels)]] if rare else [])]
+    return Encoding(column.feature, [*own, *gaps], rare, np.array(coefficients))
 
 
 def _as_numbers(column: Categorical, weight: np.ndarray) -> Encoding:

@@ -84,7 +84,7 @@ def raw_matrix(batch: Batch, pre: Preprocessor) -> np.ndarray:
         series = batch[column.feature]
         if isinstance(column, Categorical):
             levels = as_levels(series)
-            place = levels.cast(pl.Enum([*column.levels, *column.rare]), strict=False).to_physical()
+            place = column.spelled(levels).cast(pl.Enum(list(column.position)), strict=False).to_physical()
             values = place.cast(pl.Float64).fill_null(-1.0).to_numpy().copy()
             values[levels.is_null().to_numpy()] = np.nan
             found[column.feature] = values

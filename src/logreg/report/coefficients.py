@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import csv
-import io
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from logreg.classifier import BinaryClassifier
 from logreg.data.preprocessing import Preprocessor
 from logreg.objective import linear_coefficients
-from logreg.runs import COEFFICIENTS, write_atomically
+from logreg.runs import COEFFICIENTS, open_atomically
 
 INTERCEPT = "(intercept)"
 
@@ -33,31 +34,55 @@ class Coefficient:
     coefficient_standardised: float
 
 
-def coefficients(classifier: BinaryClassifier, preprocessor: Preprocessor) -> list[Coefficient]:
-    """The intercept and a row per feature; empty for a model that is not linear."""
+class Coefficients(Sequence[Coefficient]):
+    """The intercept, then a row per feature, made when it is looked at: a sparse table has millions.
+
+    Args:
+        raw, standardised: (features,).
+        intercepts: in raw and in standardised units.
+    """
+
+    def __init__(
+        self, preprocessor: Preprocessor, raw: np.ndarray, standardised: np.ndarray, intercepts: tuple[float, float]
+    ) -> None:
+        self.preprocessor, self.raw, self.standardised, self.intercepts = preprocessor, raw, standardised, intercepts
+
+    def __len__(self) -> int:
+        return 1 + len(self.raw)
+
+    def __getitem__(self, i: Any) -> Any:
+        if isinstance(i, slice):
+            return [self[j] for j in range(*i.indices(len(self)))]
+        if i == 0:
+            return Coefficient(INTERCEPT, "", *self.intercepts)
+        if not 0 < i < len(self):
+            raise IndexError(i)
+        return Coefficient(*self.preprocessor.feature(i - 1), float(self.raw[i - 1]), float(self.standardised[i - 1]))
+
+    @property
+    def differ(self) -> bool:
+        """Whether raw and standardised units are not the same."""
+        return self.intercepts[0] != self.intercepts[1] or bool((self.raw != self.standardised).any())
+
+    def largest(self, count: int) -> list[Coefficient]:
+        """The features that matter most, by their standardised coefficient; in their order where there are few."""
+        if len(self.raw) <= count:
+            return self[1:]
+        return [self[i + 1] for i in np.argsort(-np.abs(self.standardised), kind="stable")[:count].tolist()]
+
+    def write(self, directory: Path) -> None:
+        """Write ``coefficients.csv`` into a run directory."""
+        with open_atomically(directory / COEFFICIENTS) as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(("feature", "level", "coefficient", "coefficient_standardised"))
+            writer.writerows((r.feature, r.level, repr(r.coefficient), repr(r.coefficient_standardised)) for r in self)
+
+
+def coefficients(classifier: BinaryClassifier, preprocessor: Preprocessor) -> Coefficients | None:
+    """What a linear model learned; None for another one."""
     pair = linear_coefficients(classifier.network)
     if pair is None:
-        return []
+        return None
     weight, bias = (parameter.detach().cpu().double().reshape(-1).numpy() for parameter in pair)
     raw, intercept = preprocessor.raw_coefficients(weight, float(bias[0]))
-    rows = [Coefficient(INTERCEPT, "", intercept, float(bias[0]))]
-    named = zip(preprocessor.features, raw.tolist(), weight.tolist(), strict=True)
-    return rows + [Coefficient(column, level, value, own) for (column, level), value, own in named]
-
-
-def write_coefficients(directory: Path, rows: list[Coefficient]) -> None:
-    """Write ``coefficients.csv`` into a run directory."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(("feature", "level", "coefficient", "coefficient_standardised"))
-    writer.writerows((r.feature, r.level, repr(r.coefficient), repr(r.coefficient_standardised)) for r in rows)
-    write_atomically(directory / COEFFICIENTS, text.getvalue())
-
-
-def largest(rows: list[Coefficient], count: int) -> list[Coefficient]:
-    """The features that matter most, by their standardised coefficient; all in their order where there are few."""
-    features = rows[1:]
-    if len(features) <= count:
-        return features
-    order = np.argsort([-abs(row.coefficient_standardised) for row in features], kind="stable")
-    return [features[i] for i in order[:count]]
+    return Coefficients(preprocessor, raw, weight, (intercept, float(bias[0])))

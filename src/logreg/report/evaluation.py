@@ -16,6 +16,10 @@ def show(result: TableEvaluation, labels: tuple[str, str], path: Path, console: 
     """The metrics with their intervals and the baseline, the confusion matrix, the file."""
     zeros, ones = result.data["labels"]
     title = f"{result.data['rows']:,} rows: {zeros:,} of {labels[0]} (0), {ones:,} of {labels[1]} (1)"
+    if result.data["weight"]:
+        title += f"; the metrics are weighted by {result.data['weight']}, the counts are of rows"
+    if not (zeros and ones):
+        title += "; what needs both labels has no value"
     percent = f"{100 * result.confidence:g} % interval"
     table = Table("metric", "value", percent, "majority class", title=escape(title), title_justify="left")
     for column in table.columns[1:]:

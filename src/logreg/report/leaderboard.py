@@ -139,8 +139,12 @@ def failures(jobs: list[Job]) -> list[Job]:
     return [job for job in jobs if job.record["status"] != "completed"]
 
 
-def show(sweep: Path, jobs: list[Job], console: Console) -> None:
-    """The top of the leaderboard, the failures, the best job and how to run it alone."""
+def show(sweep: Path, jobs: list[Job], console: Console, by_job: bool = True) -> None:
+    """The top of the leaderboard, and the best job and how to run it alone.
+
+    Args:
+        by_job: name the best job; not where jobs repeat settings, as the luckiest repetition says little.
+    """
     keys, metrics = swept_keys(jobs), _columns(jobs)
     table = Table(title=f"{len(jobs)} jobs, best first", title_justify="left")
     for name in ("job", *keys, *metrics, "status"):
@@ -151,7 +155,7 @@ def show(sweep: Path, jobs: list[Job], console: Console) -> None:
     if len(jobs) > SHOWN:
         table.add_row("…")
     console.print(table)
-    for best in best_jobs(jobs):
+    for best in best_jobs(jobs) if by_job else ():
         metric = best.record["monitor"]["metric"]
         console.print(f"best: job {best.number}, {metric} = {_short(best.score)}; run it alone with")
         console.print(f"  {rerun_command(best)}", markup=False, highlight=False, soft_wrap=True)

@@ -13,7 +13,7 @@ from rich.console import Console
 from logreg.classifier import BinaryClassifier
 from logreg.data.block_data import BlockData
 from logreg.report import summary
-from logreg.report.coefficients import Coefficient, coefficients, write_coefficients
+from logreg.report.coefficients import Coefficients, coefficients
 from logreg.report.tensorboard import EventFile, TensorBoardLogger
 from logreg.runs import RunRecord
 
@@ -36,17 +36,17 @@ def report_run(
     """Write and print everything that a finished run shows of itself; in brief, a line on the terminal."""
     events = next((logger.events for logger in loggers if isinstance(logger, TensorBoardLogger)), None)
     if with_figures and record.metrics and isinstance(data, BlockData):
-        _save_figures(draw(classifier, data), directory, events, record.evaluated["updates"])
+        save_figures(draw(classifier, data), directory, events, record.evaluated["updates"])
     if events is not None:
         events.hyperparameters(hyperparameters, group=f"{directory.parent.name}/{directory.name}")
         events.scalars({f"final/{name}": value for name, value in record.metrics.items()}, record.updates)
         events.end(success=record.status == "completed")
         events.close()
-    learned: list[Coefficient] = []
+    learned: Coefficients | None = None
     if record.metrics and isinstance(data, BlockData):
         learned = coefficients(classifier, data.preprocessor)
-        if learned:
-            write_coefficients(directory, learned)
+        if learned is not None:
+            learned.write(directory)
     if brief:
         summary.show_briefly(record, Console(stderr=True))
     else:
@@ -59,7 +59,8 @@ def draw(classifier: BinaryClassifier, data: BlockData) -> dict[str, Figure]:
 
     split = next(name for name in ("test", "val", "train") if len(data.rows[name]))
     title = f"{data.name}, {split} rows"
-    if data.num_features == 2 and not any(data.is_large(name) for name in data.rows):
+    small = not data.preprocessor.sparse and not any(data.is_large(name) for name in data.rows)
+    if data.num_features == 2 and small:
         parts = [tuple(part.numpy() for part in data.tensors(name)) for name in data.rows]
         x, y = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
         names = [f"{name} (standardised)" if data.standardize else name for name in data.preprocessor.feature_names]
@@ -85,7 +86,8 @@ def _predictions(classifier: BinaryClassifier, data: BlockData, split: str) -> t
     return np.concatenate(labels), np.concatenate(probabilities)
 
 
-def _save_figures(drawn: Mapping[str, Figure], directory: Path, events: EventFile | None, step: int) -> None:
+def save_figures(drawn: Mapping[str, Figure], directory: Path, events: EventFile | None, step: int) -> None:
+    """Write figures into a run directory, and into its event file."""
     from logreg.report.figures import to_png
 
     for name, figure in drawn.items():

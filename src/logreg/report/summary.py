@@ -14,7 +14,7 @@ from logreg.classifier import BinaryClassifier
 from logreg.data.in_memory import InMemoryData
 from logreg.data.splits import SPLITS
 from logreg.metrics import predict
-from logreg.report.coefficients import Coefficient, largest
+from logreg.report.coefficients import Coefficient, Coefficients
 from logreg.runs import RunRecord, shown
 
 MOST_ROWS = 20  # a table of more rows is not printed row by row
@@ -25,7 +25,7 @@ def show(
     record: RunRecord,
     classifier: BinaryClassifier,
     data: object,
-    coefficients: list[Coefficient],
+    coefficients: Coefficients | None,
     directory: Path,
     console: Console,
 ) -> None:
@@ -79,15 +79,15 @@ def comparison_table(recorded: dict[str, float], metrics: dict[str, float]) -> T
     return table
 
 
-def _coefficients(rows: list[Coefficient], console: Console) -> None:
-    if not rows:
+def _coefficients(rows: Coefficients | None, console: Console) -> None:
+    if rows is None:
         return
-    standardised = any(row.coefficient != row.coefficient_standardised for row in rows)
+    standardised = rows.differ
     title = "learned W and b"
     table = Table("column", *(["W", "W, standardised"] if standardised else ["W"]), title=title, title_justify="left")
     for column in table.columns[1:]:
         column.justify = "right"
-    top = largest(rows, MOST_COEFFICIENTS)
+    top = rows.largest(MOST_COEFFICIENTS)
     for row in top:
         name = f"{row.feature}={row.level}" if row.level else row.feature
         table.add_row(escape(name), *_values(row, standardised))

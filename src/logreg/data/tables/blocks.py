@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import codecs
+import contextlib
+import csv
 import gzip
 import io
 import zlib
@@ -13,12 +15,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from logreg.data.tables.dialect import LONGEST_FIELD, SAMPLE_BYTES
+import numpy as np
+
+from logreg.data.tables.dialect import LONGEST_FIELD, SAMPLE_BYTES, Dialect, reader
 from logreg.errors import UserError
 
 BLOCK_BYTES = 2**24
 LONGEST_LINE = 2**30
-READ_AHEAD = 2  # blocks, each of which polars reads in as many threads as it has
+READ_AHEAD = 3  # blocks, each of which polars reads in as many threads as it has
 # What other compressed files begin with, which nothing here reads.
 OTHERS = {
     rb"BZh[1-9]1AY&SY": "compressed by bzip2",
@@ -76,21 +80,20 @@ def head_of(path: Path, key: str) -> tuple[bytes, bool]:
         raise truncated(key, error) from error
 
 
-def blocks(path: Path, key: str, encoding: str, quote: str | None, old_mac: bool) -> Iterator[Block]:
+def blocks(path: Path, key: str, encoding: str, dialect: Dialect) -> Iterator[Block]:
     """A file in blocks of whole rows; UTF-8 is passed on as it is, right or wrong.
 
     Args:
         key: what to name in errors, such as ``data.path=churn.csv``.
-        old_mac: lines end in ``\\r``.
 
     Raises:
         UserError: the file cannot be decompressed or is not in this encoding; with the line.
     """
-    rest, line, mark = b"", 1, (quote or "").encode()
+    rest, line = b"", 1
     for piece in _pieces(path, key, encoding):
-        if old_mac:
+        if dialect.old_mac:
             piece = piece.replace(b"\r", b"\n")
-        cut = _row_end(piece, mark, rest)
+        cut = _row_end(piece, rest, dialect)
         if not cut and len(rest) > LONGEST_FIELD:
             cut = piece.rfind(b"\n") + 1  # no quoted text is so long: a quote is out of place
             if not cut and len(rest) > LONGEST_LINE:
@@ -107,19 +110,53 @@ def blocks(path: Path, key: str, encoding: str, quote: str | None, old_mac: bool
         yield Block(rest, line)
 
 
-def _row_end(piece: bytes, quote: bytes, rest: bytes) -> int:
+def _row_end(piece: bytes, rest: bytes, dialect: Dialect) -> int:
     """Where the last whole row ends in bytes that come after the beginning of a row; 0 for nowhere.
 
     A row ends with a line in which no quote is open.
     """
-    end = piece.rfind(b"\n") + 1
+    end, quote = piece.rfind(b"\n") + 1, (dialect.quote or "").encode()
     if quote and (quote in piece or quote in rest):
+        if _has_stray_quotes(b"\n" + rest + piece, quote, dialect.delimiter.encode()):
+            return max(0, _careful_row_end(rest + piece, dialect) - len(rest))
         odd = (rest.count(quote) + piece.count(quote, 0, end)) % 2
         while end and odd:
             before = piece.rfind(b"\n", 0, end - 1) + 1
             odd ^= piece.count(quote, before, end) % 2
             end = before
     return end
+
+
+def _has_stray_quotes(data: bytes, quote: bytes, delimiter: bytes) -> bool:
+    """Whether a quote is neither the beginning nor the end of a field, so that counting quotes tells nothing.
+
+    Args:
+        data: the end of a row, and rows.
+    """
+    characters = np.frombuffer(data, dtype=np.uint8)
+    marks = np.flatnonzero(characters == quote[0]).astype(np.int32)
+    around = np.zeros(256, dtype=bool)
+    around[list(quote + delimiter + b"\r\n")] = True
+    return not (
+        around[characters.take(marks[::2] - 1, mode="clip")].all()
+        and around[characters.take(marks[1::2] + 1, mode="clip")].all()
+    )
+
+
+def _careful_row_end(data: bytes, dialect: Dialect) -> int:
+    """`_row_end` by Python's csv module; of the last row that it reads it cannot tell whether there is more of it."""
+    read, ends = 0, [0, 0]
+
+    def lines() -> Iterator[str]:
+        nonlocal read
+        for line in io.BytesIO(data):
+            read += len(line)
+            yield line.decode("latin-1")
+
+    with contextlib.suppress(csv.Error):  # said with its line when the rows are read
+        for _ in reader(lines(), dialect.delimiter, dialect.quote, dialect.padded):
+            ends.append(read)
+    return ends[-2]
 
 
 def _pieces(path: Path, key: str, encoding: str) -> Iterator[bytes]:

@@ -28,7 +28,7 @@ from logreg.errors import UserError
 log = logging.getLogger(__name__)
 
 # Part of every key: a table prepared by another version of this room is not read.
-VERSION = 2
+VERSION = 4
 MANIFEST = "manifest.json"
 
 
@@ -143,6 +143,7 @@ def prepared(cache: Path, key: str, make: Callable[[Path], Manifest]) -> tuple[P
         with _locked(cache / f"{key}.lock"):
             if (table := find(folder)) is not None:
                 return table, False
+            _sweep(cache)
             return _made(cache, folder, make), True
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
@@ -150,9 +151,19 @@ def prepared(cache: Path, key: str, make: Callable[[Path], Manifest]) -> tuple[P
                 f"data.cache_dir={cache}: no space is left for the prepared table ({error.strerror}); free some or "
                 "give another directory."
             ) from error
-        raise UserError(
-            f"data.cache_dir={cache}: the prepared table cannot be written there ({error.strerror or error})."
-        ) from error
+        what = error.strerror or str(error) or type(error).__name__
+        if error.filename is not None and not Path(error.filename).absolute().is_relative_to(cache.absolute()):
+            raise UserError(f"{error.filename}: the file cannot be read ({what}).") from error
+        raise UserError(f"data.cache_dir={cache}: the prepared table cannot be written there ({what}).") from error
+
+
+def _sweep(cache: Path) -> None:
+    """Remove what runs left behind that were killed while they prepared other tables."""
+    for part in cache.glob(".*.part"):
+        lock = cache / f"{part.name[1:].removesuffix('.part')}.lock"
+        with contextlib.suppress(OSError), lock.open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # nobody is at work there
+            shutil.rmtree(part, ignore_errors=True)
 
 
 def _made(cache: Path, folder: Path, make: Callable[[Path], Manifest]) -> PreparedTable:

@@ -1,6 +1,6 @@
 """One pass over a source: from its columns to plain arrays on disk, in constant memory.
 
-``numeric`` (rows, numbers) row by row, ``codes`` (rows, categoricals) int32, a file each for target, weight and group.
+Numbers go to a `ColumnStore`, ``codes`` (rows, categoricals) int32 and target, weight and group to a file each.
 Nothing here depends on which rows are for training; `logreg.data.tables.prepare` decides that when the pass is over.
 """
 
@@ -10,6 +10,7 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import IO, Any
 
@@ -17,6 +18,7 @@ import numpy as np
 import polars as pl
 
 from logreg.data.preprocessing import DATE_PARTS, TIME_PARTS, as_levels, as_numbers
+from logreg.data.tables.column_store import ColumnStore
 from logreg.data.tables.roles import Roles
 from logreg.data.tables.source import Source
 from logreg.errors import UserError
@@ -24,10 +26,9 @@ from logreg.errors import UserError
 # A text column with more different values than this says nothing to a linear model.
 MOST_LEVELS = 2**17
 MOST_LABELS = 100  # different values of the target that are counted before the table is refused
-DISTINCT_CHECKED = 2**23  # values of an integer column that are compared before it is believed to be an id
-INTERLEAVED = 4096  # rows turned from columns to rows at once, so that they stay in the processor's cache
+DISTINCT_CHECKED = 2**24  # values of all integer columns that are compared before one is believed to be an id
+MOSTLY_THERE = 0.9  # of the rows have an id, if it is one
 FIRST_ROWS = 2**16  # by which the units of float32 columns are chosen
-LARGEST_FLOAT32 = 1e37
 FAR = 4.0  # a column whose mean is further than so many standard deviations from 0 is kept relative to its mean
 
 Progress = Callable[[int], None]
@@ -74,21 +75,24 @@ class Dictionary:
         return np.append(self._code_of_raw, np.int32(-1))[found.cast(pl.Int32).fill_null(-1).to_numpy()]
 
     def _others(self, column: pl.Series) -> np.ndarray:
-        if column.null_count():
+        simple = column.dtype.is_integer() or column.dtype.is_float() or column.dtype == pl.Boolean
+        if not simple or column.null_count() or (column.dtype.is_float() and column.is_nan().any()):
             return self._texts(as_levels(column))
         values = column.to_numpy()
-        while True:
-            found = np.searchsorted(self._known, values)
-            found[found == len(self._known)] = 0
-            new = values[self._known[found] != values] if len(self._known) else values
-            if not len(new):
-                return self._code_of_known[found]
-            fresh = np.unique(new)
+        if not len(self._known):
+            self._known = self._known.astype(values.dtype)
+        if self._known.dtype != values.dtype:  # files that keep the column differently
+            return self._texts(as_levels(column))
+        found = np.searchsorted(self._known, values)
+        if not np.array_equal(self._known.take(found, mode="clip") if len(self._known) else [], values):
+            fresh = np.setdiff1d(values, self._known)
             codes = self._add(pl.Series(column.name, fresh))
             if self.overflowed:
                 return np.full(len(column), -1, dtype=np.int32)
             order = np.argsort(known := np.append(self._known, fresh))
             self._known, self._code_of_known = known[order], np.append(self._code_of_known, codes)[order]
+            found = np.searchsorted(self._known, values)
+        return self._code_of_known[found]
 
     def _add(self, values: pl.Series) -> np.ndarray:
         """The codes of these values, new ones among them."""
@@ -102,32 +106,39 @@ class Dictionary:
 
 
 class Distinct:
-    """Whether an integer column has no value twice."""
+    """Whether a column of whole numbers has no value twice; missing ones do not count.
 
-    def __init__(self) -> None:
-        self.holds, self.rows = True, 0
-        self._ascending, self._last = True, -np.inf
+    Args:
+        checked: values that are compared before it is believed.
+    """
+
+    def __init__(self, checked: int) -> None:
+        self.holds, self.rows, self.checked = True, 0, checked
+        self._ascending, self._last = True, -1
         self._seen: list[np.ndarray] = []
 
-    def add(self, values: np.ndarray) -> None:
-        if not self.holds or not len(values):
+    def add(self, column: pl.Series) -> None:
+        if not self.holds or column.null_count() == len(column):
             return
-        if not np.array_equal(values, np.floor(values)):  # a missing value or a fraction
-            self.holds = False
+        if not column.dtype.is_integer():  # read as a number with a point somewhere else
+            self.holds, self._seen = False, []
             return
-        before, self._last = self._last, values[-1]
-        self._ascending = self._ascending and bool(values[0] > before) and bool((np.diff(values) > 0).all())
-        if self.rows < DISTINCT_CHECKED:
+        values = column.drop_nulls().to_numpy()
+        before, self._last = self._last, int(values[-1])
+        ascending = bool((values[1:] > values[:-1]).all()) and (not self.rows or int(values[0]) > before)
+        self._ascending = self._ascending and ascending
+        if self.rows < self.checked:
             self._seen.append(values.copy())
         self.rows += len(values)
         if not self._ascending and len(np.unique(values)) < len(values):
             self.holds, self._seen = False, []
 
-    def result(self) -> bool:
-        if self.holds and not self._ascending and self._seen:
+    def result(self, rows: int) -> bool:
+        """Whether it looks like a row id in a table of so many rows."""
+        if self.holds and not self._ascending:
             seen = np.concatenate(self._seen)
             self.holds = len(np.unique(seen)) == len(seen)
-        return self.holds and self.rows > 1
+        return self.holds and self.rows >= MOSTLY_THERE * rows
 
 
 @dataclass
@@ -135,10 +146,11 @@ class Raw:
     """What the pass leaves: arrays in ``folder``, and what was noticed on the way.
 
     Attributes:
-        origins: (source number, rows of it) in their order.
-        numbers: raw column and part of a date, if it is one, for every column of ``numeric``.
-        shift, scale: ``numeric`` holds ``(x - shift) / scale``; 0 and 1 where it is float64.
-        has_missing: (numbers,), whether a value of the column is missing.
+        origins: rows of the sources in their order.
+        numbers: raw column and part of a date, if it is one, for every column of ``store``.
+        shift, scale: ``store`` holds ``(x - shift) / scale``; 0 and 1 where it is float64.
+        keys: of the sources, to name them in errors.
+        has_missing: (numbers,), whether a value of the column is missing; known once `Training.moments` has looked.
         rounded: (numbers,), whether float32 may hold less than the column says.
         distinct_numbers: columns of whole numbers that are all different in the first source.
         distinct_texts: for each categorical, how many different values of how many the first source has.
@@ -153,6 +165,7 @@ class Raw:
     has_missing: np.ndarray
     rounded: np.ndarray
     origins: list[int] = field(default_factory=list)
+    keys: list[str] = field(default_factory=list)
     levels: dict[str, Dictionary] = field(default_factory=dict)
     labels: Dictionary = field(default_factory=lambda: Dictionary(MOST_LABELS))
     label_counts: list[Counter[int]] = field(default_factory=list)
@@ -166,17 +179,27 @@ class Raw:
     def rows(self) -> int:
         return sum(self.origins)
 
+    def place(self, row: int) -> tuple[str, int]:
+        """The source that a row came from, and its number there, counted from 1."""
+        for key, rows in zip(self.keys, self.origins, strict=True):
+            if row < rows:
+                return key, row + 1
+            row -= rows
+        raise IndexError(row)
+
     def array(self, name: str, dtype: Any, *shape: int) -> np.ndarray:
         """One of the arrays, mapped; an empty one where it has no columns."""
         if 0 in shape:
             return np.empty(shape, dtype)
-        return np.memmap(self.folder / name, dtype=dtype, mode="r+", shape=shape)
+        # Not a np.memmap, whose every slice is slow.
+        return np.asarray(np.memmap(self.folder / name, dtype=dtype, mode="r+", shape=shape))
 
-    @property
-    def numeric(self) -> np.ndarray:
-        return self.array("numeric", self.dtype, self.rows, len(self.numbers))
+    @cached_property
+    def store(self) -> ColumnStore:
+        return ColumnStore(self.folder / "numbers", self.dtype, len(self.numbers))
 
-    @property
+    # Mapped once, when the pass is over: a page costs time when a mapping meets it first.
+    @cached_property
     def codes(self) -> np.ndarray:
         return self.array("codes", np.int32, self.rows, len(self.categorical))
 
@@ -226,16 +249,15 @@ class _Conversion:
             np.zeros(width, dtype=bool),
         )
         self.raw.levels = {column: Dictionary(MOST_LEVELS) for column in roles.categorical}
-        self.raw.distinct = {column: Distinct() for column in roles.numeric if kinds[column] == "integer"}
+        whole = [column for column in roles.numeric if kinds[column] == "integer"]
+        self.raw.distinct = {column: Distinct(DISTINCT_CHECKED // len(whole)) for column in whole}
         self.raw.has_weight, self.raw.has_group = roles.weight is not None, roles.group is not None
         self._fitted, self._has_units = dtype == np.float64, np.zeros(width, dtype=bool)
-        self._buffer = np.empty((0, width), dtype)
         self._columns = [c for c in (roles.target, roles.weight, roles.group, *roles.features) if c is not None]
 
     def run(self) -> Raw:
         raw, roles = self.raw, self.roles
         names = [
-            "numeric",
             "codes",
             "target",
             *(["weight"] if roles.weight else []),
@@ -252,9 +274,10 @@ class _Conversion:
                 if not rows:
                     raise UserError(f"{source.key}: there are no rows.")
                 raw.origins.append(rows)
+                raw.keys.append(source.key)
                 raw.label_counts.append(counts)
                 if len(raw.origins) == 1:  # whether a column is an id shows in one file: another one counts anew
-                    raw.distinct_numbers = {name for name, tracker in raw.distinct.items() if tracker.result()}
+                    raw.distinct_numbers = {name for name, tracker in raw.distinct.items() if tracker.result(rows)}
                     raw.distinct_texts = {name: (len(d.values), d.present) for name, d in raw.levels.items()}
                     raw.distinct = {}
         finally:
@@ -275,22 +298,23 @@ class _Conversion:
         counts.update(occurrences(codes))
         append(files["target"], codes.astype(np.int8))
         if roles.weight is not None:
-            append(files["weight"], _weights(frame[roles.weight], key, row))
+            append(files["weight"], _weights(frame[roles.weight], codes >= 0, key, row))
         if roles.group is not None:
             groups = as_levels(frame[roles.group])
-            if groups.null_count():
+            alone = groups.is_null().to_numpy() & (codes >= 0)
+            if alone.any():
                 raise UserError(
                     f"data.group={roles.group}: {key} has rows without a group, the first is row "
-                    f"{row + int(groups.is_null().arg_true()[0]) + 1}."
+                    f"{row + int(np.flatnonzero(alone)[0]) + 1}."
                 )
             append(files["group"], groups.hash().to_numpy())
         if raw.numbers:
-            append(files["numeric"], self._rows(self._numbers(frame, key, row)))
+            raw.store.append(self._stored(self._numbers(frame, key)))
         if raw.categorical:
             columns = [raw.levels[c].codes(frame[c]) for c in raw.categorical]
             append(files["codes"], np.stack(columns, axis=1))
 
-    def _numbers(self, frame: pl.DataFrame, key: str, row: int) -> list[np.ndarray]:
+    def _numbers(self, frame: pl.DataFrame, key: str) -> list[np.ndarray]:
         """The numbers of a batch, (rows,) for each column, NaN where they are missing."""
         raw = self.raw
         # Series by series: an expression would wait for polars' threads, which are reading the next rows.
@@ -299,46 +323,20 @@ class _Conversion:
             for column, part in raw.numbers
         ]
         for i, ((name, _), x) in enumerate(zip(raw.numbers, columns, strict=True)):
-            with np.errstate(all="ignore"):
-                finite = np.isfinite(x.sum())
-            if not finite:
-                self._look_closer(i, name, x, key, row)
-            if x.dtype != raw.dtype:
-                raw.rounded[i] = True
-                with np.errstate(all="ignore"):
-                    if np.nanmax(np.abs(x), initial=0.0) > LARGEST_FLOAT32:
-                        raise NeedsFloat64
+            raw.rounded[i] |= x.dtype != raw.dtype
             if (tracker := raw.distinct.get(name)) is not None and tracker.holds:
-                tracker.add(x)
+                tracker.add(frame[name])
         return columns
 
-    def _look_closer(self, i: int, name: str, x: np.ndarray, key: str, row: int) -> None:
-        """A column whose sum is not finite: values are missing, or infinite.
-
-        Raises:
-            UserError: one is infinite.
-        """
-        infinite = np.isinf(x)
-        if infinite.any():
-            first = row + int(np.flatnonzero(infinite)[0]) + 1
-            raise UserError(f"{key}: column {name} is infinite in row {first}; numbers are needed.")
-        self.raw.has_missing[i] |= bool(np.isnan(x).any())
-
-    def _rows(self, columns: list[np.ndarray]) -> np.ndarray:
-        """The same row by row, as the file keeps it; overwritten by the next batch."""
-        raw, rows = self.raw, len(columns[0])
+    def _stored(self, columns: list[np.ndarray]) -> list[np.ndarray]:
+        """The same in the units of the store."""
+        raw = self.raw
         if not self._fitted:
             first = np.stack([x[:FIRST_ROWS].astype(np.float64) for x in columns], axis=1)
             self._choose_units(first, exact=all(x.dtype == np.float32 for x in columns))
-        if len(self._buffer) < rows:
-            self._buffer = np.empty((rows, len(columns)), raw.dtype)
-        out = self._buffer[:rows]
-        for i in range(0, rows, INTERLEAVED):
-            block = out[i : i + INTERLEAVED]
-            for j, x in enumerate(columns):
-                part = x[i : i + INTERLEAVED]
-                block[:, j] = (part - raw.shift[j]) / raw.scale[j] if self._has_units[j] else part
-        return out
+        for i in np.flatnonzero(self._has_units):
+            columns[i] = (columns[i] - raw.shift[i]) / raw.scale[i]
+        return columns
 
     def _choose_units(self, first: np.ndarray, exact: bool) -> None:
         """Choose shift and scale of columns that float32 would not hold as they are.
@@ -377,8 +375,9 @@ def append(file: IO[bytes], array: np.ndarray) -> None:
         file.write(np.ascontiguousarray(array).data.cast("B"))
 
 
-def _weights(column: pl.Series, key: str, row: int) -> np.ndarray:
-    weights = as_numbers(column, None, key)
+def _weights(column: pl.Series, labelled: np.ndarray, key: str, row: int) -> np.ndarray:
+    """(rows,); 0 where there is no label."""
+    weights = np.where(labelled, as_numbers(column, None, key), 0.0)
     bad = ~(weights >= 0)
     if bad.any():
         first = int(np.flatnonzero(bad)[0])

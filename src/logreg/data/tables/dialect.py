@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from logreg.data.tables.options import Form
 from logreg.errors import UserError
 
 DELIMITERS = (",", "\t", ";", "|", " ")
@@ -71,6 +72,24 @@ def rows_of(text: str, delimiter: str, quote: str | None, padded: bool) -> list[
     return [row for row in rows if row]
 
 
+def known(text: str, form: Form, names: Collection[str]) -> Dialect | None:
+    """The dialect of a text's beginning if it is written like another table with the same columns.
+
+    Args:
+        names: of columns, which a header must have.
+    """
+    rows = rows_of(text, form.delimiter, form.quote, form.padded)
+    first = [" ".join(name.split()) for name in rows[0]] if rows else []
+    fits = set(names) <= set(first) if form.header else len(first) == form.width
+    return _dialect(text, form.delimiter, form.quote, form.header, form.padded, len(first)) if fits else None
+
+
+def _dialect(text: str, delimiter: str, quote: str | None, header: bool, padded: bool, columns: int) -> Dialect:
+    # A blank line in a table of one column looks like a missing value to polars, and it knows ASCII delimiters alone.
+    plain = not padded and columns > 1 and (delimiter + (quote or "")).isascii()
+    return Dialect(delimiter, quote, header, padded, plain, "\r" in text and "\n" not in text)
+
+
 def sniff(
     text: str,
     whole: bool,
@@ -79,6 +98,7 @@ def sniff(
     delimiter: str | None = None,
     quote: str | None = None,
     header: bool | None = None,
+    names: Collection[str] = (),
 ) -> Dialect:
     """The dialect of a text's beginning; what is given is taken, the rest found out.
 
@@ -86,6 +106,7 @@ def sniff(
         whole: the text is the whole file, not its first part alone.
         missing: the texts that stand for a missing value.
         key: what to name in errors, such as ``data.path=churn.csv``.
+        names: of columns that are known to be there.
 
     Raises:
         UserError: there is nothing but blank lines.
@@ -104,10 +125,10 @@ def sniff(
     rows = rows_of(text, chosen, marks, padded)[:SAMPLE_ROWS]
     if not rows:
         raise UserError(f"{key}: the file is empty.")
-    header = _has_header(rows, missing) if header is None else header
-    # A blank line in a table of one column looks like a missing value to polars, and it knows ASCII delimiters alone.
-    plain = not padded and len(rows[0]) > 1 and (chosen + (marks or "")).isascii()
-    return Dialect(chosen, marks, header, padded, plain, "\r" in text and "\n" not in text)
+    if header is None:
+        first = {" ".join(name.split()) for name in rows[0]}
+        header = (bool(names) and set(names) <= first) or _has_header(rows, missing)
+    return _dialect(text, chosen, marks, header, padded, len(rows[0]))
 
 
 def _is_padded(rows: list[list[str]]) -> bool:

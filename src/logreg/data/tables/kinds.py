@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -28,12 +28,15 @@ NUMBERS = ("integer", "float")
 DATES = ("date", "datetime")
 # A column of which so many values are numbers is a column of numbers with something wrong in it; so it is for dates.
 MOSTLY = 0.9
-# Numbers that were written with a decimal comma: not a kind, since nothing reads them.
+# Numbers that were written with a comma, of decimals or of thousands: not a kind, since nothing reads them.
 COMMA = "comma"
+# Texts that are carried along as they are written, blanks and words for missing values included.
+VERBATIM = "verbatim"
 
 _DAY = r"^\d{4}-\d{1,2}-\d{1,2}"
 _MINUTE = _DAY + r"[T ]\d{1,2}:[0-5]\d"
 _SECOND = _MINUTE + r":[0-5]\d(\.\d{1,9})?"
+_COMMA = r"^[+-]?(\d+,\d+|\d{1,3}(,\d{3})+(\.\d*)?|\d{1,3}(\.\d{3})+,\d+)$"
 # The ways of writing a time in ISO 8601, and how polars calls them once the T is a blank and Z an offset.
 _TIMES = (
     (_DAY + "$", "%Y-%m-%d"),
@@ -87,13 +90,19 @@ def parse(text: pl.Series, kind: str) -> pl.Series:
     if kind == "datetime":
         return text.to_frame().select(pl.coalesce(_time(value, *way) for way in _TIMES))[text.name]
     if kind == COMMA:
-        return text.to_frame().select(pl.when(value.str.contains(r"^[+-]?\d+,\d+$")).then(value))[text.name]
+        return text.to_frame().select(pl.when(value.str.contains(_COMMA)).then(value))[text.name]
     return text
 
 
 def _time(value: pl.Expr, pattern: str, form: str) -> pl.Expr:
     plain = pl.when(value.str.contains(pattern)).then(value.str.replace("T", " ").str.replace(r"Z$", "+00:00"))
     return plain.str.to_datetime(form, time_unit="us", strict=False).dt.replace_time_zone(None)
+
+
+def cleaned(columns: Sequence[str], missing: Collection[str]) -> pl.Expr:
+    """Texts without blanks around them, null where they stand for a missing value."""
+    text = pl.col(columns).str.strip_chars()
+    return pl.when(~text.is_in(list(missing))).then(text)
 
 
 class Inference:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,11 +14,13 @@ from logreg.errors import UserError
 # Which of two labels is the positive one goes without saying for these.
 OBVIOUS = frozenset({"1", "1.0", "+1", "true", "yes", "y", "t", "pos", "positive", "+"})
 SHOWN_VALUES = 8
+_WHOLE = re.compile(r"\+?(-?\d+)(?:\.0*)?", re.ASCII)
 
 
 def normalised(label: str) -> str:
-    """A label without what differs between two files of the same data: blanks, capitals, a final stop."""
-    return label.strip().rstrip(".").casefold()
+    """A label without what differs between files of the same data: blanks, capitals, a final stop, ``1.0`` for 1."""
+    text = label.strip().rstrip(".").casefold()
+    return whole[1] if (whole := _WHOLE.fullmatch(text)) else text
 
 
 def shown(label: str) -> str:
@@ -39,9 +42,6 @@ def choose_labels(
     Raises:
         UserError: there are not two labels, or those that were named are others.
     """
-    for label, meaning in given.items():
-        if isinstance(meaning, bool) or meaning not in (0, 1):
-            raise UserError(f"data.labels: {label!r} is {meaning}; 0 or 1 is needed.")
     if given:
         sides = [[label for label in counts if given.get(label) == side] for side in (0, 1)]
         others = [label for label in counts if label not in given and not _known(label, given)]
@@ -49,6 +49,9 @@ def choose_labels(
             sides = [[label for label in counts if _meaning(label, given) == side] for side in (0, 1)]
             if all(sides):
                 return sides[0][0], sides[1][0]
+        if not others and any(sides):
+            only = 0 if any(sides[0]) else 1
+            raise UserError(f"{key}: data.labels maps every label that occurs to {only}; some must be {1 - only}.")
         if others:
             raise UserError(f"{key}: data.labels says nothing of {_listed(counts, others)}; give each label 0 or 1.")
     if len(counts) != 2:
@@ -131,4 +134,7 @@ def parsed_labels(labels: Mapping[Any, Any] | str | None) -> dict[str, int]:
             raise UserError(f"data.labels={labels}: a mapping of labels to 0 and 1 is needed ({error.msg}).") from error
     if labels is not None and not isinstance(labels, Mapping):
         raise UserError(f"data.labels={labels}: a mapping of labels to 0 and 1 is needed.")
+    for label, meaning in (labels or {}).items():
+        if isinstance(meaning, bool) or meaning not in (0, 1):
+            raise UserError(f"data.labels: {label!r} is {meaning}; 0 or 1 is needed.")
     return {str(label_text(label)): meaning for label, meaning in (labels or {}).items()}

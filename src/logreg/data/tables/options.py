@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import codecs
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from logreg.errors import UserError
+from logreg.runs import PREPROCESSING, read_record
 
 # A dot and a name, and what may follow it for compressed text.
 FORMATS = {
@@ -21,6 +24,23 @@ MISSING = ("", "NA", "N/A", "#N/A", "NaN", "nan", "null", "NULL", "?")
 
 
 @dataclass(frozen=True)
+class Form:
+    """How the text file was written that a run was trained on; another one with its columns is likely to be alike.
+
+    Attributes:
+        width: its columns.
+        missing: the texts that stood for a missing value.
+    """
+
+    delimiter: str
+    quote: str | None
+    header: bool
+    padded: bool
+    width: int
+    missing: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class ReadOptions:
     """How to read files that do not say it themselves; None is found out.
 
@@ -30,6 +50,8 @@ class ReadOptions:
         encoding: of text.
         missing: the texts that stand for a missing value.
         text: columns of text files that are not to be taken for numbers or dates; names or globs.
+        names: of columns that must be there: a first line that has them all is a header.
+        form: tried before the form of a text file is found out.
     """
 
     format: str | None = None
@@ -39,18 +61,27 @@ class ReadOptions:
     encoding: str = "utf-8"
     missing: tuple[str, ...] = MISSING
     text: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
+    form: Form | None = None
 
     @classmethod
-    def of(cls, run: Mapping[str, Any], given: Mapping[str, Any]) -> ReadOptions:
-        """For a table that a run is applied to: what is given, else what the run's own table was read with."""
+    def of(cls, run: Mapping[str, Any], given: Mapping[str, Any], directory: Path | None = None) -> ReadOptions:
+        """For a table that a run is applied to: what is given, else what the run's own table was read with.
+
+        Args:
+            run: the ``data`` node of its configuration.
+            directory: that of the run, whose record says how its own table was written.
+        """
         names = ("format", "delimiter", "quote", "header", "encoding", "missing")
         values: dict[str, Any] = {name: given[name] if given.get(name) is not None else run.get(name) for name in names}
         if given.get("format") is None:
             values["format"] = None  # the new table may well be of another one
         values["encoding"], values["missing"] = values["encoding"] or "utf-8", tuple(values["missing"] or MISSING)
-        return cls(**values)
+        form, columns = _form_and_columns(directory) if directory is not None else (None, ())
+        return cls(**values, names=columns, form=form)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "encoding", self.encoding or "utf-8")
         if self.format not in (None, *FORMATS):
             raise UserError(f"data.format={self.format}: one of {', '.join(FORMATS)} is needed.")
         if self.delimiter == r"\t":  # what a shell makes of an unquoted tab
@@ -82,3 +113,13 @@ class ReadOptions:
     def is_wide(self) -> bool:
         """Whether a character takes several bytes, some of which may be zero."""
         return codecs.lookup(self.encoding).name.startswith(("utf-16", "utf-32"))
+
+
+def _form_and_columns(directory: Path) -> tuple[Form | None, tuple[str, ...]]:
+    """How the table of a run was written, and the columns that the run needs."""
+    form = read_record(directory).get("data", {}).get("form")
+    path = directory / PREPROCESSING
+    if form is None or not path.is_file():
+        return None, ()
+    columns = json.loads(path.read_text(encoding="utf-8"))["columns"]
+    return Form(**form), tuple(dict.fromkeys(column["feature"] for column in columns))

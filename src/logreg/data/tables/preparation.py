@@ -8,14 +8,15 @@ from pathlib import Path
 
 import numpy as np
 
-from logreg.data.preprocessing import Preprocessor, Target
+from logreg.data.preprocessing import NumberedColumns, Preprocessor, Target
 from logreg.data.splits import SPLITS
-from logreg.data.tables import prepare, roles
+from logreg.data.tables import leaks, prepare, roles
 from logreg.data.tables.cache import Manifest
 from logreg.data.tables.convert import NeedsFloat64, Raw, append, convert
+from logreg.data.tables.labels import SHOWN_VALUES, label_codes, shown
 from logreg.data.tables.progress import PreparationBar
 from logreg.data.tables.source import Source, WrongKinds
-from logreg.data.tables.sparse import convert_sparse, names_of
+from logreg.data.tables.sparse import convert_sparse, sparse_rows
 from logreg.data.tables.statistics import Training
 from logreg.errors import UserError
 
@@ -73,7 +74,7 @@ class Preparation:
         raw, width, entries, notes = convert_sparse(list(sources.values()), folder, dtype, self.zero_based, bar.add)
         y, labels = prepare.binary_target(raw, self.roles, [s.key for s in sources.values()], notes)
         part = prepare.assign_rows(raw, y, list(sources)[1:], self.split, self.seed)
-        pre = Preprocessor(names_of(width), Target("", labels), {}, sparse=True)
+        pre = Preprocessor(NumberedColumns(width), Target("", labels), {}, sparse=True)
         return self._manifest(sources, raw, part, y, pre, notes, entries)
 
     def _make_dense(
@@ -107,7 +108,7 @@ class Preparation:
         training = Training(raw, weight)
         rows = int(np.count_nonzero(part == 0))
         columns, left_out = prepare.fit_columns(
-            raw, chosen, training, rows, self.standardize, self.min_count, train.key
+            raw, chosen, training, rows, self.standardize, self.min_count, train.key, notes
         )
         target = Target(self.roles.target or "", labels)
         pre = Preprocessor(columns, target, left_out)
@@ -142,10 +143,11 @@ class Preparation:
         prepare.write_rows(part, folder)
         with (folder / "y").open("wb") as file:
             append(file, np.asarray(y))
-        warnings = [] if pre.sparse else self._leaks(raw, part, y, pre)
-        for name in ("numeric", "codes", "target", "group"):
+        warnings = self._leaks(raw, part, y, pre)
+        raw.store.remove()
+        for name in ("codes", "target", "group"):
             (folder / name).unlink(missing_ok=True)
-        zero, one = pre.target.labels
+        zero, one = self._spelled(raw, pre.target.labels)
         total = [sum(by_split[i] for by_split in labels.values()) for i in (0, 1)]
         notes.insert(
             0, f"{pre.target.column or 'label'}: 1 is {one} ({total[1]:,} rows), 0 is {zero} ({total[0]:,} rows)"
@@ -165,16 +167,28 @@ class Preparation:
             warnings=warnings,
         )
 
+    def _spelled(self, raw: Raw, labels: tuple[str, str]) -> list[str]:
+        """What 0 and 1 stand for, with all the labels that ``data.labels`` puts together."""
+        meaning = label_codes(raw.labels.values, labels, self.roles.labels, "data.target")
+        sides = [[text for text, code in zip(raw.labels.values, meaning, strict=True) if code == i] for i in (0, 1)]
+        return [" or ".join(shown(text) for text in side[:SHOWN_VALUES]) or labels[i] for i, side in enumerate(sides)]
+
     def _leaks(self, raw: Raw, part: np.ndarray, y: np.ndarray, pre: Preprocessor) -> list[str]:
         """A warning for each column that alone tells the labels apart."""
-        x = np.memmap(raw.folder / "x", dtype=raw.dtype, mode="r", shape=(raw.rows, pre.width))
         train = np.flatnonzero(part == 0)
-        sample = train[:: max(1, len(train) // min(LEAK_ROWS, LEAK_VALUES // max(1, pre.width)))]
-        found = prepare.leaks(pre, np.asarray(x[sample]), np.asarray(y[sample], dtype=np.float64), self.leak_auroc)
+        sample = train[:: max(1, len(train) // min(LEAK_ROWS, LEAK_VALUES // max(1, 1 if pre.sparse else pre.width)))]
+        labels = np.asarray(y[sample], dtype=np.float64)
+        if pre.sparse:
+            by_number = leaks.sparse_leaks(sparse_rows(raw, sample, pre.width), labels, self.leak_auroc)
+            found = {pre.columns[i].feature: area for i, area in by_number.items()}
+        else:
+            x = np.memmap(raw.folder / "x", dtype=raw.dtype, mode="r", shape=(raw.rows, pre.width))
+            found = leaks.leaks(pre, np.asarray(x[sample]), labels, self.leak_auroc)
+        out = "leave it out" + ("" if pre.sparse else " with 'data.exclude=[{}]'")
         return [
-            f"column {column} (AUROC {auroc:.4f}) alone tells the labels apart almost perfectly; if it would not be "
-            f"known when a prediction is made, leave it out with 'data.exclude=[{column}]'"
-            for column, auroc in found.items()
+            f"column {column} (AUROC {area:.4f}) alone tells the labels apart almost perfectly; if it would not be "
+            f"known when a prediction is made, {out.format(column)}"
+            for column, area in found.items()
         ]
 
 

@@ -5,19 +5,23 @@ All of it in blocks of rows over mapped files, so that memory does not grow with
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 
-from logreg.data.preprocessing import Categorical, Column, Numeric, Preprocessor
+from logreg.data.preprocessing import DATE_PARTS, Categorical, Column, Numeric, Preprocessor
 from logreg.data.splits import SPLITS, grouped_shares, shares
+from logreg.data.tables.column_store import Chunk
 from logreg.data.tables.convert import NeedsFloat64, Raw, append
 from logreg.data.tables.labels import choose_labels, label_codes
-from logreg.data.tables.roles import RoleOptions, Roles
-from logreg.data.tables.statistics import BLOCK_ROWS, Training, in_threads, stretches
+from logreg.data.tables.roles import RoleOptions, Roles, empty_column
+from logreg.data.tables.source import batch_rows
+from logreg.data.tables.statistics import Training, in_threads
 from logreg.errors import UserError
 from logreg.seeds import derive
 
@@ -27,9 +31,10 @@ NEARLY_ALL_DIFFERENT = 0.95
 FEWEST_ROWS_OF_AN_ID = 20
 # A number may be stored wrongly by so many standard deviations of its column.
 EPSILON32, COARSEST = 6e-8, 1e-5
+LARGEST_DEVIATION = 1e30  # beyond it, a value may be more than float32 holds
 # A categorical has no more features than this, for the commonest of its levels; the others count as rare.
 MOST_FEATURES = 1000
-BLOCK_VALUES = 2**22  # features written at once
+FEATURE_ROWS, BLOCK_VALUES = 2**13, 2**18  # rows and features written at once
 # Levels rarer than one row in a hundred are put together, but none that has so many rows.
 MOST_COUNT, SHARE_COUNT = 10, 0.01
 
@@ -56,12 +61,14 @@ def binary_target(
     Raises:
         UserError: labels are missing, or there are not two of them in the first source.
     """
-    values, target = raw.labels.values, f"data.target={options.target}" if options.target else "the labels"
+    values = raw.labels.values
+    column = f", data.target={options.target}" if options.target else ", the labels"
+    target = f"{keys[0]}{column}"
     for key, counts in zip(keys, raw.label_counts, strict=True):
         absent = counts.get(-1, 0)
         if absent and not options.drop_missing_target:
             raise UserError(
-                f"{target}: {absent:,} of {sum(counts.values()):,} rows of {key} have no value there; "
+                f"{key}{column}: {absent:,} of {sum(counts.values()):,} rows have no value there; "
                 "data.drop_missing_target=true leaves them out."
             )
         if absent:
@@ -101,8 +108,9 @@ def assign_rows(raw: Raw, y: np.ndarray, own_files: Sequence[str], split: SplitO
     else:
         left = {name: split.fractions[name] for name in SPLITS if name not in own_files and split.fractions[name] > 0}
         names, fractions = list(left), [share / sum(left.values()) for share in left.values()]
-    counts = np.bincount(labels, minlength=2)
-    if counts.min() < len(names):
+    ones = int(np.count_nonzero(labels))
+    counts = len(labels) - ones, ones
+    if min(counts) < len(names):
         key, what = ("folds", "folds") if split.folds else ("split", "splits")
         raise UserError(
             f"data.{key}: each of the {len(names)} {what} needs a row of each class, and there are {counts[0]} rows of "
@@ -132,12 +140,19 @@ def assign_rows(raw: Raw, y: np.ndarray, own_files: Sequence[str], split: SplitO
 
 
 def fit_columns(
-    raw: Raw, roles: Roles, training: Training, rows: int, standardize: bool, min_count: int | None, key: str
+    raw: Raw,
+    roles: Roles,
+    training: Training,
+    rows: int,
+    standardize: bool,
+    min_count: int | None,
+    key: str,
+    notes: list[str],
 ) -> tuple[list[Column], dict[str, str]]:
     """The preprocessing of every column that is used, and why the others are left out.
 
     Raises:
-        UserError: nothing is left.
+        UserError: nothing is left, or a column has no value in any row.
     """
     columns: list[Column] = []
     left_out: dict[str, str] = {}
@@ -147,10 +162,13 @@ def fit_columns(
     if raw.dtype == np.float32:
         with np.errstate(all="ignore"):
             coarse = raw.rounded & (np.abs(mean) * EPSILON32 > COARSEST * np.sqrt(variance)) & (variance > 0)
+            coarse |= raw.rounded & (variance > LARGEST_DEVIATION**2)
         if coarse.any():
             raise NeedsFloat64
-    medians = training.medians(rows)
+    medians = training.medians(rows, total - missing)
     for i, (name, part) in enumerate(raw.numbers):
+        if np.isnan(mean[i]) and training.is_empty(i):
+            raise UserError(empty_column(key, name))
         reason = _useless_number(raw, name, mean[i], variance[i], missing[i], roles)
         if reason:
             if part is None:
@@ -162,12 +180,19 @@ def fit_columns(
         centre = mean[i] + gap * (medians[i] - mean[i])
         spread = (1 - gap) * (variance[i] + (mean[i] - centre) ** 2) + gap * (medians[i] - centre) ** 2
         scale = float(raw.scale[i] * np.sqrt(spread)) if standardize and spread > 0 else 1.0
+        indicator = bool(missing[i] > 0) and part in (None, DATE_PARTS[0])  # one for all parts of a date
         columns.append(
-            Numeric(name, to_raw(centre) if standardize else 0.0, scale, to_raw(medians[i]), bool(missing[i] > 0), part)
+            Numeric(name, to_raw(centre) if standardize else 0.0, scale, to_raw(medians[i]), indicator, part)
         )
-    least = min_count if min_count is not None else int(np.clip(np.ceil(SHARE_COUNT * total), 2, MOST_COUNT))
+    counted = training.level_rows
+    least = min_count if min_count is not None else int(np.clip(np.ceil(SHARE_COUNT * counted), 2, MOST_COUNT))
     for name, counts in zip(raw.categorical, training.levels(), strict=True):
+        if not raw.levels[name].values:
+            raise UserError(empty_column(key, name))
         found = _levels(raw, name, counts, least, roles)
+        if isinstance(found, Categorical) and len(found.levels) == MOST_FEATURES and found.rare:
+            levels = len(found.levels) + len(found.rare)
+            notes.append(f"column {name} has {levels:,} levels: the commonest {MOST_FEATURES:,} have a feature each")
         if isinstance(found, str):
             left_out[name] = found
         else:
@@ -220,19 +245,23 @@ class Matrix:
         self.raw, self.columns = raw, columns
         self.pre = Preprocessor(columns)
         number = {key: i for i, key in enumerate(raw.numbers)}
-        spans = [(c, first) for c, first in self.pre.spans() if isinstance(c, Numeric)]
-        # Where the numbers are kept, where they go, and which of them are said to be missing where.
-        self.source = [number[c.feature, c.part] for c, _ in spans]
-        self.places = [first for _, first in spans]
-        self.indicated = [i for i, (c, _) in enumerate(spans) if c.indicator]
-        self.indicators = [first + 1 for c, first in spans if c.indicator]
+        # The features that are no levels, numbers and indicators of missing ones: where they go, and what they are of.
+        features = [
+            (first + i, number[c.feature, c.part], c, bool(i))
+            for c, first in self.pre.spans()
+            if isinstance(c, Numeric)
+            for i in range(c.width)
+        ]
+        self.places = [place for place, _, _, _ in features]
+        self.source = np.array([source for _, source, _, _ in features], dtype=np.intp)
+        self.indicators = [i for i, (_, _, _, is_indicator) in enumerate(features) if is_indicator]
         self.has_missing = bool(raw.has_missing[self.source].any())
         shift, scale = raw.shift[self.source], raw.scale[self.source]
-        mean = (np.array([c.mean for c, _ in spans]) - shift) / scale
+        mean = (np.array([c.mean for _, _, c, _ in features]) - shift) / scale
         self.mean = mean.astype(raw.dtype)
         self.rest = (mean - self.mean).astype(raw.dtype)  # what rounding took from the mean
-        self.divisor = (np.array([c.scale for c, _ in spans]) / scale).astype(raw.dtype)
-        self.filled = np.array([c.filled for c, _ in spans], dtype=raw.dtype)
+        self.divisor = (np.array([c.scale for _, _, c, _ in features]) / scale).astype(raw.dtype)
+        self.filled = np.array([c.filled for _, _, c, _ in features], dtype=raw.dtype)
         self.codes = [
             (self._table(c), raw.categorical.index(c.feature), first)
             for c, first in self.pre.spans()
@@ -242,36 +271,31 @@ class Matrix:
     def _table(self, column: Categorical) -> np.ndarray:
         """From a level's number in the dictionary, or -1 for missing, to its feature in the column; -1 for none."""
         known = column.position
-        table = [known.get(value, -1) for value in self.raw.levels[column.feature].values]
+        values = column.spelled(pl.Series(self.raw.levels[column.feature].values, dtype=pl.String))
+        table = [known.get(value, -1) for value in values]
         return np.array([*table, column.width - 1 if column.missing else -1], dtype=np.int64)
-
-    @property
-    def in_place(self) -> bool:
-        """Whether the features are the numbers themselves, column for column."""
-        return self.source == list(range(len(self.raw.numbers))) and self.pre.width == len(self.source)
 
     def write(self, path: Path) -> None:
         """Write all rows, (rows, features), into a file."""
-        if self.in_place:
-            self._standardize()
-            (self.raw.folder / "numeric").rename(path)
-            return
-        rows = max(16, min(BLOCK_ROWS, BLOCK_VALUES // max(1, self.pre.width)))
+        rows = int(np.clip(BLOCK_VALUES // max(1, self.pre.width), 16, FEATURE_ROWS))
+        row_bytes = self.pre.width * self.raw.dtype.itemsize
         with path.open("wb") as file:
-            for first in range(0, self.raw.rows, rows):
-                append(file, self._block(slice(first, first + rows)))
 
-    def _standardize(self) -> None:
-        numeric = self.raw.numeric
+            def write(chunk: Chunk) -> None:
+                for part in chunk.parts(rows):
+                    write_at(file.fileno(), self._block(part), part.first * row_bytes)
 
-        def standardize(part: slice) -> None:
-            for start in range(part.start, part.stop, BLOCK_ROWS):
-                self._scaled(numeric[start : min(start + BLOCK_ROWS, part.stop)])
+            in_threads(write, self._chunks())
 
-        in_threads(standardize, stretches(self.raw.rows))
+    def _chunks(self) -> list[Chunk]:
+        """The numbers, or as many rows without any."""
+        if self.raw.numbers:
+            return self.raw.store.chunks()
+        rows, step = self.raw.rows, batch_rows(self.pre.width)
+        return [Chunk(first, [np.empty(min(step, rows - first))]) for first in range(0, rows, step)]
 
-    def _scaled(self, x: np.ndarray) -> np.ndarray | None:
-        """Standardise and fill the numbers of some rows in place; returns where values were missing, if any were."""
+    def _scaled(self, x: np.ndarray) -> None:
+        """Standardise and fill the numbers of some rows, and set the indicators, in place."""
         gaps = np.isnan(x) if self.has_missing else None
         np.subtract(x, self.mean, out=x)
         if self.rest.any():
@@ -279,18 +303,21 @@ class Matrix:
         np.divide(x, self.divisor, out=x)
         if gaps is not None:
             np.copyto(x, self.filled, where=gaps)
-        return gaps
+            for i in self.indicators:
+                x[:, i] = gaps[:, i]
 
-    def _block(self, part: slice) -> np.ndarray:
+    def _block(self, part: Chunk) -> np.ndarray:
         """The features of some rows."""
         raw = self.raw
-        numbers = raw.numeric[part][:, self.source]
+        numbers = np.empty((len(part), len(self.source)), dtype=raw.dtype)
+        for i, source in enumerate(self.source):
+            numbers[:, i] = part.columns[source]
+        self._scaled(numbers)
+        if not self.codes:
+            return numbers
         x = np.zeros((len(numbers), self.pre.width), dtype=raw.dtype)
-        gaps = self._scaled(numbers)
         x[:, self.places] = numbers
-        if gaps is not None and self.indicated:
-            x[:, self.indicators] = gaps[:, self.indicated]
-        codes = raw.codes[part]
+        codes = raw.codes[part.rows]
         for table, position, first in self.codes:
             found = table[codes[:, position]]
             here = np.flatnonzero(found >= 0)
@@ -298,31 +325,12 @@ class Matrix:
         return x
 
 
-def leaks(columns: Preprocessor, x: np.ndarray, y: np.ndarray, auroc: float) -> dict[str, float]:
-    """Columns that alone tell the labels apart almost perfectly, with their AUROC.
-
-    Args:
-        x: features of some training rows, (rows, features).
-        y: their labels.
-        auroc: from which area under the ROC curve on.
-    """
-    from scipy.stats import rankdata
-
-    ones, zeros = int(y.sum()), int(len(y) - y.sum())
-    if min(ones, zeros) < 5:
-        return {}
-    found: dict[str, float] = {}
-    for column, first in columns.spans():
-        if isinstance(column, Numeric):
-            score = x[:, first]
-        else:
-            block = x[:, first : first + column.width]
-            count = np.maximum(block.sum(axis=0), 1)
-            score = block @ (y @ block / count)
-        area = (rankdata(score)[y == 1].sum() - ones * (ones + 1) / 2) / (ones * zeros)
-        if max(area, 1 - area) >= auroc:
-            found[column.feature] = float(max(area, 1 - area))
-    return found
+def write_at(file: int, array: np.ndarray, offset: int) -> None:
+    """Write an array's bytes at a place of an open file, all of them."""
+    view = np.ascontiguousarray(array).data.cast("B")
+    while view:
+        written = os.pwrite(file, view, offset)
+        view, offset = view[written:], offset + written
 
 
 def split_counts(part: np.ndarray, y: np.ndarray) -> tuple[dict[str, int], dict[str, list[int]]]:

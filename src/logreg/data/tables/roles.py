@@ -78,7 +78,7 @@ def assign(columns: Mapping[str, str], options: RoleOptions, key: str) -> Roles:
     for column in features:
         kind = columns[column]
         if kind == "empty":
-            raise UserError(f"{key}: column {column} has no value at all; leave it out with 'data.exclude=[{column}]'.")
+            raise UserError(empty_column(key, column))
         if kind == "other":
             raise UserError(
                 f"{key}: column {column} holds neither numbers, texts nor dates; leave it out with "
@@ -90,6 +90,11 @@ def assign(columns: Mapping[str, str], options: RoleOptions, key: str) -> Roles:
             by_kind["dates" if kind in DATES else "numeric"].append(column)
     asked_for = frozenset(c for c in options.features or () if c in columns) | declared
     return Roles(options.target, options.weight, options.group, features, **by_kind, asked_for=asked_for)
+
+
+def empty_column(key: str, column: str) -> str:
+    """What to say of a feature without any value."""
+    return f"{key}: column {column} has no value at all; leave it out with 'data.exclude=[{column}]'."
 
 
 def _check_single_columns(columns: Mapping[str, str], options: RoleOptions, key: str) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import glob
 import hashlib
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -17,7 +18,8 @@ import polars as pl
 
 from logreg.data.tables import kinds
 from logreg.data.tables.blocks import head_of
-from logreg.data.tables.options import COMPRESSED, FORMATS, MISSING, ReadOptions
+from logreg.data.tables.options import COMPRESSED, FORMATS, MISSING, Form, ReadOptions
+from logreg.data.tables.partitions import partitions_of
 from logreg.data.tables.text import Misread, TextFile, look
 from logreg.errors import UserError
 
@@ -45,6 +47,7 @@ class Source:
         columns: the kind of every column, by name; see `logreg.data.tables.kinds`.
         row_count: how many rows there are, where the files say so.
         texts: the files again, if they are text.
+        partitions: of each file the columns that its folders stand for, as in ``year=2024/month=5/part.parquet``.
     """
 
     key: str
@@ -54,6 +57,7 @@ class Source:
     columns: dict[str, str] = field(default_factory=dict)
     row_count: int | None = None
     texts: tuple[TextFile, ...] = ()
+    partitions: dict[Path, dict[str, str | int | None]] = field(default_factory=dict)
 
     def batches(self, columns: Sequence[str]) -> Iterator[pl.DataFrame]:
         """These columns of all rows in their order, some ten thousand rows at a time.
@@ -70,18 +74,28 @@ class Source:
 
     def lazy(self) -> pl.LazyFrame | None:
         """All columns as a lazy frame that is read in constant memory; None for text and for large row groups."""
-        if self.format == "parquet" and not any(_has_large_row_groups(path) for path in self.files):
-            return pl.concat([_scan(path, self.format) for path in self.files], how="vertical_relaxed")
-        if self.format == "arrow":
-            return pl.concat([_scan(path, self.format) for path in self.files], how="vertical_relaxed")
-        return None
+        if self.texts or self.format == "libsvm":
+            return None
+        if self.format == "parquet" and any(_has_large_row_groups(path) for path in self.files):
+            return None
+        return pl.concat([self._scan(path) for path in self.files], how="vertical_relaxed")
+
+    def _scan(self, path: Path) -> pl.LazyFrame:
+        return _scan(path, self.format).with_columns(self._partition(path))
+
+    def _partition(self, path: Path) -> list[pl.Expr]:
+        """The columns that the folders of a file stand for."""
+        values = self.partitions.get(path, {})
+        return [pl.lit(value, kinds.DTYPES[self.columns[name]]).alias(name) for name, value in values.items()]
 
     def _binary_batches(self, path: Path, columns: list[str]) -> Iterator[pl.DataFrame]:
         try:
             if self.format == "parquet" and _has_large_row_groups(path):
-                yield from _parquet_pieces(path, columns)
+                inside = [column for column in columns if column not in self.partitions.get(path, {})]
+                for frame in _parquet_pieces(path, inside):
+                    yield frame.with_columns(self._partition(path)).select(columns)
                 return
-            scan = _scan(path, self.format).select(columns)
+            scan = self._scan(path).select(columns)
             yield from scan.collect_batches(chunk_size=batch_rows(len(columns)))
         except DAMAGED as error:
             raise UserError(
@@ -106,7 +120,10 @@ class Source:
             inference = text.infer(self.options.text)
             found.append(inference.kinds())
             texts.append(replace(text, strays=inference.strays()))
-        columns_found = {column: kinds.common([kind[column] for kind in found]) for column in self.columns}
+        columns_found = {
+            column: given if given == kinds.VERBATIM else kinds.common([kind[column] for kind in found])
+            for column, given in self.columns.items()
+        }
         source = replace(self, columns=columns_found, texts=tuple(texts))
         for text in source.texts:
             source._refuse_strays(text, columns)
@@ -119,6 +136,16 @@ class Source:
 
     def _name(self, path: Path) -> str:
         return self.key if len(self.files) == 1 else f"{self.key} ({path.name})"
+
+    @property
+    def form(self) -> Form | None:
+        """How the first file is written, if it is text."""
+        if not self.texts:
+            return None
+        d = self.texts[0].dialect
+        return Form(
+            d.delimiter, d.quote, d.header, d.padded, len(self.texts[0].names), tuple(sorted(self.options.absent))
+        )
 
     @cached_property
     def size(self) -> int:
@@ -183,7 +210,13 @@ def open_source(path: str, options: ReadOptions, key: str) -> Source:
         raise UserError(f"{name}: there are no rows.")
     columns = {column: kinds.common([other.columns[column] for other in opened]) for column in first.columns}
     texts = tuple(text for other in opened for text in other.texts)
-    return replace(first, key=name, files=tuple(files), columns=columns, row_count=total, texts=texts)
+    partitions: dict[Path, dict[str, str | int | None]] = {}
+    if not texts:
+        partitions, found = partitions_of(files, path)
+        columns |= {column: kind for column, kind in found.items() if column not in columns}
+        partitions = {file: {c: v for c, v in p.items() if c not in first.columns} for file, p in partitions.items()}
+    opened_whole = replace(first, key=name, files=tuple(files), columns=columns, row_count=total, texts=texts)
+    return replace(opened_whole, partitions=partitions)
 
 
 def _check_same_kinds(first: Source, other: Source) -> None:
@@ -215,6 +248,8 @@ def _files(path: str, form: str | None, name: str) -> list[Path]:
         files = [file for file in files if not file.is_dir()]
         if not files:
             what = "no file matches" if glob.has_magic(path) else "there is no such file"
+            if "://" in path:
+                what = "addresses are not read; download the file and give its path"
             raise UserError(f"{name}: {what}.")
         for file in files:
             _check_content(file, f"{name}: " + (f"{file.name}" if len(files) > 1 else "the file"))
@@ -281,6 +316,7 @@ def _look(source: Source) -> Source:
     if source.format == "csv":
         text, columns = look(path, source.options, name)
         return replace(source, columns=columns, texts=(text,))
+    _check_names(path, source.format, name)
     try:
         schema: Any = pl.read_parquet_schema(path) if source.format == "parquet" else pl.read_ipc_schema(path)
         rows = int(_scan(path, source.format).select(pl.len()).collect().item())
@@ -291,6 +327,22 @@ def _look(source: Source) -> Source:
             raise UserError(f"{name}: the file is {other}; write it as an Arrow file, which Feather 2 is.") from error
         raise UserError(f"{name}: the file is truncated, damaged or not {source.format} ({_line(error)}).") from error
     return replace(source, columns={column: kinds.of(dtype) for column, dtype in schema.items()}, row_count=rows)
+
+
+def _check_names(path: Path, form: str, key: str) -> None:
+    """Refuse a Parquet or Arrow file that has two columns of one name; one that cannot be read is refused elsewhere."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        names = (pq.read_schema(path) if form == "parquet" else pa.ipc.open_file(str(path)).schema).names
+    except (OSError, ValueError, NotImplementedError):
+        return
+    twice = sorted(name for name, count in Counter(names).items() if count > 1)
+    if twice:
+        raise UserError(
+            f"{key}: the column name {', '.join(twice[:5])} stands more than once; give every column its own."
+        )
 
 
 def _scan(path: Path, form: str) -> pl.LazyFrame:

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from scipy.sparse import csr_array
 
-from logreg.data.preprocessing import Column, Numeric
 from logreg.data.tables.convert import MOST_LABELS, Dictionary, Progress, Raw, append, occurrences
 from logreg.data.tables.libsvm import read_blocks
 from logreg.data.tables.source import Source
@@ -81,6 +81,12 @@ def _codes(labels: Dictionary, y: np.ndarray, key: str) -> np.ndarray:
     return codes
 
 
-def names_of(width: int) -> list[Column]:
-    """Columns of a sparse table are called by their number, from 1."""
-    return [Numeric(f"column_{i + 1}") for i in range(width)]
+def sparse_rows(raw: Raw, rows: np.ndarray, width: int) -> csr_array:
+    """Some rows of the matrix that `convert_sparse` wrote."""
+    indptr = raw.array("indptr", np.int64, raw.rows + 1)
+    stored = int(indptr[-1])
+    indices, values = raw.array("indices", np.int32, stored), raw.array("values", raw.dtype, stored)
+    starts, counts = indptr[rows], indptr[rows + 1] - indptr[rows]
+    ends = np.cumsum(counts)
+    entries = np.repeat(starts - (ends - counts), counts) + np.arange(int(ends[-1]))
+    return csr_array((values[entries], indices[entries], np.append(0, ends)), shape=(len(rows), width))

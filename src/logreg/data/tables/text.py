@@ -6,6 +6,7 @@ not like costs time in its block alone.
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -17,13 +18,14 @@ import polars as pl
 
 from logreg.data.tables import careful, kinds
 from logreg.data.tables.blocks import OTHERS, Block, blocks, head_of, in_order
-from logreg.data.tables.dialect import Dialect, is_number, sniff
+from logreg.data.tables.dialect import Dialect, is_number, known, sniff
 from logreg.data.tables.kinds import Inference
 from logreg.data.tables.options import ReadOptions
 from logreg.errors import UserError
 
-CAREFUL_ROWS = 2**11  # at once, as many as the processor's cache holds
-SAMPLED_ROWS = 1000  # to find out what columns hold
+CAREFUL_ROWS, CAREFUL_FIELDS = 2**11, 2**16  # at once, as many as the processor's cache holds
+SAMPLED_ROWS, FEWEST_SAMPLED, SAMPLED_FIELDS = 1000, 20, 2**20  # to find out what columns hold
+NOTHING_FOUND: Mapping[str, str] = {}
 # The kinds that polars parses as it reads; of dates it takes too many for one.
 SCANNED = {kind: kinds.DTYPES[kind] for kind in ("integer", "float", "boolean")}
 
@@ -42,6 +44,7 @@ class TextFile:
         names: of its columns.
         skipped: how many lines there are before the first row.
         strays: a text for each column that is numbers or dates but for a few others.
+        applied: a run is applied to the table, so that what its columns are is settled.
     """
 
     path: Path
@@ -52,6 +55,7 @@ class TextFile:
     names: tuple[str, ...] = ()
     skipped: int = 0
     strays: dict[str, str] = field(default_factory=dict)
+    applied: bool = False
 
     def frames(self, columns: Sequence[str], found: Mapping[str, str]) -> Iterator[pl.DataFrame]:
         """These columns of all rows, as the kinds that were found.
@@ -88,13 +92,14 @@ class TextFile:
         rows = (row for block in candidates for row in self._rows(block))
         line = next((line for line, row in rows if row[place].strip() == text), 0)
         what = f"{self.key}: line {line} has {text[:40]!r} in column {column}"
+        declare = "" if self.applied else f", or set 'data.categorical=[{column}]'"
         if kinds.parse(pl.Series([text]), kinds.COMMA)[0] is not None:
-            raise UserError(f"{what}; write numbers as in 1234.5, or set 'data.categorical=[{column}]'.")
+            raise UserError(f"{what}; write numbers as in 1234.5{declare}.")
         others = "numbers" if kind in kinds.NUMBERS else "dates"
-        hint = "mend it, add it to data.missing"
+        hint = f"mend it, add it to data.missing (now {', '.join(sorted(self.missing - {''}))})"
         if line == 1:
             hint = "set data.header=true if the first line names the columns, mend it"
-        raise UserError(f"{what}, whose other values are {others}; {hint}, or set 'data.categorical=[{column}]'.")
+        raise UserError(f"{what}, whose other values are {others}; {hint}{declare}.")
 
     def rows(self) -> Iterator[tuple[int, list[str]]]:
         """All rows as Python's csv module reads them, with the lines they end in."""
@@ -104,7 +109,7 @@ class TextFile:
     def _blocks(self) -> Iterator[Block]:
         """The file without its header."""
         dialect = self.dialect
-        for block in blocks(self.path, self.key, self.encoding, dialect.quote, dialect.old_mac):
+        for block in blocks(self.path, self.key, self.encoding, dialect):
             if block.line > self.skipped:
                 yield block
             else:
@@ -118,27 +123,31 @@ class TextFile:
 
     def _frame(self, block: Block, columns: Sequence[str], found: Mapping[str, str]) -> pl.DataFrame:
         # Without texts to look for, polars is much faster; it fails at the first one of them.
-        for missing in ((), self.missing):
+        for missing in ((),) if kinds.VERBATIM in found.values() else ((), self.missing):
             frame = self._plain(block, columns, found, missing)
             if frame is not None and (typed := self._typed(frame, found)) is not None:
                 return typed
-        typed = self._typed(self._texts(block, columns), found)  # a blank behind a number comes here
+        typed = self._typed(self._texts(block, columns, found), found)  # a blank behind a number comes here
         if typed is None:
             raise Misread
         return typed
 
-    def _texts(self, block: Block, columns: Sequence[str]) -> pl.DataFrame:
-        frame = self._plain(block, columns, {})
-        return self.careful_texts(self._rows(block), columns) if frame is None else frame
+    def _texts(self, block: Block, columns: Sequence[str], found: Mapping[str, str] = NOTHING_FOUND) -> pl.DataFrame:
+        verbatim = {column: kind for column, kind in found.items() if kind == kinds.VERBATIM}
+        frame = self._plain(block, columns, verbatim)
+        return self.careful_texts(self._rows(block), columns, verbatim) if frame is None else frame
 
-    def careful_texts(self, rows: Iterator[tuple[int, list[str]]], columns: Sequence[str]) -> pl.DataFrame:
-        """`texts` of rows that Python's csv module read."""
+    def careful_texts(
+        self, rows: Iterator[tuple[int, list[str]]], columns: Sequence[str], verbatim: Collection[str] = ()
+    ) -> pl.DataFrame:
+        """`texts` of rows that Python's csv module read, but for columns that are left as they are."""
         place = {name: i for i, name in enumerate(self.names)}
         frames = [pl.DataFrame(schema=dict.fromkeys(columns, pl.String))]
-        while some := [row for _, row in islice(rows, CAREFUL_ROWS)]:
+        at_once = max(1, min(CAREFUL_ROWS, CAREFUL_FIELDS // len(self.names)))
+        while some := [row for _, row in islice(rows, at_once)]:
             fields = list(zip(*some, strict=True))
             frames.append(pl.DataFrame({c: pl.Series(fields[place[c]], dtype=pl.String) for c in columns}))
-        return self._cleaned(pl.concat(frames))
+        return self._cleaned(pl.concat(frames), verbatim)
 
     def _plain(
         self, block: Block, columns: Sequence[str], found: Mapping[str, str], missing: Collection[str] = ()
@@ -163,23 +172,27 @@ class TextFile:
         # A short row and a blank line look like missing values at the end: counting tells.
         if frame[self.names[-1]].null_count() and not careful.is_complete(block, self.dialect, len(self.names)):
             return None
-        return self._cleaned(frame.select(columns))
+        return self._cleaned(frame.select(columns), [c for c, kind in found.items() if kind == kinds.VERBATIM])
 
-    def _cleaned(self, frame: pl.DataFrame) -> pl.DataFrame:
-        if pl.String not in frame.dtypes:
-            return frame
-        text = pl.col(pl.String).str.strip_chars()
-        return frame.with_columns(pl.when(~text.is_in(list(self.missing))).then(text))
+    def _cleaned(self, frame: pl.DataFrame, verbatim: Collection[str]) -> pl.DataFrame:
+        texts = [c for c, dtype in frame.schema.items() if dtype == pl.String and c not in verbatim]
+        return frame.with_columns(kinds.cleaned(texts, self.missing)) if texts else frame
 
     def _typed(self, frame: pl.DataFrame, found: Mapping[str, str]) -> pl.DataFrame | None:
         """A frame with its texts as the kinds that were found, or None where one is not of that kind."""
-        parsed = []
-        for name, dtype in frame.schema.items():
-            if dtype == pl.String and found.get(name) not in (None, "string", "empty"):
-                parsed.append(kinds.parse(frame[name], found[name]))
-                if parsed[-1].null_count() > frame[name].null_count():
+        changed = []
+        for column in frame:
+            typed = column
+            if column.dtype == pl.String and found.get(column.name) not in (None, "string", "empty", kinds.VERBATIM):
+                typed = kinds.parse(column, found[column.name])
+                if typed.null_count() > column.null_count():
                     return None
-        return frame.with_columns(parsed) if parsed else frame
+            # However it is written; a sum is quicker than looking at each value.
+            if typed.dtype.is_float() and math.isnan(typed.sum()) and typed.is_nan().any():
+                typed = typed.fill_nan(None)
+            if typed is not column:
+                changed.append(typed)
+        return frame.with_columns(changed) if changed else frame
 
 
 def look(path: Path, options: ReadOptions, key: str) -> tuple[TextFile, dict[str, str]]:
@@ -194,19 +207,25 @@ def look(path: Path, options: ReadOptions, key: str) -> tuple[TextFile, dict[str
     if not options.is_wide:
         _refuse_binary(head, key)
     encoding = "utf-8" if options.is_utf8 else options.encoding
-    text = head.decode(encoding, errors="replace" if options.is_utf8 else "ignore").removeprefix("\ufeff")
-    dialect = sniff(text, whole, options.absent, key, options.delimiter, options.quote, options.header)
-    file = TextFile(path, key, encoding, dialect, options.absent)
+    try:
+        text = head.decode(encoding, errors="replace" if options.is_utf8 else "ignore").removeprefix("\ufeff")
+    except UnicodeError as error:
+        raise UserError(f"{key}: the file is not {encoding} text ({error}); set data.encoding.") from error
+    given = options.delimiter, options.quote, options.header
+    alike = known(text, options.form, options.names) if options.form and given == (None, None, None) else None
+    dialect = alike or sniff(text, whole, options.absent, key, *given, options.names)
+    file = TextFile(path, key, encoding, dialect, options.absent, applied=options.form is not None)
     line, first = next(file.rows(), (0, []))
     if not first:
         raise UserError(f"{key}: the file is empty.")
     names = _names(first if dialect.header else [""] * len(first), key)
     file = replace(file, names=names, skipped=line if dialect.header else 0)
     inference = Inference(names, options.text)
-    inference.add(file.careful_texts(islice(file.rows(), SAMPLED_ROWS), names))
+    sampled = max(FEWEST_SAMPLED, min(SAMPLED_ROWS, SAMPLED_FIELDS // len(names)))
+    inference.add(file.careful_texts(islice(file.rows(), sampled), names))
     if not inference.rows:
         raise UserError(f"{key}: there is a header and no rows.")
-    if inference.unseen and inference.rows == SAMPLED_ROWS:
+    if inference.unseen and inference.rows == sampled:
         for frame in file.texts(inference.unseen):
             inference.add(frame)
             if not inference.unseen:

@@ -1,0 +1,1 @@
+"""Hydra's way to `logreg.vectorized`: ``hydra/launcher=vectorized`` and ``hydra/sweeper=vectorized``."""

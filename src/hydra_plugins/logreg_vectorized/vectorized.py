@@ -1,0 +1,52 @@
+"""A launcher that trains the jobs of a sweep together, and a sweeper that leaves their composition to it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.config_store import ConfigStore
+from hydra.core.utils import JobReturn
+from hydra.plugins.launcher import Launcher
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig
+
+
+@dataclass
+class VectorizedLauncherConf:
+    _target_: str = "hydra_plugins.logreg_vectorized.vectorized.VectorizedLauncher"
+
+
+@dataclass
+class VectorizedSweeperConf:
+    _target_: str = "hydra_plugins.logreg_vectorized.vectorized.VectorizedSweeper"
+    max_batch_size: int | None = None
+    params: dict[str, str] | None = None
+
+
+ConfigStore.instance().store("vectorized", VectorizedLauncherConf, group="hydra/launcher", provider="logreg")
+ConfigStore.instance().store("vectorized", VectorizedSweeperConf, group="hydra/sweeper", provider="logreg")
+
+
+class VectorizedLauncher(Launcher):
+    """Hands the jobs to `logreg.vectorized.launch`."""
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        self.hydra_context, self.task_function, self.config = hydra_context, task_function, config
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        from logreg.vectorized.launch import Hydra, launch
+
+        return launch(Hydra(self.hydra_context, self.task_function, self.config), job_overrides, initial_job_idx)
+
+
+class VectorizedSweeper(BasicSweeper):
+    """Hydra's own sweeper, which composes every job to see whether it can be: this launcher does that already."""
+
+    def validate_batch_is_legal(self, batch: Sequence[Sequence[str]]) -> None:
+        if not isinstance(self.launcher, VectorizedLauncher):
+            super().validate_batch_is_legal(batch)
+
+    def get_job_batch(self) -> Sequence[Sequence[str]]:
+        from logreg.vectorized.launch import check_jobs
+
+        return check_jobs(super().get_job_batch())

@@ -1,0 +1,1 @@
+"""Many runs of a sweep as one fit."""

@@ -1,0 +1,193 @@
+"""Many networks of one kind as one: their parameters stacked, their logits and gradients taken together.
+
+Jobs lie table by table: job ``d * J + j`` is the ``j``-th of the ``J`` that train on table ``d`` of ``D``. Rows are
+(D, rows, ...), where D is 1 for a table that all share; the product with it is then one matrix product for all jobs.
+Nothing here lets a number of one job into another, so a job that diverges leaves the others' bits as they are.
+"""
+
+from __future__ import annotations
+
+import copy
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.func import functional_call, grad_and_value, vmap
+
+from logreg.objective import SOFTPLUS_IS_LINEAR, linear_coefficients, logit_function, penalised_parameters
+
+Rows = Float[Tensor, "tables rows ..."]
+Labels = Float[Tensor, "tables rows"]
+
+
+class Networks(ABC):
+    """Networks of one kind, of ``tables * jobs_of_a_table`` jobs.
+
+    Args:
+        networks: one for each job, on the CPU; their parameters are copied.
+        tables: how many there are.
+        l2: (jobs,) weight of each job's penalty.
+
+    Attributes:
+        names: of the parameters.
+        parameters: (jobs, *shape) each.
+    """
+
+    def __init__(self, networks: Sequence[nn.Module], tables: int, l2: Tensor, dtype: torch.dtype, device: Any) -> None:
+        first = networks[0]
+        self.tables, self.l2 = tables, l2.to(device, dtype)
+        self.has_penalty = bool((l2 != 0).any())
+        self.names = [name for name, _ in first.named_parameters()]
+        stacked = [torch.stack([dict(n.named_parameters())[name].detach() for n in networks]) for name in self.names]
+        self.parameters = [parameter.to(device, dtype).contiguous() for parameter in stacked]
+        penalised = {id(parameter) for parameter in penalised_parameters(first)}
+        self._penalised = [id(parameter) in penalised for parameter in first.parameters()]
+
+    def __len__(self) -> int:
+        return len(self.l2)
+
+    @abstractmethod
+    def logits(self, x: Rows) -> Float[Tensor, "jobs rows"]:
+        """Of every row for every job; (tables, rows, ...) in, each job sees the rows of its table."""
+
+    @abstractmethod
+    def gradients(self, x: Rows, y: Labels, weight: Labels | None) -> tuple[Float[Tensor, "jobs rows"], list[Tensor]]:
+        """The logits of a batch, and the gradient of every job's objective by each of the parameters."""
+
+    def penalty(self) -> Float[Tensor, " jobs"]:
+        """``l2 / 2 * ||w||^2`` of each job at its present weights."""
+        squares = [p.square().flatten(1).sum(1) for p, counts in self._counted(self.parameters) if counts]
+        return _only_where(self.l2, 0.5 * self.l2 * torch.stack(squares).sum(0))
+
+    def _counted(self, parameters: Sequence[Tensor]) -> Iterator[tuple[Tensor, bool]]:
+        """Parameters, and whether they are penalised."""
+        return zip(parameters, self._penalised, strict=True)
+
+    def coefficients_of(self, job: int, parameters: Sequence[Tensor]) -> tuple[np.ndarray, float] | None:
+        """Weights (features,) and intercept of a linear network; None of another one."""
+        return None
+
+    def state_dict_of(self, job: int, parameters: Sequence[Tensor] | None = None) -> dict[str, Tensor]:
+        """What `nn.Module.state_dict` would be for one job; copies on the CPU."""
+        chosen = self.parameters if parameters is None else parameters
+        return {name: p[job].detach().clone().cpu() for name, p in zip(self.names, chosen, strict=True)}
+
+
+def _only_where(l2: Tensor, of_penalty: Tensor) -> Tensor:
+    """What a penalty adds, and nothing where there is none: zero times infinity would be no number."""
+    return torch.where(l2 != 0, of_penalty, 0.0)
+
+
+class LinearNetworks(Networks):
+    """Networks that are ``sigmoid(x @ w + b)``, with the gradient in closed form; see `logreg.objective`."""
+
+    def __init__(self, networks: Sequence[nn.Module], tables: int, l2: Tensor, dtype: torch.dtype, device: Any) -> None:
+        super().__init__(networks, tables, l2, dtype, device)
+        pair = linear_coefficients(networks[0])
+        assert pair is not None
+        places = {id(parameter): i for i, parameter in enumerate(networks[0].parameters())}
+        self._weight, self._bias = (places[id(parameter)] for parameter in pair)
+
+    def coefficients_of(self, job: int, parameters: Sequence[Tensor]) -> tuple[np.ndarray, float]:
+        weight, bias = parameters[self._weight][job], parameters[self._bias][job]
+        return weight.reshape(-1).cpu().double().numpy(), float(bias.reshape(-1)[0])
+
+    def _views(self) -> tuple[Tensor, Tensor]:
+        """Weights (tables, jobs of a table, features) and intercepts (tables, jobs of a table, 1)."""
+        weight, bias = self.parameters[self._weight], self.parameters[self._bias]
+        return weight.view(self.tables, -1, weight[0].numel()), bias.view(self.tables, -1, 1)
+
+    def _logits(self, x: Rows) -> Float[Tensor, "tables of_table rows"]:
+        weight, bias = self._views()
+        if self.tables == 1:
+            return torch.addmm(bias[0], weight[0], x[0].t()).unsqueeze(0)
+        return torch.baddbmm(bias, weight, x.transpose(1, 2))
+
+    def logits(self, x: Rows) -> Float[Tensor, "jobs rows"]:
+        return self._logits(x).flatten(0, 1)
+
+    def gradients(self, x: Rows, y: Labels, weight: Labels | None) -> tuple[Float[Tensor, "jobs rows"], list[Tensor]]:
+        logits = self._logits(x)
+        residual = torch.sigmoid(logits).sub_(y.unsqueeze(1))
+        if weight is not None:
+            residual.mul_(weight.unsqueeze(1))
+        residual.div_(y.shape[1])
+        by_weight = (residual[0] @ x[0]).unsqueeze(0) if self.tables == 1 else torch.bmm(residual, x)
+        if self.has_penalty:
+            w, l2 = self._views()[0], self.l2.view(self.tables, -1, 1)
+            by_weight.add_(_only_where(l2, w * l2))
+        found: list[Tensor] = [by_weight, residual.sum(2)]
+        gradients = [torch.empty(0)] * len(self.parameters)
+        for place, gradient in zip((self._weight, self._bias), found, strict=True):
+            gradients[place] = gradient.reshape(self.parameters[place].shape)
+        return logits.flatten(0, 1), gradients
+
+
+class GeneralNetworks(Networks):
+    """Any networks whose forward does not depend on the values in the data, through `torch.func`."""
+
+    def __init__(self, networks: Sequence[nn.Module], tables: int, l2: Tensor, dtype: torch.dtype, device: Any) -> None:
+        super().__init__(networks, tables, l2, dtype, device)
+        self._shape = copy.deepcopy(networks[0]).to(device, dtype)
+        self._buffers = dict(self._shape.named_buffers())
+        self._of_one = _Logits(self._shape)
+        of_a_table = vmap(self._objective_gradient, in_dims=(0, None, None, None, 0))
+        self._gradients = vmap(of_a_table, in_dims=(0, 0, 0, None, 0))
+        self._weighted_gradients = vmap(of_a_table, in_dims=(0, 0, 0, 0, 0))
+        self._all_logits = vmap(vmap(self._call, in_dims=(0, None)), in_dims=(0, 0))
+
+    def _call(self, parameters: dict[str, Tensor], x: Tensor) -> Tensor:
+        state = {f"network.{name}": value for name, value in (parameters | self._buffers).items()}
+        return functional_call(self._of_one, state, (x,))
+
+    def _objective_gradient(
+        self, parameters: dict[str, Tensor], x: Tensor, y: Tensor, weight: Tensor | None, l2: Tensor
+    ) -> tuple[dict[str, Tensor], Tensor]:
+        def objective(parameters: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+            logits = self._call(parameters, x)
+            losses = F.softplus((1 - 2 * y) * logits, threshold=SOFTPLUS_IS_LINEAR)
+            loss = (losses if weight is None else losses * weight).mean()
+            if not self.has_penalty:
+                return loss, logits
+            squares = [p.square().sum() for p, counts in self._counted([parameters[n] for n in self.names]) if counts]
+            return loss + _only_where(l2, 0.5 * l2 * torch.stack(squares).sum()), logits
+
+        gradient, (_, logits) = grad_and_value(objective, has_aux=True)(parameters)
+        return gradient, logits
+
+    def _stacked(self) -> dict[str, Tensor]:
+        """The parameters as (tables, jobs of a table, *shape)."""
+        return {n: p.unflatten(0, (self.tables, -1)) for n, p in zip(self.names, self.parameters, strict=True)}
+
+    @torch.no_grad()
+    def logits(self, x: Rows) -> Float[Tensor, "jobs rows"]:
+        return self._all_logits(self._stacked(), x).flatten(0, 1)
+
+    def gradients(self, x: Rows, y: Labels, weight: Labels | None) -> tuple[Float[Tensor, "jobs rows"], list[Tensor]]:
+        take = self._gradients if weight is None else self._weighted_gradients
+        gradient, logits = take(self._stacked(), x, y, weight, self.l2.view(self.tables, -1))
+        return logits.detach().flatten(0, 1), [gradient[name].detach().flatten(0, 1) for name in self.names]
+
+
+class _Logits(nn.Module):
+    """A network's logits as the forward of a module, as `functional_call` needs them."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: Tensor) -> Tensor:
+        return logit_function(self.network)(x)
+
+
+def stacked_networks(
+    networks: Sequence[nn.Module], tables: int, l2: Tensor, dtype: torch.dtype, device: Any = "cpu"
+) -> Networks:
+    """The fastest exact form for these networks."""
+    linear = linear_coefficients(networks[0]) is not None
+    return (LinearNetworks if linear else GeneralNetworks)(networks, tables, l2, dtype, device)

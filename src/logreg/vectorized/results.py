@@ -1,0 +1,107 @@
+"""What came out of a fused fit: the final metrics of every job, as `logreg.training` measures those of one."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from logreg.classifier import BinaryClassifier
+from logreg.data.block_data import BlockData
+from logreg.data.rows import Batch
+from logreg.data.splits import SPLITS
+from logreg.thresholds import ThresholdRule
+from logreg.training import evaluate_splits, held_out
+from logreg.vectorized.fit import Fit
+from logreg.vectorized.metrics import BatchedEvaluation
+from logreg.vectorized.stack import Split
+
+
+@dataclass
+class Results:
+    """Final values of every job of a fit.
+
+    Attributes:
+        metrics: by name, in the order of a record; empty for a job that did not complete.
+        thresholds: at which rows are predicted to be of label 1.
+        rules: how a threshold was chosen, for jobs whose threshold is not given.
+        parameters: (jobs, *shape) each, those that the metrics belong to.
+        uses_best: (jobs,), whether that is the state that validated best.
+    """
+
+    fit: Fit
+    metrics: list[dict[str, float]]
+    thresholds: list[float]
+    rules: list[dict[str, Any] | None]
+    parameters: list[Tensor]
+    uses_best: np.ndarray
+
+    @cached_property
+    def _classifier(self) -> BinaryClassifier:
+        settings = self.fit.settings
+        network = copy.deepcopy(self.fit.jobs[0].network)
+        return BinaryClassifier(network, metrics=settings.metrics).to(settings.device, settings.dtype)
+
+    def classifier_of(self, job: int) -> BinaryClassifier:
+        """A job's classifier in the state that its metrics belong to; the next call makes it that of another job."""
+        classifier = self._classifier
+        state = self.fit.networks.state_dict_of(job, self.parameters)
+        classifier.network.load_state_dict(state, strict=False)
+        classifier.l2, classifier.threshold = self.fit.jobs[job].l2, self.thresholds[job]
+        return classifier
+
+
+@torch.no_grad()
+def measure(fit: Fit, rules: Sequence[ThresholdRule | None]) -> Results:
+    """Measure the state that each job hands over, on every split that has rows, as a run alone does: to the last bit.
+
+    A job whose very last update was one too many is marked as diverged.
+    """
+    ended = np.array([status in ("completed", "interrupted") for status in fit.status]) & (fit.made >= 0)
+    of_last = _losses(fit)
+    for job in np.flatnonzero(ended & ~np.isfinite(of_last)).tolist():
+        fit.status[job], ended[job] = "diverged", False
+    uses_best = fit.best.kept & ended
+    found = Results(fit, [{} for _ in fit.jobs], list(fit.evaluation.thresholds), [None] * len(fit.jobs), [], uses_best)
+    mask = torch.as_tensor(uses_best, device=fit.settings.device)
+    found.parameters = [
+        torch.where(mask.view(-1, *[1] * (last.ndim - 1)), best, last)
+        for best, last in zip(fit.best.parameters, fit.last.parameters, strict=True)
+    ]
+    tables = [_Prepared(table) for table in fit.tables]
+    of_a_table = len(fit.jobs) // len(fit.tables)
+    for job in np.flatnonzero(ended).tolist():
+        table = tables[job // of_a_table]
+        classifier = found.classifier_of(job)
+        if (rule := rules[job]) is not None:
+            classifier.threshold, value = rule.choose(*held_out(classifier, table.batches("val")))
+            found.thresholds[job] = classifier.threshold
+            found.rules[job] = {"rule": rule.name, "value": value, "rows": "val"}
+        found.metrics[job] = evaluate_splits(classifier, table.batches)
+    return found
+
+
+def _losses(fit: Fit) -> np.ndarray:
+    """The objective of the last state of each job over all training rows, (jobs,)."""
+    for present, wanted in zip(fit.networks.parameters, fit.last.parameters, strict=True):
+        present.copy_(wanted)
+    x, y, weight = Split(fit.tables, "train", fit.settings.dtype, fit.settings.device).everything()
+    weights = None if weight is None else fit.of_jobs(weight)
+    losses = BatchedEvaluation(fit.evaluation.thresholds, {})(fit.networks.logits(x), fit.of_jobs(y), weights)["loss"]
+    return losses + fit.networks.penalty().cpu().double().numpy() if fit.networks.has_penalty else losses
+
+
+class _Prepared:
+    """The splits of a table, made once for all of its jobs."""
+
+    def __init__(self, table: BlockData) -> None:
+        self._batches = {split: list(table.batches(split)) for split in SPLITS if len(table.rows[split])}
+
+    def batches(self, split: str) -> list[Batch] | None:
+        return self._batches.get(split)

@@ -1,0 +1,72 @@
+"""Tables of one shape, stacked: what many jobs see of their training, validation and test rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from logreg.data.block_data import BlockData
+from logreg.data.blocks import BlockLoader
+from logreg.data.rows import TensorRows
+
+Batch = tuple[Float[Tensor, "tables rows ..."], Float[Tensor, "tables rows"], Float[Tensor, "tables rows"] | None]
+
+
+class Split:
+    """The rows of one split of every table, (tables, rows, ...)."""
+
+    def __init__(self, tables: Sequence[BlockData], split: str, dtype: torch.dtype, device: torch.device) -> None:
+        rows = [_in_memory(table, split, dtype) for table in tables]
+        self.x = torch.stack([part.x for part in rows]).to(device)
+        self.y = torch.stack([part.y for part in rows]).to(device)
+        weights = [part.weight for part in rows if part.weight is not None]
+        self.weight = torch.stack(weights).to(device) if weights else None
+
+    def __len__(self) -> int:
+        return self.y.shape[1]
+
+    def everything(self) -> Batch:
+        return self.x, self.y, self.weight
+
+
+def _in_memory(table: BlockData, split: str, dtype: torch.dtype) -> TensorRows:
+    table.dtype = dtype
+    rows = table.served(split)
+    assert isinstance(rows, TensorRows)
+    return rows
+
+
+class Batches(Split):
+    """The training rows, in the batches and the order that each table's own loader has."""
+
+    def __init__(self, tables: Sequence[BlockData], dtype: torch.dtype, device: torch.device) -> None:
+        super().__init__(tables, "train", dtype, device)
+        self._loaders = [BlockLoader(_in_memory(t, "train", dtype), t.batch_size, t.seed) for t in tables]
+        self.batch_size, self.batches_per_pass = self._loaders[0].batch_size, self._loaders[0].batches_per_pass
+        self._starts = torch.arange(len(tables), device=device).unsqueeze(1) * len(self)
+
+    def of_pass(self, number: int) -> Iterator[Batch]:
+        """The batches of a pass, counted from 0."""
+        if self.batches_per_pass == 1:
+            yield self.everything()
+            return
+        order = self._order(number) + self._starts
+        x, y = self.x.flatten(0, 1), self.y.flatten()
+        weight = None if self.weight is None else self.weight.flatten()
+        for first in range(0, len(self), self.batch_size):
+            chosen = order[:, first : first + self.batch_size]
+            rows, shape = chosen.reshape(-1), chosen.shape
+            yield (
+                x.index_select(0, rows).unflatten(0, shape),
+                y.index_select(0, rows).view(shape),
+                None if weight is None else weight.index_select(0, rows).view(shape),
+            )
+
+    def _order(self, number: int) -> Int[Tensor, "tables rows"]:
+        """Where the rows of a pass stand in each table; tables of one seed have one order."""
+        by_seed = {loader.seed: loader for loader in self._loaders}
+        orders = {seed: loader.positions(number, 0, len(self)) for seed, loader in by_seed.items()}
+        return torch.stack([orders[loader.seed] for loader in self._loaders]).to(self.y.device)

@@ -1,0 +1,193 @@
+"""The run directories of a fused fit's jobs: for each what a run alone would have left."""
+
+from __future__ import annotations
+
+import csv
+import json
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import __version__ as lightning_version
+
+from logreg.data.block_data import BlockData
+from logreg.errors import Diverged
+from logreg.report.coefficients import Coefficients
+from logreg.report.run import draw, save_figures
+from logreg.report.tensorboard import EventFile
+from logreg.runs import CONFIG, PREPROCESSING, RunRecord, open_atomically, versions, write_atomically
+from logreg.vectorized.fit import Fit, State
+from logreg.vectorized.results import Results
+
+History = list[tuple[int, dict[str, float]]]  # step and values, with the epoch among those of training
+
+
+def history(fit: Fit, job: int) -> History:
+    """The rows of ``metrics.csv`` in the order in which a run alone logs them."""
+    made, per_pass = int(fit.made[job]), fit.batches.batches_per_pass
+    rows: list[tuple[int, int, dict[str, float]]] = [
+        (step, 0, {f"val/{name}": float(of_jobs[job]) for name, of_jobs in values.items()})
+        for step, values, counts in fit.validations
+        if counts[job] and step <= made
+    ]
+    for step, losses, accuracies in zip(fit.steps, fit.losses, fit.accuracies, strict=True):
+        if step >= made:
+            break
+        values = {"epoch": step // per_pass, "train/loss": float(losses[job]), "train/accuracy": float(accuracies[job])}
+        rows.append((step, 1, values))
+    rows.sort(key=lambda row: row[:2])
+    return [(step, values) for step, _, values in rows]
+
+
+class JobFiles:
+    """Writes the directory of one job.
+
+    Args:
+        directory: there already, with what Hydra writes.
+        with_figures: draw the job's figures, which takes longer than everything else.
+        config: resolved, as the run used it.
+        record: with what was known before training.
+        random_state: of torch's generator after the network was drawn.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        config: Mapping[str, Any],
+        record: RunRecord,
+        data: BlockData,
+        random_state: torch.Tensor,
+        with_figures: bool,
+    ) -> None:
+        self.directory, self.config, self.record, self.data = directory, config, record, data
+        self.random_state, self.with_figures = random_state, with_figures
+
+    def write(self, fit: Fit, results: Results, job: int, seconds: Mapping[str, float]) -> None:
+        """Everything, the record last."""
+        record, data = self.record, self.data
+        write_atomically(self.directory / CONFIG, json.dumps(self.config, indent=2, ensure_ascii=False) + "\n")
+        write_atomically(self.directory / PREPROCESSING, data.preprocessor.to_json())
+        rows = history(fit, job)
+        made, per_pass = int(fit.made[job]), fit.batches.batches_per_pass
+        record.status, record.updates, record.epochs = fit.status[job], made, made // per_pass
+        record.versions, record.device = versions(), str(fit.settings.device)
+        record.threshold, record.threshold_rule = results.thresholds[job], results.rules[job]
+        record.hyperparameters["penalty.l2"] = self.config["penalty"]["l2"]
+        record.data, record.metrics = data.describe(), results.metrics[job]
+        if record.status == "diverged":
+            record.error = f"{Diverged(made)}."
+        elif record.status == "interrupted":
+            record.error = "stopped by a signal; it can be resumed."
+        best = bool(results.uses_best[job])
+        if record.status != "diverged":
+            state = fit.best if best else fit.last
+            record.evaluated = {"checkpoint": "best" if best else "last", "updates": int(state.updates[job])}
+        if self._has("logger", "CSVLogger"):
+            self._write_csv(rows)
+        events = EventFile(self.directory) if self._has("logger", "TensorBoardLogger") else None
+        if events is not None:
+            for step, values in rows:
+                events.scalars({tag: value for tag, value in values.items() if tag != "epoch"}, step)
+        if self.with_figures and record.metrics:
+            drawn = draw(results.classifier_of(job), data)
+            save_figures(drawn, self.directory, events, record.evaluated["updates"])
+        if events is not None:
+            self._close_events(events)
+        if self._has("callbacks", "Checkpoints"):
+            self._write_checkpoints(fit, job)
+        if record.metrics:
+            self._write_coefficients(fit, results, job)
+        (self.directory / "train.log").write_text(logs(record), encoding="utf-8")
+        record.seconds = dict(seconds)
+        record.write(self.directory)
+
+    def _has(self, group: str, name: str) -> bool:
+        """Whether a class of this name is in a group of the configuration."""
+        return any(node and node["_target_"].endswith(f".{name}") for node in self.config[group].values())
+
+    def _write_csv(self, rows: History) -> None:
+        names = sorted({"step", *(name for _, values in rows for name in values)})
+        if len(names) > 1:
+            with open_atomically(self.directory / "metrics.csv") as file:
+                writer = csv.writer(file)
+                writer.writerow(names)
+                writer.writerows([[{"step": step, **values}.get(n, "") for n in names] for step, values in rows])
+
+    def _close_events(self, events: EventFile) -> None:
+        record = self.record
+        events.hyperparameters(record.hyperparameters, group=f"{self.directory.parent.name}/{self.directory.name}")
+        events.scalars({f"final/{name}": value for name, value in record.metrics.items()}, record.updates)
+        events.end(success=record.status == "completed")
+        events.close()
+
+    def _write_coefficients(self, fit: Fit, results: Results, job: int) -> None:
+        pair = fit.networks.coefficients_of(job, results.parameters)
+        if pair is not None:
+            weight, bias = pair
+            raw, intercept = self.data.preprocessor.raw_coefficients(weight, bias)
+            Coefficients(self.data.preprocessor, raw, weight, (intercept, bias)).write(self.directory)
+
+    # --- checkpoints --------------------------------------------------------------------------------------------------
+
+    def _write_checkpoints(self, fit: Fit, job: int) -> None:
+        folder = self.directory / "checkpoints"
+        for name, state in (("best", fit.best), ("last", fit.last)):
+            if state.kept[job]:
+                folder.mkdir(exist_ok=True)
+                save(self.checkpoint(fit, state, job), folder / f"{name}.ckpt")
+        if fit.last.kept[job] and not fit.best.kept[job]:
+            (folder / "best.ckpt").write_bytes((folder / "last.ckpt").read_bytes())
+
+    def checkpoint(self, fit: Fit, state: State, job: int) -> dict[str, Any]:
+        """What Lightning saves of a run, without the counters of its loops, which a resume does not read."""
+        updates = int(state.updates[job])
+        parameters = fit.networks.state_dict_of(job, state.parameters)
+        passes, batches = divmod(updates, fit.batches.batches_per_pass)
+        position = {"passes": passes, "batches": batches}
+        scheduler = state.schedulers.get(job)
+        names = {"model": self.config["model"]["_target_"], "features": self.data.num_features}
+        return {
+            "epoch": int(state.epoch[job]),
+            "global_step": updates,
+            "pytorch-lightning_version": lightning_version,
+            "state_dict": {f"network.{name}": value for name, value in parameters.items()},
+            "callbacks": state.callbacks[job],
+            "optimizer_states": [state.optimizer.state_dict_of(job)],
+            "lr_schedulers": [scheduler] if scheduler else [],
+            "hparams_name": "hyperparameters",
+            "hyper_parameters": names | {"l2": self.config["penalty"]["l2"]},
+            type(self.data).__qualname__: {**self.data.state_dict(), **position},
+            "logreg": {"optimizer": fit.settings.optimizer.__name__, "random_state": {"cpu": self.random_state}},
+        }
+
+
+def save(checkpoint: Mapping[str, Any], path: Path) -> None:
+    """Write a checkpoint, which appears under its name when it is complete."""
+    part = path.with_name(f".{path.name}.part")
+    torch.save(dict(checkpoint), part)
+    part.replace(path)
+
+
+def write_all(
+    files: Sequence[JobFiles | None], fit: Fit, results: Results, began: float
+) -> Iterator[tuple[int, JobFiles]]:
+    """Write the directories of all jobs of a fit; yields each one when it is done.
+
+    The seconds of a job are its share of those that all took together.
+    """
+    fitted, jobs = time.perf_counter() - began, max(1, sum(file is not None for file in files))
+    for job, file in enumerate(files):
+        if file is not None:
+            started = time.perf_counter()
+            share = fitted / jobs
+            file.write(fit, results, job, {"fit": share, "total": share + time.perf_counter() - started})
+            yield job, file
+
+
+def logs(record: RunRecord) -> str:
+    """What ``train.log`` says of a job."""
+    losses = [f"{name} {value:.6g}" for name, value in record.metrics.items() if name.endswith("/loss")]
+    outcome = record.error or ", ".join(losses)
+    return f"[logreg.vectorized][INFO] {record.status} after {record.updates} updates in a fused fit: {outcome}\n"

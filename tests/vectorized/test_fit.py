@@ -1,0 +1,255 @@
+"""Jobs of a fused fit against the same jobs trained alone by `train`: every logged value, every state."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from lightning.pytorch.callbacks import EarlyStopping
+from torch import nn
+from torch.optim import SGD, NAdam, RMSprop
+from torch.optim import lr_scheduler as schedulers
+
+from logreg.data import InMemoryData
+from logreg.metrics import default_metrics
+from logreg.models import HandWritten, LogisticRegression, SequentialRegression
+from logreg.runs import read_checkpoint
+from logreg.vectorized.fit import Fit, Job, Settings
+from logreg.vectorized.results import measure
+from tests.helpers import breast_cancer, column, fit, toy
+
+Spec = dict[str, Any]  # keyword arguments of the optimizer, and epochs and l2
+
+
+def hidden(in_features: int) -> nn.Module:
+    return nn.Sequential(nn.Linear(in_features, 4), nn.Tanh(), nn.Linear(4, 1), nn.Sigmoid())
+
+
+def split_spec(spec: Spec) -> tuple[Spec, int, float]:
+    keywords = dict(spec)
+    return keywords, keywords.pop("epochs", 6), keywords.pop("l2", 0.0)
+
+
+def drawn(make: Callable[[int], nn.Module], features: int) -> nn.Module:
+    torch.manual_seed(1)
+    return make(features)
+
+
+def fused(
+    tables: Sequence[InMemoryData],
+    specs: Sequence[Spec],
+    network: Callable[[int], nn.Module] = SequentialRegression,
+    scheduler: Any = None,
+    **settings: Any,
+) -> Fit:
+    jobs = []
+    for number, data in enumerate(tables):
+        data.setup()
+        for spec in specs:
+            keywords, epochs, l2 = split_spec(spec)
+            node = {"some": "scheduler"} if scheduler else {}
+            jobs.append(Job(number, drawn(network, data.num_features), keywords, node, l2, epochs, 0.5))
+    monitor = "val/loss" if len(tables[0].rows["val"]) else "train/loss"
+    common = Settings(settings.pop("optimizer"), lambda node: scheduler, default_metrics(), monitor, "min", log_every=1)
+    found = Fit(tables, jobs, replace(common, **settings))
+    found.run()
+    return found
+
+
+def assert_alone(
+    tmp_path: Path,
+    found: Fit,
+    job: int,
+    data: InMemoryData,
+    spec: Spec,
+    network: Callable[[int], nn.Module] = SequentialRegression,
+    scheduler: Any = None,
+    tolerance: float = 1e-5,
+    **trainer: Any,
+) -> None:
+    """The job is what `train` makes of it alone."""
+    data.setup()
+    keywords, epochs, l2 = split_spec(spec)
+    make = functools.partial(found.settings.optimizer, **keywords)
+    record, _, rows = fit(
+        tmp_path, data, epochs, make, network=drawn(network, data.num_features), scheduler=scheduler, l2=l2, **trainer
+    )
+    assert (record.status, record.updates) == (found.status[job], found.made[job])
+    logged = [step for step in found.steps if step < record.updates]
+    for name, values in (("train/loss", found.losses), ("train/accuracy", found.accuracies)):
+        theirs = column(rows, name)
+        assert list(theirs) == logged
+        mine = [values[i][job] for i in range(len(logged))]
+        np.testing.assert_allclose(mine, list(theirs.values()), rtol=tolerance, atol=tolerance / 100)
+    validated = [(step, values) for step, values, counts in found.validations if counts[job] and step <= record.updates]
+    for name in ("loss", "accuracy", "auroc"):
+        theirs = column(rows, f"val/{name}")
+        assert list(theirs) == [step for step, _ in validated]
+        mine = [values[name][job] for _, values in validated]
+        near = max(tolerance, 1e-6) if name == "auroc" else tolerance  # torchmetrics computes it in float32
+        np.testing.assert_allclose(mine, list(theirs.values()), rtol=near, atol=tolerance / 100)
+    for name, state in (("last", found.last), ("best", found.best)):
+        if state.kept[job]:
+            checkpoint = read_checkpoint(tmp_path / "checkpoints" / f"{name}.ckpt")
+            assert (checkpoint["global_step"], checkpoint["epoch"]) == (state.updates[job], state.epoch[job])
+            for key, value in found.networks.state_dict_of(job, state.parameters).items():
+                torch.testing.assert_close(value, checkpoint["state_dict"][f"network.{key}"], rtol=1e-4, atol=1e-6)
+            theirs, mine = checkpoint["optimizer_states"][0], state.optimizer.state_dict_of(job)
+            (group,), (own_group,) = theirs["param_groups"], mine["param_groups"]
+            assert own_group.pop("lr") == pytest.approx(group.pop("lr"), rel=1e-12)
+            assert own_group == group
+            assert {i: list(s) for i, s in mine["state"].items()} == {i: list(s) for i, s in theirs["state"].items()}
+            assert checkpoint["callbacks"].keys() == state.callbacks[job].keys()
+            if checkpoint["lr_schedulers"]:
+                own = state.schedulers[job]
+                assert own is not None
+                theirs_, lists = checkpoint["lr_schedulers"][0], ("base_lrs", "_last_lr")
+                assert own.keys() == theirs_.keys()
+                assert {k: own[k] for k in lists if k in own} == {
+                    k: pytest.approx(theirs_[k], rel=1e-12) for k in lists if k in own
+                }
+                assert own["last_epoch"] == theirs_["last_epoch"]
+    if record.status == "completed":
+        metrics = measure(found, [None] * len(found.jobs)).metrics[job]
+        assert list(metrics) == list(record.metrics)
+        assert metrics == pytest.approx(record.metrics, rel=max(tolerance, 1e-6), abs=1e-7)
+
+
+OPTIMIZERS = [
+    (SGD, [{"lr": 0.1}, {"lr": 0.05, "momentum": 0.9, "nesterov": True, "weight_decay": 0.01}]),
+    (torch.optim.Adam, [{"lr": 0.01}, {"lr": 0.1, "amsgrad": True, "betas": (0.8, 0.99)}]),
+    (torch.optim.AdamW, [{"lr": 0.01}, {"lr": 0.1, "weight_decay": 0.1}]),
+    (RMSprop, [{"lr": 0.01}, {"lr": 0.02, "centered": True, "momentum": 0.5}]),
+    (torch.optim.Adagrad, [{"lr": 0.1}, {"lr": 0.3, "lr_decay": 0.01}]),
+    (NAdam, [{"lr": 0.01}, {"lr": 0.05, "weight_decay": 0.01}]),
+]
+PRECISIONS = [(torch.float32, 1e-5, "32-true"), (torch.float64, 1e-10, "64-true")]
+
+
+@pytest.mark.parametrize(("dtype", "tolerance", "precision"), PRECISIONS)
+@pytest.mark.parametrize(("optimizer", "specs"), OPTIMIZERS)
+def test_mini_batches_with_validation_of_two_splits(
+    tmp_path: Path, optimizer: type, specs: list[Spec], dtype: torch.dtype, tolerance: float, precision: str
+) -> None:
+    specs = [specs[0] | {"l2": 0.01, "epochs": 3}, specs[1]]
+    found = fused([breast_cancer(seed=1), breast_cancer(seed=2)], specs, optimizer=optimizer, dtype=dtype)
+    for job, (seed, spec) in enumerate([(seed, spec) for seed in (1, 2) for spec in specs]):
+        data = breast_cancer(seed=seed)
+        assert_alone(tmp_path / str(job), found, job, data, spec, tolerance=tolerance, precision=precision)
+
+
+@pytest.mark.parametrize("network", [SequentialRegression, HandWritten, LogisticRegression, hidden])
+@pytest.mark.parametrize(("optimizer", "specs"), OPTIMIZERS[:2])
+def test_the_full_batch_of_one_table_for_all(
+    tmp_path: Path, optimizer: type, specs: list[Spec], network: Callable[[int], nn.Module]
+) -> None:
+    # In float64: where Adam has all but reached a minimum, it divides rounding by rounding.
+    specs = [{**spec, "epochs": 150 + 20 * i, "l2": 0.1 * i} for i, spec in enumerate(specs)]
+    found = fused([toy()], specs, network, optimizer=optimizer, dtype=torch.float64)
+    for job, spec in enumerate(specs):
+        assert_alone(tmp_path / str(job), found, job, toy(), spec, network, tolerance=1e-9, precision="64-true")
+
+
+@pytest.mark.parametrize("network", [SequentialRegression, HandWritten, LogisticRegression])
+@pytest.mark.parametrize(("optimizer", "specs"), OPTIMIZERS)
+def test_the_notebooks_forms_in_float32(
+    tmp_path: Path, optimizer: type, specs: list[Spec], network: Callable[[int], nn.Module]
+) -> None:
+    specs = [{**spec, "epochs": 100} for spec in specs]
+    found = fused([toy()], specs, network, optimizer=optimizer)
+    for job, spec in enumerate(specs):
+        assert_alone(tmp_path / str(job), found, job, toy(), spec, network)
+
+
+SCHEDULERS = [
+    functools.partial(schedulers.CosineAnnealingLR, T_max=6),
+    functools.partial(schedulers.ExponentialLR, gamma=0.5),
+    functools.partial(schedulers.StepLR, step_size=2, gamma=0.1),
+    functools.partial(schedulers.ReduceLROnPlateau, patience=0, factor=0.3),
+]
+
+
+@pytest.mark.parametrize("scheduler", SCHEDULERS)
+def test_schedules(tmp_path: Path, scheduler: Any) -> None:
+    specs = [{"lr": 0.5}, {"lr": 3.0, "momentum": 0.9, "epochs": 5}]
+    found = fused([breast_cancer()], specs, scheduler=scheduler, optimizer=SGD)
+    for job, spec in enumerate(specs):
+        assert_alone(tmp_path / str(job), found, job, breast_cancer(), spec, scheduler=scheduler)
+
+
+@pytest.mark.parametrize("algorithm", ["norm", "value"])
+def test_clipped_gradients(tmp_path: Path, algorithm: str) -> None:
+    specs = [{"lr": 0.5}, {"lr": 2.0}]
+    found = fused([breast_cancer()], specs, optimizer=SGD, clip_value=0.05, clip_algorithm=algorithm)
+    trainer = {"gradient_clip_val": 0.05, "gradient_clip_algorithm": algorithm}
+    for job, spec in enumerate(specs):
+        assert_alone(tmp_path / str(job), found, job, breast_cancer(), spec, **trainer)
+
+
+def test_validation_every_other_pass_and_at_the_end(tmp_path: Path) -> None:
+    specs = [{"lr": 0.1, "epochs": 5}, {"lr": 0.2, "epochs": 4}]
+    found = fused([breast_cancer()], specs, optimizer=SGD, validate_every=2)
+    for job, spec in enumerate(specs):
+        assert_alone(tmp_path / str(job), found, job, breast_cancer(), spec, check_val_every_n_epoch=2)
+
+
+def test_early_stopping_of_each_job(tmp_path: Path) -> None:
+    specs = [{"lr": 5.0, "epochs": 30}, {"lr": 0.01, "epochs": 12}, {"lr": 2.0, "epochs": 30}]
+    found = fused([breast_cancer()], specs, optimizer=SGD, early_stopping=EarlyStopping("val/loss", patience=2))
+    assert found.made[0] < 30 * 11
+    for job, spec in enumerate(specs):
+        callbacks = [EarlyStopping("val/loss", patience=2)]
+        assert_alone(tmp_path / str(job), found, job, breast_cancer(), spec, callbacks=callbacks)
+
+
+@pytest.mark.parametrize("rate", [1e30, 1e38])
+def test_a_job_that_diverges_ends_where_it_would_alone(tmp_path: Path, rate: float) -> None:
+    specs = [{"lr": 0.1}, {"lr": rate}, {"lr": rate, "l2": 0.1}]
+    found = fused([breast_cancer()], specs, optimizer=SGD)
+    assert "diverged" in found.status
+    for job, spec in enumerate(specs):
+        assert_alone(tmp_path / str(job), found, job, breast_cancer(), spec)
+
+
+def bits(found: Fit, job: int) -> tuple[Any, ...]:
+    weights = [tensor[job].numpy().tobytes() for tensor in found.last.parameters]
+    losses = [
+        values[job].tobytes() for step, values in zip(found.steps, found.losses, strict=True) if step < found.made[job]
+    ]
+    return weights, losses
+
+
+@pytest.mark.parametrize("network", [SequentialRegression, hidden])
+@pytest.mark.parametrize("data", [toy, breast_cancer])
+def test_no_bit_of_a_job_depends_on_what_becomes_of_another(
+    data: Callable[[], InMemoryData], network: Callable[[int], nn.Module]
+) -> None:
+    good = [{"lr": 0.1, "l2": 0.01}, {"lr": 0.3, "momentum": 0.5}]
+    usual = fused([data()], [*good, {"lr": 0.2}], network, optimizer=SGD)
+    wild = fused([data()], [*good, {"lr": 1e38}], network, optimizer=SGD)
+    assert wild.status[2] == "diverged"
+    for job in (0, 1):
+        assert bits(wild, job) == bits(usual, job)
+
+
+def test_an_interrupted_fit_keeps_every_job_as_it_was() -> None:
+    data = [toy()]
+    data[0].setup()
+    jobs = [Job(0, drawn(SequentialRegression, 2), {"lr": lr}, {}, 0.0, 1000, 0.5) for lr in (0.1, 1.0)]
+    found = Fit(data, jobs, Settings(SGD, lambda node: None, default_metrics(), "train/loss", "min"))
+
+    def stop(_: int) -> None:
+        found.interrupt = found.updates == 123
+
+    found.run(stop)
+    assert found.status == ["interrupted", "interrupted"]
+    assert found.made.tolist() == [123, 123]
+    alone = fused([toy()], [{"lr": 0.1, "epochs": 123}, {"lr": 1.0, "epochs": 123}], optimizer=SGD)
+    for mine, theirs in zip(found.last.parameters, alone.last.parameters, strict=True):
+        assert torch.equal(mine, theirs)

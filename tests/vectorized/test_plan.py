@@ -1,0 +1,110 @@
+"""Which jobs are trained together, from the configurations that Hydra composes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import hydra
+import pytest
+import torch
+from torch import nn
+
+from logreg.cli import CONF, plain
+from logreg.experiment import in_force, with_groups
+from logreg.vectorized import assemble
+from logreg.vectorized.assemble import Assembler, CannotFuse, stacks
+from logreg.vectorized.plan import plan
+
+
+def config(*overrides: str) -> dict[str, Any]:
+    with hydra.initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
+        return in_force(with_groups(plain(hydra.compose("train", overrides=list(overrides)))))
+
+
+def groups(*jobs: list[str]) -> list[tuple[list[int], bool]]:
+    return [(group.jobs, group.reason is None) for group in plan([config(*overrides) for overrides in jobs])]
+
+
+@pytest.mark.parametrize(
+    "difference",
+    ["lr=0.3", "seed=2", "epochs=7", "penalty.l2=0.1", "optimizer.momentum=0.9", "scheduler=cosine", "threshold=0.3"],
+)
+def test_what_a_job_may_have_for_itself(difference: str) -> None:
+    assert groups([], [difference]) == [([0, 1], True)]
+
+
+@pytest.mark.parametrize(
+    "difference",
+    [
+        "optimizer=adam", "data=breast_cancer", "model=hand_written", "data.batch_size=2", "trainer.precision=64-true",
+        "trainer.log_every_n_steps=1", "trainer.gradient_clip_val=1", "monitor=train/log_loss", "data.standardize=true",
+    ],
+)  # fmt: skip
+def test_what_parts_jobs(difference: str) -> None:
+    assert groups([], ["lr=0.1"], [difference], [difference, "lr=0.1"]) == [([0, 1], True), ([2, 3], True)]
+
+
+@pytest.mark.parametrize(
+    ("setting", "reason"),
+    [
+        ("optimizer=lbfgs", "LBFGS"),
+        ("trainer.accumulate_grad_batches=2", "accumulate"),
+        ("trainer.precision=bf16-mixed", "bf16-mixed"),
+        ("+trainer.max_steps=5", "trainer.max_steps"),
+        ("trainer.detect_anomaly=true", "trainer.detect_anomaly"),
+        ("accelerator=auto", "accelerator"),
+        ("resume=somewhere", "resumes"),
+        ("+optimizer.fused=true", "fused"),
+        ("+callbacks.timer._target_=lightning.pytorch.callbacks.Timer", "Timer"),
+        ("scheduler={_target_:torch.optim.lr_scheduler.CyclicLR,base_lr:0.1,max_lr:1}", "CyclicLR"),
+    ],
+)
+def test_what_runs_by_itself_and_why(setting: str, reason: str) -> None:
+    setting = setting.replace("trainer.detect", "+trainer.detect").replace("scheduler={", "+scheduler={")
+    (group,) = plan([config(setting), config(setting, "seed=2")])
+    assert group.reason is not None
+    assert reason in group.reason
+
+
+def test_a_single_job_runs_by_itself() -> None:
+    assert groups([], ["optimizer=adam"]) == [([0], False), ([1], False)]
+
+
+@pytest.mark.parametrize(
+    ("layer", "reason"), [(nn.BatchNorm1d(2), "BatchNorm1d"), (nn.Dropout(), "Dropout"), (nn.Identity(), "buffers")]
+)
+def test_models_whose_state_or_draws_are_their_own_are_not_fused(
+    monkeypatch: pytest.MonkeyPatch, layer: nn.Module, reason: str
+) -> None:
+    network = nn.Sequential(layer, nn.Linear(2, 1), nn.Sigmoid())
+    if reason == "buffers":
+        network[1].weight.requires_grad_(False)
+    monkeypatch.setattr(assemble, "build_network", lambda *_: network)
+    with pytest.raises(CannotFuse, match=reason):
+        Assembler([]).member(0, config())
+
+
+@pytest.mark.parametrize("memory", [None, 1, 100_000])
+def test_every_job_is_in_one_stack_whatever_memory_there_is(memory: int | None) -> None:
+    assembler = Assembler([])
+    overrides = ["data=breast_cancer", "optimizer=adam", "epochs=2"]
+    configs = [config(*overrides, f"seed={seed}", f"lr={lr}") for seed in (1, 2) for lr in (0.1, 0.2, 0.3)]
+    members = [assembler.member(i, each) for i, each in enumerate(configs)]
+    found = stacks(members, assembler.settings(members[0]), memory)
+    positions = [member.position for stack in found for member in stack.members if member is not None]
+    assert sorted(positions) == list(range(6))
+    assert len(found) == {None: 1, 1: 6, 100_000: len(found)}[memory]
+    for stack in found:
+        assert len(stack.members) % len(stack.tables) == 0
+        tables = [stack.tables[job.table] for job in stack.jobs()]
+        assert all(m is None or m.data is table for m, table in zip(stack.members, tables, strict=True))
+
+
+def test_seeds_of_a_table_that_is_not_split_share_it() -> None:
+    assembler = Assembler([])
+    members = [assembler.member(i, config(f"seed={i}", f"lr={lr}")) for i in range(3) for lr in (0.1, 0.2)]
+    (stack,) = stacks(members, assembler.settings(members[0]), None)
+    assert len(stack.tables) == 1
+    assert stack.jobs()[0].network is members[0].network
+    torch.manual_seed(2)
+    assert torch.equal(stack.jobs()[4].network[0].weight, nn.Linear(2, 1).weight)
