@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 import math
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -269,6 +271,25 @@ def test_an_interrupted_run_goes_on_in_the_middle_of_a_pass(tmp_path: Path) -> N
     rest, _, _ = fit(tmp_path / "rest", source(), 5, make, resume=tmp_path / "broken")
     assert rest.metrics == whole.metrics
     assert rest.updates == whole.updates == 5 * 143
+
+
+class Terminate(Callback):
+    """Sends SIGTERM to this process between two blocks, where Lightning answers it before the classifier can."""
+
+    def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
+        if trainer.global_step == 200:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+def test_a_signal_between_two_blocks_loses_nothing(tmp_path: Path) -> None:
+    def source() -> InMemoryData:
+        return breast_cancer(batch_size=4, split={"train": 1.0})
+
+    whole, _, _ = fit(tmp_path / "whole", source(), 3)
+    broken, _, _ = fit(tmp_path / "broken", source(), 3, callbacks=[Terminate()])
+    assert (broken.status, broken.updates, broken.epochs) == ("interrupted", 200, 1)
+    rest, _, _ = fit(tmp_path / "rest", source(), 3, resume=tmp_path / "broken")
+    assert rest.metrics == whole.metrics
 
 
 def test_dropout_goes_on_with_its_random_state(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint, ProgressBar
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 from tqdm import tqdm
 
 from logreg.errors import Interrupted, UserError, nearest
@@ -93,7 +94,8 @@ class Checkpoints(Checkpoint):
             shutil.copy2(self.last, self.best)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        if isinstance(exception, Interrupted):
+        # Lightning's own answer to SIGTERM comes first where the signal arrives between two training steps.
+        if isinstance(exception, (Interrupted, SIGTERMException)):
             self.on_train_end(trainer, pl_module)
 
     def _save(self, trainer: Trainer, path: Path) -> None:

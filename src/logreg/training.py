@@ -25,6 +25,7 @@ import numpy as np
 import torch
 from lightning.pytorch import Callback, LightningDataModule, Trainer
 from lightning.pytorch.callbacks import EarlyStopping
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch.optim import LBFGS
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
@@ -115,7 +116,7 @@ def _fit(
             trainer.fit(classifier, datamodule=data, ckpt_path=path, weights_only=True if path else None)
     except Diverged as divergence:
         record.status, record.error = "diverged", f"{divergence}."
-    except Interrupted:
+    except (Interrupted, SIGTERMException):
         record.status, record.error = "interrupted", "stopped by a signal; it can be resumed."
 
 
