@@ -1,15 +1,13 @@
-"""One run from start to finish: configuration → objects → fit → results → report; and the end of a sweep.
+"""One run from start to finish: configuration → objects → fit → results → report.
 
 The heavy imports are inside the functions: a value that is not valid is refused before torch is imported.
 """
 
 from __future__ import annotations
 
-import contextlib
 import json
 import logging
 import signal
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -21,7 +19,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from logreg import settings
-from logreg.cli import plain, sweep_is_resumed, trusted_packages
+from logreg.cli import plain, trusted_packages
 from logreg.errors import UserError
 from logreg.runs import (
     CONFIG,
@@ -29,8 +27,6 @@ from logreg.runs import (
     RunRecord,
     find_checkpoint,
     git_state,
-    read_config,
-    read_record,
     settings_of,
     shown,
     write_atomically,
@@ -170,6 +166,7 @@ def _train(config: dict[str, Any], directory: Path, record: RunRecord, started: 
     """Objects from the configuration, then fit, results and report; fills in the record."""
     check_device(config["trainer"]["accelerator"])
     quiet_lightning()
+    from logreg.data.splits import SPLITS
     from logreg.report.run import report_run
     from logreg.training import train
 
@@ -181,10 +178,12 @@ def _train(config: dict[str, Any], directory: Path, record: RunRecord, started: 
     if hasattr(data, "describe"):
         record.data = data.describe()
         record.write(directory)
-    train(data, classifier, trainer, resume=config["resume"], record=record, rule=threshold_rule(config))
+    brief = HydraConfig.get().mode is RunMode.MULTIRUN
+    splits = splits_in_sweep(config, data) if brief else SPLITS
+    rule = threshold_rule(config)
+    train(data, classifier, trainer, resume=config["resume"], record=record, rule=rule, splits=splits)
     record.seconds["total"] = time.perf_counter() - started
     values = record.hyperparameters
-    brief = HydraConfig.get().mode is RunMode.MULTIRUN
     report_run(record, classifier, data, trainer.loggers, directory, values, config["figures"], brief)
     record.seconds["total"] = time.perf_counter() - started
     record.write(directory)
@@ -290,6 +289,18 @@ def threshold_rule(config: Mapping[str, Any]) -> ThresholdRule | None:
     return ThresholdRule(config["threshold"], **config["costs"]) if isinstance(config["threshold"], str) else None
 
 
+def splits_in_sweep(config: Mapping[str, Any], data: Any) -> Sequence[str]:
+    """The splits that a job of a sweep is measured on: the test rows are kept for the winner, see `logreg.sweep`.
+
+    A job that cannot be loaded again is measured at once, and so is one that is to be judged by its test rows.
+    """
+    from logreg.data.splits import SPLITS
+
+    keeps = any(node.get("_target_") == "logreg.callbacks.Checkpoints" for _, node in parts(config["callbacks"]))
+    later = keeps and hasattr(data, "preprocessor") and not config["monitor"].startswith("test/")
+    return SPLITS[:2] if later else SPLITS
+
+
 def parts(group: Mapping[str, Any] | None) -> list[tuple[str, Any]]:
     """The named entries of a group such as callbacks; one that is null is switched off."""
     return [(key, node) for key, node in (group or {}).items() if node is not None]
@@ -305,59 +316,3 @@ def hyperparameters(config: Mapping[str, Any], record: RunRecord, choices: Mappi
         value = choices[key] if key in choices else settings.lookup(config, key)
         values[key] = "null" if value is None else value
     return values
-
-
-def finish_sweep(directory: Path) -> int:
-    """Write the leaderboard of a sweep and show its top.
-
-    Returns:
-        How many jobs failed, diverged or were interrupted.
-    """
-    from rich.console import Console
-
-    from logreg.report import leaderboard
-    from logreg.report.sweep import report_sweep
-
-    jobs = leaderboard.read_jobs(directory)
-    if not jobs:  # the command line was refused before the first job started
-        if not sweep_is_resumed():
-            (directory / "multirun.yaml").unlink(missing_ok=True)
-            with contextlib.suppress(OSError):
-                directory.rmdir()
-        return 0
-    with_figures = any(_draws(job.directory) for job in jobs[:1])
-    report_sweep(directory, jobs, Console(), with_figures)
-    for job in leaderboard.best_jobs(jobs) if with_figures else ():
-        _draw(job.directory)
-    failed = leaderboard.failures(jobs)
-    if failed:
-        print(f"error: {len(failed)} of {len(jobs)} jobs did not complete:", file=sys.stderr)
-        for job in sorted(failed, key=lambda job: job.number):
-            print(f"  job {job.number} {job.record['status']}: {job.record.get('error')}", file=sys.stderr)
-    return len(failed)
-
-
-def _draw(directory: Path) -> None:
-    """The figures of a job that has none, since it was trained together with many others."""
-    from logreg.report.run import draw, save_figures
-    from logreg.report.tensorboard import EventFile
-    from logreg.runs import load_run
-
-    record = read_record(directory)
-    checkpoint = str(record["evaluated"]["checkpoint"])
-    needed = (directory / PREPROCESSING, directory / "checkpoints" / f"{checkpoint}.ckpt")
-    if (directory / "figures").exists() or not all(path.is_file() for path in needed):
-        return
-    run = load_run(directory, checkpoint, trusted_packages())
-    data = make_data(run.config, trusted_packages())
-    if hasattr(data, "preprocessor"):
-        events = EventFile(directory)
-        save_figures(draw(run.model, data), directory, events, run.record["evaluated"]["updates"])
-        events.close()
-
-
-def _draws(directory: Path) -> bool:
-    """Whether a job was asked for figures."""
-    with contextlib.suppress(UserError):
-        return bool(read_config(directory)["figures"])
-    return False

@@ -87,7 +87,17 @@ class RunRecord:
 
     def write(self, directory: Path) -> None:
         """Write ``run.json`` atomically: a reader sees the old one or the new one, never a part."""
-        write_atomically(directory / RECORD, json.dumps(_finite(asdict(self)), indent=2, ensure_ascii=False) + "\n")
+        write_record(directory, asdict(self))
+
+
+def write_record(directory: Path, record: Mapping[str, Any]) -> None:
+    """Write ``run.json`` from the values of a `RunRecord`."""
+    write_atomically(directory / RECORD, json.dumps(_finite(record), indent=2, ensure_ascii=False) + "\n")
+
+
+def splits_of(metrics: Mapping[str, float]) -> list[str]:
+    """The splits that metrics are about, in their order."""
+    return list(dict.fromkeys(name.partition("/")[0] for name in metrics))
 
 
 def _finite(value: Any) -> Any:

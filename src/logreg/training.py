@@ -16,7 +16,7 @@ import math
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -53,6 +53,7 @@ def train(
     resume: str | Path | None = None,
     record: RunRecord | None = None,
     rule: ThresholdRule | None = None,
+    splits: Sequence[str] = SPLITS,
 ) -> RunRecord:
     """Fit the classifier, evaluate it, and say how it went.
 
@@ -66,6 +67,7 @@ def train(
         resume: a checkpoint or a run directory to continue from.
         record: the record to fill in, if there is one already.
         rule: choose the classifier's threshold by it afterwards, on the validation rows.
+        splits: whose rows the result is measured on.
 
     Returns:
         The record, with status ``completed``, ``diverged`` or ``interrupted``.
@@ -103,7 +105,7 @@ def train(
         record.epochs = trainer.current_epoch
     if record.status != "diverged":
         data.setup("test")
-        _evaluate(record, data, classifier, trainer, rule)
+        _evaluate(record, data, classifier, trainer, rule, splits)
     return record
 
 
@@ -126,8 +128,9 @@ def _evaluate(
     classifier: BinaryClassifier,
     trainer: Trainer,
     rule: ThresholdRule | None,
+    splits: Sequence[str],
 ) -> None:
-    """Measure the state that the run hands over, on every split that has rows."""
+    """Measure the state that the run hands over, on those of the splits that have rows."""
     checkpoints = next((c for c in callbacks_of(trainer) if isinstance(c, Checkpoints)), None)
     record.evaluated = {"checkpoint": "last", "updates": trainer.global_step}
     if not math.isfinite(evaluate(classifier, data, ("train",))["train/loss"]):  # by the very last update
@@ -141,7 +144,7 @@ def _evaluate(
         classifier.threshold, value = rule.choose(*held_out(classifier, _batches(data, "val") or ()))
         record.threshold_rule = {"rule": rule.name, "value": value, "rows": "val"}
         record.threshold = classifier.threshold
-    record.metrics = evaluate(classifier, data)
+    record.metrics = evaluate(classifier, data, splits)
 
 
 @torch.no_grad()

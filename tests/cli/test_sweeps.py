@@ -150,6 +150,47 @@ def test_settings_are_compared_over_their_seeds(swept: Path) -> None:
     assert list((swept / "sweep" / "figures").glob("val_loss_by_lr*.png"))
 
 
+def test_the_leaderboard_has_the_statistics_of_each_jobs_setting(swept: Path) -> None:
+    with (swept / "sweep" / "leaderboard.csv").open() as file:
+        board = [row for row in csv.DictReader(file) if row["status"] == "completed"]
+    for lr, verdict in (("0.3", "best"), ("0.1", "may be best")):
+        rows = [row for row in board if row["lr"] == lr]
+        losses = [float(row["val/loss"]) for row in rows]
+        assert {row["setting"] for row in rows} == {{"best": "1"}.get(verdict, "2")}
+        assert [float(row["mean"]) for row in rows] == pytest.approx([np.mean(losses)] * 4, rel=1e-12)
+        assert [float(row["sd"]) for row in rows] == pytest.approx([np.std(losses, ddof=1)] * 4, rel=1e-12)
+        assert all(float(row["low"]) < float(row["mean"]) < float(row["high"]) for row in rows)
+    assert all(row["verdict"] == "best" for row in board if row["lr"] == "0.3")
+    assert "| val/loss | 0.3 | 4 |" in (swept / "sweep" / "leaderboard.md").read_text()
+
+
+def test_only_the_winner_is_measured_on_test_rows(swept: Path, tmp_path: Path) -> None:
+    records = {n: json.loads((path / "run.json").read_text()) for n, path in jobs_of(swept / "sweep").items()}
+    tested = [n for n, record in records.items() if any(name.startswith("test/") for name in record["metrics"])]
+    assert tested == [12, 13, 14, 15]  # the best learning rate, with all of its seeds
+    mean = np.mean([records[n]["metrics"]["test/loss"] for n in tested])
+    assert (
+        f"on test rows (the winner alone, mean of its 4 repetitions): test/loss {mean:.6g}"
+        in (swept / "stdout").read_text()
+    )
+    arguments = ["data=breast_cancer", "lr=0.3", "seed=2", "epochs=5", "figures=false", "hydra.run.dir=alone"]
+    done = run_command("train.py", *arguments, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    alone = json.loads((tmp_path / "alone" / "run.json").read_text())["metrics"]
+    assert list(records[14]["metrics"]) == list(alone)
+    assert records[14]["metrics"] == pytest.approx(alone, rel=1e-5)
+    again = run_command("scripts/evaluate.py", f"run='{jobs_of(swept / 'sweep')[14]}'", cwd=swept)
+    assert f"{len(alone)} metrics equal the recorded ones exactly" in again.stdout
+
+
+def test_other_launchers_keep_the_test_rows_for_the_winner_too(tmp_path: Path) -> None:
+    arguments = ["data=breast_cancer", "lr=0.001,0.3", "epochs=3", "figures=false"]
+    for name, further in (("basic", BASIC), ("by_test", ("monitor=test/loss", "callbacks=none"))):
+        jobs = sweep(tmp_path, name, *arguments, *further)
+        metrics = [json.loads((jobs[n] / "run.json").read_text())["metrics"] for n in (0, 1)]
+        assert ["test/loss" in each for each in metrics] == [name == "by_test", True]
+
+
 def test_scripts_take_a_job_that_was_trained_with_others(swept: Path) -> None:
     directory = jobs_of(swept / "sweep")[0]
     run = load_run(directory)
@@ -225,6 +266,7 @@ def test_a_sweep_that_was_cut_off_is_completed(tmp_path: Path) -> None:
     [
         (["seed=range(0)"], "the sweep has no jobs"),
         (["lr=0.1,0.2,0.1"], "jobs 0 and 2 of the sweep are the same, lr=0.1"),
+        (["lr=0.1,0.2,0.1", "hydra.sweeper.max_batch_size=1"], "jobs 0 and 2 of the sweep are the same, lr=0.1"),
         (["lrr=0.1,0.2"], "lrr: there is no such key (did you mean lr?)"),
         (["optimizer=sgd,adm"], "optimizer=adm: there is no such choice"),
     ],
@@ -253,6 +295,10 @@ def test_folds_of_a_table_are_jobs_of_one_sweep(tmp_path: Path) -> None:
     alone = sweep(tmp_path, "alone", *arguments, *BASIC)
     for number, directory in together.items():
         assert_same_run(directory, alone[number])
+        logs = [(folder[number] / "train.log").read_text().splitlines() for folder in (together, alone)]
+        mine, theirs = ([line.partition("]")[2] for line in log if "[logreg.data.table]" in line] for log in logs)
+        assert mine[0] == theirs[0]
+        assert mine[0].startswith("[logreg.data.table][INFO] y: 1 is 1 (")
     rows = list(csv.DictReader((tmp_path / "together" / "settings.csv").open()))
     assert [(row["penalty.l2"], row["n"]) for row in rows] == [("0.01", "4"), ("0.1", "4")]
 
@@ -269,6 +315,9 @@ def test_ctrl_c_leaves_jobs_that_can_be_resumed(tmp_path: Path) -> None:
     while not (line := process.stderr.readline()).startswith(b"training 2 jobs"):
         assert line
     time.sleep(2)
+    started = [json.loads((path / "run.json").read_text()) for path in jobs_of(tmp_path / "sweep").values()]
+    assert [(record["status"], record["seed"]) for record in started] == [("running", 1), ("running", 2)]
+    assert all((path / ".hydra" / "config.yaml").is_file() for path in jobs_of(tmp_path / "sweep").values())
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
     assert process.returncode == 130, err

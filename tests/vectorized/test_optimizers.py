@@ -67,10 +67,11 @@ def valid_nesterov(keywords: Settings) -> Settings:
     )
 
 
-def draw_settings(cls: type) -> st.SearchStrategy[Settings]:
+def draw_settings(cls: type, least: float = 0.0, most: float = 0.2) -> st.SearchStrategy[Settings]:
+    """Keyword arguments of an optimizer, the learning rate between ``least`` and ``most``."""
     betas = st.tuples(some(0.0, 0.5, 0.9, 0.99), some(0.0, 0.9, 0.999, 0.99999))
     optional: dict[str, st.SearchStrategy[Any]] = {
-        "lr": st.floats(0, 0.2),
+        "lr": st.floats(least, most),
         "weight_decay": some(0, 0.01, 0.3),
         "maximize": st.booleans(),
     }

@@ -12,7 +12,9 @@ from torch import nn
 from logreg.cli import CONF, plain
 from logreg.experiment import in_force, with_groups
 from logreg.vectorized import assemble
-from logreg.vectorized.assemble import Assembler, CannotFuse, stacks
+from logreg.vectorized.assemble import Assembler, CannotFuse
+from logreg.vectorized.chunks import default_memory, stacks
+from logreg.vectorized.networks import agree, stacked_networks
 from logreg.vectorized.plan import plan
 
 
@@ -84,13 +86,35 @@ def test_models_whose_state_or_draws_are_their_own_are_not_fused(
         Assembler([]).member(0, config())
 
 
+class Watchful(nn.Module):
+    """A layer that ``scale`` changes, which is no parameter of it, and training does, if ``loud``."""
+
+    def __init__(self, scale: float, loud: bool) -> None:
+        super().__init__()
+        self.scale, self.loud = scale, loud
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x * (2 * self.scale if self.loud and self.training else self.scale)
+
+
+@pytest.mark.parametrize(
+    ("scales", "loud", "fits"), [((1, 1), False, True), ((1, 2), False, False), ((1, 1), True, False)]
+)
+def test_networks_that_keep_something_outside_of_their_parameters_do_not_agree(
+    scales: tuple[float, float], loud: bool, fits: bool
+) -> None:
+    networks = [nn.Sequential(nn.Linear(2, 3), Watchful(s, loud), nn.Linear(3, 1), nn.Sigmoid()) for s in scales]
+    stacked = stacked_networks(networks, 1, torch.zeros(2), torch.float64)
+    assert agree(stacked, networks, torch.randn(1, 20, 2, dtype=torch.float64)) == fits
+
+
 @pytest.mark.parametrize("memory", [None, 1, 100_000])
 def test_every_job_is_in_one_stack_whatever_memory_there_is(memory: int | None) -> None:
     assembler = Assembler([])
     overrides = ["data=breast_cancer", "optimizer=adam", "epochs=2"]
     configs = [config(*overrides, f"seed={seed}", f"lr={lr}") for seed in (1, 2) for lr in (0.1, 0.2, 0.3)]
     members = [assembler.member(i, each) for i, each in enumerate(configs)]
-    found = stacks(members, assembler.settings(members[0]), memory)
+    found = stacks(members, assembler.settings(members[0]), memory or default_memory())
     positions = [member.position for stack in found for member in stack.members if member is not None]
     assert sorted(positions) == list(range(6))
     assert len(found) == {None: 1, 1: 6, 100_000: len(found)}[memory]
@@ -103,7 +127,7 @@ def test_every_job_is_in_one_stack_whatever_memory_there_is(memory: int | None) 
 def test_seeds_of_a_table_that_is_not_split_share_it() -> None:
     assembler = Assembler([])
     members = [assembler.member(i, config(f"seed={i}", f"lr={lr}")) for i in range(3) for lr in (0.1, 0.2)]
-    (stack,) = stacks(members, assembler.settings(members[0]), None)
+    (stack,) = stacks(members, assembler.settings(members[0]), default_memory())
     assert len(stack.tables) == 1
     assert stack.jobs()[0].network is members[0].network
     torch.manual_seed(2)

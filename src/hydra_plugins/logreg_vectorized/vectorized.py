@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.config_store import ConfigStore
+from hydra.core.override_parser.types import Override
 from hydra.core.utils import JobReturn
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
@@ -46,7 +47,10 @@ class VectorizedSweeper(BasicSweeper):
         if not isinstance(self.launcher, VectorizedLauncher):
             super().validate_batch_is_legal(batch)
 
-    def get_job_batch(self) -> Sequence[Sequence[str]]:
-        from logreg.vectorized.launch import check_jobs
+    @staticmethod
+    def split_arguments(overrides: list[Override], max_batch_size: int | None) -> list[list[list[str]]]:
+        from logreg.vectorized.checks import check_jobs
 
-        return check_jobs(super().get_job_batch())
+        batches = BasicSweeper.split_arguments(overrides, max_batch_size)
+        check_jobs([job for batch in batches for job in batch])
+        return batches

@@ -234,17 +234,24 @@ def holm(p_values: Sequence[float]) -> list[bool]:
 def table_rows(comparison: Mapping[str, Sequence[Setting]]) -> list[list[str]]:
     """The comparison as text, a header first: metric, the settings' keys, and `HEADER`.
 
-    The verdict is ``best``; ``may be best`` for a setting that is not told from it, ``worse`` for one that is, and
-    ``unknown`` where too few repetitions are in common. Numbers that are not defined are empty.
+    Numbers that are not defined are empty.
     """
     keys = list(dict.fromkeys(key for settings in comparison.values() for each in settings for key in each.settings))
-    verdicts = {True: "may be best", False: "worse", None: "unknown"}
     rows = [["metric", *keys, *HEADER]]
     for metric, settings in comparison.items():
-        for position, each in enumerate(settings):
+        for each in settings:
             values = [each.settings.get(key, "") for key in keys]
             known = not math.isnan(each.deviation)
             spread = [f"{each.deviation:.3g}", f"{each.low:.6g} to {each.high:.6g}"] if known else ["", ""]
-            verdict = "best" if position == 0 else verdicts[each.indistinguishable]
-            rows.append([metric, *values, str(len(each.jobs)), str(each.failed), f"{each.mean:.6g}", *spread, verdict])
+            numbers = [str(len(each.jobs)), str(each.failed), f"{each.mean:.6g}", *spread]
+            rows.append([metric, *values, *numbers, verdict(each, settings)])
     return rows
+
+
+def verdict(setting: Setting, settings: Sequence[Setting]) -> str:
+    """``best``; ``may be best`` for a setting that is not told from it, ``worse`` for one that is, and ``unknown``
+    where too few repetitions are in common.
+    """
+    if setting is settings[0]:
+        return "best"
+    return {True: "may be best", False: "worse", None: "unknown"}[setting.indistinguishable]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import shlex
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -66,17 +67,24 @@ def swept_keys(jobs: list[Job]) -> list[str]:
     return [key for key in keys if len({job.settings.get(key) for job in jobs}) > 1]
 
 
-def write(sweep: Path, jobs: list[Job]) -> None:
-    """``leaderboard.csv`` and ``leaderboard.md`` in the sweep's directory, atomically."""
+def write(sweep: Path, jobs: list[Job], of_setting: Mapping[Path, Mapping[str, Any]], preface: Sequence[str]) -> None:
+    """``leaderboard.csv`` and ``leaderboard.md`` in the sweep's directory, atomically.
+
+    Args:
+        of_setting: further columns, which say how the setting of a job did over its repetitions; by job directory.
+        preface: lines of Markdown before the table of jobs.
+    """
     keys = list(dict.fromkeys(key for job in jobs for key in job.settings))
     metrics = list(dict.fromkeys(name for job in jobs for name in job.metrics))
-    header = ["job", "status", *keys, *metrics, "seconds", "directory", "error"]
+    further = list(next(iter(of_setting.values()), ()))
+    header = ["job", "status", *keys, *metrics, *further, "seconds", "directory", "error"]
     rows = [
         [
             job.number,
             job.record["status"],
             *(job.settings.get(key, "") for key in keys),
             *(_cell(job.metrics.get(name)) for name in metrics),
+            *(of_setting.get(job.directory, {}).get(name, "") for name in further),
             _cell(job.record.get("seconds", {}).get("total")),
             job.directory.name,
             job.record.get("error") or "",
@@ -86,7 +94,7 @@ def write(sweep: Path, jobs: list[Job]) -> None:
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows([header, *rows])
     write_atomically(sweep / "leaderboard.csv", text.getvalue())
-    write_atomically(sweep / "leaderboard.md", _markdown(sweep, jobs))
+    write_atomically(sweep / "leaderboard.md", _markdown(sweep, jobs, preface))
 
 
 def _cell(value: Any) -> str:
@@ -100,15 +108,16 @@ def _columns(jobs: list[Job]) -> list[str]:
     return [name for name in wanted if any(name in job.metrics for job in jobs)]
 
 
-def _markdown(sweep: Path, jobs: list[Job]) -> str:
+def _markdown(sweep: Path, jobs: list[Job], preface: Sequence[str]) -> str:
     keys, metrics = swept_keys(jobs), _columns(jobs)
     header = ["job", "status", *keys, *metrics, "seconds", "directory"]
-    lines = [f"# Leaderboard of {sweep.name}", "", "| " + " | ".join(header) + " |", "|" + " --- |" * len(header)]
+    rows = []
     for job in jobs:
         cells = [str(job.number), job.record["status"], *(job.settings.get(key, "") for key in keys)]
         cells += [_short(job.metrics.get(name)) for name in metrics]
         cells += [_short(job.record.get("seconds", {}).get("total")), f"`{job.directory.name}`"]
-        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+        rows.append(cells)
+    lines = [f"# Leaderboard of {sweep.name}", "", *preface, *markdown_table(header, rows)]
     errors = [f"- job {job.number}: {job.record['error']}" for job in jobs if job.record.get("error")]
     if errors:
         lines += ["", "Jobs without a result:", "", *errors]
@@ -116,6 +125,11 @@ def _markdown(sweep: Path, jobs: list[Job]) -> str:
         metric = best.record["monitor"]["metric"]
         lines += ["", f"Best by {metric}: job {best.number}. Run it alone with", "", f"    {rerun_command(best)}"]
     return "\n".join(lines) + "\n"
+
+
+def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    lines = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in (header, *rows)]
+    return [lines[0], "|" + " --- |" * len(header), *lines[1:]]
 
 
 def _short(value: Any) -> str:

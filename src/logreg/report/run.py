@@ -12,10 +12,11 @@ from rich.console import Console
 
 from logreg.classifier import BinaryClassifier
 from logreg.data.block_data import BlockData
+from logreg.data.splits import SPLITS
 from logreg.report import summary
 from logreg.report.coefficients import Coefficients, coefficients
 from logreg.report.tensorboard import EventFile, TensorBoardLogger
-from logreg.runs import RunRecord
+from logreg.runs import RunRecord, splits_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -36,7 +37,8 @@ def report_run(
     """Write and print everything that a finished run shows of itself; in brief, a line on the terminal."""
     events = next((logger.events for logger in loggers if isinstance(logger, TensorBoardLogger)), None)
     if with_figures and record.metrics and isinstance(data, BlockData):
-        save_figures(draw(classifier, data), directory, events, record.evaluated["updates"])
+        drawn = draw(classifier, data, splits_of(record.metrics))
+        save_figures(drawn, directory, events, record.evaluated["updates"])
     if events is not None:
         events.hyperparameters(hyperparameters, group=f"{directory.parent.name}/{directory.name}")
         events.scalars({f"final/{name}": value for name, value in record.metrics.items()}, record.updates)
@@ -53,11 +55,11 @@ def report_run(
         summary.show(record, classifier, data, learned, directory, Console())
 
 
-def draw(classifier: BinaryClassifier, data: BlockData) -> dict[str, Figure]:
-    """The figures that suit the data, by name, over the rows that were held out the longest."""
+def draw(classifier: BinaryClassifier, data: BlockData, splits: Sequence[str]) -> dict[str, Figure]:
+    """The figures that suit the data, by name, over the rows that were held out the longest of these splits."""
     from logreg.report import figures
 
-    split = next(name for name in ("test", "val", "train") if len(data.rows[name]))
+    split = next(name for name in reversed(SPLITS) if name in splits)
     title = f"{data.name}, {split} rows"
     small = not data.preprocessor.sparse and not any(data.is_large(name) for name in data.rows)
     if data.num_features == 2 and small:

@@ -12,10 +12,9 @@ from torch import Tensor
 
 from logreg.classifier import BinaryClassifier
 from logreg.data.in_memory import InMemoryData
-from logreg.data.splits import SPLITS
 from logreg.metrics import predict
 from logreg.report.coefficients import Coefficient, Coefficients
-from logreg.runs import RunRecord, shown
+from logreg.runs import RunRecord, shown, splits_of
 
 MOST_ROWS = 20  # a table of more rows is not printed row by row
 MOST_COEFFICIENTS = 10
@@ -61,7 +60,7 @@ def show_briefly(record: RunRecord, console: Console) -> None:
 
 def metrics_table(metrics: dict[str, float]) -> Table:
     """A row per metric, a column per split."""
-    splits = [split for split in SPLITS if any(name.startswith(f"{split}/") for name in metrics)]
+    splits = splits_of(metrics)
     table = Table("metric", *splits)
     for column in table.columns[1:]:
         column.justify = "right"

@@ -4,35 +4,83 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from statistics import fmean
+from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from logreg.report import leaderboard
-from logreg.report.comparison import DATA_SEED, FOLD, Setting, compare, table_rows
+from logreg.report.comparison import DATA_SEED, FOLD, Setting, compare, monitor, table_rows, verdict
 from logreg.report.leaderboard import Job
 from logreg.runs import write_atomically
 
 SHOWN = 10
+MOST_TESTED = 5  # metrics of the test rows on the terminal
 FEW = 5  # repetitions, below which hardly any settings can be told apart
 
 
 def report_sweep(directory: Path, jobs: list[Job], console: Console, with_figures: bool) -> None:
     """Write the leaderboard, ``settings.csv`` where settings were repeated, and ``figures/``; print the top."""
     compared = compare(jobs, overlap=_overlap(jobs))
-    leaderboard.write(directory, jobs)
+    table, preface = table_rows(compared), []
     if compared:
         text = io.StringIO()
-        csv.writer(text, lineterminator="\n").writerows(table_rows(compared))
+        csv.writer(text, lineterminator="\n").writerows(table)
         write_atomically(directory / "settings.csv", text.getvalue())
+        preface = ["Settings over their repetitions:", "", *leaderboard.markdown_table(table[0], table[1:]), ""]
+        preface += ["Jobs:", ""]
+    leaderboard.write(directory, jobs, _of_setting(compared), preface)
     if with_figures and len(jobs) > 1:
         _draw(directory, jobs)
     leaderboard.show(directory, jobs, console, by_job=not compared)
     if compared:
         _show(compared, console)
+    _show_tested(winners(jobs), console)
+
+
+def winners(jobs: list[Job]) -> dict[str, list[Job]]:
+    """By monitored metric the best job; where settings were repeated, all jobs of the best setting."""
+    compared = compare(jobs, overlap=_overlap(jobs))
+    best = {monitor(job): [job] for job in leaderboard.best_jobs(jobs)}
+    return best | {metric: settings[0].jobs for metric, settings in compared.items()}
+
+
+def _of_setting(compared: Mapping[str, Sequence[Setting]]) -> dict[Path, dict[str, Any]]:
+    """What the leaderboard says of the setting that a job repeats, by the job's directory."""
+    return {
+        job.directory: {
+            "setting": each.rank,
+            "mean": repr(each.mean),
+            "sd": _defined(each.deviation),
+            "low": _defined(each.low),
+            "high": _defined(each.high),
+            "verdict": verdict(each, settings),
+        }
+        for settings in compared.values()
+        for each in settings
+        for job in each.jobs
+    }
+
+
+def _defined(value: float) -> str:
+    return "" if math.isnan(value) else repr(value)
+
+
+def _show_tested(best: Mapping[str, Sequence[Job]], console: Console) -> None:
+    """The test metrics of the winner, which alone has any."""
+    for jobs in best.values():
+        names = [name for name in jobs[0].metrics if name.startswith("test/")][:MOST_TESTED]
+        means = {name: fmean(job.metrics[name] for job in jobs if name in job.metrics) for name in names}
+        if means:
+            which = "" if len(jobs) == 1 else f", mean of its {len(jobs)} repetitions"
+            values = ", ".join(f"{name} {value:.6g}" for name, value in means.items())
+            line = f"on test rows (the winner alone{which}): {values}"
+            console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 def _overlap(jobs: Sequence[Job]) -> float | None:
@@ -47,10 +95,11 @@ def _overlap(jobs: Sequence[Job]) -> float | None:
 def _show(compared: Mapping[str, Sequence[Setting]], console: Console) -> None:
     header, *rows = table_rows(compared)
     table = Table(title="settings over their repetitions, best first", title_justify="left")
-    for name in header:
+    first = int(len(compared) == 1)  # the metric is named below, if there is one for all
+    for name in header[first:]:
         table.add_column(name, overflow="fold")
     for row in rows[:SHOWN]:
-        table.add_row(*(escape(cell) for cell in row))
+        table.add_row(*(escape(cell) for cell in row[first:]))
     if len(rows) > SHOWN:
         table.add_row("…")
     console.print(table)
@@ -58,7 +107,7 @@ def _show(compared: Mapping[str, Sequence[Setting]], console: Console) -> None:
         best = settings[0]
         name = " ".join(f"{key}={value}" for key, value in best.settings.items() if value) or "the one setting"
         tied = sum(each.indistinguishable is not False for each in settings) - 1
-        also = f"; {tied} others may be as good" if tied else ""
+        also = f"; {tied} {'others' if tied > 1 else 'other'} may be as good" if tied else ""
         console.print(f"best by {metric}: {name}, mean {best.mean:.6g}{also}", markup=False, highlight=False)
         command = leaderboard.rerun_command(best.jobs[0])
         console.print(f"  {command}", markup=False, highlight=False, soft_wrap=True)

@@ -21,6 +21,8 @@ from torch.func import functional_call, grad_and_value, vmap
 
 from logreg.objective import SOFTPLUS_IS_LINEAR, linear_coefficients, logit_function, penalised_parameters
 
+TRIED = 8  # rows
+
 Rows = Float[Tensor, "tables rows ..."]
 Labels = Float[Tensor, "tables rows"]
 
@@ -172,6 +174,35 @@ class GeneralNetworks(Networks):
         take = self._gradients if weight is None else self._weighted_gradients
         gradient, logits = take(self._stacked(), x, y, weight, self.l2.view(self.tables, -1))
         return logits.detach().flatten(0, 1), [gradient[name].detach().flatten(0, 1) for name in self.names]
+
+
+@torch.no_grad()
+def agree(stacked: Networks, networks: Sequence[nn.Module], x: Rows) -> bool:
+    """Whether the stacked networks give the logits that each gives by itself, in training and in evaluation.
+
+    A network that draws numbers, keeps some outside of its parameters, or looks at ``self.training``, does not.
+
+    Args:
+        networks: those that were stacked.
+        x: rows of each table, of which a few are tried.
+
+    Raises:
+        RuntimeError, NotImplementedError: torch.func cannot take their forward.
+    """
+    few = x[:, :TRIED]
+    stacked.gradients(few, torch.zeros(few.shape[:2], dtype=few.dtype, device=few.device), None)
+    together, of_a_table = stacked.logits(few).cpu().float(), len(networks) // stacked.tables
+    seen = set()
+    for job, network in enumerate(networks):
+        case = job // of_a_table, id(network)
+        if case not in seen:
+            seen.add(case)
+            rows = few[case[0]].cpu().float()
+            for training in (False, True):
+                own = logit_function(network.train(training))(rows).reshape(-1)
+                if not torch.allclose(together[job], own, rtol=1e-3, atol=1e-4, equal_nan=True):
+                    return False
+    return True
 
 
 class _Logits(nn.Module):

@@ -58,8 +58,8 @@ class Results:
 
 
 @torch.no_grad()
-def measure(fit: Fit, rules: Sequence[ThresholdRule | None]) -> Results:
-    """Measure the state that each job hands over, on every split that has rows, as a run alone does: to the last bit.
+def measure(fit: Fit, rules: Sequence[ThresholdRule | None], splits: Sequence[str] = SPLITS) -> Results:
+    """Measure the state that each job hands over on the splits that have rows, to the last bit as a run alone does.
 
     A job whose very last update was one too many is marked as diverged.
     """
@@ -83,7 +83,7 @@ def measure(fit: Fit, rules: Sequence[ThresholdRule | None]) -> Results:
             classifier.threshold, value = rule.choose(*held_out(classifier, table.batches("val")))
             found.thresholds[job] = classifier.threshold
             found.rules[job] = {"rule": rule.name, "value": value, "rows": "val"}
-        found.metrics[job] = evaluate_splits(classifier, table.batches)
+        found.metrics[job] = evaluate_splits(classifier, table.batches, splits)
     return found
 
 

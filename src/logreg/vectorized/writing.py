@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import csv
 import json
+import logging
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning.pytorch import __version__ as lightning_version
 
-from logreg.data.block_data import BlockData
 from logreg.errors import Diverged
 from logreg.report.coefficients import Coefficients
 from logreg.report.run import draw, save_figures
 from logreg.report.tensorboard import EventFile
-from logreg.runs import CONFIG, PREPROCESSING, RunRecord, open_atomically, versions, write_atomically
+from logreg.runs import CONFIG, PREPROCESSING, RunRecord, open_atomically, splits_of, versions, write_atomically
+from logreg.vectorized.assemble import Member
+from logreg.vectorized.compose import ComposedJob
 from logreg.vectorized.fit import Fit, State
 from logreg.vectorized.results import Results
+
+LOG_FORMAT = logging.Formatter("[%(asctime)s][%(name)s][%(levelname)s] %(message)s")  # as in conf/hydra/job_logging
 
 History = list[tuple[int, dict[str, float]]]  # step and values, with the epoch among those of training
 
@@ -45,37 +49,43 @@ class JobFiles:
     """Writes the directory of one job.
 
     Args:
-        directory: there already, with what Hydra writes.
-        with_figures: draw the job's figures, which takes longer than everything else.
-        config: resolved, as the run used it.
         record: with what was known before training.
-        random_state: of torch's generator after the network was drawn.
+        with_figures: draw the job's figures, which takes longer than everything else.
+        log_file: name of the job's log.
     """
 
-    def __init__(
-        self,
-        directory: Path,
-        config: Mapping[str, Any],
-        record: RunRecord,
-        data: BlockData,
-        random_state: torch.Tensor,
-        with_figures: bool,
-    ) -> None:
-        self.directory, self.config, self.record, self.data = directory, config, record, data
-        self.random_state, self.with_figures = random_state, with_figures
+    def __init__(self, job: ComposedJob, member: Member, record: RunRecord, with_figures: bool, log_file: str) -> None:
+        self.job, self.member, self.record, self.with_figures = job, member, record, with_figures
+        self.directory, self.log = job.directory, job.directory / log_file
+        self.config, self.data = member.config, member.data
+
+    def begin(self, device: torch.device, hydra_folder: str | None) -> None:
+        """What a run alone has written when its training starts."""
+        record = self.record
+        self.directory.mkdir(parents=True, exist_ok=True)
+        if hydra_folder is not None:
+            (self.directory / hydra_folder).mkdir(exist_ok=True)
+            for name, text in self.job.hydra_files().items():
+                (self.directory / hydra_folder / name).write_text(text, encoding="utf-8")
+        write_atomically(self.directory / CONFIG, json.dumps(self.config, indent=2, ensure_ascii=False) + "\n")
+        write_atomically(self.directory / PREPROCESSING, self.data.preprocessor.to_json())
+        self._log(self.member.notes)
+        record.hyperparameters["penalty.l2"] = self.config["penalty"]["l2"]
+        record.versions, record.device, record.data = versions(), str(device), self.data.describe()
+        record.write(self.directory)
+
+    def _log(self, lines: Iterable[logging.LogRecord]) -> None:
+        with self.log.open("a", encoding="utf-8") as file:
+            file.writelines(f"{LOG_FORMAT.format(line)}\n" for line in lines)
 
     def write(self, fit: Fit, results: Results, job: int, seconds: Mapping[str, float]) -> None:
-        """Everything, the record last."""
-        record, data = self.record, self.data
-        write_atomically(self.directory / CONFIG, json.dumps(self.config, indent=2, ensure_ascii=False) + "\n")
-        write_atomically(self.directory / PREPROCESSING, data.preprocessor.to_json())
+        """What came of it, the record last."""
+        record = self.record
         rows = history(fit, job)
         made, per_pass = int(fit.made[job]), fit.batches.batches_per_pass
         record.status, record.updates, record.epochs = fit.status[job], made, made // per_pass
-        record.versions, record.device = versions(), str(fit.settings.device)
+        record.metrics = results.metrics[job]
         record.threshold, record.threshold_rule = results.thresholds[job], results.rules[job]
-        record.hyperparameters["penalty.l2"] = self.config["penalty"]["l2"]
-        record.data, record.metrics = data.describe(), results.metrics[job]
         if record.status == "diverged":
             record.error = f"{Diverged(made)}."
         elif record.status == "interrupted":
@@ -91,7 +101,7 @@ class JobFiles:
             for step, values in rows:
                 events.scalars({tag: value for tag, value in values.items() if tag != "epoch"}, step)
         if self.with_figures and record.metrics:
-            drawn = draw(results.classifier_of(job), data)
+            drawn = draw(results.classifier_of(job), self.data, splits_of(record.metrics))
             save_figures(drawn, self.directory, events, record.evaluated["updates"])
         if events is not None:
             self._close_events(events)
@@ -99,7 +109,7 @@ class JobFiles:
             self._write_checkpoints(fit, job)
         if record.metrics:
             self._write_coefficients(fit, results, job)
-        (self.directory / "train.log").write_text(logs(record), encoding="utf-8")
+        self._log([outcome(record)])
         record.seconds = dict(seconds)
         record.write(self.directory)
 
@@ -159,7 +169,7 @@ class JobFiles:
             "hparams_name": "hyperparameters",
             "hyper_parameters": names | {"l2": self.config["penalty"]["l2"]},
             type(self.data).__qualname__: {**self.data.state_dict(), **position},
-            "logreg": {"optimizer": fit.settings.optimizer.__name__, "random_state": {"cpu": self.random_state}},
+            "logreg": {"optimizer": fit.settings.optimizer.__name__, "random_state": {"cpu": self.member.random_state}},
         }
 
 
@@ -170,9 +180,7 @@ def save(checkpoint: Mapping[str, Any], path: Path) -> None:
     part.replace(path)
 
 
-def write_all(
-    files: Sequence[JobFiles | None], fit: Fit, results: Results, began: float
-) -> Iterator[tuple[int, JobFiles]]:
+def write_all(files: Sequence[JobFiles | None], fit: Fit, results: Results, began: float) -> Iterator[JobFiles]:
     """Write the directories of all jobs of a fit; yields each one when it is done.
 
     The seconds of a job are its share of those that all took together.
@@ -183,11 +191,11 @@ def write_all(
             started = time.perf_counter()
             share = fitted / jobs
             file.write(fit, results, job, {"fit": share, "total": share + time.perf_counter() - started})
-            yield job, file
+            yield file
 
 
-def logs(record: RunRecord) -> str:
-    """What ``train.log`` says of a job."""
+def outcome(record: RunRecord) -> logging.LogRecord:
+    """How a job ended, for its log."""
     losses = [f"{name} {value:.6g}" for name, value in record.metrics.items() if name.endswith("/loss")]
-    outcome = record.error or ", ".join(losses)
-    return f"[logreg.vectorized][INFO] {record.status} after {record.updates} updates in a fused fit: {outcome}\n"
+    text = f"{record.status} after {record.updates} updates in a fused fit: {record.error or ', '.join(losses)}"
+    return logging.makeLogRecord({"name": __name__, "levelno": logging.INFO, "levelname": "INFO", "msg": text})

@@ -1,0 +1,52 @@
+"""What is looked at before a sweep starts: that its jobs are several and different, and that there is room for them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from logreg.errors import UserError
+
+BYTES_OF_A_JOB, FILES_OF_A_JOB = 80_000, 16  # in its directory, folders included, without what grows with its length
+
+
+def check_jobs(job_overrides: Sequence[Sequence[str]]) -> None:
+    """Look at the jobs of a grid.
+
+    Raises:
+        UserError: there are none, or two are the same.
+    """
+    if not job_overrides:
+        raise UserError("the sweep has no jobs: one of its keys has no value, as in seed='range(0)'.")
+    seen: dict[tuple[str, ...], int] = {}
+    for number, overrides in enumerate(job_overrides):
+        first = seen.setdefault(tuple(overrides), number)
+        if first != number:
+            shown = " ".join(overrides)
+            raise UserError(f"jobs {first} and {number} of the sweep are the same, {shown}; give each value once.")
+
+
+def check_space(directory: Path, jobs: int, further: int = 0) -> None:
+    """Refuse a sweep for whose files there is no room.
+
+    Args:
+        further: bytes that each job takes beside `BYTES_OF_A_JOB`.
+
+    Raises:
+        UserError: says how much is needed and how much is free.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    free = os.statvfs(directory)
+    needed, room = jobs * (BYTES_OF_A_JOB + further), free.f_bavail * free.f_frsize
+    if needed > room:
+        raise UserError(
+            f"hydra.sweep.dir={directory}: {jobs:,} jobs need {needed / 1e6:,.0f} MB, and {room / 1e6:,.0f} MB are "
+            "free there; free some, or give another directory."
+        )
+    files = jobs * FILES_OF_A_JOB
+    if free.f_files > 0 and files > free.f_favail:
+        raise UserError(
+            f"hydra.sweep.dir={directory}: {jobs:,} jobs need {files:,} files, and its file system has room for "
+            f"{free.f_favail:,}; give another directory."
+        )

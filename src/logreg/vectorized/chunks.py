@@ -1,0 +1,134 @@
+"""Which jobs lie in one fit: those whose tables have one shape, as many as memory takes."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from logreg.data.block_data import BlockData
+from logreg.data.rows import TensorRows
+from logreg.data.splits import SPLITS
+from logreg.vectorized.assemble import Member
+from logreg.vectorized.fit import Job, Settings
+
+MEMORY_SHARE = 0.25  # of what is free, for one fit
+PLACES = 16  # jobs of a table come in multiples of so many, if there are several
+
+
+@dataclass
+class Stack:
+    """Jobs of one fit, table by table; None fills a place."""
+
+    tables: list[BlockData]
+    members: list[Member | None]
+
+    def jobs(self) -> list[Job]:
+        of_a_table = len(self.members) // len(self.tables)
+        present = [member or self.members[i - i % of_a_table] for i, member in enumerate(self.members)]
+        return [member.job(i // of_a_table) for i, member in enumerate(present) if member is not None]
+
+    @property
+    def counted(self) -> np.ndarray:
+        return np.array([member is not None for member in self.members])
+
+
+def stacks(members: Sequence[Member], settings: Settings, memory: int) -> list[Stack]:
+    """Jobs stacked where their tables have one shape, in as many fits as memory asks for.
+
+    Args:
+        memory: bytes that a fit may take.
+    """
+    by_table: dict[tuple[Any, ...], list[Member]] = {}
+    keys = {id(member.data): _content(member.data, settings.dtype) for member in members}
+    for member in members:
+        by_table.setdefault(keys[id(member.data)], []).append(member)
+    by_shape: dict[tuple[Any, ...], list[list[Member]]] = {}
+    for of_table in by_table.values():
+        data = of_table[0].data
+        shape = (*(len(data.rows[split]) for split in SPLITS), data.num_features, len(of_table))
+        by_shape.setdefault(shape, []).append(of_table)
+    result: list[Stack] = []
+    for tables in by_shape.values():
+        of_a_table = len(tables[0])
+        of_job = _bytes_of_a_job(tables[0][0], settings) + _bytes_of_a_table(tables[0][0], settings) // of_a_table
+        most = max(1, memory // of_job)
+        if of_a_table > most:
+            chunks = [[t[i : i + most]] for t in tables for i in range(0, of_a_table, most)]
+        else:
+            step = max(1, most // of_a_table)
+            chunks = [tables[i : i + step] for i in range(0, len(tables), step)]
+        result += [Stack([t[0].data for t in chunk], [m for t in chunk for m in _filled(t)]) for chunk in chunks]
+    return result
+
+
+def _filled(of_table: Sequence[Member]) -> list[Member | None]:
+    """The jobs of a table, in a number that a matrix product takes in whole steps.
+
+    Otherwise the last few go another way through the processor, and their last bits depend on how many there are.
+    """
+    places = len(of_table) if len(of_table) == 1 else -(-len(of_table) // PLACES) * PLACES
+    return [*of_table, *[None] * (places - len(of_table))]
+
+
+def _content(data: BlockData, dtype: torch.dtype) -> tuple[Any, ...]:
+    """What makes two tables one to training: their rows, and the order of them where that depends on the seed."""
+    data.dtype, digest = dtype, hashlib.sha256()
+    for split in SPLITS:
+        rows = data.served(split)
+        assert isinstance(rows, TensorRows)
+        for tensor in (rows.x, rows.y, rows.weight):
+            if tensor is not None:
+                digest.update(np.ascontiguousarray(tensor.numpy()).tobytes())
+    return digest.hexdigest(), None if data.batches_per_pass == 1 else data.seed
+
+
+def _bytes_of_a_job(member: Member, settings: Settings) -> int:
+    data, size = member.data, 8 if settings.dtype == torch.float64 else 4
+    rows = max(len(data.rows[split]) for split in SPLITS)
+    batch = min(data.batch_size or rows, rows)
+    parameters = sum(p.numel() for p in member.network.parameters())
+    logged, validations = _measurements(member, settings)
+    kept = 16 * logged + 8 * (len(settings.metrics) + 2) * validations
+    return size * (8 * batch + 6 * rows + 12 * parameters) + kept
+
+
+def bytes_on_disk(member: Member, settings: Settings) -> int:
+    """Of the history, as text and as events, and of two checkpoints with the optimizer's state of a job."""
+    logged, validations = _measurements(member, settings)
+    values = 2 * logged + (len(settings.metrics) + 2) * validations
+    parameters = sum(p.numel() for p in member.network.parameters())
+    return 65 * values + 2 * 3 * 8 * parameters
+
+
+def _measurements(member: Member, settings: Settings) -> tuple[int, int]:
+    """How often a job logs its training values, and how often it validates."""
+    epochs, data = member.config["epochs"], member.data
+    logged = epochs * data.batches_per_pass // settings.log_every
+    return logged, epochs // settings.validate_every if len(data.rows["val"]) else 0
+
+
+def _bytes_of_a_table(member: Member, settings: Settings) -> int:
+    """Of its rows as they are stacked, and as they are measured in the end."""
+    size = 8 if settings.dtype == torch.float64 else 4
+    return 2 * size * member.data.num_features * sum(len(member.data.rows[split]) for split in SPLITS)
+
+
+def default_memory() -> int:
+    """Bytes that a fit may take."""
+    return int(MEMORY_SHARE * _free_memory())
+
+
+def _free_memory() -> int:
+    """Bytes that are free or can be freed, on Linux; elsewhere those that there are."""
+    with contextlib.suppress(OSError, StopIteration):
+        lines = Path("/proc/meminfo").read_text(encoding="utf-8").splitlines()
+        return 1024 * int(next(line.split()[1] for line in lines if line.startswith("MemAvailable")))
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

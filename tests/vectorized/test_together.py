@@ -1,0 +1,76 @@
+"""A group of jobs that memory or PyTorch will not take as it is."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from logreg.errors import UserError
+from logreg.vectorized.checks import check_space
+from logreg.vectorized.compose import ComposedJob
+from logreg.vectorized.fit import Fit
+from logreg.vectorized.together import Options, train_together
+from tests.vectorized.test_plan import config
+
+OPTIONS = Options(memory=None, figures=0, hydra_folder=".hydra", log_file="train.log")
+
+
+def jobs_in(directory: Path, count: int) -> tuple[dict[int, ComposedJob], dict[int, dict[str, Any]]]:
+    configs = {i: config("data=breast_cancer", "optimizer=adam", "epochs=1", f"lr=0.{i + 1}") for i in range(count)}
+    jobs = {i: ComposedJob(i, [f"lr=0.{i + 1}"], directory / str(i), configs[i], {}) for i in configs}
+    return jobs, configs
+
+
+def test_a_fit_that_is_too_large_is_made_in_parts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    run, sizes = Fit.run, []
+
+    def limited(fit: Fit, progress: Any = None) -> None:
+        sizes.append(int(fit.active.sum()))
+        if sizes[-1] > 3:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        run(fit, progress)
+
+    monkeypatch.setattr(Fit, "run", limited)
+    jobs, configs = jobs_in(tmp_path, 8)
+    with caplog.at_level(logging.INFO, "hydra.logreg"):
+        records = dict(train_together(jobs, configs, OPTIONS))
+    assert sorted(records) == list(range(8))
+    assert sizes[0] == 8
+    assert sum(size for size in sizes if size <= 3) == 8
+    assert "they do not fit into memory together" in caplog.text
+    for i in jobs:
+        assert json.loads((tmp_path / str(i) / "run.json").read_text())["status"] == "completed"
+
+
+def test_a_job_that_is_too_large_by_itself_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def never(fit: Fit, progress: Any = None) -> None:
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes.")
+
+    monkeypatch.setattr(Fit, "run", never)
+    with pytest.raises(UserError, match="a job does not fit into memory"):
+        list(train_together(*jobs_in(tmp_path, 2), OPTIONS))
+
+
+def test_what_torch_func_refuses_is_left_for_a_run_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refused(fit: Fit, progress: Any = None) -> None:
+        raise RuntimeError("vmap: data-dependent control flow")
+
+    monkeypatch.setattr(Fit, "run", refused)
+    with caplog.at_level(logging.INFO, "hydra.logreg"):
+        assert not list(train_together(*jobs_in(tmp_path, 2), OPTIONS))
+    assert "each by itself, as its model cannot be vectorized (vmap: data-dependent control flow)" in caplog.text
+
+
+def test_a_long_history_is_counted_before_training(tmp_path: Path) -> None:
+    check_space(tmp_path, 10, 1000)
+    with pytest.raises(UserError, match=r"10 jobs need 10,000,\d{3},\d{3} MB"):
+        check_space(tmp_path, 10, 10**15)
