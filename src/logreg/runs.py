@@ -23,7 +23,7 @@ import platform
 import shlex
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
@@ -87,7 +87,7 @@ class RunRecord:
 
     def write(self, directory: Path) -> None:
         """Write ``run.json`` atomically: a reader sees the old one or the new one, never a part."""
-        write_record(directory, asdict(self))
+        write_record(directory, vars(self))
 
 
 def write_record(directory: Path, record: Mapping[str, Any]) -> None:
@@ -119,14 +119,19 @@ def write_atomically(path: Path, text: str) -> None:
 @contextlib.contextmanager
 def open_atomically(path: Path) -> Iterator[TextIO]:
     """A text file to write, which appears under its name when it is complete."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        with part.open("w", encoding="utf-8", newline="") as file:
+        file = part.open("w", encoding="utf-8", newline="")
+    except FileNotFoundError:  # nearly always the folder is there
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = part.open("w", encoding="utf-8", newline="")
+    try:
+        with file:
             yield file
         os.replace(part, path)
-    finally:
+    except BaseException:
         part.unlink(missing_ok=True)
+        raise
 
 
 def read_record(directory: Path) -> dict[str, Any]:

@@ -67,7 +67,12 @@ def swept_keys(jobs: list[Job]) -> list[str]:
     return [key for key in keys if len({job.settings.get(key) for job in jobs}) > 1]
 
 
-def write(sweep: Path, jobs: list[Job], of_setting: Mapping[Path, Mapping[str, Any]], preface: Sequence[str]) -> None:
+def write(
+    sweep: Path,
+    jobs: list[Job],
+    of_setting: Mapping[Path, Mapping[str, Any]] | None = None,
+    preface: Sequence[str] = (),
+) -> None:
     """``leaderboard.csv`` and ``leaderboard.md`` in the sweep's directory, atomically.
 
     Args:
@@ -76,6 +81,7 @@ def write(sweep: Path, jobs: list[Job], of_setting: Mapping[Path, Mapping[str, A
     """
     keys = list(dict.fromkeys(key for job in jobs for key in job.settings))
     metrics = list(dict.fromkeys(name for job in jobs for name in job.metrics))
+    of_setting = of_setting or {}
     further = list(next(iter(of_setting.values()), ()))
     header = ["job", "status", *keys, *metrics, *further, "seconds", "directory", "error"]
     rows = [

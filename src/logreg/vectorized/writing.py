@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import functools
 import json
 import logging
 import time
@@ -13,6 +14,7 @@ from typing import Any
 import torch
 from lightning.pytorch import __version__ as lightning_version
 
+from logreg.data.block_data import BlockData
 from logreg.errors import Diverged
 from logreg.report.coefficients import Coefficients
 from logreg.report.run import draw, save_figures
@@ -45,6 +47,12 @@ def history(fit: Fit, job: int) -> History:
     return [(step, values) for step, _, values in rows]
 
 
+@functools.lru_cache(maxsize=1)  # jobs of one table follow each other
+def _as_json(data: BlockData) -> str:
+    """The content of ``preprocessing.json``."""
+    return data.preprocessor.to_json()
+
+
 class JobFiles:
     """Writes the directory of one job.
 
@@ -68,7 +76,7 @@ class JobFiles:
             for name, text in self.job.hydra_files().items():
                 (self.directory / hydra_folder / name).write_text(text, encoding="utf-8")
         write_atomically(self.directory / CONFIG, json.dumps(self.config, indent=2, ensure_ascii=False) + "\n")
-        write_atomically(self.directory / PREPROCESSING, self.data.preprocessor.to_json())
+        write_atomically(self.directory / PREPROCESSING, _as_json(self.data))
         self._log(self.member.notes)
         record.hyperparameters["penalty.l2"] = self.config["penalty"]["l2"]
         record.versions, record.device, record.data = versions(), str(device), self.data.describe()
