@@ -6,6 +6,7 @@ import functools
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from lightning.pytorch import Trainer
 from lightning.pytorch.loggers import CSVLogger
@@ -63,3 +64,11 @@ def fit(
 def column(history: list[dict[str, float]], name: str) -> dict[int, float]:
     """A metric by step."""
     return {int(row["step"]): row[name] for row in history if name in row}
+
+
+def shared_file(name: str) -> Path:
+    """A file beside the checkout that the project does not hold; the test is skipped where it is not there."""
+    path = Path(__file__).parents[2] / "shared" / "data" / name
+    if not path.exists():
+        pytest.skip(f"{name} is not beside this checkout")
+    return path

@@ -83,7 +83,8 @@ def cross_validation(penalties: int, folds: int, seeds: int, folder: Path, *more
     values = ",".join(f"{10 ** (-5 + 4 * i / 49):.6g}" for i in range(penalties))
     overrides = [
         "data=breast_cancer", "optimizer=adam", "epochs=200", "data.folds=10", f"data.fold=range({folds})",
-        f"penalty.l2={values}", f"seed=range({seeds})", f"hydra.sweep.dir=cv_{penalties}_{folds}_{seeds}",
+        f"penalty.l2={values}", f"seed=range({seeds})", "figures=false",
+        f"hydra.sweep.dir=cv_{penalties}_{folds}_{seeds}",
     ]  # fmt: skip
     return process([str(ROOT / "train.py"), "-m", *overrides, *more], folder)
 

@@ -19,7 +19,17 @@ from logreg.data.blocks import Block, SingleBatch
 from logreg.data.rows import Batch, LargeBatch, batch_parts, dense_rows
 from logreg.errors import Diverged, Interrupted
 from logreg.metrics import Evaluation, accuracies, log_losses
-from logreg.objective import LinearGradient, check_network, gradient_of, l2_penalty, logit_function, mean_log_loss
+from logreg.objective import (
+    LinearGradient,
+    check_network,
+    gradient_of,
+    l2_penalty,
+    linear_coefficients,
+    logit_function,
+    mean_log_loss,
+)
+from logreg.optim.problem import LogisticProblem
+from logreg.optim.solver import Solver
 
 # Lightning precisions under which the parameters have the data's dtype and no autocast stands in between.
 FULL_PRECISIONS = ("32-true", "64-true")
@@ -72,6 +82,7 @@ class BinaryClassifier(LightningModule):
         self.latest: dict[str, float] = {}
         self.evaluation = Evaluation(threshold, metrics)
         self._resumed_state: dict[str, Tensor] | None = None
+        self._problem: LogisticProblem | None = None  # of a solver
         self.save_hyperparameters(dict(hyperparameters or {}), logger=False)
 
     @property
@@ -124,6 +135,11 @@ class BinaryClassifier(LightningModule):
             for update, ends_pass in block:
                 if self.interrupt:
                     raise Interrupted
+                if isinstance(self._optimizer, Solver):
+                    assert isinstance(block, Block)
+                    if self._iterate(self._optimizer, block, history):
+                        break
+                    continue
                 if not self._checked:
                     check_network(self.network, _first_rows(update[0]))
                     self._checked = True
@@ -161,6 +177,25 @@ class BinaryClassifier(LightningModule):
             self._clip()
         optimizer.step()
         history.add(measured, batches, penalty)
+
+    def _iterate(self, solver: Solver, block: Block, history: _History) -> bool:
+        """One iteration of a solver; whether it was the last one."""
+        rows = block.loader.rows
+        if self._problem is None or self._problem.rows is not rows:
+            self._problem = LogisticProblem(rows, self.l2, self.threshold)
+        pair = linear_coefficients(self.network)
+        assert pair is not None
+        weight, bias = pair
+        theta = torch.cat([weight.detach().view(-1), bias.detach().view(-1)]).double()
+        done = solver.iterate(self._problem, theta)
+        with torch.no_grad():
+            weight.copy_(done.theta[:-1].view_as(weight))
+            bias.copy_(done.theta[-1:].view_as(bias))
+        further = {"train/gradient_norm": done.gradient_norm, "train/gap": done.gap, "train/step_length": done.step}
+        history.add_iteration(done.value, done.accuracy, further)
+        if done.finished:
+            block.loader.finished = self.trainer.should_stop = True
+        return done.finished
 
     def _backward(self, batch: Batch | LargeBatch) -> Measured:
         """Put the gradient of a batch into the parameters; returns its logits, or its loss and accuracy."""
@@ -222,7 +257,7 @@ class BinaryClassifier(LightningModule):
         due = [i for i in range(len(losses)) if (start + i) % self._log_every == 0 or start + i == self._first_update]
         for i, accuracy in zip(due, history.accuracies(due, self.threshold), strict=True):
             self.latest = {"train/loss": losses[i], "train/accuracy": accuracy}
-            self._log_to_files({"epoch": epoch(i), **self.latest}, start + i)
+            self._log_to_files({"epoch": epoch(i), **self.latest, **history.further_of(i)}, start + i)
         for logger in self.loggers:
             logger.save()
 
@@ -323,6 +358,7 @@ class _History:
         self.weights: list[Tensor] = []
         self.penalties: list[Tensor] = []
         self.of_large: list[tuple[float, float]] = []  # loss and accuracy; a block has either these or logits
+        self.further: list[dict[str, float]] = []
 
     def add(self, measured: list[Measured], batches: list[Batch | LargeBatch], penalty: Tensor | None) -> None:
         if penalty is not None:
@@ -335,6 +371,14 @@ class _History:
         self.labels.append(_joined([batch[1] for batch in batches]))  # type: ignore[index]
         if len(batches[0]) > 2:
             self.weights.append(_joined([batch[2] for batch in batches]))  # type: ignore[index]
+
+    def add_iteration(self, value: float, accuracy: float, further: dict[str, float]) -> None:
+        """The objective with its penalty, the accuracy, and what else a solver knows."""
+        self.of_large.append((value, accuracy))
+        self.further.append(further)
+
+    def further_of(self, update: int) -> dict[str, float]:
+        return self.further[update] if self.further else {}
 
     def losses(self) -> list[float]:
         """The objective at each update."""

@@ -10,6 +10,7 @@ import re
 import secrets
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,23 @@ EXAMPLES = {
 OF_THE_SWEEP = ("sweep.resume=", "vectorized.")
 
 _unique = secrets.token_hex(3)
-_sweep_directory: Path | None = None
+
+
+@dataclass
+class _Sweep:
+    """The sweep of this command; Hydra's callbacks have no other way to hand it over.
+
+    Attributes:
+        lock: held as long as the process lives.
+    """
+
+    directory: Path
+    resumed: bool
+    dry: bool
+    lock: Any
+
+
+_sweep: _Sweep | None = None
 
 
 def _job_directory(number: int, overrides: str) -> str:
@@ -50,6 +67,8 @@ def _job_directory(number: int, overrides: str) -> str:
 
 OmegaConf.register_new_resolver("unique", lambda: _unique, replace=True)
 OmegaConf.register_new_resolver("job_directory", _job_directory, replace=True)
+# What Optuna calls it.
+OmegaConf.register_new_resolver("direction", lambda mode: {"max": "maximize"}.get(mode, "minimize"), replace=True)
 
 
 class ClaimDirectories(Callback):
@@ -61,32 +80,65 @@ class ClaimDirectories(Callback):
     def on_run_start(self, config: DictConfig, **_: Any) -> None:
         if config.get("sweep", {}).get("resume") is not None:
             sys.exit("error: sweep.resume completes a sweep: add -m, and the settings that it was started with.")
+        if config.get("vectorized", {}).get("dry_run"):
+            sys.exit("error: vectorized.dry_run says what a sweep would do: add -m.")
+        if "optuna" in str(config.hydra.sweeper.get("_target_")):
+            sys.exit("error: hydra/sweeper=optuna searches in a sweep: add -m.")
         claim_directory(config, "run", holds=RECORD)
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
-        global _sweep_directory
+        global _sweep
         resumed = config.get("sweep", {}).get("resume")
         together = str(config.hydra.launcher.get("_target_")).endswith(".VectorizedLauncher")
         dry = config.get("vectorized", {}).get("dry_run")
         for key, asked in (("sweep.resume", resumed), ("vectorized.dry_run", dry)):
             if asked and not together:
                 sys.exit(f"error: {key}: this is what hydra/launcher=vectorized does; leave the other launcher out.")
+        if dry and "optuna" in str(config.hydra.sweeper.get("_target_")):
+            sys.exit(
+                "error: vectorized.dry_run: Optuna draws each batch after the results of the one before; leave it out."
+            )
         if together:  # they are no settings of the jobs
+            _check_sweep(config)
             with open_dict(config):
                 task = config.hydra.overrides.task
                 config.hydra.overrides.task = [o for o in task if not str(o).lstrip("+").startswith(OF_THE_SWEEP)]
         if resumed is None:
-            _sweep_directory = claim_directory(config, "sweep", holds="multirun.yaml")
+            directory = claim_directory(config, "sweep", holds="multirun.yaml")
         else:
-            _sweep_directory = resume_directory(config, str(resumed))
+            directory = resume_directory(config, str(resumed))
+        _sweep = _Sweep(directory, resumed is not None, bool(dry), _locked(directory))
         # Every job composes its own configuration, in which `name`, and so the sweep's directory, may be another one.
-        quoted = str(_sweep_directory).replace("\\", "\\\\").replace("'", "\\'")
+        quoted = str(directory).replace("\\", "\\\\").replace("'", "\\'")
         config.hydra.overrides.hydra.append(f"hydra.sweep.dir='{quoted}'")
 
 
-def sweep_is_resumed() -> bool:
-    """Whether the sweep of this command goes on in the directory of an earlier one."""
-    return any(argument.lstrip("+").startswith("sweep.resume=") for argument in sys.argv[1:])
+def _locked(sweep: Path) -> Any:
+    """A lock on a sweep's directory: two commands that write the same jobs would leave neither's."""
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        return None
+    file = (sweep / "multirun.yaml").open("a")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        sys.exit(f"error: sweep.resume={sweep}: another command is at work there; wait until it is over.")
+    except OSError:  # a file system without locks
+        return None
+    return file
+
+
+def _check_sweep(config: DictConfig) -> None:
+    """Look at the settings of the sweep itself, which no job has."""
+    for override in config.hydra.overrides.task:
+        key, _, value = str(override).lstrip("+").partition("=")
+        if key.startswith("vectorized.") and ("," in value or value.startswith("range(")):
+            sys.exit(f"error: {key}={value}: this is a setting of the whole sweep; give one value.")
+    try:
+        settings.check({"vectorized": OmegaConf.to_container(config.vectorized)})
+    except UserError as error:
+        sys.exit(f"error: {error}")
 
 
 def resume_directory(config: DictConfig, resumed: str) -> Path:
@@ -140,7 +192,7 @@ def _created(directory: Path, kind: str) -> bool:
 
 
 def command(
-    name: str, task: Callable[[DictConfig], Any], after_sweep: Callable[[Path], int] | None = None
+    name: str, task: Callable[[DictConfig], Any], after_sweep: Callable[[Path, bool], int] | None = None
 ) -> Callable[[], None]:
     """A command line for ``task``, configured by ``conf/<name>.yaml``.
 
@@ -148,7 +200,8 @@ def command(
     ``HYDRA_FULL_ERROR=1``) or a failed job, 130 after Ctrl-C.
 
     Args:
-        after_sweep: called with the sweep's directory once its jobs are over; returns how many of them failed.
+        after_sweep: called with the sweep's directory once its jobs are over, and whether all of them were run; returns
+            how many of them failed.
     """
 
     def main() -> None:
@@ -175,9 +228,14 @@ def command(
             status = 1
         else:
             status = 0
-        if after_sweep is not None and _sweep_directory is not None and _sweep_directory.is_dir():
+        if (
+            after_sweep is not None
+            and _sweep is not None
+            and _sweep.directory.is_dir()
+            and not _unchanged(_sweep, status)
+        ):
             try:
-                failed = after_sweep(_sweep_directory)
+                failed = after_sweep(_sweep.directory, status == 0)
             except Exception as error:
                 if full:
                     raise
@@ -186,6 +244,11 @@ def command(
         sys.exit(status or min(failed, 1))
 
     return main
+
+
+def _unchanged(sweep: _Sweep, status: int) -> bool:
+    """Whether an earlier sweep is as it was: nothing was run in it, or what was asked for was refused."""
+    return sweep.resumed and (status == 1 or sweep.dry)
 
 
 def plain(cfg: DictConfig) -> dict[str, Any]:
@@ -320,8 +383,6 @@ def explain(error: Exception, name: str) -> str:
         given = [argument.partition("=")[0] for argument in sys.argv[1:] if argument.endswith(("=null", "="))]
         key = next((key for key in given if _choices(key)), "a group")
         return f"{key}=null: a group takes the name of one of its files; valid: {', '.join(_choices(key))}."
-    if "VectorizedSweeperConf" in f"{text} {error.__cause__}":
-        return "hydra.sweeper: these settings are those of Optuna; add hydra/sweeper=optuna, and -m for a sweep."
     sweep = re.search(r"Ambiguous value for argument '([^']+)'|Sweep parameters '([^']+)'", text)
     if sweep:
         return f"{sweep.group(1) or sweep.group(2)}: several values make a sweep; add -m, or write a list as key=[a,b]."

@@ -13,6 +13,10 @@ class UserError(Exception):
     """
 
 
+def plural(count: int, noun: str) -> str:
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
 class Diverged(Exception):
     """The training loss is not finite any more.
 

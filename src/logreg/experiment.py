@@ -167,6 +167,7 @@ def _train(config: dict[str, Any], directory: Path, record: RunRecord, started: 
     check_device(config["trainer"]["accelerator"])
     quiet_lightning()
     from logreg.data.splits import SPLITS
+    from logreg.diagnostics.optimality import MOST_SEARCHED, MOST_SEARCHED_IN_SWEEP
     from logreg.report.run import report_run
     from logreg.training import train
 
@@ -181,7 +182,8 @@ def _train(config: dict[str, Any], directory: Path, record: RunRecord, started: 
     brief = HydraConfig.get().mode is RunMode.MULTIRUN
     splits = splits_in_sweep(config, data) if brief else SPLITS
     rule = threshold_rule(config)
-    train(data, classifier, trainer, resume=config["resume"], record=record, rule=rule, splits=splits)
+    most = MOST_SEARCHED_IN_SWEEP if brief else MOST_SEARCHED
+    train(data, classifier, trainer, config["resume"], record, rule, splits, most)
     record.seconds["total"] = time.perf_counter() - started
     values = record.hyperparameters
     report_run(record, classifier, data, trainer.loggers, directory, values, config["figures"], brief)

@@ -61,6 +61,7 @@ class RunRecord:
         data: rows per split, features, fingerprint of the source.
         hyperparameters: the settings that TensorBoard's HParams tab shows.
         threshold_rule: how the threshold was chosen, where it was not given.
+        optimality: how far a linear classifier is from the best coefficients; see `logreg.diagnostics.optimality`.
         evaluated: which state the metrics belong to, ``best`` or ``last``, and the updates it had seen.
     """
 
@@ -84,6 +85,7 @@ class RunRecord:
     versions: dict[str, str] = field(default_factory=dict)
     git: dict[str, Any] | None = None
     hyperparameters: dict[str, Any] = field(default_factory=dict)
+    optimality: dict[str, Any] | None = None
 
     def write(self, directory: Path) -> None:
         """Write ``run.json`` atomically: a reader sees the old one or the new one, never a part."""

@@ -63,7 +63,7 @@ RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "mode": (_one_of("min", "max"), "min or max"),
     "resume": (_optional(lambda value: isinstance(value, str)), "a run directory or a checkpoint"),
     "figures": (lambda value: isinstance(value, bool), "true or false"),
-    "vectorized.memory": (_optional(_positive(_whole)), "a number of bytes above 0, or null"),
+    "vectorized.memory": (_optional(_positive(_number)), "a number of bytes above 0, or null"),
     "vectorized.dry_run": (lambda value: isinstance(value, bool), "true or false"),
     "vectorized.figures": (lambda value: _whole(value) and value >= 0, "a whole number, 0 or more"),
     "data.seed": (lambda value: _whole(value) and 0 <= value < 2**63, "a whole number, 0 or more"),

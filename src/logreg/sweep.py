@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from logreg.cli import sweep_is_resumed, trusted_packages
+from logreg.cli import trusted_packages
 from logreg.errors import UserError
 from logreg.experiment import make_data
 from logreg.runs import PREPROCESSING, read_config, read_record, splits_of, write_record
@@ -20,9 +20,14 @@ from logreg.runs import PREPROCESSING, read_config, read_record, splits_of, writ
 if TYPE_CHECKING:
     from logreg.report.leaderboard import Job
 
+MOST_SHOWN = 10  # jobs that did not complete
 
-def finish_sweep(directory: Path) -> int:
-    """Measure the winner of a sweep, write the leaderboard and show its top.
+
+def finish_sweep(directory: Path, complete: bool) -> int:
+    """Write the leaderboard of a sweep, measure its winner on the test rows, and show the top.
+
+    Args:
+        complete: whether all jobs were run; the winner is known then.
 
     Returns:
         How many jobs failed, diverged or were interrupted.
@@ -30,28 +35,67 @@ def finish_sweep(directory: Path) -> int:
     from rich.console import Console
 
     from logreg.report import leaderboard
-    from logreg.report.sweep import report_sweep, winners
+    from logreg.report.sweep import report_sweep, winners, write_tables
 
     jobs = leaderboard.read_jobs(directory)
     if not jobs:  # the command line was refused before the first job started
-        if not sweep_is_resumed():
+        if complete or not (directory / "leaderboard.csv").exists():
             (directory / "multirun.yaml").unlink(missing_ok=True)
             with contextlib.suppress(OSError):
                 directory.rmdir()
         return 0
-    with_figures = any(_draws(job.directory) for job in jobs[:1])
-    best = [job for of_metric in winners(jobs).values() for job in of_metric]
-    if _measure(best):
-        jobs = leaderboard.read_jobs(directory)
+    write_tables(directory, jobs)  # whatever comes of the rest
+    if complete and not any(job.record["status"] in ("running", "interrupted") for job in jobs):
+        best = [job for of_metric in winners(jobs).values() for job in of_metric]
+        changed = _forget([job for job in jobs if job not in best])
+        if _measure(best) or changed:
+            jobs = leaderboard.read_jobs(directory)
+    with_figures = _draws(jobs[0].directory)
     report_sweep(directory, jobs, Console(), with_figures)
     for job in leaderboard.best_jobs(jobs) if with_figures else ():
         _draw(job.directory)
-    failed = leaderboard.failures(jobs)
+    _warn_of_changed_data(jobs)
+    return _show_failures(leaderboard.failures(jobs), len(jobs))
+
+
+def _show_failures(failed: Sequence[Job], jobs: int) -> int:
     if failed:
-        print(f"error: {len(failed)} of {len(jobs)} jobs did not complete:", file=sys.stderr)
-        for job in sorted(failed, key=lambda job: job.number):
+        print(f"error: {len(failed)} of {jobs} jobs did not complete:", file=sys.stderr)
+        for job in sorted(failed, key=lambda job: job.number)[:MOST_SHOWN]:
             print(f"  job {job.number} {job.record['status']}: {job.record.get('error')}", file=sys.stderr)
+        if len(failed) > MOST_SHOWN:
+            print("  … the others are in leaderboard.md", file=sys.stderr)
     return len(failed)
+
+
+def _warn_of_changed_data(jobs: Sequence[Job]) -> None:
+    """Say so where the jobs of a sweep, one that was resumed as a rule, did not see the same data."""
+    seen: dict[str, set[str]] = {}
+    for job in jobs:
+        data = job.record.get("data") or {}
+        if "fingerprint" in data:
+            seen.setdefault(str(data.get("path") or data.get("name")), set()).add(data["fingerprint"])
+    for name, fingerprints in seen.items():
+        if len(fingerprints) > 1:
+            print(f"warning: {name} was changed between the jobs of this sweep; they do not compare.", file=sys.stderr)
+
+
+def _forget(jobs: Sequence[Job]) -> bool:
+    """Take the test metrics out of the records of jobs that won before a sweep was completed."""
+    former = [job for job in jobs if any(n.startswith("test/") for n in job.metrics) and _could_wait(job.directory)]
+    for job in former:
+        record = read_record(job.directory)
+        record["metrics"] = {name: v for name, v in record["metrics"].items() if not name.startswith("test/")}
+        write_record(job.directory, record)
+    return bool(former)
+
+
+def _could_wait(directory: Path) -> bool:
+    """Whether a job is measured on test rows only when it has won; see `logreg.experiment.splits_in_sweep`."""
+    with contextlib.suppress(UserError):
+        config = read_config(directory)
+        return (directory / "checkpoints").is_dir() and not str(config["monitor"]).startswith("test/")
+    return False
 
 
 def _measure(jobs: Sequence[Job]) -> bool:
@@ -88,7 +132,7 @@ def _has_test_rows(job: Job) -> bool:
 
 
 def _load(directory: Path) -> tuple[Any, Any] | None:
-    """A run in the state that its metrics belong to, and its data; None where it kept no state."""
+    """A run in the state that its metrics belong to, and its data; None where it kept no state or the data changed."""
     from logreg.runs import load_run
 
     checkpoint = str(read_record(directory)["evaluated"]["checkpoint"])
@@ -96,7 +140,9 @@ def _load(directory: Path) -> tuple[Any, Any] | None:
     if not all(path.is_file() for path in needed):
         return None
     run = load_run(directory, checkpoint, trusted_packages())
-    return run, make_data(run.config, trusted_packages())
+    data = make_data(run.config, trusted_packages())
+    same = not hasattr(data, "fingerprint") or data.fingerprint == run.record["data"].get("fingerprint")
+    return (run, data) if same else None
 
 
 def _draw(directory: Path) -> None:

@@ -34,7 +34,11 @@ from logreg.classifier import BinaryClassifier
 from logreg.data.block_data import BlockData
 from logreg.data.rows import Batch, batch_parts
 from logreg.data.splits import SPLITS
+from logreg.diagnostics.optimality import MOST_SEARCHED, Optimality, certify, separation_of
 from logreg.errors import Diverged, Interrupted, UserError
+from logreg.objective import linear_coefficients
+from logreg.optim.problem import LogisticProblem, theta_of
+from logreg.optim.solver import Solver
 from logreg.runs import RunRecord, find_checkpoint, read_checkpoint, versions
 from logreg.thresholds import ThresholdRule
 
@@ -54,6 +58,7 @@ def train(
     record: RunRecord | None = None,
     rule: ThresholdRule | None = None,
     splits: Sequence[str] = SPLITS,
+    most_searched: int = MOST_SEARCHED,
 ) -> RunRecord:
     """Fit the classifier, evaluate it, and say how it went.
 
@@ -68,6 +73,7 @@ def train(
         record: the record to fill in, if there is one already.
         rule: choose the classifier's threshold by it afterwards, on the validation rows.
         splits: whose rows the result is measured on.
+        most_searched: rows times columns up to which a separation of the labels is looked for.
 
     Returns:
         The record, with status ``completed``, ``diverged`` or ``interrupted``.
@@ -86,6 +92,8 @@ def train(
     if isinstance(data, BlockData):
         data.dtype = torch.float64 if trainer.precision == "64-true" else torch.float32
         data.accumulate = trainer.accumulate_grad_batches
+    if trainer.precision == "64-true":
+        classifier.network.double()  # Lightning converts it after it has read a checkpoint, which would be rounded then
     state = _checked_checkpoint(checkpoint, classifier, data) if checkpoint is not None else None
     record = record or RunRecord()
     record.threshold, record.versions = classifier.threshold, versions()
@@ -106,6 +114,9 @@ def train(
     if record.status != "diverged":
         data.setup("test")
         _evaluate(record, data, classifier, trainer, rule, splits)
+    if record.status != "diverged" and isinstance(data, BlockData):
+        found = optimality_of(classifier, data, most_searched)
+        record.optimality = None if found is None else found.as_record()
     return record
 
 
@@ -190,6 +201,16 @@ def evaluate_splits(
             values = {name: values[name] for name in TRAIN_METRICS if name in values}
         metrics |= {f"{split}/{name}": value for name, value in values.items()}
     return metrics
+
+
+def optimality_of(classifier: BinaryClassifier, data: BlockData, most_searched: int) -> Optimality | None:
+    """How far a linear classifier is from the best coefficients for its training rows; None of another one."""
+    pair = linear_coefficients(classifier.network)
+    if pair is None:
+        return None
+    problem = LogisticProblem(data.served("train"), classifier.l2)
+    separation = separation_of(problem, data.preprocessor.feature_names, most_searched)
+    return certify(problem, theta_of(*pair), separation)
 
 
 def _batches(data: LightningDataModule, split: str) -> Iterable[Batch] | None:
@@ -288,10 +309,14 @@ def check_parts(trainer: Any, classifier: BinaryClassifier, data: LightningDataM
     trial = classifier.configure_optimizers()
     optimizer, scheduler = (trial[0][0], trial[1][0]) if isinstance(trial, tuple) else (trial, None)
     batches = data.batches_per_pass if isinstance(data, BlockData) else None
-    if isinstance(optimizer, LBFGS) and (batches != 1 or classifier.accumulate != 1 or classifier.clip_value):
+    if isinstance(optimizer, LBFGS | Solver) and (batches != 1 or classifier.accumulate != 1 or classifier.clip_value):
         raise UserError(
-            "optimizer=lbfgs needs the full batch and its own gradients: data.batch_size=null, "
-            "trainer.accumulate_grad_batches=1 and no gradient clipping."
+            f"optimizer={type(optimizer).__name__.lower()} needs the full batch and its own gradients: "
+            "data.batch_size=null, trainer.accumulate_grad_batches=1 and no gradient clipping."
+        )
+    if isinstance(optimizer, Solver) and linear_coefficients(classifier.network) is None:
+        raise UserError(
+            f"optimizer={type(optimizer).__name__.lower()} solves linear models; for this one use adam, sgd or lbfgs."
         )
     if classifier.accumulate > 1 and batches is None:
         raise UserError("trainer.accumulate_grad_batches works with data that is served in blocks; use 1 here.")

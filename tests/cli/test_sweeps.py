@@ -51,7 +51,8 @@ def assert_same_run(together: Path, alone: Path, tolerance: float = 1e-5) -> Non
     assert files[0] == files[1]
     mine, theirs = (json.loads((folder / "run.json").read_text()) for folder in (together, alone))
     assert list(mine) == list(theirs)
-    for key in mine.keys() - OWN - {"metrics"}:
+    assert_same_certificate(mine["optimality"], theirs["optimality"], tolerance)
+    for key in mine.keys() - OWN - {"metrics", "optimality"}:
         assert mine[key] == theirs[key], key
     assert list(mine["metrics"]) == list(theirs["metrics"])
     assert mine["metrics"] == pytest.approx(theirs["metrics"], rel=tolerance, abs=1e-6)
@@ -62,10 +63,23 @@ def assert_same_run(together: Path, alone: Path, tolerance: float = 1e-5) -> Non
     assert [list(row) for row in mine_rows] == [list(row) for row in their_rows]
     for a, b in zip(mine_rows, their_rows, strict=True):
         assert a == pytest.approx(b, rel=tolerance, abs=1e-7, nan_ok=True)
-    their_scalars = scalars(alone)
-    for tag, values in scalars(together).items():
+    their_scalars, mine_scalars = scalars(alone), scalars(together)
+    assert mine_scalars.keys() == their_scalars.keys()
+    for tag, values in mine_scalars.items():
         assert [step for step, _ in values] == [step for step, _ in their_scalars[tag]]
         np.testing.assert_allclose([v for _, v in values], [v for _, v in their_scalars[tag]], rtol=1e-4, atol=1e-6)
+
+
+def assert_same_certificate(mine: dict, theirs: dict, tolerance: float) -> None:
+    if theirs is not None:
+        numbers = ("objective", "gradient_norm", "gap")
+        assert {key: mine[key] for key in numbers} == pytest.approx(
+            {key: theirs[key] for key in numbers}, rel=100 * tolerance, abs=1e-9
+        )
+        for key in ("method", "converged", "separation"):
+            assert mine[key] == theirs[key]
+    else:
+        assert mine is None
 
 
 SWEEPS = [
@@ -119,8 +133,8 @@ def swept(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_group_says_what_it_has_in_common(swept: Path) -> None:
     lines = (swept / "stderr").read_text().splitlines()
-    assert "12 jobs, the first is 0: together, as they differ in seed, data.seed, lr alone" in lines
-    assert "4 jobs, the first is 4: each by itself, as their settings are not valid" in lines
+    assert "12 jobs from 0 on: together, as they differ in seed, data.seed, lr alone" in lines
+    assert "4 jobs from 4 on (lr=-1): each by itself, as their settings are not valid" in lines
 
 
 def test_a_job_that_fails_or_diverges_is_said_and_the_others_complete(swept: Path) -> None:
@@ -169,10 +183,7 @@ def test_only_the_winner_is_measured_on_test_rows(swept: Path, tmp_path: Path) -
     tested = [n for n, record in records.items() if any(name.startswith("test/") for name in record["metrics"])]
     assert tested == [12, 13, 14, 15]  # the best learning rate, with all of its seeds
     mean = np.mean([records[n]["metrics"]["test/loss"] for n in tested])
-    assert (
-        f"on test rows (the winner alone, mean of its 4 repetitions): test/loss {mean:.6g}"
-        in (swept / "stdout").read_text()
-    )
+    assert f"the winner on test rows, mean of its 4 repetitions: test/loss {mean:.6g}" in (swept / "stdout").read_text()
     arguments = ["data=breast_cancer", "lr=0.3", "seed=2", "epochs=5", "figures=false", "hydra.run.dir=alone"]
     done = run_command("train.py", *arguments, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
@@ -225,8 +236,8 @@ def test_a_dry_run_says_the_plan_and_trains_nothing(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     lines = done.stderr.splitlines()
-    assert "2 jobs, the first is 0: together, as they differ in lr alone" in lines
-    assert "2 jobs, the first is 4: each by itself, as LBFGS has no batched form" in lines
+    assert "2 jobs from 0 on (optimizer=sgd): together, as they differ in lr alone" in lines
+    assert "2 jobs from 4 on (optimizer=lbfgs): each by itself, as LBFGS has no batched form" in lines
     assert "job 3: optimizer=adam lr=1" in lines
     assert not list(tmp_path.glob("outputs/sweeps/*/*"))
 
@@ -250,9 +261,15 @@ def test_a_sweep_that_was_cut_off_is_completed(tmp_path: Path) -> None:
     for number, path in again.items():
         assert (path / "metrics.csv").read_text() == (whole[number] / "metrics.csv").read_text()
     other = run_command("train.py", "-m", "lr=0.1,2", *arguments[1:], "sweep.resume=sweep", cwd=tmp_path)
-    check(other, ["sweep.resume: job 3", "give the command that the sweep was started with"])
+    check(other, ["sweep.resume: job 3 has lr=1 there, lr=2 here; give the command that the sweep was started with"])
+    fewer = run_command("train.py", "-m", "lr=0.1", *arguments[1:], "sweep.resume=sweep", cwd=tmp_path)
+    check(fewer, ["sweep.resume: the sweep there has a job 5, and this command ends with job 2"])
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    same = run_command("train.py", "-m", *arguments, "sweep.resume=../sweep", cwd=elsewhere)
+    assert "6 of 6 jobs are done already" in same.stderr
     changed = run_command("train.py", "-m", *arguments, "penalty.l2=0.1", "sweep.resume=sweep", cwd=tmp_path)
-    check(changed, ["sweep.resume: job 0"])
+    check(changed, ["sweep.resume: job 0 has penalty.l2=None there, penalty.l2=0.1 here"])
     with_another = run_command("train.py", "-m", *arguments, "sweep.resume=sweep", "hydra/launcher=basic", cwd=tmp_path)
     check(with_another, ["sweep.resume: this is what hydra/launcher=vectorized does"])
     alone = run_command("train.py", "lr=0.1", "sweep.resume=sweep", cwd=tmp_path)
@@ -269,6 +286,9 @@ def test_a_sweep_that_was_cut_off_is_completed(tmp_path: Path) -> None:
         (["lr=0.1,0.2,0.1", "hydra.sweeper.max_batch_size=1"], "jobs 0 and 2 of the sweep are the same, lr=0.1"),
         (["lrr=0.1,0.2"], "lrr: there is no such key (did you mean lr?)"),
         (["optimizer=sgd,adm"], "optimizer=adm: there is no such choice"),
+        (["lr=0.1,0.2", "vectorized.memory=some"], "vectorized.memory=some: a number of bytes above 0, or null"),
+        (["lr=0.1,0.2", "vectorized.figures=-1"], "vectorized.figures=-1: a whole number, 0 or more"),
+        (["lr=0.1,0.2", "vectorized.dry_run=true,false"], "a setting of the whole sweep; give one value"),
     ],
 )
 def test_a_sweep_that_cannot_be_is_refused_before_it_starts(tmp_path: Path, arguments: list[str], said: str) -> None:
@@ -344,6 +364,12 @@ def test_a_search_draws_on_a_logarithmic_scale_and_trains_each_batch_together(tm
     for values in ([c["lr"] for c in configs], [c["penalty"]["l2"] for c in configs]):
         assert len(set(values)) == 16
         assert np.log10(max(values) / min(values)) > 1.5
+    done = next(iter(csv.DictReader((tmp_path / "search" / "leaderboard.csv").open())))
+    best = json.loads((tmp_path / "search" / done["directory"] / "run.json").read_text())
+    again = run_command("train.py", *best["overrides"], "hydra.run.dir=again", cwd=tmp_path)  # as it is printed
+    assert again.returncode == 0, again.stderr
+    found = json.loads((tmp_path / "again" / "run.json").read_text())
+    assert found["metrics"]["val/loss"] == pytest.approx(best["metrics"]["val/loss"], rel=1e-5)
     assert all(0.001 <= c["lr"] <= 1 and 1e-5 <= c["penalty"]["l2"] <= 1 for c in configs)
 
 
@@ -357,7 +383,18 @@ def test_joblib_is_a_word_away(tmp_path: Path) -> None:
 
 def test_a_search_without_optuna_says_what_to_add(tmp_path: Path) -> None:
     done = run_command("train.py", "-m", "experiment=search/penalty", "data=breast_cancer", cwd=tmp_path)
-    check(done, ["add hydra/sweeper=optuna"])
+    check(done, ["hydra.sweeper.n_trials", "add hydra/sweeper=optuna"])
+    single = run_command("train.py", "experiment=search/penalty", "hydra/sweeper=optuna", cwd=tmp_path)
+    check(single, ["hydra/sweeper=optuna searches in a sweep: add -m"])
+
+
+def test_a_search_for_more_looks_for_more(tmp_path: Path) -> None:
+    arguments = ["experiment=search/penalty", "data=breast_cancer", "optimizer=adam", "epochs=3", "monitor=val/auroc"]
+    trials = ["mode=max", "hydra/sweeper=optuna", "hydra.sweeper.n_trials=6", "hydra.sweeper.n_jobs=6"]
+    jobs = sweep(tmp_path, "search", *arguments, *trials)
+    scores = [json.loads((path / "run.json").read_text())["metrics"]["val/auroc"] for path in jobs.values()]
+    found = (tmp_path / "search" / "optimization_results.yaml").read_text()
+    assert float(found.partition("best_value: ")[2].split()[0]) == pytest.approx(max(scores), rel=1e-9)
 
 
 def test_jobs_that_would_fail_alone_fail_and_the_others_complete(tmp_path: Path) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from logreg.vectorized.checks import check_space
 from logreg.vectorized.compose import ComposedJob
 from logreg.vectorized.fit import Fit
 from logreg.vectorized.together import Options, train_together
+from logreg.vectorized.writing import JobFiles
 from tests.vectorized.test_plan import config
 
 OPTIONS = Options(memory=None, figures=0, hydra_folder=".hydra", log_file="train.log")
@@ -49,13 +52,44 @@ def test_a_fit_that_is_too_large_is_made_in_parts(
         assert json.loads((tmp_path / str(i) / "run.json").read_text())["status"] == "completed"
 
 
-def test_a_job_that_is_too_large_by_itself_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_job_that_is_too_large_by_itself_is_left_for_a_run_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     def never(fit: Fit, progress: Any = None) -> None:
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes.")
 
     monkeypatch.setattr(Fit, "run", never)
-    with pytest.raises(UserError, match="a job does not fit into memory"):
-        list(train_together(*jobs_in(tmp_path, 2), OPTIONS))
+    with caplog.at_level(logging.INFO, "hydra.logreg"):
+        assert not list(train_together(*jobs_in(tmp_path, 2), OPTIONS))
+    assert caplog.text.count("a job by itself, as it does not fit into memory with others") == 2
+
+
+def test_whatever_happens_to_a_fit_is_no_end_of_the_sweep(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(fit: Fit, progress: Any = None) -> None:
+        raise IndexError("no such thing")
+
+    monkeypatch.setattr(Fit, "run", broken)
+    with caplog.at_level(logging.INFO, "hydra.logreg"):
+        assert not list(train_together(*jobs_in(tmp_path, 2), OPTIONS))
+    assert "each by itself, as together they failed (IndexError: no such thing)" in caplog.text
+
+
+def test_a_signal_while_jobs_are_written_loses_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write = JobFiles.write
+
+    def interrupted(file: JobFiles, *arguments: Any) -> None:
+        if file.job.number == 1:
+            os.kill(os.getpid(), signal.SIGINT)
+        write(file, *arguments)
+
+    monkeypatch.setattr(JobFiles, "write", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        list(train_together(*jobs_in(tmp_path, 4), OPTIONS))
+    records = [json.loads((tmp_path / str(i) / "run.json").read_text()) for i in range(4)]
+    assert [record["status"] for record in records] == ["completed"] * 4
+    assert all(record["seconds"]["total"] > record["seconds"]["fit"] > 0 for record in records)
 
 
 def test_what_torch_func_refuses_is_left_for_a_run_of_its_own(

@@ -17,15 +17,15 @@ class VectorizedLauncherConf:
     _target_: str = "hydra_plugins.logreg_vectorized.vectorized.VectorizedLauncher"
 
 
-@dataclass
-class VectorizedSweeperConf:
-    _target_: str = "hydra_plugins.logreg_vectorized.vectorized.VectorizedSweeper"
-    max_batch_size: int | None = None
-    params: dict[str, str] | None = None
-
+# Not a dataclass, which would refuse the settings of another sweeper also where nothing is swept.
+SWEEPER = {
+    "_target_": "hydra_plugins.logreg_vectorized.vectorized.VectorizedSweeper",
+    "max_batch_size": None,
+    "params": None,
+}
 
 ConfigStore.instance().store("vectorized", VectorizedLauncherConf, group="hydra/launcher", provider="logreg")
-ConfigStore.instance().store("vectorized", VectorizedSweeperConf, group="hydra/sweeper", provider="logreg")
+ConfigStore.instance().store("vectorized", SWEEPER, group="hydra/sweeper", provider="logreg")
 
 
 class VectorizedLauncher(Launcher):
@@ -42,6 +42,16 @@ class VectorizedLauncher(Launcher):
 
 class VectorizedSweeper(BasicSweeper):
     """Hydra's own sweeper, which composes every job to see whether it can be: this launcher does that already."""
+
+    def __init__(
+        self, max_batch_size: int | None = None, params: dict[str, str] | None = None, **others: object
+    ) -> None:
+        from logreg.errors import UserError
+
+        if others:
+            names = ", ".join(f"hydra.sweeper.{name}" for name in others)
+            raise UserError(f"{names}: these are settings of another sweeper; add hydra/sweeper=optuna for a search.")
+        super().__init__(max_batch_size, params)
 
     def validate_batch_is_legal(self, batch: Sequence[Sequence[str]]) -> None:
         if not isinstance(self.launcher, VectorizedLauncher):

@@ -97,6 +97,7 @@ class BlockLoader:
         self.passes_per_epoch = 1  # of a Lightning epoch, which is the stretch between two validations
         self.accumulate = 1  # batches whose gradients make one update
         self.updates_left: int | None = None  # an end that may come before that of the passes
+        self.finished = False  # set to serve no further block
         self._stretches: tuple[int, Tensor] = (-1, torch.empty(0))
         self._window: tuple[int, int, Tensor] = (-1, -1, torch.empty(0))
 
@@ -111,7 +112,7 @@ class BlockLoader:
         left = self.updates_left
         if left is not None:
             remaining = min(remaining, left)
-        while remaining > 0:
+        while remaining > 0 and not self.finished:
             updates = min(longest, remaining)
             yield Block(self, passes, batches, updates, left)
             remaining -= updates

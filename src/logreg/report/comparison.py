@@ -16,12 +16,13 @@ further evidence about the rows, and are averaged fold by fold first. Where seed
 paired t-test, which speaks about seeds. Seeds that draw the split too, as they do by default, have training sets that
 overlap as well; give ``overlap=n_val/n_train`` for a statement about rows.
 
-A setting is told from the best where it is worse on the common repetitions, at the two-sided level 0.05 with Holm's
-correction (1979, Scandinavian Journal of Statistics 6, 65-70) for all comparisons with the best. What is not told apart
-may be the best; the harmful error is to drop a setting that is as good. Each test alone drops one in twenty of those,
-some in any large sweep; Holm bounds the chance of dropping any by 0.05, at the price of keeping more that are worse.
-The bound is that for a best setting known beforehand. The best of many equal ones looks too good: simulated with ten
-seeds, 9 % of the sweeps of 10 equal settings drop some and 31 % of those of 50; without Holm it is 55 % and all.
+A setting with failed jobs ranks after those without: its mean is that of its luckier repetitions. A setting is told
+from the best where it is worse on the common repetitions, at the two-sided level 0.05 with Holm's correction (1979,
+Scandinavian Journal of Statistics 6, 65-70) for all comparisons with the best. What is not told apart may be the best;
+the harmful error is to drop a setting that is as good. Each test alone drops one in twenty of those, some in any large
+sweep; Holm bounds the chance of dropping any by 0.05, at the price of keeping more that are worse. The bound is that
+for a best setting known beforehand. The best of many equal ones looks too good: simulated with ten seeds, 9 % of the
+sweeps of 10 equal settings drop some and 31 % of those of 50; without Holm it is 55 % and all.
 """
 
 from __future__ import annotations
@@ -56,7 +57,7 @@ class Setting:
         mean: of the scores. Where seeds share folds, of the folds' means, as ``deviation`` is.
         deviation: their standard deviation (ddof 1); nan for one job.
         low, high: the 95 % interval of the mean, ``mean ∓ t(0.975, n - 1) · sqrt(1/n + c) · deviation``.
-        rank: 1 is the best mean; equal means share a rank.
+        rank: 1 is the best mean among the settings without a failed job; equal means share a rank.
         indistinguishable: from the best setting. None where the two have fewer than two repetitions in common.
     """
 
@@ -175,14 +176,17 @@ def _ranked(
     """The settings of one metric, best first; a group holds the jobs of a setting by repetition."""
     direction = sign(next(iter(groups[0].values())))
     found = [(design.moments(_scores(group)), group) for group in groups]
-    found.sort(key=lambda pair: direction * pair[0].mean)
+    # A setting that lost repetitions is known by its luckier ones: it comes after those that have all.
+    lost = {id(group): failed.get(_values_of(next(iter(group.values())), keys), 0) > 0 for _, group in found}
+    found.sort(key=lambda pair: (lost[id(pair[1])], direction * pair[0].mean))
     best = _scores(found[0][1])
     verdicts = [True, *_indistinguishable(best, [_scores(group) for _, group in found[1:]], direction, design)]
     settings = []
     for (moments, group), verdict in zip(found, verdicts, strict=True):
         jobs = list(group.values())
         values = {key: jobs[0].settings.get(key, "") for key in keys}
-        rank = 1 + sum(direction * other.mean < direction * moments.mean for other, _ in found)
+        key = lost[id(group)], direction * moments.mean
+        rank = 1 + sum((lost[id(other)], direction * their.mean) < key for their, other in found)
         low, high = _interval(moments.mean, moments.error, moments.freedom)
         missing = failed.get(_values_of(jobs[0], keys), 0)
         settings.append(Setting(values, jobs, missing, moments.mean, moments.deviation, low, high, rank, verdict))

@@ -43,6 +43,8 @@ def show(
             console.print(
                 f"threshold {record.threshold:.6g} by {rule} on validation rows ({value:.6g})", highlight=False
             )
+        if record.optimality is not None:
+            console.print(record.optimality["sentence"], markup=False, highlight=False, soft_wrap=True)
         _coefficients(coefficients, console)
         if isinstance(data, InMemoryData):
             _predictions(classifier, data, console)

@@ -25,7 +25,18 @@ FEW = 5  # repetitions, below which hardly any settings can be told apart
 
 
 def report_sweep(directory: Path, jobs: list[Job], console: Console, with_figures: bool) -> None:
-    """Write the leaderboard, ``settings.csv`` where settings were repeated, and ``figures/``; print the top."""
+    """Write the tables of a sweep and ``figures/``; print the top."""
+    compared = write_tables(directory, jobs)
+    if with_figures and len(jobs) > 1:
+        _draw(directory, jobs)
+    leaderboard.show(directory, jobs, console, by_job=not compared)
+    if compared:
+        _show(compared, console)
+    _show_tested(winners(jobs), console)
+
+
+def write_tables(directory: Path, jobs: list[Job]) -> dict[str, list[Setting]]:
+    """Write the leaderboard and, where settings were repeated, ``settings.csv``; returns how these compare."""
     compared = compare(jobs, overlap=_overlap(jobs))
     table, preface = table_rows(compared), []
     if compared:
@@ -35,12 +46,7 @@ def report_sweep(directory: Path, jobs: list[Job], console: Console, with_figure
         preface = ["Settings over their repetitions:", "", *leaderboard.markdown_table(table[0], table[1:]), ""]
         preface += ["Jobs:", ""]
     leaderboard.write(directory, jobs, _of_setting(compared), preface)
-    if with_figures and len(jobs) > 1:
-        _draw(directory, jobs)
-    leaderboard.show(directory, jobs, console, by_job=not compared)
-    if compared:
-        _show(compared, console)
-    _show_tested(winners(jobs), console)
+    return compared
 
 
 def winners(jobs: list[Job]) -> dict[str, list[Job]]:
@@ -79,15 +85,17 @@ def _show_tested(best: Mapping[str, Sequence[Job]], console: Console) -> None:
         if means:
             which = "" if len(jobs) == 1 else f", mean of its {len(jobs)} repetitions"
             values = ", ".join(f"{name} {value:.6g}" for name, value in means.items())
-            line = f"on test rows (the winner alone{which}): {values}"
+            line = f"the winner on test rows{which}: {values}"
             console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 def _overlap(jobs: Sequence[Job]) -> float | None:
     """n_val / n_train where every seed draws the split anew; None where folds are swept, or nothing is held out."""
+    given = {job.settings.get(DATA_SEED) for job in jobs}
     for job in jobs:
         rows = job.record.get("data", {}).get("rows") or {}
-        if rows.get("val") and rows.get("train") and FOLD not in job.settings and DATA_SEED not in job.settings:
+        same_split = job.settings.get(DATA_SEED) is not None and len(given) == 1
+        if rows.get("val") and rows.get("train") and FOLD not in job.settings and not same_split:
             return float(rows["val"] / rows["train"])
     return None
 
@@ -110,6 +118,7 @@ def _show(compared: Mapping[str, Sequence[Setting]], console: Console) -> None:
         also = f"; {tied} {'others' if tied > 1 else 'other'} may be as good" if tied else ""
         console.print(f"best by {metric}: {name}, mean {best.mean:.6g}{also}", markup=False, highlight=False)
         command = leaderboard.rerun_command(best.jobs[0])
+        console.print("run one of its repetitions alone with")
         console.print(f"  {command}", markup=False, highlight=False, soft_wrap=True)
         if len(settings) > 1 and len(best.jobs) < FEW:
             console.print(f"{len(best.jobs)} repetitions tell few settings apart; more seeds or folds tell more")

@@ -60,6 +60,7 @@ def stacks(members: Sequence[Member], settings: Settings, memory: int) -> list[S
         of_a_table = len(tables[0])
         of_job = _bytes_of_a_job(tables[0][0], settings) + _bytes_of_a_table(tables[0][0], settings) // of_a_table
         most = max(1, memory // of_job)
+        most -= most % PLACES if most > PLACES else 0  # as `_filled` fills them up
         if of_a_table > most:
             chunks = [[t[i : i + most]] for t in tables for i in range(0, of_a_table, most)]
         else:
@@ -121,9 +122,10 @@ def _bytes_of_a_table(member: Member, settings: Settings) -> int:
     return 2 * size * member.data.num_features * sum(len(member.data.rows[split]) for split in SPLITS)
 
 
-def default_memory() -> int:
+def default_memory(device: torch.device) -> int:
     """Bytes that a fit may take."""
-    return int(MEMORY_SHARE * _free_memory())
+    free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else _free_memory()
+    return int(MEMORY_SHARE * free)
 
 
 def _free_memory() -> int:

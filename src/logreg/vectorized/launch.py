@@ -19,9 +19,9 @@ from omegaconf import DictConfig, open_dict
 
 from logreg import settings
 from logreg.cli import trusted_packages
-from logreg.errors import UserError
+from logreg.errors import UserError, plural
 from logreg.experiment import in_force, quiet_lightning, with_groups
-from logreg.runs import RunRecord
+from logreg.runs import RunRecord, settings_of
 from logreg.vectorized.checks import check_space
 from logreg.vectorized.compose import ComposedJob, compose_jobs
 from logreg.vectorized.plan import Group, plan
@@ -60,12 +60,13 @@ def launch(hydra: Hydra, job_overrides: Sequence[Sequence[str]], first: int) -> 
     returns: dict[int, JobReturn] = {}
     unfinished: list[Path] = []
     if hydra.config.get("sweep", {}).get("resume") is not None:
-        done, unfinished = earlier_jobs(sweep, jobs, configs)
+        batches = hydra.config.hydra.sweeper.get("max_batch_size") is not None
+        done, unfinished = earlier_jobs(sweep, jobs, configs, batches)
         returns = {position: _returned(jobs[position], metric) for position, metric in done.items()}
         log.info("%d of %d jobs are done already", len(returns), len(jobs))
     groups = _groups(hydra, configs, [position for position in range(len(jobs)) if position not in returns])
-    for group in groups:
-        log.info("%s", _line(group, jobs))
+    for line in _lines(groups, jobs):
+        log.info("%s", line)
     if _option(hydra, "dry_run"):
         for job in jobs:
             log.info("job %d: %s", job.number, " ".join(job.overrides))
@@ -79,6 +80,7 @@ def launch(hydra: Hydra, job_overrides: Sequence[Sequence[str]], first: int) -> 
                 returns[position] = _returned(jobs[position], record.metrics.get(record.monitor["metric"]))
         for position in group.jobs:
             if position not in returns:
+                log.info("#%d: %s", jobs[position].number, " ".join(jobs[position].overrides))
                 returns[position] = _alone(hydra, job_overrides[position], jobs[position].number)
     return [returns[position] for position in range(len(jobs))]
 
@@ -142,14 +144,20 @@ def _option(hydra: Hydra, name: str) -> Any:
     return (hydra.config.get("vectorized") or {}).get(name)
 
 
-def _line(group: Group, jobs: Sequence[ComposedJob]) -> str:
-    """What becomes of a group, in a line."""
-    count = len(group.jobs)
-    number = jobs[group.jobs[0]].number
-    which = f"job {number}" if count == 1 else f"{count:,} jobs, the first is {number}"
-    if group.reason is not None:
-        return f"{which}: each by itself, as {group.reason}"
-    return f"{which}: together, as they differ in {', '.join(group.differ) or 'nothing'} alone"
+def _lines(groups: Sequence[Group], jobs: Sequence[ComposedJob]) -> Iterator[str]:
+    """What becomes of each group: what sets its jobs apart from the others, and whether they are fused."""
+    settings_of_jobs = [settings_of(job.overrides) for job in jobs]
+    keys = dict.fromkeys(key for each in settings_of_jobs for key in each)
+    swept = [key for key in keys if len({each.get(key) for each in settings_of_jobs}) > 1]
+    for group in groups:
+        mine, count, first = [settings_of_jobs[p] for p in group.jobs], len(group.jobs), jobs[group.jobs[0]].number
+        apart = [f"{key}={mine[0].get(key)}" for key in swept if len({each.get(key) for each in mine}) == 1]
+        which = f"{plural(count, 'job')} from {first} on" if count > 1 else f"job {first}"
+        which += f" ({' '.join(apart)})" if apart and len(groups) > 1 else ""
+        if group.reason is None:
+            yield f"{which}: together, as they differ in {', '.join(group.differ) or 'nothing'} alone"
+        else:
+            yield f"{which}: {'each ' if count > 1 else ''}by itself, as {group.reason}"
 
 
 def _returned(job: ComposedJob, value: float | None) -> JobReturn:

@@ -16,8 +16,8 @@ from logreg.settings import lookup
 
 # Settings that may differ between the jobs of one fit, and groups of which all settings may.
 FREE = (
-    "seed", "data.seed", "data.fold", "epochs", "trainer.max_epochs", "lr", "penalty.l2", "threshold", "costs",
-    "scheduler", "figures", "name", "vectorized", "sweep",
+    "seed", "model.draws_before", "data.seed", "data.fold", "epochs", "trainer.max_epochs", "lr", "penalty.l2",
+    "threshold", "costs", "scheduler", "figures", "name", "vectorized", "sweep",
 )  # fmt: skip
 # Of the optimizer everything but its class.
 CLASS = "_target_"
@@ -97,7 +97,7 @@ def obstacle(config: Mapping[str, Any]) -> str | None:
         return f"trainer.{key} is set"
     if config["trainer"].get("devices") != 1 or config["trainer"].get("num_sanity_val_steps") != -1:
         return "it has several devices, or another check before training"
-    if config["trainer"].get("accelerator") in ("auto", "mps"):
+    if config["trainer"].get("accelerator") in ("auto", "mps"):  # torch computes in float32 alone on the latter
         return f"its accelerator is {config['trainer']['accelerator']}"
     if not set(config["trainer"]) >= TRAINER - OPTIONAL or config["trainer"][CLASS] != "lightning.pytorch.Trainer":
         return "its Trainer is another one"

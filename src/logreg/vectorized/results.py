@@ -16,6 +16,10 @@ from logreg.classifier import BinaryClassifier
 from logreg.data.block_data import BlockData
 from logreg.data.rows import Batch
 from logreg.data.splits import SPLITS
+from logreg.diagnostics.optimality import MOST_SEARCHED_IN_SWEEP, Optimality, certify, separation_of
+from logreg.diagnostics.separation import Separation
+from logreg.objective import linear_coefficients
+from logreg.optim.problem import LogisticProblem, theta_of
 from logreg.thresholds import ThresholdRule
 from logreg.training import evaluate_splits, held_out
 from logreg.vectorized.fit import Fit
@@ -33,6 +37,7 @@ class Results:
         rules: how a threshold was chosen, for jobs whose threshold is not given.
         parameters: (jobs, *shape) each, those that the metrics belong to.
         uses_best: (jobs,), whether that is the state that validated best.
+        optimality: how far each job is from the best coefficients; None for one that is not linear or not completed.
     """
 
     fit: Fit
@@ -41,6 +46,7 @@ class Results:
     rules: list[dict[str, Any] | None]
     parameters: list[Tensor]
     uses_best: np.ndarray
+    optimality: list[Optimality | None]
 
     @cached_property
     def _classifier(self) -> BinaryClassifier:
@@ -68,7 +74,8 @@ def measure(fit: Fit, rules: Sequence[ThresholdRule | None], splits: Sequence[st
     for job in np.flatnonzero(ended & ~np.isfinite(of_last)).tolist():
         fit.status[job], ended[job] = "diverged", False
     uses_best = fit.best.kept & ended
-    found = Results(fit, [{} for _ in fit.jobs], list(fit.evaluation.thresholds), [None] * len(fit.jobs), [], uses_best)
+    count, thresholds = len(fit.jobs), list(fit.evaluation.thresholds)
+    found = Results(fit, [{} for _ in range(count)], thresholds, [None] * count, [], uses_best, [None] * count)
     mask = torch.as_tensor(uses_best, device=fit.settings.device)
     found.parameters = [
         torch.where(mask.view(-1, *[1] * (last.ndim - 1)), best, last)
@@ -83,6 +90,7 @@ def measure(fit: Fit, rules: Sequence[ThresholdRule | None], splits: Sequence[st
             classifier.threshold, value = rule.choose(*held_out(classifier, table.batches("val")))
             found.thresholds[job] = classifier.threshold
             found.rules[job] = {"rule": rule.name, "value": value, "rows": "val"}
+        found.optimality[job] = table.optimality_of(classifier)
         found.metrics[job] = evaluate_splits(classifier, table.batches, splits)
     return found
 
@@ -101,7 +109,19 @@ class _Prepared:
     """The splits of a table, made once for all of its jobs."""
 
     def __init__(self, table: BlockData) -> None:
+        self._rows, self._names = table.served("train"), table.preprocessor.feature_names
+        self._separations: dict[bool, Separation | None] = {}  # with a penalty and without
         self._batches = {split: list(table.batches(split)) for split in SPLITS if len(table.rows[split])}
+
+    def optimality_of(self, classifier: BinaryClassifier) -> Optimality | None:
+        """As `logreg.training` finds it for a run alone; a separation is looked for once."""
+        pair = linear_coefficients(classifier.network)
+        if pair is None:
+            return None
+        problem, penalised = LogisticProblem(self._rows, classifier.l2), classifier.l2 > 0
+        if penalised not in self._separations:
+            self._separations[penalised] = separation_of(problem, self._names, MOST_SEARCHED_IN_SWEEP)
+        return certify(problem, theta_of(*pair), self._separations[penalised])
 
     def batches(self, split: str) -> list[Batch] | None:
         return self._batches.get(split)

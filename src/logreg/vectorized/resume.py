@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from logreg.errors import UserError
-from logreg.runs import CONFIG, RECORD, read_record
+from logreg.runs import CONFIG, RECORD, read_record, settings_of
 from logreg.settings import AUTO
 from logreg.vectorized.compose import ComposedJob
 
 
 def earlier_jobs(
-    sweep: Path, jobs: Sequence[ComposedJob], configs: Mapping[int, Mapping[str, Any]]
+    sweep: Path, jobs: Sequence[ComposedJob], configs: Mapping[int, Mapping[str, Any]], batches: bool
 ) -> tuple[dict[int, float | None], list[Path]]:
     """The monitored metrics of the jobs that an earlier sweep has finished, and the directories of those it has not.
 
     Args:
         sweep: the directory of the earlier sweep.
         configs: of the valid ones among ``jobs``, by position.
+        batches: whether these are a part of the sweep's jobs.
 
     Raises:
         UserError: a job there was another one.
@@ -29,16 +31,22 @@ def earlier_jobs(
     unfinished: list[Path] = []
     there: dict[str, list[Path]] = {}
     for path in sweep.glob(f"*/{RECORD}"):
-        there.setdefault(path.parent.name.partition("_")[0], []).append(path.parent.absolute())
+        there.setdefault(path.parent.name.partition("_")[0], []).append(Path(os.path.abspath(path.parent)))
+    numbers = {str(job.number) for job in jobs}
+    beyond = sorted(int(number) for number in there.keys() - numbers if number.isdigit())
+    if beyond and max(beyond) > jobs[-1].number and jobs[0].number == 0 and not batches:
+        raise UserError(
+            f"sweep.resume: the sweep there has a job {beyond[-1]}, and this command ends with job {jobs[-1].number}; "
+            "give the command that the sweep was started with."
+        )
     for position, job in enumerate(jobs):
         others = there.get(str(job.number), [])
         own = [job.directory] if job.directory.is_dir() and job.directory not in others else []
         for directory in [*others, *own]:
-            status, metric, same = _earlier(directory, job, configs.get(position))
-            if not same:
+            status, metric, other = _earlier(directory, job, configs.get(position))
+            if other is not None:
                 raise UserError(
-                    f"sweep.resume: job {job.number} is {directory.name} there, and {job.directory.name} with other "
-                    "settings here; give the command that the sweep was started with."
+                    f"sweep.resume: job {job.number} has {other}; give the command that the sweep was started with."
                 )
             if status in ("completed", "diverged"):
                 found[position] = metric
@@ -47,18 +55,39 @@ def earlier_jobs(
     return found, unfinished
 
 
-def _earlier(directory: Path, job: ComposedJob, config: Mapping[str, Any] | None) -> tuple[str, float | None, bool]:
-    """Status and monitored metric of a job of an earlier sweep, and whether it is this one."""
+def _earlier(
+    directory: Path, job: ComposedJob, config: Mapping[str, Any] | None
+) -> tuple[str, float | None, str | None]:
+    """Status and monitored metric of a job of an earlier sweep, and in what it is another one than this."""
+    elsewhere = (
+        None if directory == job.directory else f"the directory {directory.name} there, {job.directory.name} here"
+    )
     try:
         record = read_record(directory)
     except UserError:
-        return "failed", None, directory == job.directory
+        return "failed", None, elsewhere
     metric = record.get("metrics", {}).get((record.get("monitor") or {}).get("metric"))
-    same = directory == job.directory and record.get("overrides") == list(job.overrides)
-    if same and config is not None and (directory / CONFIG).is_file():
+    there, here = settings_of(record.get("overrides", [])), settings_of(job.overrides)
+    other = _difference(there, here)
+    if other is None and config is not None and (directory / CONFIG).is_file():
         earlier, given = json.loads((directory / CONFIG).read_text(encoding="utf-8")), config["penalty"]["l2"] != AUTO
-        same = _essence(earlier, given) == _essence(config, given)
-    return str(record.get("status")), metric, same
+        other = _difference(_flat(_essence(earlier, given)), _flat(_essence(config, given)))
+    return str(record.get("status")), metric, other or elsewhere
+
+
+def _difference(there: Mapping[str, Any], here: Mapping[str, Any]) -> str | None:
+    """The first key whose value is another one."""
+    for key in {**there, **here}:
+        if there.get(key) != here.get(key):
+            return f"{key}={there.get(key)} there, {key}={here.get(key)} here"
+    return None
+
+
+def _flat(node: Any, prefix: str = "") -> dict[str, Any]:
+    """The values of a configuration by dotted key."""
+    if not isinstance(node, Mapping):
+        return {prefix: node}
+    return {key: v for name, item in node.items() for key, v in _flat(item, f"{prefix}.{name}".lstrip(".")).items()}
 
 
 def _essence(config: Mapping[str, Any], has_number: bool) -> Any:

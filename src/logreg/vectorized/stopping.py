@@ -7,8 +7,6 @@ import torch
 from lightning.pytorch.callbacks import EarlyStopping
 from lightning.pytorch.callbacks.early_stopping import EarlyStoppingReason as Reason
 
-SUPPORTED = {"stopping_threshold": None, "divergence_threshold": None, "check_on_train_epoch_end": None}
-
 
 class Stopping:
     """Which jobs stop after a validation.

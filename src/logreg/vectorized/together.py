@@ -15,7 +15,7 @@ import torch
 from tqdm import tqdm
 
 from logreg.cli import trusted_packages
-from logreg.errors import UserError
+from logreg.errors import UserError, plural
 from logreg.experiment import hyperparameters, splits_in_sweep, threshold_rule
 from logreg.runs import RunRecord, git_state
 from logreg.training import signals_stop
@@ -25,7 +25,7 @@ from logreg.vectorized.chunks import Stack, bytes_on_disk, default_memory, stack
 from logreg.vectorized.compose import ComposedJob
 from logreg.vectorized.fit import Fit, Settings
 from logreg.vectorized.networks import agree
-from logreg.vectorized.results import measure
+from logreg.vectorized.results import Results, measure
 from logreg.vectorized.writing import JobFiles, write_all
 
 log = logging.getLogger("hydra.logreg")
@@ -45,7 +45,7 @@ class Options:
         log_file: name of a job's log.
     """
 
-    memory: int | None
+    memory: float | None
     figures: int
     hydra_folder: str | None
     log_file: str
@@ -76,7 +76,7 @@ def train_together(jobs: Jobs, configs: Mapping[int, dict[str, Any]], options: O
         return
     if common is None:
         return
-    memory = options.memory or default_memory()
+    memory = int(options.memory) if options.memory else default_memory(common.device)
     waiting = stacks(members, common, memory)
     check_space(
         next(iter(jobs.values())).directory.parent, len(members), max(bytes_on_disk(m, common) for m in members)
@@ -88,40 +88,50 @@ def train_together(jobs: Jobs, configs: Mapping[int, dict[str, Any]], options: O
         except CannotFuse as reason:
             log.info("each by itself, as %s", reason)
         except _OutOfMemory:
-            left = [member for each in (stack, *waiting) for member in each.members if member is not None]
             if stack.counted.sum() == 1:
-                raise UserError("a job does not fit into memory; a smaller data.batch_size needs less.") from None
+                log.info("a job by itself, as it does not fit into memory with others")
+                continue
             memory //= 2
             log.info("they do not fit into memory together; trying with vectorized.memory=%d", memory)
+            left = [member for each in (stack, *waiting) for member in each.members if member is not None]
             waiting = stacks(left, common, memory)
+        except Exception as error:  # each says by itself what is wrong with it
+            log.info("each by itself, as together they failed (%s: %s)", type(error).__name__, error)
 
 
 def _train(jobs: Jobs, stack: Stack, common: Settings, options: Options) -> Trained:
-    """Train one stack and write its jobs."""
+    """Train one stack and write its jobs; a signal ends the training, and what was trained is written."""
     began, started = time.perf_counter(), datetime.now(UTC).isoformat(timespec="seconds")
-    count = int(stack.counted.sum())
     with _failures_named():
         fit = Fit(stack.tables, stack.jobs(), common, stack.counted)
         if not agree(fit.networks, [job.network for job in fit.jobs], fit.batches.x):
             raise CannotFuse("its model gives other values by itself than among others of its kind")
-    files = [None if m is None else _files(jobs, m, started, options) for m in stack.members]
-    for file in files:
-        if file is not None:
-            file.begin(fit.settings.device, options.hydra_folder)
-    total = max(job.epochs for job in fit.jobs) * fit.batches.batches_per_pass
-    log.info("training %d jobs, %d updates each", count, total)
-    with signals_stop(fit), _bar(total, " updates", "training") as bar, _failures_named():
+    with signals_stop(fit):
+        files = [None if m is None else _files(jobs, m, started, options) for m in stack.members]
+        for file in files:
+            if file is not None:
+                file.begin(fit.settings.device, options.hydra_folder)
+        results = _results(fit, stack)
+        with _bar(int(stack.counted.sum()), " jobs", "writing") as bar:
+            for file in write_all(files, fit, results, began):
+                bar.update()
+                yield file.member.position, file.record
+    if fit.interrupt:
+        raise KeyboardInterrupt
+
+
+def _results(fit: Fit, stack: Stack) -> Results:
+    """Train and measure."""
+    epochs = [job.epochs for job, counts in zip(fit.jobs, stack.counted, strict=True) if counts]
+    total, count = max(epochs) * fit.batches.batches_per_pass, len(epochs)
+    most = "up to " if min(epochs) < max(epochs) else ""
+    log.info("training %s, %s%d updates%s", plural(count, "job"), most, total, " each" if count > 1 else "")
+    with _bar(total, " updates", "training") as bar, _failures_named():
         fit.run(bar.update)
     first = next(member for member in stack.members if member is not None)
     rules = [threshold_rule(member.config) if member else None for member in stack.members]
     with _failures_named():
-        results = measure(fit, rules, splits_in_sweep(first.config, first.data))
-    with _bar(count, " jobs", "writing") as bar:
-        for file in write_all(files, fit, results, began):
-            bar.update()
-            yield file.member.position, file.record
-    if fit.interrupt:
-        raise KeyboardInterrupt
+        return measure(fit, rules, splits_in_sweep(first.config, first.data))
 
 
 def _bar(total: int, unit: str, what: str) -> tqdm:

@@ -86,20 +86,27 @@ class JobFiles:
         with self.log.open("a", encoding="utf-8") as file:
             file.writelines(f"{LOG_FORMAT.format(line)}\n" for line in lines)
 
-    def write(self, fit: Fit, results: Results, job: int, seconds: Mapping[str, float]) -> None:
-        """What came of it, the record last."""
-        record = self.record
+    def write(self, fit: Fit, results: Results, job: int, share: float) -> None:
+        """What came of it, the record last.
+
+        Args:
+            share: seconds of the job, of those that all took together.
+        """
+        started, record = time.perf_counter(), self.record
         rows = history(fit, job)
         made, per_pass = int(fit.made[job]), fit.batches.batches_per_pass
         record.status, record.updates, record.epochs = fit.status[job], made, made // per_pass
-        record.metrics = results.metrics[job]
+        record.metrics, optimality = results.metrics[job], results.optimality[job]
+        record.optimality = None if optimality is None else optimality.as_record()
         record.threshold, record.threshold_rule = results.thresholds[job], results.rules[job]
         if record.status == "diverged":
             record.error = f"{Diverged(made)}."
         elif record.status == "interrupted":
             record.error = "stopped by a signal; it can be resumed."
         best = bool(results.uses_best[job])
-        if record.status != "diverged":
+        if record.status == "diverged" and fit.last.kept[job]:  # by its very last update
+            record.evaluated = {"checkpoint": "last", "updates": made}
+        elif record.status != "diverged":
             state = fit.best if best else fit.last
             record.evaluated = {"checkpoint": "best" if best else "last", "updates": int(state.updates[job])}
         if self._has("logger", "CSVLogger"):
@@ -118,7 +125,7 @@ class JobFiles:
         if record.metrics:
             self._write_coefficients(fit, results, job)
         self._log([outcome(record)])
-        record.seconds = dict(seconds)
+        record.seconds = {"fit": share, "total": share + time.perf_counter() - started}
         record.write(self.directory)
 
     def _has(self, group: str, name: str) -> bool:
@@ -189,16 +196,11 @@ def save(checkpoint: Mapping[str, Any], path: Path) -> None:
 
 
 def write_all(files: Sequence[JobFiles | None], fit: Fit, results: Results, began: float) -> Iterator[JobFiles]:
-    """Write the directories of all jobs of a fit; yields each one when it is done.
-
-    The seconds of a job are its share of those that all took together.
-    """
+    """Write the directories of all jobs of a fit; yields each one when it is done."""
     fitted, jobs = time.perf_counter() - began, max(1, sum(file is not None for file in files))
     for job, file in enumerate(files):
         if file is not None:
-            started = time.perf_counter()
-            share = fitted / jobs
-            file.write(fit, results, job, {"fit": share, "total": share + time.perf_counter() - started})
+            file.write(fit, results, job, fitted / jobs)
             yield file
 
 

@@ -1,0 +1,158 @@
+"""How far a linear classifier is from the best possible value of its objective: the certificate of a run.
+
+The objective F of `logreg.optim.problem` is convex, so its distance from the least value F* can be bounded from what is
+known at one point.
+
+With an l2 penalty, by duality. For any a_i in (0, 1) the residuals r_i = s_i (a_i - y_i) / n with sum r_i = 0 give
+
+    D(r) = -1/n sum_i s_i (a_i log a_i + (1 - a_i) log(1 - a_i)) - ||X'r||² / (2 l2)  <=  F*
+
+and at a point whose intercept is the best one for its weights, a_i = p_i is such a choice, with F - D = ||g||² / (2 l2)
+for the gradient g by the weights. So, for any point,
+
+    F(w, b) - F*  <=  F(w, b) - F(w, b*)  +  ||g(w, b*)||² / (2 l2)
+
+Without a penalty there is no such bound. Where the maximum-likelihood estimate exists, half the squared Newton
+decrement, g' H^-1 g / 2, is what the quadratic model at this point expects to gain: near the optimum it is the
+distance, far from it an estimate. Where the labels are completely separated the least value is 0, which nothing
+reaches, and the distance is F itself; where they are partly separated the estimate does not exist either, and the
+decrement says what is left to gain from the coefficients that are finite.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+
+from logreg.diagnostics.separation import Separation, find_separation
+from logreg.optim.newton import newton_direction
+from logreg.optim.problem import LogisticProblem, Theta
+
+CONVERGED = 1e-6  # of the objective: a relative distance that no metric shows
+MOST_GRAM_COLUMNS = 2000  # of the Hessian that the Newton decrement needs
+# Rows times columns that are searched for a separation unasked, of a run and of each job of a sweep.
+MOST_SEARCHED, MOST_SEARCHED_IN_SWEEP = 500_000, 5_000
+
+
+@dataclass(frozen=True)
+class Optimality:
+    """The content of ``optimality`` in ``run.json``.
+
+    Attributes:
+        objective: F at the coefficients of the run.
+        gradient_norm: of F by all coefficients, Euclidean.
+        gap: how far F is above its least value; a bound, an estimate, or None where neither is known.
+        relative_gap: the same over the least value that it leaves possible.
+        method: where the gap comes from: ``duality gap``, ``half squared Newton decrement``, ``separation`` or None.
+        converged: whether the relative gap is at most `CONVERGED`; None where there is no gap, and False where no
+            coefficients are the best.
+        separation: what was found, where it was looked for.
+    """
+
+    objective: float
+    gradient_norm: float
+    gap: float | None
+    relative_gap: float | None
+    method: str | None
+    converged: bool | None
+    separation: Separation | None = None
+
+    def as_record(self) -> dict[str, Any]:
+        return {"sentence": self.sentence, **asdict(self)}
+
+    @property
+    def sentence(self) -> str:
+        """The same in one plain line."""
+        if self.separation is not None and self.separation.kind != "none":
+            return _of_separation(self)
+        if self.gap is None:
+            return f"not certified: the norm of the gradient is {self.gradient_norm:.2g}"
+        if self.relative_gap is None:
+            return f"not converged: far from the optimum (objective {self.objective:.3g}); try optimizer=newton"
+        if self.converged:
+            return f"{_about(self)} {self.gap:.1g} of the optimum"
+        share = f"{100 * self.relative_gap:.2g} %" if self.relative_gap < 10 else f"{self.relative_gap:.0f} times"
+        most = "at most" if self.method == "duality gap" else "about"
+        return f"not converged: {most} {share} above the optimum; try optimizer=newton or more epochs"
+
+
+def _about(optimality: Optimality) -> str:
+    return "within" if optimality.method == "duality gap" else "within about"
+
+
+def _of_separation(optimality: Optimality) -> str:
+    separation = optimality.separation
+    assert separation is not None
+    if separation.kind == "complete":
+        return (
+            "completely separated: the maximum-likelihood estimate does not exist and the cost falls for ever, here to "
+            f"{optimality.objective:.3g}; use penalty.l2=<number>"
+        )
+    names = [f"{name} ({'+' if separation.direction[name] > 0 else '-'})" for name in separation.columns]
+    shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+    what = "its maximum-likelihood estimate is" if len(names) == 1 else "their maximum-likelihood estimates are"
+    return (
+        f"quasi-completely separated by {shown}: {what} infinite, and the number found says only when training "
+        "stopped; use penalty.l2=<number>"
+    )
+
+
+def certify(problem: LogisticProblem, theta: Theta, separation: Separation | None = None) -> Optimality:
+    """How good these coefficients are.
+
+    Args:
+        theta: (features + 1,), the intercept last, in float64.
+        separation: what `separation_of` found for the problem, if it was looked for.
+    """
+    value, gradient = problem.gradient(theta)
+    norm = float(gradient.norm())
+    if not math.isfinite(value):
+        return Optimality(value, norm, None, None, None, None, separation)
+    if problem.l2 > 0:
+        gap = _duality_gap(problem, theta, value)
+        return _judged(value, norm, gap, "duality gap", separation)
+    if separation is not None and separation.kind == "complete":
+        return Optimality(value, norm, value, None, "separation", False, separation)
+    decrement = _newton_decrement(problem, theta)
+    if decrement is None:
+        return Optimality(value, norm, None, None, None, None, separation)
+    found = _judged(value, norm, decrement, "half squared Newton decrement", separation)
+    exists = separation is None or separation.kind == "none"
+    return found if exists else Optimality(**{**vars(found), "converged": False})
+
+
+def _judged(value: float, norm: float, gap: float, method: str, separation: Separation | None) -> Optimality:
+    least = max(value - gap, 0.0)  # the log loss is never negative
+    relative = gap / least if least > 0 else math.inf
+    relative_gap = relative if math.isfinite(relative) else None
+    return Optimality(value, norm, gap, relative_gap, method, relative <= CONVERGED, separation)
+
+
+def _duality_gap(problem: LogisticProblem, theta: Theta, value: float) -> float:
+    _, there, gradient = problem.with_best_intercept(theta)
+    return max(value - there, 0.0) + float(gradient[:-1].square().sum()) / (2 * problem.l2)
+
+
+def _newton_decrement(problem: LogisticProblem, theta: Theta) -> float | None:
+    """``g' H^-1 g / 2``; None where there are too many columns to know it."""
+    if problem.features > MOST_GRAM_COLUMNS:
+        return None
+    at = problem.derivatives(theta)
+    return -0.5 * float(at.gradient @ newton_direction(at.hessian, at.gradient))
+
+
+def separation_of(problem: LogisticProblem, names: list[str], most: int = MOST_SEARCHED) -> Separation | None:
+    """Look for a separation of the training rows; None under a penalty, or for more than ``most`` numbers."""
+    if problem.l2 > 0 or len(problem) * problem.features > most:
+        return None
+    blocks = list(problem.blocks(problem.features))
+    x = torch.cat([block.x.to_dense() if block.x.layout is torch.sparse_csr else block.x for block in blocks])
+    y = torch.cat([block.y for block in blocks])
+    weight = None if blocks[0].weight is None else torch.cat([b.weight for b in blocks if b.weight is not None])
+    arrays = [None if part is None else part.cpu().numpy() for part in (x, y, weight)]
+    assert arrays[0] is not None
+    assert arrays[1] is not None
+    return find_separation(arrays[0], arrays[1], names, arrays[2])

@@ -1,0 +1,134 @@
+"""Whether the maximum-likelihood estimate exists: do the columns separate the labels?
+
+With y_i in {-1, 1} and x_i with its constant, a direction d separates if y_i x_i d >= 0 for all rows and > 0 for some:
+the log loss falls for ever along it, and no finite coefficients are the best (Albert and Anderson, 1984, Biometrika
+71, 1-10). It is complete if some direction has y_i x_i d > 0 for all rows, else quasi-complete. Both are linear
+programs (Konis, 2007, Linear programming algorithms for detecting separated data in binary logistic regression models,
+Oxford), solved here by HiGHS:
+
+    quasi       max sum_i y_i x_i d     s.t.  y_i x_i d >= 0,  -1 <= d <= 1        separated where the maximum is > 0
+    complete    max t                   s.t.  y_i x_i d >= t,  -1 <= d <= 1        complete where the maximum is > 0
+
+Many directions separate the same rows. Named is the one with the least sum of sizes, which has few columns: a third
+program, min sum_j |d_j| s.t. y_i x_i d >= 1 for these rows and >= 0 for the others.
+
+Rows of weight 0 say nothing and are left out. Columns that are combinations of others have no estimate of their own
+either; they are found first and take no part in the first two programs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from scipy.linalg import qr
+from scipy.optimize import linprog
+
+RANK_TOLERANCE = 1e-9  # of a column's norm that is left when those before it are taken out
+MARGIN = 1e-7  # of a sum of margins, or of the least one, that counts as more than zero
+NAMED = 1e-6  # the least entry of a direction that names its column
+
+CONSTANT = "(intercept)"
+
+
+@dataclass(frozen=True)
+class Separation:
+    """What the linear programs found.
+
+    Attributes:
+        kind: ``none``, ``quasi-complete`` or ``complete``.
+        direction: by column, in units of a column's standard deviation; the estimate of a column goes to infinity in
+            the direction of its sign. Empty where nothing separates.
+        dependent: columns that are combinations of others.
+        rank: of the columns with the constant.
+    """
+
+    kind: str
+    direction: dict[str, float] = field(default_factory=dict)
+    dependent: list[str] = field(default_factory=list)
+    rank: int = 0
+
+    @property
+    def columns(self) -> list[str]:
+        """The columns whose estimates are infinite."""
+        return [name for name in self.direction if name != CONSTANT]
+
+
+def find_separation(x: np.ndarray, y: np.ndarray, names: Sequence[str], weight: np.ndarray | None = None) -> Separation:
+    """Look for a direction that separates.
+
+    Args:
+        x: (rows, columns), without the constant.
+        y: (rows,) of 0 and 1.
+        names: of the columns.
+        weight: (rows,) or None.
+    """
+    if weight is not None:
+        x, y = x[weight > 0], y[weight > 0]
+    x = np.asarray(x, dtype=np.float64)
+    spread = x.std(0)
+    scaled = (x - x.mean(0)) / np.where(spread > 0, spread, 1.0)  # a shift of the constant, which is there anyway
+    design = np.hstack([np.ones((len(x), 1)), scaled])
+    kept = independent_columns(design)
+    labels = [CONSTANT, *names]
+    dependent = [labels[i] for i in range(len(labels)) if i not in kept]
+    signed = np.unique(design * np.where(y > 0.5, 1.0, -1.0)[:, None], axis=0)
+    direction = _most_separating(signed[:, kept])
+    if direction is None:
+        return Separation("none", {}, dependent, len(kept))
+    kind = "complete" if _separates_all(signed[:, kept]) else "quasi-complete"
+    separated = np.full(len(signed), kind == "complete") | (signed[:, kept] @ direction > MARGIN)
+    sparse = _with_fewest_columns(signed, separated)
+    sparse[0] -= sparse[1:] @ (x.mean(0) / np.where(spread > 0, spread, 1.0))  # of columns that are not centred
+    sparse /= np.abs(sparse[1:]).max()
+    in_names = {name: float(v) for name, v in zip(labels, sparse, strict=True) if abs(v) > NAMED}
+    return Separation(kind, in_names, dependent, len(kept))
+
+
+def independent_columns(design: np.ndarray) -> list[int]:
+    """The first columns that span all of them, in their order.
+
+    Args:
+        design: (rows, columns), the constant first.
+    """
+    # The triangle of a QR decomposition has the same dependencies in fewer rows.
+    triangle = qr(design, mode="r")[0][: design.shape[1]] if len(design) > design.shape[1] else design
+    kept: list[int] = []
+    basis = np.empty((len(triangle), 0))
+    for i, column in enumerate(triangle.T):
+        norm = np.linalg.norm(column)
+        rest = column - basis @ (basis.T @ column)
+        rest = rest - basis @ (basis.T @ rest)  # once more, for what rounding left
+        if norm > 0 and np.linalg.norm(rest) > RANK_TOLERANCE * norm:
+            kept.append(i)
+            basis = np.hstack([basis, (rest / np.linalg.norm(rest))[:, None]])
+    return kept
+
+
+def _most_separating(signed: np.ndarray) -> np.ndarray | None:
+    """The direction with the largest sum of margins, none of which is negative; None if that sum is zero."""
+    found = linprog(-signed.sum(0), A_ub=-signed, b_ub=np.zeros(len(signed)), bounds=(-1, 1), method="highs")
+    if found.fun is None or -found.fun <= MARGIN * max(1.0, np.abs(signed).sum(0).max() / len(signed)):
+        return None
+    return np.asarray(found.x)
+
+
+def _with_fewest_columns(signed: np.ndarray, separated: np.ndarray) -> np.ndarray:
+    """The direction of least ``sum_j |d_j|``, constant left out, that separates these rows."""
+    columns = signed.shape[1]
+    cost = np.ones(2 * columns)  # of the positive parts and of the negative ones
+    cost[[0, columns]] = 0
+    found = linprog(cost, A_ub=np.hstack([-signed, signed]), b_ub=-separated.astype(float), method="highs")
+    if found.x is None:
+        raise RuntimeError(f"the linear program of a separating direction failed: {found.message}")
+    return np.asarray(found.x[:columns] - found.x[columns:])
+
+
+def _separates_all(signed: np.ndarray) -> bool:
+    cost = np.zeros(signed.shape[1] + 1)
+    cost[-1] = -1
+    bounds = [(-1, 1)] * signed.shape[1] + [(None, 1)]
+    constraints = np.hstack([-signed, np.ones((len(signed), 1))])
+    found = linprog(cost, A_ub=constraints, b_ub=np.zeros(len(signed)), bounds=bounds, method="highs")
+    return found.fun is not None and -found.fun > MARGIN

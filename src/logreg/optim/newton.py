@@ -1,0 +1,87 @@
+"""Newton's method, which for this objective is iteratively reweighted least squares.
+
+An iteration solves H d = -g for the Hessian and the gradient of `logreg.optim.problem` and goes along d as far as the
+objective falls: the full step is tried first, then half of it and so on, until the objective has fallen by a share of
+what the slope promises (Armijo). The derivatives at the new point come with its objective, so an iteration whose full
+step is accepted reads the rows once.
+
+The Hessian is scaled to a unit diagonal before it is factorised, which takes the units of the columns out of its
+condition. Where that is not enough, for columns that are combinations of others, the step of least norm is taken.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from logreg.optim.problem import Derivatives, LogisticProblem, Theta
+from logreg.optim.solver import Iteration, Solver
+
+SHARE = 1e-4  # of the promised fall that a step has to keep
+MOST_HALVINGS = 40
+SMALL = 1e-6  # an objective below which a gap is small by itself: that of separated labels falls for ever
+NEGLIGIBLE = 1e-12  # of the largest eigenvalue of the scaled Hessian
+
+
+class Newton(Solver):
+    """See the module."""
+
+    def __init__(self, params, lr: float = 1.0, tolerance: float = 1e-12) -> None:  # type: ignore[no-untyped-def]
+        super().__init__(params, lr, tolerance)
+        self._seen: tuple[LogisticProblem, Theta, Derivatives] | None = None
+
+    @torch.no_grad()
+    def iterate(self, problem: LogisticProblem, theta: Theta) -> Iteration:
+        at = self._derivatives(problem, theta)
+        direction = newton_direction(at.hessian, at.gradient)
+        slope = float(at.gradient @ direction)
+        gap = -slope / 2
+        small = gap <= self._setting("tolerance") * max(at.value, SMALL)
+        if small:
+            reached, step = self._last_step(problem, theta, at, direction)
+        else:
+            reached, step = self._search(problem, theta, at.value, direction, slope)
+        norm = float(at.gradient.norm())
+        return Iteration(reached, at.value, at.accuracy, norm, gap, step, finished=small or step == 0.0)
+
+    def _last_step(
+        self, problem: LogisticProblem, theta: Theta, at: Derivatives, direction: Theta
+    ) -> tuple[Theta, float]:
+        """A full step where the objective falls by less than its rounding: the gradient tells better from worse."""
+        found = problem.derivatives(theta + direction)
+        rounding = 1e-14 * max(at.value, SMALL)
+        better = found.value <= at.value + rounding and float(found.gradient.norm()) < float(at.gradient.norm())
+        return (theta + direction, 1.0) if better else (theta, 0.0)
+
+    def _search(
+        self, problem: LogisticProblem, theta: Theta, value: float, direction: Theta, slope: float
+    ) -> tuple[Theta, float]:
+        """The first point along the direction where the objective is low enough, and the step there; none is 0."""
+        step = self._setting("lr")
+        for _ in range(MOST_HALVINGS):
+            reached = theta + step * direction
+            found = problem.derivatives(reached)
+            if found.value <= value + SHARE * step * slope and found.value < value:
+                self._seen = problem, reached, found
+                return reached, step
+            step /= 2
+        return theta, 0.0
+
+    def _derivatives(self, problem: LogisticProblem, theta: Theta) -> Derivatives:
+        """At a point that the last search has ended at, as a rule."""
+        if self._seen is not None and self._seen[0] is problem and torch.equal(self._seen[1], theta):
+            return self._seen[2]
+        return problem.derivatives(theta)
+
+
+def newton_direction(hessian: Tensor, gradient: Theta) -> Theta:
+    """``-H^-1 g``; of least norm, in units of the scaled columns, where H is singular."""
+    scale = hessian.diagonal().clamp(min=torch.finfo(hessian.dtype).tiny).rsqrt()
+    scaled = hessian * scale * scale.unsqueeze(1)
+    factor, failed = torch.linalg.cholesky_ex(scaled)
+    if not int(failed) and float(factor.diagonal().square().min()) > NEGLIGIBLE:
+        return -scale * torch.cholesky_solve((scale * gradient).unsqueeze(1), factor).squeeze(1)
+    values, vectors = torch.linalg.eigh(scaled)
+    kept = values > NEGLIGIBLE * values[-1]
+    parts = (vectors.t() @ (scale * gradient))[kept] / values[kept]
+    return -scale * (vectors[:, kept] @ parts)

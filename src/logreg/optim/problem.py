@@ -1,0 +1,189 @@
+"""The objective of a linear classifier as a function of its coefficients, over rows that are read in blocks.
+
+    F(w, b) = 1/n sum_i s_i (log(1 + exp(z_i)) - y_i z_i)  +  l2/2 ||w||²,    z_i = x_i w + b
+
+with row weights s_i of mean 1. Coefficients are one vector theta = (w, b), the intercept last. With p_i = sigmoid(z_i)
+
+    gradient  1/n X'(s (p - y)) + l2 w,    Hessian  1/n X' diag(s p (1 - p)) X + l2 I
+
+where X has a last column of ones and the penalty leaves the intercept out. All sums are in float64, whatever the rows
+are stored in; what is in memory at a time is one block of rows.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+from logreg.data.rows import Rows, batch_parts
+from logreg.objective import SOFTPLUS_IS_LINEAR, transposed_product
+
+Theta = Float[Tensor, " coefficients"]
+BLOCK_ELEMENTS = 2**20  # of x, in float64: 8 MiB, of which a product with itself is made in cache
+
+
+class Block(NamedTuple):
+    """Some rows: x (rows, features), dense or sparse CSR, y (rows,), weight (rows,) or None; float64."""
+
+    x: Tensor
+    y: Tensor
+    weight: Tensor | None
+
+
+class Derivatives(NamedTuple):
+    """Of the objective at one point."""
+
+    value: float
+    gradient: Theta
+    hessian: Float[Tensor, "coefficients coefficients"]
+    accuracy: float  # of the predictions at this point, as a share of the rows' weight
+
+
+class LogisticProblem:
+    """See the module.
+
+    Args:
+        rows: of the training split.
+        l2: weight of the penalty.
+        threshold: from which probability on a row is predicted to be of label 1, for the accuracy.
+    """
+
+    def __init__(self, rows: Rows, l2: float = 0.0, threshold: float = 0.5) -> None:
+        self.rows, self.l2, self.threshold = rows, l2, threshold
+        self.features = int(rows.cut(0, 1)[0].shape[1])
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def device(self) -> torch.device:
+        return self.rows.y.device
+
+    def blocks(self, width: int = 1) -> Iterator[Block]:
+        """The rows, some at a time: few enough that ``width`` numbers for each are no more than a block."""
+        step = max(1, BLOCK_ELEMENTS // max(self.rows.width, width))
+        for first in range(0, len(self.rows), step):
+            x, y, weight = batch_parts(self.rows.cut(first, first + step))
+            yield Block(x.double(), y.double(), None if weight is None else weight.double())
+
+    def penalty(self, theta: Theta) -> float:
+        return 0.5 * self.l2 * float(theta[:-1].square().sum())
+
+    def value(self, theta: Theta) -> float:
+        """F alone."""
+        total = sum(float(_losses(block, _logits(block.x, theta)).sum()) for block in self.blocks())
+        return total / len(self) + self.penalty(theta)
+
+    def gradient(self, theta: Theta) -> tuple[float, Theta]:
+        """F and its gradient, in one pass."""
+        total, gradient = 0.0, torch.zeros_like(theta)
+        for block in self.blocks():
+            z = _logits(block.x, theta)
+            total += float(_losses(block, z).sum())
+            _add_products(gradient, block, _residuals(block, torch.sigmoid(z)))
+        gradient /= len(self)
+        gradient[:-1] += self.l2 * theta[:-1]
+        return total / len(self) + self.penalty(theta), gradient
+
+    def derivatives(self, theta: Theta) -> Derivatives:
+        """F, its gradient and its Hessian, in one pass."""
+        total = right = mass = 0.0
+        gradient = torch.zeros_like(theta)
+        hessian = torch.zeros((len(theta), len(theta)), dtype=theta.dtype, device=theta.device)
+        for block in self.blocks(self.features):  # sparse rows are made dense for their Gram matrix
+            z = _logits(block.x, theta)
+            p = torch.sigmoid(z)
+            total += float(_losses(block, z).sum())
+            hits, ones = (p >= self.threshold) == (block.y > 0.5), torch.ones_like(p)
+            weight = ones if block.weight is None else block.weight
+            right, mass = right + float(weight[hits].sum()), mass + float(weight.sum())
+            _add_products(gradient, block, _residuals(block, p))
+            _add_gram(hessian, block.x, weight * p * torch.sigmoid(-z))
+        gradient /= len(self)
+        hessian /= len(self)
+        gradient[:-1] += self.l2 * theta[:-1]
+        hessian.diagonal()[:-1] += self.l2
+        return Derivatives(total / len(self) + self.penalty(theta), gradient, hessian, right / mass)
+
+    def with_best_intercept(self, theta: Theta) -> tuple[Theta, float, Theta]:
+        """The same weights with the intercept that suits them best, the objective there and its gradient.
+
+        Newton's method on one number, safeguarded by bisection: the derivative by the intercept, mean(p) - mean(y),
+        rises with it. Every step is a pass over the rows.
+        """
+        theta = theta.clone()
+        low, high, longest = -math.inf, math.inf, 1.0
+        for _ in range(MOST_INTERCEPT_STEPS):
+            slope, curvature = self._along_the_intercept(theta)
+            if abs(slope) <= INTERCEPT_TOLERANCE:
+                break
+            at = float(theta[-1])
+            low, high = (at, high) if slope < 0 else (low, at)
+            step = at - slope / max(curvature, 1e-300)
+            if not low < step < high or abs(step - at) > longest:
+                inside = math.isfinite(low) and math.isfinite(high)
+                step = (low + high) / 2 if inside else at - math.copysign(longest, slope)
+                longest *= 2
+            if step == at:
+                break
+            theta[-1] = step
+        value, gradient = self.gradient(theta)
+        return theta, value, gradient
+
+    def _along_the_intercept(self, theta: Theta) -> tuple[float, float]:
+        """First and second derivative of F by the intercept."""
+        slope = curvature = 0.0
+        for block in self.blocks():
+            z = _logits(block.x, theta)
+            p = torch.sigmoid(z)
+            slope += float(_residuals(block, p).sum())
+            curve = p * torch.sigmoid(-z)
+            curvature += float((curve if block.weight is None else curve * block.weight).sum())
+        return slope / len(self), curvature / len(self)
+
+
+INTERCEPT_TOLERANCE = 1e-14  # of mean(p) - mean(y)
+MOST_INTERCEPT_STEPS = 100
+
+
+def theta_of(weight: Tensor, bias: Tensor) -> Theta:
+    """Weight and intercept parameters as one vector, in float64 on the CPU."""
+    return torch.cat([weight.detach().reshape(-1), bias.detach().reshape(-1)]).double().cpu()
+
+
+def _logits(x: Tensor, theta: Theta) -> Tensor:
+    return torch.addmv(theta[-1:], x, theta[:-1])
+
+
+def _losses(block: Block, z: Tensor) -> Tensor:
+    losses = F.softplus((1 - 2 * block.y) * z, threshold=SOFTPLUS_IS_LINEAR)
+    return losses if block.weight is None else losses * block.weight
+
+
+def _residuals(block: Block, p: Tensor) -> Tensor:
+    """``s (p - y)``."""
+    residual = p - block.y
+    return residual if block.weight is None else residual * block.weight
+
+
+def _add_products(gradient: Theta, block: Block, residual: Tensor) -> None:
+    """Add ``X' r`` and ``sum(r)``."""
+    gradient[:-1] += transposed_product(block.x, residual, out=torch.empty_like(gradient[:-1]))
+    gradient[-1] += residual.sum()
+
+
+def _add_gram(hessian: Tensor, x: Tensor, weight: Tensor) -> None:
+    """Add ``X' diag(weight) X``, X with its column of ones."""
+    dense = x.to_dense() if x.layout is torch.sparse_csr else x
+    weighted = dense * weight.unsqueeze(1)
+    hessian[:-1, :-1].addmm_(dense.t(), weighted)
+    sums = weighted.sum(0)
+    hessian[-1, :-1] += sums
+    hessian[:-1, -1] += sums
+    hessian[-1, -1] += weight.sum()
