@@ -166,10 +166,11 @@ def _train(config: dict[str, Any], directory: Path, record: RunRecord, started: 
     """Objects from the configuration, then fit, results and report; fills in the record."""
     check_device(config["trainer"]["accelerator"])
     quiet_lightning()
+    from logreg.data.block_data import BlockData
     from logreg.data.splits import SPLITS
     from logreg.diagnostics.optimality import MOST_SEARCHED, MOST_SEARCHED_IN_SWEEP
     from logreg.report.run import report_run
-    from logreg.training import train
+    from logreg.training import check_monitor, train
 
     data, classifier, trainer = assemble(config, directory, trusted_packages())
     write_atomically(directory / CONFIG, json.dumps(config, indent=2, ensure_ascii=False) + "\n")  # with its penalty
@@ -179,6 +180,8 @@ def _train(config: dict[str, Any], directory: Path, record: RunRecord, started: 
     if hasattr(data, "describe"):
         record.data = data.describe()
         record.write(directory)
+    if isinstance(data, BlockData):
+        check_monitor(config["monitor"], classifier, data)
     brief = HydraConfig.get().mode is RunMode.MULTIRUN
     splits = splits_in_sweep(config, data) if brief else SPLITS
     rule = threshold_rule(config)

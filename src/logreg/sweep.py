@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from logreg.cli import trusted_packages
 from logreg.errors import UserError
 from logreg.experiment import make_data
-from logreg.runs import PREPROCESSING, read_config, read_record, splits_of, write_record
+from logreg.runs import PREPROCESSING, read_config, read_record, shown, splits_of, write_record
 
 if TYPE_CHECKING:
     from logreg.report.leaderboard import Job
@@ -55,6 +55,8 @@ def finish_sweep(directory: Path, complete: bool) -> int:
     for job in leaderboard.best_jobs(jobs) if with_figures else ():
         _draw(job.directory)
     _warn_of_changed_data(jobs)
+    if not complete:
+        print(f"cut off; the same command with sweep.resume={shown(directory)} goes on from here", file=sys.stderr)
     return _show_failures(leaderboard.failures(jobs), len(jobs))
 
 

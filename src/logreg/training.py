@@ -35,7 +35,7 @@ from logreg.data.block_data import BlockData
 from logreg.data.rows import Batch, batch_parts
 from logreg.data.splits import SPLITS
 from logreg.diagnostics.optimality import MOST_SEARCHED, Optimality, certify, separation_of
-from logreg.errors import Diverged, Interrupted, UserError
+from logreg.errors import Diverged, Interrupted, UserError, nearest
 from logreg.objective import linear_coefficients
 from logreg.optim.problem import LogisticProblem, theta_of
 from logreg.optim.solver import Solver
@@ -305,6 +305,20 @@ def _plan(trainer: Trainer, data: BlockData, state: Mapping[str, Any] | None) ->
     trainer.fit_loop.epoch_loop.max_steps = made + left
 
 
+def check_monitor(monitor: str, classifier: BinaryClassifier, data: BlockData) -> None:
+    """Refuse a metric that no split of the data has."""
+    names = {split: TRAIN_METRICS if split == "train" else classifier.evaluation.order for split in SPLITS}
+    known = [f"{split}/{name}" for split in SPLITS if len(data.rows[split]) for name in names[split]]
+    split = monitor.partition("/")[0]
+    if split in ("val", "test") and not len(data.rows[split]):
+        rows = {"val": "validation", "test": "test"}[split]
+        raise UserError(f"monitor={monitor}: there are no {rows} rows; set monitor=train/loss or data.split.")
+    if monitor not in known:
+        raise UserError(
+            f"monitor={monitor}: there is no such metric{nearest(monitor, known)}; valid: {', '.join(known)}."
+        )
+
+
 def check_parts(trainer: Any, classifier: BinaryClassifier, data: LightningDataModule, has_val: bool) -> None:
     trial = classifier.configure_optimizers()
     optimizer, scheduler = (trial[0][0], trial[1][0]) if isinstance(trial, tuple) else (trial, None)
@@ -328,6 +342,8 @@ def check_parts(trainer: Any, classifier: BinaryClassifier, data: LightningDataM
             raise UserError(f"monitor={monitor}: with validation rows the best state is chosen by them; use val/….")
         if isinstance(callback, Checkpoints | EarlyStopping) and not has_val and str(monitor).startswith("val/"):
             raise UserError(f"monitor={monitor}: there are no validation rows; set monitor=train/loss or data.split.")
+        if isinstance(callback, Checkpoints | EarlyStopping) and str(monitor).startswith("test/"):
+            raise UserError(f"monitor={monitor}: no state is chosen by test rows; use val/…, or callbacks=none.")
         if isinstance(callback, EarlyStopping) and not has_val:
             raise UserError("callbacks=early_stopping decides after each validation, and there are no validation rows.")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import fcntl
 import json
 import signal
 import subprocess
@@ -270,6 +271,10 @@ def test_a_sweep_that_was_cut_off_is_completed(tmp_path: Path) -> None:
     assert "6 of 6 jobs are done already" in same.stderr
     changed = run_command("train.py", "-m", *arguments, "penalty.l2=0.1", "sweep.resume=sweep", cwd=tmp_path)
     check(changed, ["sweep.resume: job 0 has penalty.l2=None there, penalty.l2=0.1 here"])
+    with (tmp_path / "sweep" / "multirun.yaml").open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        busy = run_command("train.py", "-m", *arguments, "sweep.resume=sweep", cwd=tmp_path)
+    check(busy, ["sweep.resume=sweep: another command is at work there"])
     with_another = run_command("train.py", "-m", *arguments, "sweep.resume=sweep", "hydra/launcher=basic", cwd=tmp_path)
     check(with_another, ["sweep.resume: this is what hydra/launcher=vectorized does"])
     alone = run_command("train.py", "lr=0.1", "sweep.resume=sweep", cwd=tmp_path)
@@ -342,6 +347,7 @@ def test_ctrl_c_leaves_jobs_that_can_be_resumed(tmp_path: Path) -> None:
     out, err = process.communicate(timeout=60)
     assert process.returncode == 130, err
     assert b"Traceback" not in out + err
+    assert b"cut off; the same command with sweep.resume=sweep goes on from here" in err
     jobs = jobs_of(tmp_path / "sweep")
     assert len(jobs) == 2
     record = json.loads((jobs[0] / "run.json").read_text())

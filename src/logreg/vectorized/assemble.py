@@ -27,7 +27,7 @@ from logreg.errors import UserError
 from logreg.experiment import check_device, make_data, parts, threshold_rule
 from logreg.objective import check_network, is_observed
 from logreg.settings import AUTO
-from logreg.training import check_parts
+from logreg.training import check_monitor, check_parts
 from logreg.vectorized.fit import Job, Settings
 
 Config = dict[str, Any]
@@ -154,7 +154,9 @@ class Assembler:
         nodes = parts(config["callbacks"])
         callbacks = [build(node, Callback, f"callbacks.{key}", self.trusted) for key, node in nodes]
         factory = self._once(config["optimizer"], lambda: None)
-        classifier = BinaryClassifier(member.network, factory, self._once(config["scheduler"], lambda: None))
+        scheduler = self._once(config["scheduler"], lambda: None)
+        classifier = BinaryClassifier(member.network, factory, scheduler, metrics=metrics)
+        check_monitor(config["monitor"], classifier, member.data)
         classifier.clip_value = trainer["gradient_clip_val"] or 0.0
         has_val = len(member.data.rows["val"]) > 0
         check_parts(SimpleNamespace(callbacks=callbacks), classifier, member.data, has_val)
