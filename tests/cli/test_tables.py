@@ -29,7 +29,7 @@ SHARED = ROOT.parent / "shared" / "data"
 def test_a_separated_column_is_named(tmp_path: Path) -> None:
     table = shared_file("endometrial.csv")
     arguments = ["data=table", f"data.path={table}", "data.target=HG", "optimizer=newton", "penalty.l2=0"]
-    done = run_command("train.py", *arguments, "data.split={train:1.0}", "hydra.run.dir=run", cwd=tmp_path)
+    done = run_command("train.py", *arguments, "hydra.run.dir=run", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "quasi-completely separated by NV (+): its maximum-likelihood estimate is infinite" in done.stdout
     found = json.loads((tmp_path / "run" / "run.json").read_text())["optimality"]
