@@ -28,7 +28,7 @@ from logreg.objective import (
     logit_function,
     mean_log_loss,
 )
-from logreg.optim.problem import LogisticProblem
+from logreg.optim.problem import LogisticProblem, theta_of
 from logreg.optim.solver import Solver
 
 # Lightning precisions under which the parameters have the data's dtype and no autocast stands in between.
@@ -186,8 +186,7 @@ class BinaryClassifier(LightningModule):
         pair = linear_coefficients(self.network)
         assert pair is not None
         weight, bias = pair
-        theta = torch.cat([weight.detach().view(-1), bias.detach().view(-1)]).double()
-        done = solver.iterate(self._problem, theta)
+        done = solver.iterate(self._problem, theta_of(weight, bias))
         with torch.no_grad():
             weight.copy_(done.theta[:-1].view_as(weight))
             bias.copy_(done.theta[-1:].view_as(bias))

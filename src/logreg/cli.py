@@ -82,7 +82,7 @@ class ClaimDirectories(Callback):
             sys.exit("error: sweep.resume completes a sweep: add -m, and the settings that it was started with.")
         if config.get("vectorized", {}).get("dry_run"):
             sys.exit("error: vectorized.dry_run says what a sweep would do: add -m.")
-        if "optuna" in str(config.hydra.sweeper.get("_target_")):
+        if _searches(config):
             sys.exit("error: hydra/sweeper=optuna searches in a sweep: add -m.")
         claim_directory(config, "run", holds=RECORD)
 
@@ -94,7 +94,7 @@ class ClaimDirectories(Callback):
         for key, asked in (("sweep.resume", resumed), ("vectorized.dry_run", dry)):
             if asked and not together:
                 sys.exit(f"error: {key}: this is what hydra/launcher=vectorized does; leave the other launcher out.")
-        if dry and "optuna" in str(config.hydra.sweeper.get("_target_")):
+        if dry and _searches(config):
             sys.exit(
                 "error: vectorized.dry_run: Optuna draws each batch after the results of the one before; leave it out."
             )
@@ -111,6 +111,11 @@ class ClaimDirectories(Callback):
         # Every job composes its own configuration, in which `name`, and so the sweep's directory, may be another one.
         quoted = str(directory).replace("\\", "\\\\").replace("'", "\\'")
         config.hydra.overrides.hydra.append(f"hydra.sweep.dir='{quoted}'")
+
+
+def _searches(config: DictConfig) -> bool:
+    """Whether Optuna is to choose the jobs."""
+    return "optuna" in str(config.hydra.sweeper.get("_target_"))
 
 
 def _locked(sweep: Path) -> Any:

@@ -44,14 +44,15 @@ def finish_sweep(directory: Path, complete: bool) -> int:
             with contextlib.suppress(OSError):
                 directory.rmdir()
         return 0
-    write_tables(directory, jobs)  # whatever comes of the rest
+    compared = write_tables(directory, jobs)  # whatever comes of the rest
     if complete and not any(job.record["status"] in ("running", "interrupted") for job in jobs):
-        best = [job for of_metric in winners(jobs).values() for job in of_metric]
+        best = [job for of_metric in winners(jobs, compared).values() for job in of_metric]
         changed = _forget([job for job in jobs if job not in best])
         if _measure(best) or changed:
             jobs = leaderboard.read_jobs(directory)
+            compared = write_tables(directory, jobs)
     with_figures = _draws(jobs[0].directory)
-    report_sweep(directory, jobs, Console(), with_figures)
+    report_sweep(directory, jobs, compared, Console(), with_figures)
     for job in leaderboard.best_jobs(jobs) if with_figures else ():
         _draw(job.directory)
     _warn_of_changed_data(jobs)

@@ -152,7 +152,7 @@ def _evaluate(
         classifier.load_state_dict(best["state_dict"])
         record.evaluated = {"checkpoint": "best", "updates": best["global_step"]}
     if rule is not None:
-        classifier.threshold, value = rule.choose(*held_out(classifier, _batches(data, "val") or ()))
+        classifier.threshold, value = rule.choose(*held_out(classifier, _batches(data, "val")))
         record.threshold_rule = {"rule": rule.name, "value": value, "rows": "val"}
         record.threshold = classifier.threshold
     record.metrics = evaluate(classifier, data, splits)
@@ -210,7 +210,7 @@ def optimality_of(classifier: BinaryClassifier, data: BlockData, most_searched: 
         return None
     problem = LogisticProblem(data.served("train"), classifier.l2)
     separation = separation_of(problem, data.preprocessor.feature_names, most_searched)
-    return certify(problem, theta_of(*pair), separation)
+    return certify(problem, theta_of(*pair).cpu(), separation)
 
 
 def _batches(data: LightningDataModule, split: str) -> Iterable[Batch] | None:

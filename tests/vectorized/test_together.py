@@ -64,18 +64,6 @@ def test_a_job_that_is_too_large_by_itself_is_left_for_a_run_of_its_own(
     assert caplog.text.count("a job by itself, as it does not fit into memory with others") == 2
 
 
-def test_whatever_happens_to_a_fit_is_no_end_of_the_sweep(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    def broken(fit: Fit, progress: Any = None) -> None:
-        raise IndexError("no such thing")
-
-    monkeypatch.setattr(Fit, "run", broken)
-    with caplog.at_level(logging.INFO, "hydra.logreg"):
-        assert not list(train_together(*jobs_in(tmp_path, 2), OPTIONS))
-    assert "each by itself, as together they failed (IndexError: no such thing)" in caplog.text
-
-
 def test_a_signal_while_jobs_are_written_loses_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write = JobFiles.write
 
@@ -92,16 +80,30 @@ def test_a_signal_while_jobs_are_written_loses_none(tmp_path: Path, monkeypatch:
     assert all(record["seconds"]["total"] > record["seconds"]["fit"] > 0 for record in records)
 
 
-def test_what_torch_func_refuses_is_left_for_a_run_of_its_own(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (
+            RuntimeError("vmap: data-dependent control flow"),
+            "each by itself, as its model cannot be vectorized (vmap: data-dependent control flow)",
+        ),
+        (IndexError("no such thing"), "each by itself, as together they failed (IndexError: no such thing)"),
+    ],
+)
+def test_whatever_happens_to_a_fit_its_jobs_are_left_for_runs_of_their_own(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    error: Exception,
+    said: str,
 ) -> None:
-    def refused(fit: Fit, progress: Any = None) -> None:
-        raise RuntimeError("vmap: data-dependent control flow")
+    def broken(fit: Fit, progress: Any = None) -> None:
+        raise error
 
-    monkeypatch.setattr(Fit, "run", refused)
+    monkeypatch.setattr(Fit, "run", broken)
     with caplog.at_level(logging.INFO, "hydra.logreg"):
         assert not list(train_together(*jobs_in(tmp_path, 2), OPTIONS))
-    assert "each by itself, as its model cannot be vectorized (vmap: data-dependent control flow)" in caplog.text
+    assert said in caplog.text
 
 
 def test_a_long_history_is_counted_before_training(tmp_path: Path) -> None:

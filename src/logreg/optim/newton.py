@@ -11,8 +11,10 @@ condition. Where that is not enough, for columns that are combinations of others
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from logreg.optim.problem import Derivatives, LogisticProblem, Theta
 from logreg.optim.solver import Iteration, Solver
@@ -26,7 +28,7 @@ NEGLIGIBLE = 1e-12  # of the largest eigenvalue of the scaled Hessian
 class Newton(Solver):
     """See the module."""
 
-    def __init__(self, params, lr: float = 1.0, tolerance: float = 1e-12) -> None:  # type: ignore[no-untyped-def]
+    def __init__(self, params: Iterable[nn.Parameter], lr: float = 1.0, tolerance: float = 1e-12) -> None:
         super().__init__(params, lr, tolerance)
         self._seen: tuple[LogisticProblem, Theta, Derivatives] | None = None
 

@@ -25,6 +25,8 @@ from logreg.data.rows import Rows, batch_parts
 from logreg.objective import SOFTPLUS_IS_LINEAR, transposed_product
 
 Theta = Float[Tensor, " coefficients"]
+INTERCEPT_TOLERANCE = 1e-14  # of mean(p) - mean(y)
+MOST_INTERCEPT_STEPS = 100
 BLOCK_ELEMENTS = 2**20  # of x, in float64: 8 MiB, of which a product with itself is made in cache
 
 
@@ -60,10 +62,6 @@ class LogisticProblem:
 
     def __len__(self) -> int:
         return len(self.rows)
-
-    @property
-    def device(self) -> torch.device:
-        return self.rows.y.device
 
     def blocks(self, width: int = 1) -> Iterator[Block]:
         """The rows, some at a time: few enough that ``width`` numbers for each are no more than a block."""
@@ -148,13 +146,9 @@ class LogisticProblem:
         return slope / len(self), curvature / len(self)
 
 
-INTERCEPT_TOLERANCE = 1e-14  # of mean(p) - mean(y)
-MOST_INTERCEPT_STEPS = 100
-
-
 def theta_of(weight: Tensor, bias: Tensor) -> Theta:
-    """Weight and intercept parameters as one vector, in float64 on the CPU."""
-    return torch.cat([weight.detach().reshape(-1), bias.detach().reshape(-1)]).double().cpu()
+    """Weight and intercept parameters as one vector, in float64."""
+    return torch.cat([weight.detach().reshape(-1), bias.detach().reshape(-1)]).double()
 
 
 def _logits(x: Tensor, theta: Theta) -> Tensor:

@@ -24,15 +24,20 @@ MOST_TESTED = 5  # metrics of the test rows on the terminal
 FEW = 5  # repetitions, below which hardly any settings can be told apart
 
 
-def report_sweep(directory: Path, jobs: list[Job], console: Console, with_figures: bool) -> None:
-    """Write the tables of a sweep and ``figures/``; print the top."""
-    compared = write_tables(directory, jobs)
+def report_sweep(
+    directory: Path, jobs: list[Job], compared: Mapping[str, list[Setting]], console: Console, with_figures: bool
+) -> None:
+    """Write ``figures/`` of a sweep; print the top of its tables.
+
+    Args:
+        compared: as `write_tables` found it.
+    """
     if with_figures and len(jobs) > 1:
         _draw(directory, jobs)
     leaderboard.show(directory, jobs, console, by_job=not compared)
     if compared:
         _show(compared, console)
-    _show_tested(winners(jobs), console)
+    _show_tested(winners(jobs, compared), console)
 
 
 def write_tables(directory: Path, jobs: list[Job]) -> dict[str, list[Setting]]:
@@ -49,9 +54,8 @@ def write_tables(directory: Path, jobs: list[Job]) -> dict[str, list[Setting]]:
     return compared
 
 
-def winners(jobs: list[Job]) -> dict[str, list[Job]]:
+def winners(jobs: list[Job], compared: Mapping[str, list[Setting]]) -> dict[str, list[Job]]:
     """By monitored metric the best job; where settings were repeated, all jobs of the best setting."""
-    compared = compare(jobs, overlap=_overlap(jobs))
     best = {monitor(job): [job] for job in leaderboard.best_jobs(jobs)}
     return best | {metric: settings[0].jobs for metric, settings in compared.items()}
 

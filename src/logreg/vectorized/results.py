@@ -121,7 +121,7 @@ class _Prepared:
         problem, penalised = LogisticProblem(self._rows, classifier.l2), classifier.l2 > 0
         if penalised not in self._separations:
             self._separations[penalised] = separation_of(problem, self._names, MOST_SEARCHED_IN_SWEEP)
-        return certify(problem, theta_of(*pair), self._separations[penalised])
+        return certify(problem, theta_of(*pair).cpu(), self._separations[penalised])
 
     def batches(self, split: str) -> list[Batch] | None:
         return self._batches.get(split)
