@@ -48,7 +48,7 @@ def server(sweep: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[st
         deadline = time.monotonic() + 90
         while time.monotonic() < deadline:
             try:
-                if len(ask(f"{address}/data/runs")) == 4:
+                if len(ask(f"{address}/data/runs")) == 5:  # four jobs, and the figures of the sweep
                     break
             except (urllib.error.URLError, ConnectionError):
                 pass
