@@ -16,7 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tensorboard.summary.writer.record_writer import RecordWriter
 
+from logreg.report.tensorboard import framed
 from tests.conftest import run_command
 
 METRICS = {"final/train/loss", "final/train/accuracy", "final/val/loss", "final/val/auroc"}
@@ -159,3 +161,13 @@ const read = (node) => {
 };
 return read(document.body);
 """
+
+
+def test_records_are_framed_as_tensorboards_own_writer_frames_them(tmp_path: Path) -> None:
+    """The oracle computes its checksums in Python; lengths around those at which C code changes its way."""
+    contents = [(bytes(range(256)) * 400)[:length] for length in (0, 1, 7, 8, 63, 64, 65, 4096, 100_000)]
+    writer = RecordWriter((tmp_path / "expected").open("wb"))
+    for content in contents:
+        writer.write(content)
+    writer.close()
+    assert b"".join(map(framed, contents)) == (tmp_path / "expected").read_bytes()

@@ -138,7 +138,9 @@ class JobFiles:
             with open_atomically(self.directory / "metrics.csv") as file:
                 writer = csv.writer(file)
                 writer.writerow(names)
-                writer.writerows([[{"step": step, **values}.get(n, "") for n in names] for step, values in rows])
+                for step, values in rows:
+                    row = {"step": step, **values}
+                    writer.writerow([row.get(name, "") for name in names])
 
     def _close_events(self, events: EventFile) -> None:
         record = self.record
