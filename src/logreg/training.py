@@ -324,14 +324,13 @@ def check_parts(trainer: Any, classifier: BinaryClassifier, data: LightningDataM
     optimizer, scheduler = (trial[0][0], trial[1][0]) if isinstance(trial, tuple) else (trial, None)
     batches = data.batches_per_pass if isinstance(data, BlockData) else None
     if isinstance(optimizer, LBFGS | Solver) and (batches != 1 or classifier.accumulate != 1 or classifier.clip_value):
+        name = optimizer.name if isinstance(optimizer, Solver) else "torch_lbfgs"
         raise UserError(
-            f"optimizer={type(optimizer).__name__.lower()} needs the full batch and its own gradients: "
+            f"optimizer={name} needs the full batch and its own gradients: "
             "data.batch_size=null, trainer.accumulate_grad_batches=1 and no gradient clipping."
         )
     if isinstance(optimizer, Solver) and linear_coefficients(classifier.network) is None:
-        raise UserError(
-            f"optimizer={type(optimizer).__name__.lower()} solves linear models; for this one use adam, sgd or lbfgs."
-        )
+        raise UserError(f"optimizer={optimizer.name} solves linear models; for this one use adam, sgd or torch_lbfgs.")
     if classifier.accumulate > 1 and batches is None:
         raise UserError("trainer.accumulate_grad_batches works with data that is served in blocks; use 1 here.")
     if isinstance(scheduler, ReduceLROnPlateau) and not has_val:
