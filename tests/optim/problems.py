@@ -12,10 +12,11 @@ from torch import nn
 from logreg.data.rows import SparseRows, TensorRows
 from logreg.optim.lbfgs import LBFGS
 from logreg.optim.newton import Newton
+from logreg.optim.newton_cg import NewtonCG
 from logreg.optim.problem import LogisticProblem, Theta
 from logreg.optim.solver import Iteration, Solver
 
-SOLVERS: dict[str, Callable[..., Solver]] = {"newton": Newton, "lbfgs": LBFGS}
+SOLVERS: dict[str, Callable[..., Solver]] = {"newton": Newton, "newton_cg": NewtonCG, "lbfgs": LBFGS}
 
 
 def problem_of(

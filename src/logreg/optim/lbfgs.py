@@ -22,12 +22,11 @@ from typing import Any
 import torch
 from torch import nn
 
+from logreg.optim.line_search import search
 from logreg.optim.precondition import Preconditioner, subsample
 from logreg.optim.problem import FirstOrder, LogisticProblem, Theta
-from logreg.optim.solver import SHARE, SMALL, Iteration, Solver, shorter
+from logreg.optim.solver import SMALL, Iteration, Solver
 
-FLATTER = 0.9  # of the slope that may be left where the objective is too flat to compare
-MOST_TRIALS = 25  # step lengths of an iteration
 SUBSAMPLE_TOLERANCE = 1e-4  # of the subsample's optimum, which is only as near as its rows are typical
 MOST_SUBSAMPLE_ITERATIONS = 50
 REFRESH = 10  # iterations after which the Hessian of the subsample is made anew, where it is needed that long
@@ -62,6 +61,9 @@ class LBFGS(Solver):
         memory = self._memory(problem, theta)
         at = self._first_order(problem, theta)
         self._check(at.value)
+        if (start := self._from_afar(theta, at)) is not None:
+            memory |= {"point": start.theta, "pairs": []}
+            return start
         direction = self._direction(problem, at.gradient)
         gap = max(-float(at.gradient @ direction) / 2, 0.0)
         small, stuck = self._is_small(gap, at), self._is_stuck(gap, at)
@@ -183,24 +185,14 @@ class LBFGS(Solver):
         return start if self._evaluate(problem, start).value < at.value else None
 
     def _search(self, problem: LogisticProblem, theta: Theta, at: FirstOrder, direction: Theta) -> tuple[Theta, float]:
-        """A point along the direction where the objective is low enough, and the step there; none is 0.
+        """A point along the direction where the objective is low enough, and the step there; none is 0."""
 
-        Where the objective falls by less than its rounding, the slope tells better from worse.
-        """
-        memory, step = self._state(), self._setting("lr")
-        slope = float(at.gradient @ direction)
-        for _ in range(MOST_TRIALS):
-            reached = theta + step * direction
-            found = self._evaluate(problem, reached)
-            rise = found.value - at.value
-            flat = abs(rise) <= self._rounding(at) and abs(float(found.gradient @ direction)) <= FLATTER * abs(slope)
-            if rise <= SHARE * step * slope or flat:
-                pair = reached - theta, found.gradient - at.gradient
-                if float(pair[0] @ pair[1]) > 0:
-                    size = int(self._setting("history_size"))
-                    memory["pairs"] = [*memory["pairs"], pair][-size:]
-                return reached, step
-            if step * float(direction.norm()) <= 1e-16 * float(theta.norm()):
-                break
-            step *= shorter(step * slope, rise)
-        return theta, 0.0
+        def evaluate(theta: Theta) -> FirstOrder:
+            return self._evaluate(problem, theta)
+
+        reached, found, step = search(evaluate, theta, at, direction, self._setting("lr"), self._rounding(at))
+        s, change = reached - theta, found.gradient - at.gradient
+        if step and float(s @ change) > 0:
+            memory = self._state()
+            memory["pairs"] = [*memory["pairs"], (s, change)][-int(self._setting("history_size")) :]
+        return reached, step

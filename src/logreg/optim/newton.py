@@ -16,10 +16,10 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
+from logreg.optim.line_search import MOST_TRIALS, SHARE, shorter
 from logreg.optim.problem import Derivatives, LogisticProblem, Theta
-from logreg.optim.solver import SHARE, SMALL, Iteration, Solver, shorter
+from logreg.optim.solver import SMALL, Iteration, Solver
 
-MOST_TRIALS = 40  # step lengths of an iteration
 NEGLIGIBLE = 1e-12  # of the largest eigenvalue of the scaled Hessian
 
 
@@ -36,6 +36,8 @@ class Newton(Solver):
     def iterate(self, problem: LogisticProblem, theta: Theta) -> Iteration:
         at = self._derivatives(problem, theta)
         self._check(at.value)
+        if (start := self._from_afar(theta, at)) is not None:
+            return start
         direction = newton_direction(at.hessian, at.gradient)
         slope = float(at.gradient @ direction)
         gap = -slope / 2

@@ -200,6 +200,28 @@ class LogisticProblem:
         return slope / len(self), curvature / len(self)
 
 
+class HessianProduct:
+    """The Hessian at a point as a function from a vector to its product with it, a pass over the rows each.
+
+    It keeps a number for each row, ``s p (1 - p)``, in the type that the rows are stored in.
+    """
+
+    def __init__(self, problem: LogisticProblem, theta: Theta) -> None:
+        self.problem, self.dtype = problem, problem.rows.stored
+        point = theta.to(self.dtype)
+        blocks = problem.blocks(dtype=self.dtype)
+        self.curvatures = [_curvature(block, _logits(block.x, point)) for block in blocks]
+
+    def __call__(self, v: Theta) -> Theta:
+        """``H v``."""
+        found, narrow = torch.zeros_like(v), v.to(self.dtype)
+        for block, curve in zip(self.problem.blocks(dtype=self.dtype), self.curvatures, strict=True):
+            _add_products(found, block, curve * _logits(block.x, narrow))
+        found /= len(self.problem)
+        found[:-1] += self.problem.l2 * v[:-1]
+        return found
+
+
 def theta_of(weight: Tensor, bias: Tensor) -> Theta:
     """Weight and intercept parameters as one vector, in float64."""
     return torch.cat([weight.detach().reshape(-1), bias.detach().reshape(-1)]).double()

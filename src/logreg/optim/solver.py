@@ -12,10 +12,10 @@ from torch import nn
 from torch.optim import Optimizer
 
 from logreg.errors import UserError
-from logreg.optim.problem import LogisticProblem, Theta
+from logreg.optim.problem import Derivatives, FirstOrder, LogisticProblem, Theta
 
-SHARE = 1e-4  # of the promised fall that a step has to keep (Armijo)
 SMALL = 1e-6  # an objective below which a gap is small by itself: that of separated labels falls for ever
+OF_ZERO = math.log(2) * (1 + 1e-9)  # the objective of coefficients that are zero, and its rounding
 
 
 class Iteration(NamedTuple):
@@ -84,6 +84,15 @@ class Solver(Optimizer):
             theta = done[-1].theta
         return theta, done
 
+    @staticmethod
+    def _from_afar(theta: Theta, at: FirstOrder | Derivatives) -> Iteration | None:
+        """The step to no coefficients at all, where that is better: far out the curvature says nothing."""
+        if at.value <= OF_ZERO:
+            return None
+        return Iteration(
+            torch.zeros_like(theta), at.value, at.accuracy, float(at.gradient.norm()), at.value, 1.0, False
+        )
+
     def _check(self, value: float) -> None:
         """Refuse an objective that is no number: a step never leads to one, so it is that of the start.
 
@@ -98,14 +107,3 @@ class Solver(Optimizer):
 
     def _setting(self, name: str) -> float:
         return float(self.param_groups[0][name])
-
-
-def shorter(promised: float, rise: float) -> float:
-    """Where the parabola through the two ends of a step is lowest, as a share of the step, from 0.1 to 0.5.
-
-    Args:
-        promised: the slope at its start times the step, below 0.
-        rise: the change of the objective.
-    """
-    bend = 2 * (rise - promised)
-    return min(max(-promised / bend, 0.1), 0.5) if 0 < bend < math.inf else 0.1
