@@ -61,9 +61,9 @@ class LBFGS(Solver):
         memory = self._memory(problem, theta)
         at = self._first_order(problem, theta)
         self._check(at.value)
-        if (start := self._from_afar(theta, at)) is not None:
-            memory |= {"point": start.theta, "pairs": []}
-            return start
+        if (back := self._from_afar(theta, at)) is not None:
+            memory |= {"point": back.theta, "pairs": []}
+            return back
         direction = self._direction(problem, at.gradient)
         gap = max(-float(at.gradient @ direction) / 2, 0.0)
         small, stuck = self._is_small(gap, at), self._is_stuck(gap, at)

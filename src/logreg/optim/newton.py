@@ -36,8 +36,8 @@ class Newton(Solver):
     def iterate(self, problem: LogisticProblem, theta: Theta) -> Iteration:
         at = self._derivatives(problem, theta)
         self._check(at.value)
-        if (start := self._from_afar(theta, at)) is not None:
-            return start
+        if (back := self._from_afar(theta, at)) is not None:
+            return back
         direction = newton_direction(at.hessian, at.gradient)
         slope = float(at.gradient @ direction)
         gap = -slope / 2

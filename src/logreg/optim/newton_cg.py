@@ -42,8 +42,8 @@ class NewtonCG(Solver):
     def iterate(self, problem: LogisticProblem, theta: Theta) -> Iteration:
         at = self._first_order(problem, theta)
         self._check(at.value)
-        if (start := self._from_afar(theta, at)) is not None:
-            return start
+        if (back := self._from_afar(theta, at)) is not None:
+            return back
         norm = float(at.gradient.norm())
         if self._sample is None or self._sample[0] is not problem:
             self._sample = problem, subsample(problem)

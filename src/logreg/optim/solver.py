@@ -15,7 +15,7 @@ from logreg.errors import UserError
 from logreg.optim.problem import Derivatives, FirstOrder, LogisticProblem, Theta
 
 SMALL = 1e-6  # an objective below which a gap is small by itself: that of separated labels falls for ever
-OF_ZERO = math.log(2) * (1 + 1e-9)  # the objective of coefficients that are zero, and its rounding
+OF_ZERO = math.log(2) * (1 + 1e-6)  # the objective of coefficients that are zero, and its rounding
 
 
 class Iteration(NamedTuple):
