@@ -150,7 +150,8 @@ def with_groups(config: dict[str, Any]) -> dict[str, Any]:
         if not isinstance(config.get(group), dict):
             raise UserError(f"{group}={config.get(group)}: a group takes the name of a file in conf/{group}.")
     if not isinstance(config.get("penalty"), dict) or "l2" not in config["penalty"]:
-        raise UserError(f"penalty={config.get('penalty')}: give penalty.l2=<number>.")
+        raise UserError(f"penalty={config.get('penalty')}: give penalty.l1=<number> or penalty.l2=<number>.")
+    config["penalty"] = {"l1": 0.0} | config["penalty"]
     for group in ("scheduler", "metrics", "callbacks", "logger"):
         config[group] = config.get(group) or {}  # left out with ~group
     return config
@@ -256,10 +257,16 @@ def make_data(config: Mapping[str, Any], trusted: Sequence[str] = ()) -> Any:
     from lightning.pytorch import LightningDataModule
 
     from logreg.build import build
+    from logreg.data.block_data import BlockData
 
     data = build(config["data"], LightningDataModule, "data", trusted)
     data.prepare_data()
     data.setup("fit")
+    if config.get("class_weight") is not None:
+        if not isinstance(data, BlockData):
+            raise UserError(f"class_weight: {type(data).__name__} does not weigh its rows; derive it from BlockData.")
+        data.class_weight = config["class_weight"]
+        data.label_weights()  # refuses labels that there are not
     if not hasattr(data, "num_features"):
         raise UserError(f"data: {type(data).__name__} needs an attribute num_features, the columns of a row.")
     return data
@@ -280,10 +287,11 @@ def make_classifier(config: Mapping[str, Any], features: int, trusted: Sequence[
         network,
         optimizer,
         scheduler,
+        l1=config["penalty"]["l1"],
         l2=config["penalty"]["l2"],
         threshold=config["threshold"] if isinstance(config["threshold"], float) else 0.5,
         metrics=build_metrics(config["metrics"], trusted),
-        hyperparameters={"model": config["model"]["_target_"], "features": features, "l2": config["penalty"]["l2"]},
+        hyperparameters={"model": config["model"]["_target_"], "features": features, **config["penalty"]},
     )
 
 

@@ -346,7 +346,8 @@ def load_run(directory: str | Path, checkpoint: str = "best", trusted_packages: 
     dtype = next(iter(state.values())).dtype
     network = build_network(config["model"], preprocessor.width, trusted_packages).to(dtype)
     metrics = build_metrics(config["metrics"], trusted_packages)
-    model = BinaryClassifier(network, l2=config["penalty"]["l2"], threshold=record["threshold"], metrics=metrics)
+    penalty = {key: config["penalty"].get(key, 0.0) for key in ("l1", "l2")}
+    model = BinaryClassifier(network, **penalty, threshold=record["threshold"], metrics=metrics)
     model.load_state_dict(state)
     model.eval()
     model.requires_grad_(False)

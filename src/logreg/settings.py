@@ -29,6 +29,10 @@ def _one_of(*choices: Any) -> Callable[[Any], bool]:
     return lambda value: value in choices
 
 
+def _weights(value: Any) -> bool:
+    return isinstance(value, Mapping) and len(value) > 0 and all(_number(v) and v > 0 for v in value.values())
+
+
 def _names(value: Any) -> bool:
     return isinstance(value, list | tuple) and not any(
         isinstance(item, list | Mapping) or item is None for item in value
@@ -53,6 +57,11 @@ RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "accelerator": (_one_of(*ACCELERATORS), "one of cpu, gpu, mps, auto"),
     "trainer.accelerator": (_one_of(*ACCELERATORS), "one of cpu, gpu, mps, auto"),
     "penalty.l2": (lambda value: value == AUTO or (_number(value) and value >= 0), "a number, 0 or more, or auto"),
+    "penalty.l1": (lambda value: _number(value) and value >= 0, "a number, 0 or more,"),
+    "class_weight": (
+        _optional(lambda value: value == "balanced" or _weights(value)),
+        "balanced, null, or a weight above 0 for each label, in quotes, such as 'class_weight={no:1,yes:3}',",
+    ),
     "threshold": (
         lambda value: value in THRESHOLD_RULES or (_number(value) and 0 < value < 1),
         f"a number between 0 and 1, or one of {', '.join(THRESHOLD_RULES)}",

@@ -197,7 +197,7 @@ def evaluate_splits(
             continue
         values = classifier.evaluate(batches, TRAIN_METRICS if split == "train" else None)
         if split == "train":
-            values["loss"] += float(classifier.penalty()) if classifier.l2 else 0.0
+            values["loss"] += float(classifier.penalty()) if classifier.penalised else 0.0
             values = {name: values[name] for name in TRAIN_METRICS if name in values}
         metrics |= {f"{split}/{name}": value for name, value in values.items()}
     return metrics
@@ -206,7 +206,7 @@ def evaluate_splits(
 def optimality_of(classifier: BinaryClassifier, data: BlockData, most_searched: int) -> Optimality | None:
     """How far a linear classifier is from the best coefficients for its training rows; None of another one."""
     pair = linear_coefficients(classifier.network)
-    if pair is None:
+    if pair is None or classifier.l1:
         return None
     problem = LogisticProblem(data.served("train"), classifier.l2)
     separation = separation_of(problem, data.preprocessor.feature_names, most_searched)
@@ -328,6 +328,8 @@ def check_parts(trainer: Any, classifier: BinaryClassifier, data: LightningDataM
             f"optimizer={type(optimizer).__name__.lower()} needs the full batch and its own gradients: "
             "data.batch_size=null, trainer.accumulate_grad_batches=1 and no gradient clipping."
         )
+    if isinstance(optimizer, LBFGS) and classifier.l1:
+        raise UserError("optimizer=lbfgs needs a smooth objective, which penalty.l1 is not; use adam or sgd.")
     if isinstance(optimizer, Solver) and linear_coefficients(classifier.network) is None:
         raise UserError(
             f"optimizer={type(optimizer).__name__.lower()} solves linear models; for this one use adam, sgd or lbfgs."

@@ -45,6 +45,7 @@ class Job:
     network: nn.Module
     optimizer: Mapping[str, Any]
     scheduler: Mapping[str, Any]
+    l1: float
     l2: float
     epochs: int
     threshold: float
@@ -129,8 +130,8 @@ class Fit:
         dtype, device = settings.dtype, settings.device
         self.batches = Batches(tables, dtype, device)
         self.held_out = Split(tables, "val", dtype, device)
-        l2 = torch.tensor([job.l2 for job in jobs], dtype=torch.float64)
-        self.networks: Networks = stacked_networks([job.network for job in jobs], len(tables), l2, dtype, device)
+        l1, l2 = (torch.tensor(part, dtype=torch.float64) for part in zip(*((j.l1, j.l2) for j in jobs), strict=True))
+        self.networks: Networks = stacked_networks([job.network for job in jobs], len(tables), l1, l2, dtype, device)
         make = batched(settings.optimizer)
         assert make is not None
         with _default_dtype(dtype):  # Lightning sets it too, and optimizers keep scalars in it
@@ -186,9 +187,12 @@ class Fit:
         if self._block and self._block[0][0].shape != logits.shape:
             self._measure()
         self._block.append((logits, y, weight, penalty))
+        sides = self.networks.add_l1(gradients) if self.networks.has_l1 else None
         if self.settings.clip_value:
             gradients = self._clipped(gradients)
         self.optimizer.step(gradients)
+        if sides is not None:
+            self.networks.hold(sides)
         self.updates += 1
         if len(self._block) == self._block_updates:
             self._measure()

@@ -184,7 +184,7 @@ class JobFiles:
             "optimizer_states": [state.optimizer.state_dict_of(job)],
             "lr_schedulers": [scheduler] if scheduler else [],
             "hparams_name": "hyperparameters",
-            "hyper_parameters": names | {"l2": self.config["penalty"]["l2"]},
+            "hyper_parameters": names | self.config["penalty"],
             type(self.data).__qualname__: {**self.data.state_dict(), **position},
             "logreg": {"optimizer": fit.settings.optimizer.__name__, "random_state": {"cpu": self.member.random_state}},
         }
