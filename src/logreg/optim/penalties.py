@@ -60,12 +60,16 @@ class Iterations:
     """One iteration of those problems that are not finished, as it was when it began.
 
     Attributes:
+        iteration: counted from 0.
         problems: their numbers.
+        accuracy: of the predictions, as a share of the rows' weight; zeros where no thresholds were given.
         step: the lengths of the steps that were taken, 1 for full ones.
     """
 
+    iteration: int
     problems: list[int]
     value: OfEach
+    accuracy: OfEach
     gradient_norm: OfEach
     gap: OfEach
     step: OfEach
@@ -74,8 +78,12 @@ class Iterations:
 class _Rows:
     """Objective and gradient of some problems over the rows."""
 
-    def __init__(self, x: Tensor, y: Tensor, weight: Tensor | None, l2: OfEach) -> None:
+    def __init__(
+        self, x: Tensor, y: Tensor, weight: Tensor | None, l2: OfEach, thresholds: OfEach | None = None
+    ) -> None:
         self.x, self.y, self.weight, self.l2 = x, y, weight, l2
+        self.cuts = None if thresholds is None else torch.logit(thresholds)
+        self.accuracy = torch.zeros_like(l2)  # of each problem in the last pass that chose it
         self.single = (x.float(), y.float(), None if weight is None else weight.float())
 
     def __len__(self) -> int:
@@ -89,10 +97,15 @@ class _Rows:
     def of(self, theta: Thetas, chosen: Tensor, single: bool) -> tuple[OfEach, Thetas]:
         """Value and gradient of the chosen problems, sums in float64."""
         value, gradient = torch.zeros_like(theta[:, 0]), torch.zeros_like(theta)
+        right = torch.zeros_like(value)
+        cuts = None if self.cuts is None else self.cuts[chosen]
         for x, y, weight in self._blocks(len(theta), single):
             w, b = theta[:, :-1].to(x.dtype), theta[:, -1].to(x.dtype)
             z = torch.addmm(b, x, w.t())
             y, s = y.unsqueeze(1), None if weight is None else weight.unsqueeze(1)
+            if cuts is not None:
+                hits = (z >= cuts) == (y > 0.5)
+                right += (hits if s is None else hits * s).sum(0)
             losses = F.softplus((1 - 2 * y) * z, threshold=SOFTPLUS_IS_LINEAR)
             residual = torch.sigmoid_(z).sub_(y)
             if s is not None:
@@ -101,6 +114,7 @@ class _Rows:
             gradient[:, :-1] += (residual.t() @ x).double()
             gradient[:, -1] += residual.sum(0).double()
         penalty = self.penalties(chosen)
+        self.accuracy[chosen] = right / len(self)
         return value / len(self) + 0.5 * (penalty * theta.square()).sum(1), gradient / len(self) + penalty * theta
 
     def _blocks(self, problems: int, single: bool) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
@@ -151,6 +165,7 @@ def solve_penalties(
     tolerance: float = 1e-14,
     most: int = 100,
     seen: Callable[[Iterations], bool] | None = None,
+    thresholds: OfEach | None = None,
 ) -> Solved:
     """Minimise ``mean(weight * log loss) + l2 / 2 * ||w||^2`` for every one of these penalties, intercepts free.
 
@@ -160,8 +175,9 @@ def solve_penalties(
         tolerance: a problem is finished when its gap is at most this share of its value.
         most: iterations of each problem.
         seen: is told of every iteration; what it returns says whether to stop.
+        thresholds: from which probability on a row is predicted to be of label 1, for the accuracies that it is told.
     """
-    rows, l2 = _Rows(x, y, weight, l2.double()), l2.double()
+    rows = _Rows(x, y, weight, l2.double(), None if thresholds is None else thresholds.double())
     shape = (len(l2), x.shape[1] + 1)
     theta = torch.zeros(shape, dtype=torch.float64, device=x.device) if start is None else start.double().clone()
     factors, theta = _on_a_sample(rows, theta)
@@ -232,10 +248,10 @@ class _LBFGS:
             self._leave(finished)
             if not len(self.active) or iteration == self.most:
                 break
-            before, norm = self.value, self.gradient.norm(dim=1)
+            before, norm, accuracy = self.value, self.gradient.norm(dim=1), self.rows.accuracy[self.active]
             step = self._go(direction, slope)
             iteration, self.since = iteration + 1, self.since + 1
-            told = Iterations(self.active.tolist(), before, norm, gap, step)
+            told = Iterations(iteration - 1, self.active.tolist(), before, accuracy, norm, gap, step)
             if self.seen is not None and self.seen(told):
                 self._record(gap, step < 0, iteration)
                 break

@@ -121,6 +121,10 @@ class LinearNetworks(Networks):
         weight, bias = parameters[self._weight][job], parameters[self._bias][job]
         return weight.reshape(-1).cpu().double().numpy(), float(bias.reshape(-1)[0])
 
+    def coefficients(self) -> tuple[Float[Tensor, "jobs features"], Float[Tensor, "jobs 1"]]:
+        """Weights and intercepts of all jobs, as views of the parameters."""
+        return self.parameters[self._weight].view(len(self), -1), self.parameters[self._bias].view(len(self), 1)
+
     def _views(self) -> tuple[Tensor, Tensor]:
         """Weights (tables, jobs of a table, features) and intercepts (tables, jobs of a table, 1)."""
         weight, bias = self.parameters[self._weight], self.parameters[self._bias]

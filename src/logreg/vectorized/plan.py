@@ -118,7 +118,23 @@ def obstacle(config: Mapping[str, Any]) -> str | None:
     for node in filter(None, (config["logger"] or {}).values()):
         if node.get(CLASS) not in LOGGERS or any(node.get(key) for key in set(node) - {CLASS}):
             return f"the logger {node.get(CLASS)} follows each run by itself"
+    if _is_solver(config["optimizer"]):
+        return _solver_obstacle(config)
     return _optimizer_obstacle(config["optimizer"]) or _scheduler_obstacle(config["scheduler"])
+
+
+def _is_solver(node: Mapping[str, Any]) -> bool:
+    return str(node.get(CLASS)).startswith("logreg.optim.")
+
+
+def _solver_obstacle(config: Mapping[str, Any]) -> str | None:
+    if config["penalty"].get("l1"):
+        return "penalties with an l1 part are solved one by one"
+    if config["scheduler"]:
+        return "its scheduler steps a solver"
+    if any("EarlyStopping" in str(node.get(CLASS)) for node in (config["callbacks"] or {}).values() if node):
+        return "its solver may stop early"
+    return None
 
 
 def _optimizer_obstacle(node: Mapping[str, Any]) -> str | None:
