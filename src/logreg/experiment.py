@@ -213,6 +213,7 @@ def assemble(
     loggers = [build(node, Logger, f"logger.{key}", trusted, **where) for key, node in parts(config["logger"])]
     callbacks = [build(node, Callback, f"callbacks.{key}", trusted) for key, node in parts(config["callbacks"])]
     classifier = make_classifier(config, data.num_features, trusted)
+    classifier.firth = 1 / data.training_weight if config["penalty"].get("firth") else 0.0
     trainer = build(
         config["trainer"],
         Trainer,
