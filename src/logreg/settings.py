@@ -79,6 +79,10 @@ RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "data.folds": (_optional(lambda value: _whole(value) and value >= 2), "a whole number, 2 or more, or null"),
     "data.fold": (_optional(lambda value: _whole(value) and value >= 0), "a whole number, 0 or more, or null"),
     "data.min_count": (_optional(_positive(_whole)), "a whole number above 0, or null"),
+    "data.reference": (
+        lambda value: value in (None, "first") or isinstance(value, Mapping),
+        "first, null, or a mapping, in quotes, such as 'data.reference={race: white}',",
+    ),
     "data.leak_auroc": (lambda value: _number(value) and value > 0.5, "a number above 0.5"),
     "data.header": (_optional(lambda value: isinstance(value, bool)), "true, false or null"),
     "data.format": (_optional(_one_of("csv", "parquet", "arrow", "libsvm")), "csv, parquet, arrow, libsvm or null"),

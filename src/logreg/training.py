@@ -211,7 +211,7 @@ def firth_penalty(classifier: BinaryClassifier, batches: Iterable[Batch]) -> flo
     pair = linear_coefficients(classifier.network)
     assert pair is not None
     assert isinstance(batches, Batches)
-    return classifier.problem(batches.rows).penalty(theta_of(*pair))
+    return classifier.problem(batches.rows).penalty(theta_of(*pair).cpu())
 
 
 def optimality_of(classifier: BinaryClassifier, data: BlockData, most_searched: int) -> Optimality | None:

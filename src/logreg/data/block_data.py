@@ -73,6 +73,11 @@ class BlockData(LightningDataModule, ABC):
         """The number of training rows, or the sum of their weights."""
         return float(len(self.rows["train"]))
 
+    @property
+    def training_groups(self) -> np.ndarray | None:
+        """Which training rows belong together, (rows,) of equal numbers for those that do; None if nothing says so."""
+        return None
+
     def is_large(self, split: str) -> bool:
         """Whether the rows of a split are better not looked at all at once."""
         return False

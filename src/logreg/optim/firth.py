@@ -7,8 +7,8 @@ is proportional to H(theta) = 1/n X' diag(s v) X, and
 
 For firth = 1/n (one over the sum of the row weights) n F is, up to a constant, minus Firth's penalised log-likelihood
 (Biometrika 80, 1993, 27-38; Heinze and Schemper, Statistics in Medicine 21, 2002, 2409-2419): the log-likelihood plus
-half the log determinant of the information, Jeffreys' prior. The constant makes the penalty 0 where all coefficients are
-0, more elsewhere, as v_i <= 1/4, and the same in whatever units the columns are. With the leverages
+half the log determinant of the information, Jeffreys' prior. The constant makes the penalty 0 where all coefficients
+are 0, more elsewhere, as v_i <= 1/4, and the same in whatever units the columns are. With the leverages
 h_i = s_i v_i x_i' (n H)^-1 x_i
 
     gradient  1/n X'(s (p - y))  -  firth X'(h (1/2 - p)),
@@ -45,7 +45,7 @@ class FirthProblem(LogisticProblem):
     def __init__(self, rows: Rows, firth: float, threshold: float = 0.5) -> None:
         super().__init__(rows, 0.0, threshold)
         self.firth, self.likelihood = firth, LogisticProblem(rows, 0.0, threshold)
-        zero = torch.zeros(self.features + 1, dtype=torch.float64, device=rows.y.device)
+        zero = torch.zeros(self.features + 1, dtype=torch.float64, device=next(self.blocks()).y.device)
         information = self.likelihood.derivatives(zero).hessian
         scale = information.diagonal().rsqrt()
         factor, failed = torch.linalg.cholesky_ex(information * scale * scale.unsqueeze(1))
