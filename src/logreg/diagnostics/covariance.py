@@ -8,7 +8,8 @@ weights s_i are f_i divided by their mean, the kinds are
     HC1       HC0 times N / (N - k), for k coefficients
     cluster   I^-1 (sum_g u_g u_g') I^-1 times G / (G - 1) (N - 1) / (N - k),  u_g = sum_(i in g) f_i r_i x_i
 
-A row of frequency 3 counts as three. The corrections are those of statsmodels; Stata's logit has G / (G - 1) alone.
+A row of frequency 3 counts as three. The correction of HC1 is that of R's sandwich (statsmodels' Logit leaves it out),
+that of cluster is statsmodels'; Stata's logit has G / (G - 1) alone.
 """
 
 from __future__ import annotations
