@@ -14,10 +14,13 @@ that of cluster is statsmodels'; Stata's logit has G / (G - 1) alone.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import torch
 from jaxtyping import Float, Int
 from scipy.linalg import cho_factor, cho_solve
+from torch import Tensor
 
 from logreg.optim.problem import LogisticProblem, Theta
 
@@ -88,7 +91,7 @@ def _squared_scores(problem: LogisticProblem, theta: Theta, total: float) -> Mat
     return meat.cpu().numpy() * (total / len(problem))
 
 
-def designs(problem: LogisticProblem, theta: Theta):  # type: ignore[no-untyped-def]
+def designs(problem: LogisticProblem, theta: Theta) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
     """Block by block x with a last column of ones, dense; y - p; and the row weights."""
     for block in problem.blocks(problem.features):
         x = block.x.to_dense() if block.x.layout is torch.sparse_csr else block.x
