@@ -26,6 +26,7 @@ from logreg.settings import AUTO
 
 NEAR_ENOUGH = 1e-3  # standard errors that an estimate may be from the optimum
 ADVERBS = {"complete": "completely", "quasi-complete": "quasi-completely"}
+MOST_PROFILED = 20  # coefficients whose profiles are made unasked: each takes some hundred passes
 FLAT = 1e-7  # of the curvature at 0 in some direction: what is left of it where labels are separated
 
 
@@ -34,7 +35,8 @@ class Wanted:
     """What was asked for.
 
     Attributes:
-        inference: ``auto``, ``wald`` or ``profile``; auto is profile for Firth's, whose intervals are lopsided.
+        inference: ``auto``, ``wald`` or ``profile``; auto is profile for Firth's, whose intervals are lopsided, of up
+            to `MOST_PROFILED` coefficients.
         covariance: see `logreg.diagnostics.covariance`.
         by_name: whether a fit without standard errors is to say why in any case.
     """
@@ -43,8 +45,10 @@ class Wanted:
     covariance: str
     by_name: bool
 
-    def method(self, firth: bool) -> str:
-        return ("profile" if firth else "wald") if self.inference == AUTO else self.inference
+    def method(self, firth: bool, coefficients: int) -> str:
+        if self.inference != AUTO:
+            return self.inference
+        return "profile" if firth and coefficients <= MOST_PROFILED else "wald"
 
 
 class Refused(Exception):
@@ -103,7 +107,7 @@ def infer(
     except np.linalg.LinAlgError:
         raise Refused("the Fisher information is singular") from None
     coefficients = Estimates.wald(raw @ theta.numpy(), np.einsum("ij,jk,ik->i", raw, spread, raw, optimize=True))
-    method = wanted.method(bool(classifier.firth))
+    method = wanted.method(bool(classifier.firth), len(theta))
     return Inference(
         method=method,
         covariance=wanted.covariance,
