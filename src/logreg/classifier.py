@@ -16,7 +16,7 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from torchmetrics import Metric
 
 from logreg.data.blocks import Block, SingleBatch
-from logreg.data.rows import Batch, LargeBatch, batch_parts, dense_rows
+from logreg.data.rows import Batch, LargeBatch, Rows, batch_parts, dense_rows
 from logreg.errors import Diverged, Interrupted
 from logreg.metrics import Evaluation, accuracies, log_losses
 from logreg.objective import (
@@ -30,6 +30,7 @@ from logreg.objective import (
     mean_log_loss,
     penalised_parameters,
 )
+from logreg.optim.firth import FirthProblem
 from logreg.optim.problem import LogisticProblem, theta_of
 from logreg.optim.solver import Solver
 from logreg.sparsity import add_l1, hold
@@ -53,6 +54,7 @@ class BinaryClassifier(LightningModule):
         optimizer: from the parameters to the optimizer.
         scheduler: from the optimizer to a learning-rate scheduler, stepped once per pass over the rows.
         l1, l2: weights of the penalty; the intercept is never penalised.
+        firth: weight of Firth's penalty, see `logreg.optim.firth`: one over the sum of the training rows' weights.
         threshold: a row is predicted to be of label 1 where its probability is at least this.
         metrics: what to measure on validation and test rows, by name; see `logreg.metrics.Evaluation`.
         hyperparameters: plain values to keep in checkpoints.
@@ -73,13 +75,14 @@ class BinaryClassifier(LightningModule):
         *,
         l1: float = 0.0,
         l2: float = 0.0,
+        firth: float = 0.0,
         threshold: float = 0.5,
         metrics: Mapping[str, Metric] | None = None,
         hyperparameters: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
-        self.network, self.l1, self.l2 = network, l1, l2
+        self.network, self.l1, self.l2, self.firth = network, l1, l2, firth
         self.make_optimizer, self.make_scheduler = optimizer, scheduler
         self.clip_value, self.clip_algorithm, self.accumulate = 0.0, "norm", 1
         self.interrupt = False
@@ -103,6 +106,12 @@ class BinaryClassifier(LightningModule):
 
     def logits(self, x: Float[Tensor, "rows ..."]) -> Float[Tensor, " rows"]:
         return logit_function(self.network)(x)
+
+    def problem(self, rows: Rows) -> LogisticProblem:
+        """The objective of a linear network over some rows, as a function of its coefficients."""
+        if self.firth:
+            return FirthProblem(rows, self.firth, self.threshold)
+        return LogisticProblem(rows, self.l2, self.threshold)
 
     def configure_optimizers(self) -> Any:
         optimizer = self.make_optimizer(self.network.parameters())
@@ -190,7 +199,7 @@ class BinaryClassifier(LightningModule):
         """One iteration of a solver; whether it was the last one."""
         rows = block.loader.rows
         if self._problem is None or self._problem.rows is not rows:
-            self._problem = LogisticProblem(rows, self.l2, self.threshold)
+            self._problem = self.problem(rows)
         pair = linear_coefficients(self.network)
         assert pair is not None
         weight, bias = pair

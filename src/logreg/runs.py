@@ -5,6 +5,7 @@ config.json                            the same, resolved, as the run used it
 run.json                               the record, see `RunRecord`
 preprocessing.json                     how raw columns become the model's inputs
 coefficients.csv                       of a linear model, in raw and in standardised units
+marginal_effects.csv                   of a fit with standard errors
 evaluation.json                        the last evaluation on other rows
 metrics.csv, events.out.tfevents.*     the history
 checkpoints/{last,best}.ckpt           the states
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 RECORD = "run.json"
 PREPROCESSING = "preprocessing.json"
 COEFFICIENTS = "coefficients.csv"
+MARGINAL_EFFECTS = "marginal_effects.csv"
 EVALUATION = "evaluation.json"
 CONFIG = "config.json"
 STATUSES = ("running", "completed", "failed", "diverged", "interrupted")
@@ -62,6 +64,8 @@ class RunRecord:
         hyperparameters: the settings that TensorBoard's HParams tab shows.
         threshold_rule: how the threshold was chosen, where it was not given.
         optimality: how far a linear classifier is from the best coefficients; see `logreg.diagnostics.optimality`.
+        inference: how well a linear classifier fits, see `logreg.diagnostics.inference`; or why it has no standard
+            errors, ``refused``.
         evaluated: which state the metrics belong to, ``best`` or ``last``, and the updates it had seen.
     """
 
@@ -86,6 +90,7 @@ class RunRecord:
     git: dict[str, Any] | None = None
     hyperparameters: dict[str, Any] = field(default_factory=dict)
     optimality: dict[str, Any] | None = None
+    inference: dict[str, Any] | None = None
 
     def write(self, directory: Path) -> None:
         """Write ``run.json`` atomically: a reader sees the old one or the new one, never a part."""

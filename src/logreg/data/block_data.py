@@ -111,6 +111,11 @@ class BlockData(LightningDataModule, ABC):
         weight = self._weights("train")
         return float(len(self.rows["train"]) if weight is None else weight.sum())
 
+    @property
+    def training_groups(self) -> np.ndarray | None:
+        """Which training rows belong together, (rows,) of equal numbers for those that do; None if nothing says so."""
+        return None
+
     def is_large(self, split: str) -> bool:
         """Whether the rows of a split are better not looked at all at once."""
         return False

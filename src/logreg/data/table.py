@@ -19,6 +19,7 @@ from logreg.data.tables.cache import Manifest, PreparedTable
 from logreg.data.tables.labels import label_text, parsed_labels
 from logreg.data.tables.options import Form
 from logreg.data.tables.preparation import STORAGE, Preparation, with_kinds
+from logreg.data.tables.reference import parsed_reference
 from logreg.data.tables.source import MISSING, ReadOptions, Source, open_source
 from logreg.errors import UserError
 
@@ -40,6 +41,7 @@ class TableData(BlockData):
         target, positive, labels, features, exclude, categorical, weight, group, drop_missing_target: see
             `logreg.data.tables.roles.RoleOptions`.
         min_count: levels of fewer training rows share one feature; None: one row in a hundred, from 2 to 10.
+        reference: leave a level of each text column without a feature, see `logreg.data.tables.reference`.
         standardize: numbers are centred and scaled; sparse tables never are.
         split: fractions of train, val and test, stratified by label.
         folds, fold: train on all of so many folds but this one, counted from 0, and validate on it.
@@ -76,6 +78,7 @@ class TableData(BlockData):
         group: str | None = None,
         drop_missing_target: bool = False,
         min_count: int | None = None,
+        reference: str | Mapping[str, Any] | None = None,
         folds: int | None = None,
         fold: int | None = None,
         storage: str | None = None,
@@ -103,7 +106,15 @@ class TableData(BlockData):
         )
         self.split_options = prepare.SplitOptions(self.fractions, folds, fold)
         self.preparation = Preparation(
-            self.role_options, self.split_options, seed, standardize, min_count, leak_auroc, storage, zero_based
+            self.role_options,
+            self.split_options,
+            seed,
+            standardize,
+            min_count,
+            leak_auroc,
+            storage,
+            zero_based,
+            parsed_reference(reference),
         )
         self.cache_dir = Path(cache_dir)
         self.prepared: PreparedTable | None = None
@@ -206,6 +217,11 @@ class TableData(BlockData):
     def splitting(self) -> dict[str, Any]:
         split = self.split_options
         return dict(self.fractions) if split.folds is None else {"folds": split.folds, "fold": split.fold}
+
+    @property
+    def training_groups(self) -> np.ndarray | None:
+        group = self.table.group
+        return None if group is None else np.asarray(group[self.rows["train"]])
 
     def is_large(self, split: str) -> bool:
         manifest = self.table.manifest

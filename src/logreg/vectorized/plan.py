@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from logreg.settings import lookup
+from logreg.settings import lookup, wants_inference
 
 # Settings that may differ between the jobs of one fit, and groups of which all settings may.
 FREE = (
@@ -93,6 +93,8 @@ def obstacle(config: Mapping[str, Any]) -> str | None:
     """Why a job like this cannot share a fit, if so; the model and the data are looked at when they are made."""
     if config.get("resume") is not None:
         return "it resumes another run"
+    if wants_inference(config):
+        return "it asks for standard errors"
     for key in config["trainer"].keys() - TRAINER:
         return f"trainer.{key} is set"
     if config["trainer"].get("devices") != 1 or config["trainer"].get("num_sanity_val_steps") != -1:
@@ -128,6 +130,8 @@ def _is_solver(node: Mapping[str, Any]) -> bool:
 
 
 def _solver_obstacle(config: Mapping[str, Any]) -> str | None:
+    if config["penalty"].get("firth"):
+        return "Firth's penalty is worked out for one table and one fit"
     if config["penalty"].get("l1"):
         return "penalties with an l1 part are solved one by one"
     if config["scheduler"]:
