@@ -186,7 +186,7 @@ def _train(config: dict[str, Any], directory: Path, record: RunRecord, started: 
     splits = splits_in_sweep(config, data) if brief else SPLITS
     rule = threshold_rule(config)
     most = MOST_SEARCHED_IN_SWEEP if brief else MOST_SEARCHED
-    train(data, classifier, trainer, config["resume"], record, rule, splits, most)
+    train(data, classifier, trainer, config["resume"], record, rule, splits, most, config.get("calibration"))
     record.seconds["total"] = time.perf_counter() - started
     values = record.hyperparameters
     report_run(record, classifier, data, trainer.loggers, directory, values, config["figures"], brief)

@@ -17,7 +17,7 @@ from logreg.settings import lookup
 # Settings that may differ between the jobs of one fit, and groups of which all settings may.
 FREE = (
     "seed", "model.draws_before", "data.seed", "data.fold", "epochs", "trainer.max_epochs", "lr", "penalty.l2",
-    "threshold", "costs", "scheduler", "figures", "name", "vectorized", "sweep",
+    "threshold", "costs", "calibration", "scheduler", "figures", "name", "vectorized", "sweep",
 )  # fmt: skip
 # Of the optimizer everything but its class.
 CLASS = "_target_"
