@@ -15,6 +15,7 @@ from torch.optim import LBFGS, Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from torchmetrics import Metric
 
+from logreg.calibration import Calibration
 from logreg.data.blocks import Block, SingleBatch
 from logreg.data.rows import Batch, LargeBatch, Rows, batch_parts, dense_rows
 from logreg.errors import Diverged, Interrupted
@@ -100,11 +101,23 @@ class BinaryClassifier(LightningModule):
     def threshold(self, value: float) -> None:
         self.evaluation.threshold = value
 
+    @property
+    def calibration(self) -> Calibration | None:
+        """From logits to probabilities, instead of the sigmoid; None while the network is trained."""
+        return self.evaluation.calibration
+
+    @calibration.setter
+    def calibration(self, value: Calibration | None) -> None:
+        self.evaluation.calibration = value
+
     def forward(self, x: Float[Tensor, "rows ..."]) -> Float[Tensor, " rows"]:
-        """Probabilities of label 1."""
+        """Probabilities of label 1, calibrated where there is a calibration."""
+        if self.calibration is not None:
+            return self.evaluation.probabilities(self.logits(x)).to(x)
         return self.network(x).reshape(len(x))
 
     def logits(self, x: Float[Tensor, "rows ..."]) -> Float[Tensor, " rows"]:
+        """Those of the network, before any calibration."""
         return logit_function(self.network)(x)
 
     def problem(self, rows: Rows) -> LogisticProblem:
@@ -326,14 +339,14 @@ class BinaryClassifier(LightningModule):
 
     @torch.no_grad()
     def evaluate(self, batches: Iterable[Sequence[Tensor]], only: Sequence[str] | None = None) -> dict[str, float]:
-        """The metrics of a split, or ``only`` those with these names, as plain floats; needs no Trainer."""
+        """The final metrics of a split, or ``only`` those with these names, as plain floats; needs no Trainer."""
         self.eval()
         evaluation = self.evaluation if only is None else self.evaluation.of(only)
         evaluation.reset()
         for batch in batches:
             x, y, weight = batch_parts(batch)
             evaluation.update(self.logits(x.to(self.device)), y, weight)
-        return evaluation.compute()
+        return evaluation.compute(final=True)
 
     # --- checkpoints --------------------------------------------------------------------------------------------------
 

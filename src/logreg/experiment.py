@@ -192,7 +192,7 @@ def _train(config: dict[str, Any], directory: Path, record: RunRecord, started: 
     if wanted is not None and wanted.by_name:
         check_model(classifier, data)
     most = MOST_SEARCHED_IN_SWEEP if brief and wanted is None else MOST_SEARCHED
-    train(data, classifier, trainer, config["resume"], record, rule, splits, most)
+    train(data, classifier, trainer, config["resume"], record, rule, splits, most, config.get("calibration"))
     inference = None if wanted is None else infer_run(record, classifier, data, wanted)
     record.seconds["total"] = time.perf_counter() - started
     values = record.hyperparameters

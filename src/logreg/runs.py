@@ -63,6 +63,8 @@ class RunRecord:
         data: rows per split, features, fingerprint of the source.
         hyperparameters: the settings that TensorBoard's HParams tab shows.
         threshold_rule: how the threshold was chosen, where it was not given.
+        calibration: the map from logits to probabilities that was fitted on ``rows`` validation rows, and what held-out
+            rows gave ``uncalibrated``; see `logreg.calibration`.
         optimality: how far a linear classifier is from the best coefficients; see `logreg.diagnostics.optimality`.
         inference: how well a linear classifier fits, see `logreg.diagnostics.inference`; or why it has no standard
             errors, ``refused``.
@@ -91,6 +93,7 @@ class RunRecord:
     hyperparameters: dict[str, Any] = field(default_factory=dict)
     optimality: dict[str, Any] | None = None
     inference: dict[str, Any] | None = None
+    calibration: dict[str, Any] | None = None
 
     def write(self, directory: Path) -> None:
         """Write ``run.json`` atomically: a reader sees the old one or the new one, never a part."""
@@ -332,9 +335,11 @@ def load_run(directory: str | Path, checkpoint: str = "best", trusted_packages: 
         trusted_packages: packages, besides the project's own, whose classes the run's configuration may name.
 
     Raises:
-        UserError: the directory holds no run, no such checkpoint, or names a class outside the trusted packages.
+        UserError: the directory holds no run, no such checkpoint, or names a class outside the trusted packages; or the
+            checkpoint is another than the one that was calibrated.
     """
     from logreg.build import build_metrics, build_network
+    from logreg.calibration import from_record
     from logreg.classifier import BinaryClassifier
     from logreg.data.preprocessing import Preprocessor
 
@@ -344,7 +349,11 @@ def load_run(directory: str | Path, checkpoint: str = "best", trusted_packages: 
     if not path.is_file():
         raise UserError(f"{directory} has no checkpoints/{checkpoint}.ckpt (its status is {record.get('status')}).")
     config = read_config(directory)
-    state = read_checkpoint(path, key="checkpoint")["state_dict"]
+    content = read_checkpoint(path, key="checkpoint")
+    state, calibration = content["state_dict"], from_record(record.get("calibration"))
+    if calibration is not None and content["global_step"] != record["evaluated"]["updates"]:
+        which = record["evaluated"]["checkpoint"]
+        raise UserError(f"checkpoint={checkpoint}: calibration={calibration.method} was fitted to {which}; use that.")
     if not (directory / PREPROCESSING).is_file():
         raise UserError(f"{directory} has no {PREPROCESSING}: its data is of a kind that only its own code can read.")
     preprocessor = Preprocessor.from_json((directory / PREPROCESSING).read_text(encoding="utf-8"))
@@ -354,6 +363,9 @@ def load_run(directory: str | Path, checkpoint: str = "best", trusted_packages: 
     penalty = {key: config["penalty"].get(key, 0.0) for key in ("l1", "l2")}
     model = BinaryClassifier(network, **penalty, threshold=record["threshold"], metrics=metrics)
     model.load_state_dict(state)
+    if calibration is not None:  # in float64, as when it was fitted
+        model.calibration = calibration
+        model.double()
     model.eval()
     model.requires_grad_(False)
     return Run(directory, config, record, record["metrics"], read_history(directory), model, preprocessor)

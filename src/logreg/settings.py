@@ -47,6 +47,7 @@ def _folder(value: Any) -> bool:
 PRECISIONS = ("32-true", "64-true", "bf16-mixed", "32", "64", 32, 64)
 AUTO = "auto"  # penalty.l2: one over the number of training rows, which is scikit-learn's C = 1
 THRESHOLD_RULES = ("max_f1", "max_youden", "cost")
+CALIBRATIONS = ("sigmoid", "isotonic")
 ACCELERATORS = ("cpu", "gpu", "cuda", "mps", "auto")
 RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "name": (_folder, "a name for the run's folder below outputs, without '..',"),
@@ -69,6 +70,7 @@ RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
         lambda value: value in THRESHOLD_RULES or (_number(value) and 0 < value < 1),
         f"a number between 0 and 1, or one of {', '.join(THRESHOLD_RULES)}",
     ),
+    "calibration": (_optional(_one_of(*CALIBRATIONS)), "sigmoid, isotonic or null"),
     "costs.false_positive": (lambda value: _number(value) and value >= 0, "a number, 0 or more"),
     "costs.false_negative": (lambda value: _number(value) and value >= 0, "a number, 0 or more"),
     "monitor": (lambda value: isinstance(value, str) and value != "", "the name of a metric, such as val/loss"),

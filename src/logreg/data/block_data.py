@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -142,6 +143,15 @@ class BlockData(LightningDataModule, ABC):
     def batches(self, split: str) -> Batches:
         """The rows of a split in their order, for evaluation."""
         return Batches(self.served(split))
+
+    @contextlib.contextmanager
+    def serving(self, dtype: torch.dtype) -> Iterator[None]:
+        """Serve features of another type meanwhile."""
+        before, self.dtype = self.dtype, dtype
+        try:
+            yield
+        finally:
+            self.dtype = before
 
     def train_dataloader(self) -> BlockLoader:
         position = self.position

@@ -9,12 +9,11 @@ import torch
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
-from torch import Tensor
 
 from logreg.classifier import BinaryClassifier
 from logreg.data.in_memory import InMemoryData
 from logreg.diagnostics.inference import Inference, Refusal
-from logreg.metrics import predict
+from logreg.report.calibration import calibration_lines, is_part
 from logreg.report.coefficients import Coefficient, Coefficients, infinite_of
 from logreg.report.inference import show_inference
 from logreg.runs import RunRecord, shown, splits_of
@@ -42,6 +41,8 @@ def show(
     )
     if record.metrics:
         console.print(metrics_table(record.metrics))
+        for line in calibration_lines(record.metrics, record.calibration):
+            console.print(line, highlight=False, soft_wrap=True)
         if record.threshold_rule is not None:
             rule, value = record.threshold_rule["rule"], record.threshold_rule["value"]
             console.print(
@@ -54,7 +55,8 @@ def show(
         if isinstance(inference, Inference) and coefficients is not None:
             show_inference(inference, coefficients, console, MOST_COEFFICIENTS)
         else:
-            _coefficients(coefficients, console, infinite_of(record.optimality, coefficients))
+            calibrated = record.calibration is not None
+            _coefficients(coefficients, calibrated, console, infinite_of(record.optimality, coefficients))
         if isinstance(data, InMemoryData):
             _predictions(classifier, data, console)
     here = shown(directory)
@@ -75,7 +77,7 @@ def metrics_table(metrics: dict[str, float]) -> Table:
     table = Table("metric", *splits)
     for column in table.columns[1:]:
         column.justify = "right"
-    for name in dict.fromkeys(full.partition("/")[2] for full in metrics):
+    for name in dict.fromkeys(full.partition("/")[2] for full in metrics if not is_part(full)):
         cells = [metrics.get(f"{split}/{name}") for split in splits]
         table.add_row(name, *("" if cell is None else f"{cell:.6f}" for cell in cells))
     return table
@@ -89,11 +91,13 @@ def comparison_table(recorded: dict[str, float], metrics: dict[str, float]) -> T
     return table
 
 
-def _coefficients(rows: Coefficients | None, console: Console, infinite: Mapping[tuple[str, str], float]) -> None:
+def _coefficients(
+    rows: Coefficients | None, calibrated: bool, console: Console, infinite: Mapping[tuple[str, str], float]
+) -> None:
     if rows is None:
         return
     standardised = rows.differ
-    title = "learned W and b"
+    title = "learned W and b, before calibration" if calibrated else "learned W and b"
     table = Table("column", *(["W", "W, standardised"] if standardised else ["W"]), title=title, title_justify="left")
     for column in table.columns[1:]:
         column.justify = "right"
@@ -121,10 +125,10 @@ def _predictions(classifier: BinaryClassifier, data: InMemoryData, console: Cons
     x = torch.as_tensor(data.preprocessor.transform_numbers(raw), dtype=data.dtype, device=classifier.device)
     with torch.no_grad():
         p = classifier(x).cpu()
-        z: Tensor = classifier.logits(x).cpu()
+        predicted = classifier.evaluation.predictions(classifier.logits(x).cpu())
     table = Table(*data.source.features, "label", "probability", "prediction")
     for row, label, probability, positive in zip(
-        raw.tolist(), data.source.y.tolist(), p.tolist(), predict(z, classifier.threshold).tolist(), strict=True
+        raw.tolist(), data.source.y.tolist(), p.tolist(), predicted.tolist(), strict=True
     ):
         table.add_row(*(f"{value:g}" for value in row), str(label), f"{probability:.4e}", str(positive))
     console.print(table)

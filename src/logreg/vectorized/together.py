@@ -133,8 +133,9 @@ def _results(fit: Fit, stack: Stack) -> Results:
         fit.run(bar.update)
     first = next(member for member in stack.members if member is not None)
     rules = [threshold_rule(member.config) if member else None for member in stack.members]
+    methods = [member.config.get("calibration") if member else None for member in stack.members]
     with _failures_named():
-        return measure(fit, rules, splits_in_sweep(first.config, first.data))
+        return measure(fit, rules, splits_in_sweep(first.config, first.data), methods)
 
 
 def _bar(total: int, unit: str, what: str) -> tqdm:

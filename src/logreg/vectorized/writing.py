@@ -100,6 +100,7 @@ class JobFiles:
         record.status, record.updates, record.epochs = fit.status[job], made, made // per_pass
         record.metrics, optimality = results.metrics[job], results.optimality[job]
         record.optimality = None if optimality is None else optimality.as_record()
+        record.calibration = results.calibrations[job]
         record.threshold, record.threshold_rule = results.thresholds[job], results.rules[job]
         if record.status == "diverged":
             record.error = f"{Diverged(made)}."
