@@ -28,6 +28,7 @@ AT_ONCE = [
     (["seed=x"], ["seed=x", "whole number"]),
     (["penalty.l2=-0.1"], ["penalty.l2=-0.1", "0 or more"]),
     (["threshold=1.5"], ["threshold=1.5", "between 0 and 1"]),
+    (["calibration=platt"], ["calibration=platt", "sigmoid, isotonic or null"]),
     (["mode=most"], ["mode=most", "min or max"]),
     (["accelerator=abacus"], ["accelerator=abacus", "cpu, gpu, mps, auto"]),
     (["data.batch_size=0"], ["data.batch_size=0", "above 0"]),
