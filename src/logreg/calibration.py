@@ -146,7 +146,7 @@ def _fit_sigmoid(z: np.ndarray, y: np.ndarray, weight: np.ndarray) -> SigmoidCal
         p = expit(theta @ u)
         return (u * (share * p * (1 - p))) @ u.T
 
-    theta = minimize(loss, [1.0, 0.0], jac=True, hess=hessian, method="trust-exact").x
+    theta = minimize(loss, [1.0, 0.0], jac=True, hess=hessian, method="trust-exact", options={"gtol": 1e-10}).x
     # It stops where the loss shows no difference any more, half of the digits away from where its gradient is zero.
     theta = theta - np.linalg.lstsq(hessian(theta), loss(theta)[1], rcond=None)[0]
     slope = float(theta[0] / scale)

@@ -42,6 +42,7 @@ AT_ONCE = [
     (["penalty=firt"], ["penalty=firt", "default, firth"]),
     (["data=table", "data.path=t.csv", "data.reference=last"], ["data.reference=last", "first"]),
     (["threshold=1.5"], ["threshold=1.5", "between 0 and 1"]),
+    (["calibration=platt"], ["calibration=platt", "sigmoid, isotonic or null"]),
     (["mode=most"], ["mode=most", "min or max"]),
     (["accelerator=abacus"], ["accelerator=abacus", "cpu, gpu, mps, auto"]),
     (["data.batch_size=0"], ["data.batch_size=0", "above 0"]),

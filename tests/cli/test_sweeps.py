@@ -38,6 +38,14 @@ def jobs_of(directory: Path) -> dict[int, Path]:
     return {int(path.parent.name.partition("_")[0]): path.parent for path in sorted(directory.glob("*/run.json"))}
 
 
+def assert_same_calibration(mine: dict | None, theirs: dict | None, tolerance: float) -> None:
+    assert (mine is None) == (theirs is None)
+    if mine is not None and theirs is not None:
+        assert list(mine) == list(theirs)
+        for key, value in mine.items():
+            assert value == (theirs[key] if key == "method" else pytest.approx(theirs[key], rel=tolerance, abs=1e-6))
+
+
 def scalars(directory: Path) -> dict[str, list[tuple[int, float]]]:
     events = EventAccumulator(str(directory), size_guidance={"scalars": 0})
     events.Reload()
@@ -53,7 +61,8 @@ def assert_same_run(together: Path, alone: Path, tolerance: float = 1e-5) -> Non
     mine, theirs = (json.loads((folder / "run.json").read_text()) for folder in (together, alone))
     assert list(mine) == list(theirs)
     assert_same_certificate(mine["optimality"], theirs["optimality"], tolerance)
-    for key in mine.keys() - OWN - {"metrics", "optimality"}:
+    assert_same_calibration(mine["calibration"], theirs["calibration"], tolerance)
+    for key in mine.keys() - OWN - {"metrics", "optimality", "calibration"}:
         assert mine[key] == theirs[key], key
     assert list(mine["metrics"]) == list(theirs["metrics"])
     assert mine["metrics"] == pytest.approx(theirs["metrics"], rel=tolerance, abs=1e-6)
@@ -96,6 +105,7 @@ SWEEPS = [
     ],
     ["data=breast_cancer", "lr=0.1,3", "epochs=12", "callbacks=early_stopping", "callbacks.early_stopping.patience=1"],
     ["data=breast_cancer", "lr=0.1,1e38", "epochs=3", "threshold=max_f1", "trainer.gradient_clip_val=null"],
+    ["data=breast_cancer", "optimizer=adam", "epochs=4", "calibration=null,sigmoid,isotonic", "seed=1,2"],
     [
         "data=breast_cancer",
         "optimizer=adam",
@@ -416,6 +426,7 @@ def test_a_search_for_more_looks_for_more(tmp_path: Path) -> None:
 def test_jobs_that_would_fail_alone_fail_and_the_others_complete(tmp_path: Path) -> None:
     for name, arguments, said in (
         ("threshold", ["threshold=0.5,max_f1"], "validation rows"),
+        ("calibration", ["calibration=null,isotonic"], "calibration=isotonic is fitted on validation rows"),
         ("scheduler", ["scheduler=none,plateau"], "scheduler=plateau watches the validation loss"),
         ("class", ["optimizer._target_=torch.optim.sgd.SGD,torch.optim.sgdd.SGD"], "torch.optim.sgdd"),
     ):

@@ -161,9 +161,7 @@ def _classifier(x: Any, linear: Linear, coefficients: np.ndarray, threshold: flo
         model.fit(x, y)
     model.coef_, model.intercept_ = coefficients.reshape(1, -1), np.array([linear.bias])
     model.n_iter_ = np.zeros(1, dtype=np.int32)
-    if linear.isotonic is not None:
-        model = _calibrated(model, x, linear.isotonic)
-    if threshold == 0.5:
+    if linear.isotonic is None and threshold == 0.5:
         return model
     from sklearn.model_selection import FixedThresholdClassifier
 
@@ -171,7 +169,8 @@ def _classifier(x: Any, linear: Linear, coefficients: np.ndarray, threshold: flo
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         classifier.fit(x, y)
-    classifier.estimator_ = model
+    # By itself, a calibrated classifier would predict 0 for a probability of one half, which a plateau may have.
+    classifier.estimator_ = model if linear.isotonic is None else _calibrated(model, x, linear.isotonic)
     return classifier
 
 

@@ -35,6 +35,6 @@ def reliability_diagram(
         above.errorbar(found.mean, found.share, yerr=errors, color=color, marker="o", capsize=2, label=label)
         below.stairs(np.histogram(p, edges)[0], edges, color=color, fill=len(curves) == 1)
     above.set(title=title, ylabel="observed share of label 1, 95 % interval", xlim=(0, 1), ylim=(-0.02, 1.02))
-    above.legend(loc="upper left", fontsize="small")
-    below.set(xlabel="predicted probability", ylabel="rows", yscale="log")
+    above.legend(loc="lower right", fontsize="small")
+    below.set(xlabel="predicted probability", ylabel="rows", yscale="log", ylim=(0.5, None))
     return figure
