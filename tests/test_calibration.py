@@ -94,8 +94,9 @@ def test_it_is_the_calibration_of_a_frozen_classifier(method: Any) -> None:
 def test_integer_weights_are_repeated_rows(method: str) -> None:
     z, y, _ = draw(1, 100)
     w = np.random.default_rng(0).integers(0, 4, 100)
+    as_float = w.astype(float)
     new = np.linspace(-6, 6, 101)
-    found = fit_calibration(method, z, y, w).probabilities(new)
+    found = fit_calibration(method, z, y, as_float).probabilities(new)
     assert found == pytest.approx(
         fit_calibration(method, np.repeat(z, w), np.repeat(y, w)).probabilities(new), abs=1e-9
     )
