@@ -9,11 +9,11 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-_STREAMS = {"split": 1, "order": 2}
+_STREAMS = {"split": 1, "order": 2, "subsample": 3}
 
 
 def derive(seed: int, stream: str, index: int = 0) -> int:
-    """A 63-bit seed for one stream of a run (``split`` or ``order``) and one index of it, such as the pass."""
+    """A 63-bit seed for one stream of a run (see `_STREAMS`) and one index of it, such as the pass."""
     entropy = np.random.SeedSequence([seed, _STREAMS[stream], index])
     return int(entropy.generate_state(1, np.uint64)[0] >> 1)
 

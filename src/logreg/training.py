@@ -380,15 +380,19 @@ def check_parts(trainer: Any, classifier: BinaryClassifier, data: LightningDataM
     optimizer, scheduler = (trial[0][0], trial[1][0]) if isinstance(trial, tuple) else (trial, None)
     batches = data.batches_per_pass if isinstance(data, BlockData) else None
     if isinstance(optimizer, LBFGS | Solver) and (batches != 1 or classifier.accumulate != 1 or classifier.clip_value):
+        name = optimizer.name if isinstance(optimizer, Solver) else "torch_lbfgs"
         raise UserError(
-            f"optimizer={type(optimizer).__name__.lower()} needs the full batch and its own gradients: "
+            f"optimizer={name} needs the full batch and its own gradients: "
             "data.batch_size=null, trainer.accumulate_grad_batches=1 and no gradient clipping."
         )
     if isinstance(optimizer, LBFGS) and classifier.l1:
-        raise UserError("optimizer=lbfgs needs a smooth objective, which penalty.l1 is not; use adam or sgd.")
+        raise UserError("optimizer=torch_lbfgs needs a smooth objective, which penalty.l1 is not; use adam or sgd.")
     if isinstance(optimizer, Solver) and linear_coefficients(classifier.network) is None:
+        raise UserError(f"optimizer={optimizer.name} solves linear models; for this one use adam, sgd or torch_lbfgs.")
+    if isinstance(optimizer, Solver) and classifier.l1:
         raise UserError(
-            f"optimizer={type(optimizer).__name__.lower()} solves linear models; for this one use adam, sgd or lbfgs."
+            f"optimizer={optimizer.name} needs a smooth objective, which penalty.l1 is not; use adam or sgd with "
+            "data.batch_size=null."
         )
     if classifier.firth and not isinstance(optimizer, Newton):
         raise UserError("penalty=firth needs optimizer=newton, which knows its gradient; leave the other one out.")

@@ -61,8 +61,13 @@ class Rows(ABC):
         """The rows at these positions, (batch,) int64."""
 
     @abstractmethod
-    def cut(self, first: int, end: int) -> Batch:
-        """Consecutive rows."""
+    def cut(self, first: int, end: int, dtype: torch.dtype | None = None) -> Batch:
+        """Consecutive rows, x as ``dtype`` instead of the type that rows are served in."""
+
+    @property
+    @abstractmethod
+    def stored(self) -> torch.dtype:
+        """What x is stored in."""
 
     @abstractmethod
     def everything(self) -> Batch | LargeBatch:
@@ -78,15 +83,20 @@ class TensorRows(Rows):
 
     def __init__(self, x: Tensor, y: Tensor, weight: Tensor | None = None) -> None:
         self.x, self.y, self.weight = x, y, weight
-        self.width = x[0].numel() if len(x) else 1
+        sparse = x.layout is torch.sparse_csr
+        self.width = max(1, 2 * x.values().numel() // max(1, len(x)) if sparse else x[:1].numel())
 
     def take(self, positions: Tensor) -> Batch:
-        x, y = self.x[positions], self.y[positions]
+        x, y = taken_rows(self.x, positions), self.y[positions]
         return (x, y) if self.weight is None else (x, y, self.weight[positions])
 
-    def cut(self, first: int, end: int) -> Batch:
-        x, y = self.x[first:end], self.y[first:end]
+    def cut(self, first: int, end: int, dtype: torch.dtype | None = None) -> Batch:
+        x, y = cut_rows(self.x, first, end).to(dtype or self.x.dtype), self.y[first:end]
         return (x, y) if self.weight is None else (x, y, self.weight[first:end])
+
+    @property
+    def stored(self) -> torch.dtype:
+        return self.x.dtype
 
     def everything(self) -> Batch:
         return (self.x, self.y) if self.weight is None else (self.x, self.y, self.weight)
@@ -118,12 +128,16 @@ class MappedRows(Rows):
         y = self.y[positions]
         return self._on_device((x, y) if self.weight is None else (x, y, self.weight[positions]))
 
-    def cut(self, first: int, end: int) -> Batch:
+    @property
+    def stored(self) -> torch.dtype:
+        return self.x.dtype
+
+    def cut(self, first: int, end: int, dtype: torch.dtype | None = None) -> Batch:
         chosen = self.rows[first:end]
         begin, stop = (int(chosen[0]), int(chosen[-1]) + 1) if len(chosen) else (0, 0)
         # Consecutive rows need no index, which is the usual thing for a table that was not split.
         whole = self.x[begin:stop] if stop - begin == len(chosen) else self.x.index_select(0, chosen)
-        x, y = whole.to(self.device, self.dtype), self.y[first:end]
+        x, y = whole.to(self.device, dtype or self.dtype), self.y[first:end]
         return self._on_device((x, y) if self.weight is None else (x, y, self.weight[first:end]))
 
     def everything(self) -> LargeBatch:
@@ -165,8 +179,15 @@ class SparseRows(Rows):
     def take(self, positions: Tensor) -> Batch:
         return self._batch(self.rows[positions.numpy()], positions)
 
-    def cut(self, first: int, end: int) -> Batch:
-        return self._batch(self.rows[first:end], slice(first, end))
+    @property
+    def stored(self) -> torch.dtype:
+        return torch.from_numpy(self.values[:0]).dtype
+
+    def cut(self, first: int, end: int, dtype: torch.dtype | None = None) -> Batch:
+        if self._all is None:
+            return self._batch(self.rows[first:end], slice(first, end), dtype)
+        x, *rest = self._all
+        return cut_rows(x, first, end).to(dtype or self.dtype), *(part[first:end] for part in rest)
 
     def everything(self) -> Batch | LargeBatch:
         if len(self) > self.at_once:
@@ -175,14 +196,14 @@ class SparseRows(Rows):
             self._all = self.cut(0, len(self))
         return self._all
 
-    def _batch(self, rows: np.ndarray, positions: Tensor | slice) -> Batch:
+    def _batch(self, rows: np.ndarray, positions: Tensor | slice, dtype: torch.dtype | None = None) -> Batch:
         starts, counts = self.indptr[rows], self.indptr[rows + 1] - self.indptr[rows]
         ends = np.cumsum(counts)
         entries = np.repeat(starts - (ends - counts), counts) + np.arange(int(ends[-1]) if len(ends) else 0)
         x = torch.sparse_csr_tensor(
             torch.from_numpy(np.concatenate([[0], ends]).astype(np.int32)),
             torch.from_numpy(self.indices[entries]),
-            torch.from_numpy(self.values[entries]).to(self.dtype),
+            torch.from_numpy(self.values[entries]).to(dtype or self.dtype),
             (len(rows), self.features),
             check_invariants=False,
         ).to(self.device)
@@ -198,13 +219,35 @@ def batch_parts(batch: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor | None]
     return batch[0], batch[1], batch[2] if len(batch) > 2 else None
 
 
+def cut_rows(x: Tensor, first: int, end: int) -> Tensor:
+    """Consecutive rows of a dense or sparse x, without a copy of its numbers."""
+    if x.layout is not torch.sparse_csr:
+        return x[first:end]
+    rows, features = x.shape
+    end = min(end, rows)
+    if first == 0 and end == rows:
+        return x
+    pointers = x.crow_indices()[first : end + 1]
+    start, stop = int(pointers[0]), int(pointers[-1])
+    columns, values = x.col_indices()[start:stop], x.values()[start:stop]
+    size = (end - first, features)
+    return torch.sparse_csr_tensor(pointers - start, columns, values, size, check_invariants=False)
+
+
+def taken_rows(x: Tensor, positions: Tensor) -> Tensor:
+    """The rows of a dense or sparse x at these positions."""
+    if x.layout is not torch.sparse_csr:
+        return x[positions]
+    pointers = x.crow_indices().long()
+    starts, counts = pointers[positions], pointers.diff()[positions]
+    ends = counts.cumsum(0)
+    entries = (starts - (ends - counts)).repeat_interleave(counts) + torch.arange(int(counts.sum()), device=x.device)
+    columns, values = x.col_indices()[entries], x.values()[entries]
+    pointers = torch.cat([ends.new_zeros(1), ends]).to(columns.dtype)
+    return torch.sparse_csr_tensor(pointers, columns, values, (len(positions), x.shape[1]), check_invariants=False)
+
+
 def dense_rows(x: Tensor, count: int) -> Tensor:
     """The first rows of a dense or sparse x, dense."""
-    if x.layout is not torch.sparse_csr:
-        return x[:count]
-    count = min(count, x.shape[0])
-    pointers = x.crow_indices()[: count + 1]
-    entries = int(pointers[-1])
-    size = (count, x.shape[1])
-    columns, values = x.col_indices()[:entries], x.values()[:entries]
-    return torch.sparse_csr_tensor(pointers, columns, values, size, check_invariants=False).to_dense()
+    first = cut_rows(x, 0, count)
+    return first.to_dense() if first.layout is torch.sparse_csr else first

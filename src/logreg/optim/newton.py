@@ -1,8 +1,8 @@
 """Newton's method, which for this objective is iteratively reweighted least squares.
 
 An iteration solves H d = -g for the Hessian and the gradient of `logreg.optim.problem` and goes along d as far as the
-objective falls: the full step is tried first, then half of it and so on, until the objective has fallen by a share of
-what the slope promises (Armijo). The derivatives at the new point come with its objective, so an iteration whose full
+objective falls: the full step is tried first, then shorter ones, until the objective has fallen by a share of what
+the slope promises (Armijo). The derivatives at the new point come with its objective, so an iteration whose full
 step is accepted reads the rows once.
 
 The Hessian is scaled to a unit diagonal before it is factorised, which takes the units of the columns out of its
@@ -18,16 +18,16 @@ from torch import Tensor, nn
 
 from logreg.optim.firth import FirthProblem
 from logreg.optim.problem import Derivatives, LogisticProblem, Theta
-from logreg.optim.solver import Iteration, Solver
+from logreg.optim.solver import SHARE, SMALL, Iteration, Solver, shorter
 
-SHARE = 1e-4  # of the promised fall that a step has to keep
-MOST_HALVINGS = 40
-SMALL = 1e-6  # an objective below which a gap is small by itself: that of separated labels falls for ever
+MOST_TRIALS = 40  # step lengths of an iteration
 NEGLIGIBLE = 1e-12  # of the largest eigenvalue of the scaled Hessian
 
 
 class Newton(Solver):
     """See the module."""
+
+    name = "newton"
 
     def __init__(self, params: Iterable[nn.Parameter], lr: float = 1.0, tolerance: float = 1e-12) -> None:
         super().__init__(params, lr, tolerance)
@@ -36,6 +36,7 @@ class Newton(Solver):
     @torch.no_grad()
     def iterate(self, problem: LogisticProblem, theta: Theta) -> Iteration:
         at = self._derivatives(problem, theta)
+        self._check(at.value)
         direction = newton_direction(at.hessian, at.gradient)
         slope = float(at.gradient @ direction)
         gap = -slope / 2
@@ -63,13 +64,14 @@ class Newton(Solver):
     ) -> tuple[Theta, float]:
         """The first point along the direction where the objective is low enough, and the step there; none is 0."""
         step = self._setting("lr")
-        for _ in range(MOST_HALVINGS):
+        for trial in range(MOST_TRIALS):
             reached = theta + step * direction
-            found = problem.derivatives(reached)
-            if found.value <= value + SHARE * step * slope and found.value < value:
-                self._seen = problem, reached, found
+            found = problem.derivatives(reached) if trial == 0 else None  # later trials are to find a length first
+            rise = (problem.value(reached) if found is None else found.value) - value
+            if rise <= SHARE * step * slope and rise < 0:
+                self._seen = problem, reached, found or problem.derivatives(reached)
                 return reached, step
-            step /= 2
+            step *= shorter(step * slope, rise)
         return theta, 0.0
 
     def _derivatives(self, problem: LogisticProblem, theta: Theta) -> Derivatives:

@@ -6,8 +6,9 @@ with row weights s_i of mean 1. Coefficients are one vector theta = (w, b), the 
 
     gradient  1/n X'(s (p - y)) + l2 w,    Hessian  1/n X' diag(s p (1 - p)) X + l2 I
 
-where X has a last column of ones and the penalty leaves the intercept out. All sums are in float64, whatever the rows
-are stored in; what is in memory at a time is one block of rows.
+where X has a last column of ones and the penalty leaves the intercept out. All sums over blocks are in float64,
+whatever the rows are stored in; what is in memory at a time is one block of rows. With l1 ||w||_1 added, F is the
+objective of the elastic net; the derivatives are those of its smooth part.
 """
 
 from __future__ import annotations
@@ -27,15 +28,24 @@ from logreg.objective import SOFTPLUS_IS_LINEAR, transposed_product
 Theta = Float[Tensor, " coefficients"]
 INTERCEPT_TOLERANCE = 1e-14  # of mean(p) - mean(y)
 MOST_INTERCEPT_STEPS = 100
-BLOCK_ELEMENTS = 2**20  # of x, in float64: 8 MiB, of which a product with itself is made in cache
+BLOCK_BYTES = 2**23  # of x: of a block this large a product with itself is made in cache
+SAMPLED_BLOCKS = 4  # that are held against float64 to know how well float32 resolves a gradient
 
 
 class Block(NamedTuple):
-    """Some rows: x (rows, features), dense or sparse CSR, y (rows,), weight (rows,) or None; float64."""
+    """Some rows: x (rows, features), dense or sparse CSR, y (rows,), weight (rows,) or None; of one float type."""
 
     x: Tensor
     y: Tensor
     weight: Tensor | None
+
+
+class FirstOrder(NamedTuple):
+    """Of the objective at one point."""
+
+    value: float
+    gradient: Theta
+    accuracy: float  # of the predictions at this point, as a share of the rows' weight
 
 
 class Derivatives(NamedTuple):
@@ -54,24 +64,33 @@ class LogisticProblem:
         rows: of the training split.
         l2: weight of the penalty.
         threshold: from which probability on a row is predicted to be of label 1, for the accuracy.
+        l1: weight of the other penalty.
     """
 
-    def __init__(self, rows: Rows, l2: float = 0.0, threshold: float = 0.5) -> None:
-        self.rows, self.l2, self.threshold = rows, l2, threshold
-        self.features = int(rows.cut(0, 1)[0].shape[1])
+    def __init__(self, rows: Rows, l2: float = 0.0, threshold: float = 0.5, l1: float = 0.0) -> None:
+        self.rows, self.l2, self.threshold, self.l1 = rows, l2, threshold, l1
+        first = rows.cut(0, 1)[0]
+        self.features, self.sparse = int(first.shape[1]), first.layout is torch.sparse_csr
+        self.device = first.device
+        if self.sparse:
+            rows.everything()  # which it keeps, so that it is cut quickly
 
     def __len__(self) -> int:
         return len(self.rows)
 
-    def blocks(self, width: int = 1) -> Iterator[Block]:
+    def blocks(self, width: int = 1, dtype: torch.dtype = torch.float64) -> Iterator[Block]:
         """The rows, some at a time: few enough that ``width`` numbers for each are no more than a block."""
-        step = max(1, BLOCK_ELEMENTS // max(self.rows.width, width))
-        for first in range(0, len(self.rows), step):
-            x, y, weight = batch_parts(self.rows.cut(first, first + step))
-            yield Block(x.double(), y.double(), None if weight is None else weight.double())
+        elements = BLOCK_BYTES // dtype.itemsize
+        step = max(1, elements // max(self.rows.width, width))
+        for first in range(0, len(self), step):
+            yield self._block(first, first + step, dtype)
+
+    def _block(self, first: int, end: int, dtype: torch.dtype) -> Block:
+        x, y, weight = batch_parts(self.rows.cut(first, end, dtype))
+        return Block(x, y.to(dtype), None if weight is None else weight.to(dtype))
 
     def penalty(self, theta: Theta) -> float:
-        return 0.5 * self.l2 * float(theta[:-1].square().sum())
+        return 0.5 * self.l2 * float(theta[:-1].square().sum()) + self.l1 * float(theta[:-1].abs().sum())
 
     def value(self, theta: Theta) -> float:
         """F alone."""
@@ -79,15 +98,42 @@ class LogisticProblem:
         return total / len(self) + self.penalty(theta)
 
     def gradient(self, theta: Theta) -> tuple[float, Theta]:
-        """F and its gradient, in one pass."""
-        total, gradient = 0.0, torch.zeros_like(theta)
-        for block in self.blocks():
-            z = _logits(block.x, theta)
-            total += float(_losses(block, z).sum())
-            _add_products(gradient, block, _residuals(block, torch.sigmoid(z)))
+        """F and the gradient of its smooth part, in one pass."""
+        found = self.first_order(theta)
+        return found.value, found.gradient
+
+    def first_order(self, theta: Theta, dtype: torch.dtype = torch.float64) -> FirstOrder:
+        """F, its gradient and the accuracy, in one pass that reads each row once, for ``Xw`` and for ``X'r``.
+
+        Args:
+            dtype: what is computed in within a block; the sums over blocks are in float64.
+        """
+        total, right, mass = (torch.zeros((), dtype=torch.float64, device=theta.device) for _ in range(3))
+        gradient, point = torch.zeros_like(theta), theta.to(dtype)
+        for block in self.blocks(dtype=dtype):
+            z = _logits(block.x, point)
+            p = torch.sigmoid(z)
+            total += _losses(block, z).sum(dtype=torch.float64)
+            hits = (p >= self.threshold) == (block.y > 0.5)
+            right += (hits if block.weight is None else block.weight[hits]).sum(dtype=torch.float64)
+            mass += len(p) if block.weight is None else block.weight.sum(dtype=torch.float64)
+            _add_products(gradient, block, _residuals(block, p))
         gradient /= len(self)
         gradient[:-1] += self.l2 * theta[:-1]
-        return total / len(self) + self.penalty(theta), gradient
+        return FirstOrder(float(total) / len(self) + self.penalty(theta), gradient, float(right / mass))
+
+    def rounding(self, theta: Theta, dtype: torch.dtype) -> Theta:
+        """About the error of a gradient that is computed in ``dtype``, from a few blocks."""
+        step = max(1, BLOCK_BYTES // dtype.itemsize // max(self.rows.width, 1))
+        starts = range(0, len(self), step)
+        sampled = starts[:: max(1, len(starts) // SAMPLED_BLOCKS)]
+        error, point = torch.zeros_like(theta), theta.to(dtype)
+        for first in sampled:
+            for sign, kind, at in ((1.0, dtype, point), (-1.0, torch.float64, theta)):
+                block = self._block(first, first + step, kind)
+                residual = _residuals(block, torch.sigmoid(_logits(block.x, at)))
+                _add_products(error, block, sign * residual)
+        return error * len(starts) / len(sampled) / len(self)
 
     def derivatives(self, theta: Theta) -> Derivatives:
         """F, its gradient and its Hessian, in one pass."""
@@ -102,12 +148,22 @@ class LogisticProblem:
             weight = ones if block.weight is None else block.weight
             right, mass = right + float(weight[hits].sum()), mass + float(weight.sum())
             _add_products(gradient, block, _residuals(block, p))
-            _add_gram(hessian, block.x, weight * p * torch.sigmoid(-z))
+            _add_gram(hessian, block.x, _curvature(block, z))
         gradient /= len(self)
         hessian /= len(self)
         gradient[:-1] += self.l2 * theta[:-1]
         hessian.diagonal()[:-1] += self.l2
         return Derivatives(total / len(self) + self.penalty(theta), gradient, hessian, right / mass)
+
+    def diagonal(self, theta: Theta) -> Theta:
+        """That of the Hessian, in one pass."""
+        found = torch.zeros_like(theta)
+        for block in self.blocks():
+            curve = _curvature(block, _logits(block.x, theta))
+            _add_products(found, block._replace(x=_squared(block.x)), curve)
+        found /= len(self)
+        found[:-1] += self.l2
+        return found
 
     def with_best_intercept(self, theta: Theta) -> tuple[Theta, float, Theta]:
         """The same weights with the intercept that suits them best, the objective there and its gradient.
@@ -139,10 +195,8 @@ class LogisticProblem:
         slope = curvature = 0.0
         for block in self.blocks():
             z = _logits(block.x, theta)
-            p = torch.sigmoid(z)
-            slope += float(_residuals(block, p).sum())
-            curve = p * torch.sigmoid(-z)
-            curvature += float((curve if block.weight is None else curve * block.weight).sum())
+            slope += float(_residuals(block, torch.sigmoid(z)).sum())
+            curvature += float(_curvature(block, z).sum())
         return slope / len(self), curvature / len(self)
 
 
@@ -166,10 +220,22 @@ def _residuals(block: Block, p: Tensor) -> Tensor:
     return residual if block.weight is None else residual * block.weight
 
 
+def _curvature(block: Block, z: Tensor) -> Tensor:
+    """``s p (1 - p)``, from logits: 1 - p is 0 long before its product with p is."""
+    curve = torch.sigmoid(z) * torch.sigmoid(-z)
+    return curve if block.weight is None else curve * block.weight
+
+
+def _squared(x: Tensor) -> Tensor:
+    if x.layout is not torch.sparse_csr:
+        return x.square()
+    return torch.sparse_csr_tensor(x.crow_indices(), x.col_indices(), x.values().square(), x.shape)
+
+
 def _add_products(gradient: Theta, block: Block, residual: Tensor) -> None:
     """Add ``X' r`` and ``sum(r)``."""
-    gradient[:-1] += transposed_product(block.x, residual, out=torch.empty_like(gradient[:-1]))
-    gradient[-1] += residual.sum()
+    gradient[:-1] += transposed_product(block.x, residual, out=residual.new_empty(len(gradient) - 1))
+    gradient[-1] += residual.sum(dtype=torch.float64)
 
 
 def _add_gram(hessian: Tensor, x: Tensor, weight: Tensor) -> None:

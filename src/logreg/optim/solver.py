@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
+import torch
 from torch import nn
 from torch.optim import Optimizer
 
+from logreg.errors import UserError
 from logreg.optim.problem import LogisticProblem, Theta
+
+SHARE = 1e-4  # of the promised fall that a step has to keep (Armijo)
+SMALL = 1e-6  # an objective below which a gap is small by itself: that of separated labels falls for ever
 
 
 class Iteration(NamedTuple):
@@ -41,7 +47,12 @@ class Solver(Optimizer):
         params: weight and intercept.
         lr: the length of a step that is tried first.
         tolerance: of the objective; an iteration whose gap is at most this share of it is the last one.
+
+    Attributes:
+        name: what ``optimizer=`` calls it.
     """
+
+    name: ClassVar[str]
 
     def __init__(self, params: Iterable[nn.Parameter], lr: float = 1.0, tolerance: float = 1e-12) -> None:
         super().__init__(params, {"lr": lr, "tolerance": tolerance})
@@ -53,5 +64,48 @@ class Solver(Optimizer):
     def iterate(self, problem: LogisticProblem, theta: Theta) -> Iteration:
         """One iteration from these coefficients."""
 
+    def solve(
+        self, problem: LogisticProblem, theta: Theta | None = None, most: int = 200
+    ) -> tuple[Theta, list[Iteration]]:
+        """Iterate to the end, without a Trainer.
+
+        Args:
+            theta: (features + 1,), where to start, the intercept last, in float64; zeros by default.
+            most: iterations.
+
+        Returns:
+            The coefficients and what each iteration was.
+        """
+        done: list[Iteration] = []
+        if theta is None:
+            theta = torch.zeros(problem.features + 1, dtype=torch.float64, device=problem.device)
+        while len(done) < most and not (done and done[-1].finished):
+            done.append(self.iterate(problem, theta))
+            theta = done[-1].theta
+        return theta, done
+
+    def _check(self, value: float) -> None:
+        """Refuse an objective that is no number: a step never leads to one, so it is that of the start.
+
+        Raises:
+            UserError: names the solver.
+        """
+        if not math.isfinite(value):
+            raise UserError(
+                f"optimizer={self.name}: the objective is {value} at the start; scale the columns "
+                "(data.standardize=true) or start from smaller coefficients."
+            )
+
     def _setting(self, name: str) -> float:
         return float(self.param_groups[0][name])
+
+
+def shorter(promised: float, rise: float) -> float:
+    """Where the parabola through the two ends of a step is lowest, as a share of the step, from 0.1 to 0.5.
+
+    Args:
+        promised: the slope at its start times the step, below 0.
+        rise: the change of the objective.
+    """
+    bend = 2 * (rise - promised)
+    return min(max(-promised / bend, 0.1), 0.5) if 0 < bend < math.inf else 0.1

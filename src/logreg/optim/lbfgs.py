@@ -1,0 +1,206 @@
+"""Preconditioned L-BFGS: the optimum of a large table in some ten passes over its rows.
+
+The first step goes to the optimum of a subsample of the rows (see `logreg.optim.precondition`), whose Hessian there is
+from then on the matrix that the two-loop recursion starts with (Nocedal and Wright, Numerical Optimization, algorithm
+7.4). So the directions are Newton's but for the sampling error, which the pairs of steps and changes of the gradient
+take out, whatever the condition of the columns. An iteration reads every row once, as a rule.
+
+Rows that are stored in float32 are passed over in float32, with sums in float64, as long as that resolves the gradient:
+before the solver believes that it is done it measures the rounding on a few blocks, and where that is not small beside
+the tolerance it goes on in float64.
+
+The gap is half the squared Newton decrement with that matrix in place of the Hessian: what the quadratic model expects
+to gain.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import nn
+
+from logreg.optim.precondition import Preconditioner, subsample
+from logreg.optim.problem import FirstOrder, LogisticProblem, Theta
+from logreg.optim.solver import SHARE, SMALL, Iteration, Solver, shorter
+
+FLATTER = 0.9  # of the slope that may be left where the objective is too flat to compare
+MOST_TRIALS = 25  # step lengths of an iteration
+SUBSAMPLE_TOLERANCE = 1e-4  # of the subsample's optimum, which is only as near as its rows are typical
+MOST_SUBSAMPLE_ITERATIONS = 50
+REFRESH = 10  # iterations after which the Hessian of the subsample is made anew, where it is needed that long
+ROUNDING = {torch.float32: 1e-7, torch.float64: 1e-14}  # of the objective: changes that mean nothing
+NEAR = 1e-5  # of the objective: a gap at which rounding may be what is left
+PATIENCE = 5  # iterations in a row without any progress that are the end
+
+
+class LBFGS(Solver):
+    """See the module.
+
+    Args:
+        params: weight and intercept.
+        lr: the length of a step that is tried first.
+        tolerance: of the objective; at a gap of at most this share of it the solver is done.
+        history_size: pairs that the recursion keeps.
+    """
+
+    name = "lbfgs"
+
+    def __init__(
+        self, params: Iterable[nn.Parameter], lr: float = 1.0, tolerance: float = 1e-16, history_size: int = 10
+    ) -> None:
+        super().__init__(params, lr, tolerance)
+        self.param_groups[0]["history_size"] = history_size
+        self._seen: tuple[LogisticProblem, torch.dtype, Theta, FirstOrder] | None = None
+        self._sample: tuple[LogisticProblem, LogisticProblem] | None = None  # a problem and its subsample
+        self._made: tuple[LogisticProblem, Theta, Preconditioner] | None = None
+
+    @torch.no_grad()
+    def iterate(self, problem: LogisticProblem, theta: Theta) -> Iteration:
+        memory = self._memory(problem, theta)
+        at = self._first_order(problem, theta)
+        self._check(at.value)
+        direction = self._direction(problem, at.gradient)
+        gap = max(-float(at.gradient @ direction) / 2, 0.0)
+        small, stuck = self._is_small(gap, at), self._is_stuck(gap, at)
+        if not memory["exact"] and (stuck or (small and not self._is_resolved(problem, theta, at, gap))):
+            memory |= {"exact": True, "least": math.inf, "stuck": 0}
+            return self.iterate(problem, theta)
+        if small or stuck:
+            return self._iteration(theta, at, gap, 0.0, finished=True)
+        if memory["iterations"] == 0 and (start := self._from_subsample(problem, theta, at)) is not None:
+            memory["iterations"], memory["point"] = 1, start
+            return self._iteration(start, at, gap, 1.0)
+        reached, step = self._search(problem, theta, at, direction)
+        if step == 0.0 and (memory["pairs"] or not memory["exact"]):
+            # Old pairs, or gradients that are too coarse, may be what led nowhere.
+            memory["pairs"], memory["exact"], memory["point"] = [], True, theta
+            return self._iteration(theta, at, gap, 0.0)
+        memory["iterations"] += 1
+        if step and memory["iterations"] % REFRESH == 0:
+            memory["point"] = reached
+        return self._iteration(reached, at, gap, step, finished=step == 0.0)
+
+    @staticmethod
+    def _iteration(theta: Theta, at: FirstOrder, gap: float, step: float, finished: bool = False) -> Iteration:
+        return Iteration(theta, at.value, at.accuracy, float(at.gradient.norm()), gap, step, finished)
+
+    # --- what is kept from one iteration to the next, and in checkpoints ----------------------------------------------
+
+    def _memory(self, problem: LogisticProblem, theta: Theta) -> dict[str, Any]:
+        """Plain values and tensors.
+
+        ``point``: where the subsample's Hessian is taken; ``pairs`` of step and change of the gradient; ``exact``:
+        whether passes are in float64; ``least`` gap and ``lowest`` objective so far; ``stuck``: iterations since then.
+        """
+        memory: dict[str, Any] = self.state[self.param_groups[0]["params"][0]]
+        if not memory:
+            exact = problem.rows.stored is not torch.float32 or problem.sparse
+            memory |= {"iterations": 0, "point": theta, "pairs": [], "exact": exact}
+            memory |= {"least": math.inf, "lowest": math.inf, "stuck": 0}
+        return memory
+
+    def _state(self) -> dict[str, Any]:
+        return self.state[self.param_groups[0]["params"][0]]
+
+    @property
+    def _dtype(self) -> torch.dtype:
+        return torch.float64 if self._state()["exact"] else torch.float32
+
+    def _first_order(self, problem: LogisticProblem, theta: Theta) -> FirstOrder:
+        """At a point that the last search has ended at, as a rule."""
+        if self._seen is not None:
+            known, dtype, where, found = self._seen
+            if known is problem and dtype is self._dtype and torch.equal(where, theta):
+                return found
+        return self._evaluate(problem, theta)
+
+    def _evaluate(self, problem: LogisticProblem, theta: Theta) -> FirstOrder:
+        found = problem.first_order(theta, self._dtype)
+        self._seen = problem, self._dtype, theta, found
+        return found
+
+    # --- the parts of an iteration ------------------------------------------------------------------------------------
+
+    def _preconditioner(self, problem: LogisticProblem) -> Preconditioner:
+        point, sample = self._state()["point"], self._subsample(problem)
+        if self._made is None or self._made[0] is not sample or not torch.equal(self._made[1], point):
+            self._made = sample, point, Preconditioner(sample, point)
+        return self._made[2]
+
+    def _subsample(self, problem: LogisticProblem) -> LogisticProblem:
+        if self._sample is None or self._sample[0] is not problem:
+            self._sample = problem, subsample(problem)
+        return self._sample[1]
+
+    def _direction(self, problem: LogisticProblem, gradient: Theta) -> Theta:
+        """The two-loop recursion."""
+        precondition, pairs = self._preconditioner(problem), self._state()["pairs"]
+        q, shares = gradient.clone(), []
+        for s, change in reversed(pairs):
+            share = (s @ q) / (s @ change)
+            q -= share * change
+            shares.append(share)
+        found = precondition(q)
+        if pairs and precondition.is_diagonal:  # whose size says little
+            s, change = pairs[-1]
+            found *= (s @ change) / (change @ precondition(change))
+        for (s, change), share in zip(pairs, reversed(shares), strict=True):
+            found += (share - (change @ found) / (s @ change)) * s
+        return -found
+
+    def _is_small(self, gap: float, at: FirstOrder) -> bool:
+        return gap <= self._setting("tolerance") * max(at.value, SMALL)
+
+    def _is_stuck(self, gap: float, at: FirstOrder) -> bool:
+        """Whether neither gap nor objective has fallen for a while near the optimum: rounding is the reason."""
+        memory = self._state()
+        falls = gap < memory["least"] or at.value < memory["lowest"] - self._rounding(at)
+        memory["stuck"] = 0 if falls else memory["stuck"] + 1
+        memory["least"], memory["lowest"] = min(gap, memory["least"]), min(at.value, memory["lowest"])
+        near = gap <= NEAR * max(at.value, SMALL)
+        return near and memory["stuck"] >= (PATIENCE if memory["exact"] else 1)
+
+    def _rounding(self, at: FirstOrder) -> float:
+        return ROUNDING[self._dtype] * max(at.value, SMALL)
+
+    def _is_resolved(self, problem: LogisticProblem, theta: Theta, at: FirstOrder, gap: float) -> bool:
+        """Whether the gap would be small still if the gradient were as wrong as float32 makes it."""
+        error = problem.rounding(theta, self._dtype)
+        of_error = float(error @ self._preconditioner(problem)(error)) / 2
+        return self._is_small((math.sqrt(gap) + math.sqrt(of_error)) ** 2, at)
+
+    def _from_subsample(self, problem: LogisticProblem, theta: Theta, at: FirstOrder) -> Theta | None:
+        """The optimum of the subsample, where there is one and it is a better start."""
+        sample = self._subsample(problem)
+        if sample is problem:
+            return None
+        solver = LBFGS([nn.Parameter(theta.new_zeros(1))], tolerance=SUBSAMPLE_TOLERANCE)
+        solver._made = self._made
+        start, _ = solver.solve(sample, theta, MOST_SUBSAMPLE_ITERATIONS)
+        return start if self._evaluate(problem, start).value < at.value else None
+
+    def _search(self, problem: LogisticProblem, theta: Theta, at: FirstOrder, direction: Theta) -> tuple[Theta, float]:
+        """A point along the direction where the objective is low enough, and the step there; none is 0.
+
+        Where the objective falls by less than its rounding, the slope tells better from worse.
+        """
+        memory, step = self._state(), self._setting("lr")
+        slope = float(at.gradient @ direction)
+        for _ in range(MOST_TRIALS):
+            reached = theta + step * direction
+            found = self._evaluate(problem, reached)
+            rise = found.value - at.value
+            flat = abs(rise) <= self._rounding(at) and abs(float(found.gradient @ direction)) <= FLATTER * abs(slope)
+            if rise <= SHARE * step * slope or flat:
+                pair = reached - theta, found.gradient - at.gradient
+                if float(pair[0] @ pair[1]) > 0:
+                    size = int(self._setting("history_size"))
+                    memory["pairs"] = [*memory["pairs"], pair][-size:]
+                return reached, step
+            if step * float(direction.norm()) <= 1e-16 * float(theta.norm()):
+                break
+            step *= shorter(step * slope, rise)
+        return theta, 0.0

@@ -1,0 +1,191 @@
+"""What every solver must do: the same optimum as the others, as scikit-learn and as the published figures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.datasets import load_breast_cancer, load_svmlight_file
+from sklearn.linear_model import LogisticRegression
+from torch import nn
+
+from logreg.data import rows
+from logreg.diagnostics.optimality import certify, separation_of
+from logreg.errors import UserError
+from logreg.optim import precondition, problem
+from tests.helpers import breast_cancer, column, fit, shared_file
+from tests.optim.problems import SOLVERS, drawn, problem_of, solve
+
+every_solver = pytest.mark.parametrize("name", list(SOLVERS))
+
+
+@every_solver
+@pytest.mark.parametrize("sparse", [False, True])
+@pytest.mark.parametrize(("file", "least"), [("heart_scale.svm", 94.6552242173), ("a9a.svm", 10528.5724305433)])
+def test_the_published_optima_of_raw_columns(name: str, sparse: bool, file: str, least: float) -> None:
+    x, y = load_svmlight_file(str(shared_file(file)))
+    found = problem_of(x if sparse else x.toarray(), y > 0, 1 / len(y))
+    theta, _ = solve(name, found)
+    assert len(y) * found.value(theta) == pytest.approx(least, rel=1e-11)
+    assert certify(found, theta).converged
+
+
+@every_solver
+def test_the_published_optimum_of_breast_cancer_and_that_of_its_raw_columns(name: str) -> None:
+    x, y = load_breast_cancer(return_X_y=True)
+    standardised = problem_of((x - x.mean(0)) / x.std(0), y, 1 / len(y))
+    theta, _ = solve(name, standardised)
+    assert len(y) * standardised.value(theta) == pytest.approx(37.7589459619, rel=1e-11)
+    raw = problem_of(x, y, 1 / len(y))  # condition 1e12
+    certificate = certify(raw, solve(name, raw)[0])
+    assert certificate.relative_gap is not None
+    assert certificate.relative_gap < 1e-8
+
+
+@every_solver
+def test_the_published_nine_rows(name: str) -> None:
+    x = np.array([np.arange(-4, 5), [0, 0, 1, 0, 1, 1, 1, 0, 0]]).T
+    theta, _ = solve(name, problem_of(x, np.array([0, 0, 0, 1, 1, 1, 1, 1, 1]), 1.0))
+    np.testing.assert_allclose(theta.numpy(), [0.444645692, 0.0145756345, 0.892304055], rtol=3e-8)
+
+
+@every_solver
+@settings(max_examples=30)
+@given(st.integers(0, 2**32 - 1), st.sampled_from([1e-4, 0.01, 1.0]), st.booleans(), st.sampled_from([1.0, 1e5]))
+def test_the_optimum_is_scikit_learns(name: str, seed: int, l2: float, weighted: bool, condition: float) -> None:
+    x, y = drawn(seed, columns=4)
+    x = x * np.geomspace(1, condition, 4)
+    weight = np.random.default_rng(seed).integers(1, 5, len(y)).astype(float) if weighted else np.ones(len(y))
+    found = problem_of(x, y, l2, weight if weighted else None)
+    theta, _ = solve(name, found)
+    model = LogisticRegression(C=1 / (weight.sum() * l2), tol=1e-12, max_iter=500, solver="newton-cholesky")
+    model.fit(x, y, weight)
+    theirs = torch.tensor([*model.coef_[0], *model.intercept_], dtype=torch.float64)
+    assert found.value(theta) == pytest.approx(found.value(theirs), rel=1e-8)
+    assert found.value(theta) <= found.value(theirs) * (1 + 1e-10)
+
+
+@every_solver
+@settings(max_examples=20)
+@given(st.integers(0, 2**32 - 1), st.booleans())
+def test_all_solvers_agree_with_and_without_a_penalty_dense_and_sparse(name: str, seed: int, penalised: bool) -> None:
+    x, y = drawn(seed, rows=200, columns=6)
+    x[np.random.default_rng(seed).random(x.shape) < 0.7] = 0
+    dense = problem_of(x, y, 0.01 if penalised else 0.0)
+    separation = separation_of(dense, list("abcdef"))
+    if separation is not None and separation.kind != "none":
+        return
+    expected, _ = solve("newton", dense)
+    sparse = problem_of(sp.csr_matrix(x), y, dense.l2)
+    for found in (dense, sparse):
+        np.testing.assert_allclose(solve(name, found)[0].numpy(), expected.numpy(), rtol=1e-6, atol=1e-7)
+
+
+@every_solver
+def test_a_start_at_the_optimum_takes_at_most_one_step(name: str) -> None:
+    x, y = drawn(4, rows=3000, columns=5)
+    found = problem_of(x, y, 0.01)
+    theta, _ = solve(name, found)
+    _, done = solve(name, found, theta.clone())
+    assert sum(iteration.step > 0 for iteration in done) <= 1
+
+
+@every_solver
+@pytest.mark.parametrize("start", [100.0, -3.0])
+def test_a_far_start_is_brought_back(name: str, start: float) -> None:
+    x, y = drawn(5, rows=2000)
+    found = problem_of(x, y, 0.01)
+    far, _ = solve(name, found, torch.full((4,), start, dtype=torch.float64))
+    torch.testing.assert_close(far, solve("newton", found)[0], rtol=1e-6, atol=1e-8)
+
+
+@every_solver
+def test_rows_in_float32_are_solved_in_blocks(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    x, y = drawn(6, rows=3000, columns=8)
+    x = x.astype(np.float32)
+    exact = problem_of(x, y, 0.001)
+    monkeypatch.setattr(problem, "BLOCK_BYTES", 2**12)
+    found = problem_of(x, y, 0.001, dtype=torch.float32)
+    theta, _ = solve(name, found)
+    certificate = certify(found, theta)
+    assert certificate.relative_gap is not None
+    assert certificate.relative_gap < 1e-8
+    np.testing.assert_allclose(theta.numpy(), solve("newton", exact)[0].numpy(), rtol=1e-6, atol=1e-7)
+
+
+@every_solver
+def test_an_objective_that_is_no_number_at_the_start_is_refused(name: str) -> None:
+    x, y = drawn(7)
+    with pytest.raises(UserError, match=f"optimizer={name}: the objective is .* at the start"):
+        solve(name, problem_of(x * 1e200, y, 1.0), torch.full((4,), 1e200, dtype=torch.float64))
+
+
+# --- in the training loop -------------------------------------------------------------------------------------------
+
+
+@every_solver
+def test_training_logs_every_iteration_and_stops_at_the_optimum(name: str, tmp_path: Path) -> None:
+    record, _, history = fit(
+        tmp_path, breast_cancer(batch_size=None), 200, SOLVERS[name], l2=0.01, precision="64-true",
+        check_val_every_n_epoch=200,
+    )  # fmt: skip
+    assert record.status == "completed"
+    assert record.updates < 100
+    columns = [column(history, f"train/{key}") for key in ("loss", "gap", "gradient_norm", "step_length")]
+    assert all(list(found) == list(range(record.updates)) for found in columns)
+    losses, gaps = (list(found.values()) for found in columns[:2])
+    assert losses[0] == pytest.approx(max(losses))
+    assert gaps[-1] < 1e-12
+    assert record.optimality is not None
+    assert record.optimality["converged"]
+
+
+@every_solver
+def test_a_run_that_was_cut_off_goes_on(name: str, tmp_path: Path) -> None:
+    def run(folder: str, epochs: int, resume: Path | None = None):
+        data = breast_cancer(batch_size=None)
+        return fit(tmp_path / folder, data, epochs, SOLVERS[name], l2=0.01, precision="64-true", resume=resume)
+
+    whole, classifier, _ = run("whole", 200)
+    run("first", 4)
+    rest, resumed, _ = run("rest", 200, tmp_path / "first")
+    assert (rest.updates, rest.metrics) == (whole.updates, whole.metrics)
+    for key, value in classifier.state_dict().items():
+        assert torch.equal(value, resumed.state_dict()[key]), key
+
+
+@every_solver
+def test_what_a_solver_cannot_train_is_said(name: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=f"optimizer={name} needs the full batch"):
+        fit(tmp_path, breast_cancer(), 5, SOLVERS[name])
+    hidden = nn.Sequential(nn.Linear(30, 4), nn.Tanh(), nn.Linear(4, 1), nn.Sigmoid())
+    with pytest.raises(UserError, match=f"optimizer={name} solves linear models; .* torch_lbfgs"):
+        fit(tmp_path, breast_cancer(batch_size=None), 5, SOLVERS[name], network=hidden)
+
+
+# --- the preconditioner ---------------------------------------------------------------------------------------------
+
+
+def test_rows_of_a_sparse_tensor_are_cut_and_taken_as_those_of_a_dense_one() -> None:
+    x = sp.random(30, 5, density=0.3, format="csr", random_state=0)
+    dense, y = torch.tensor(x.toarray()), torch.zeros(30, dtype=torch.float64)
+    sparse = rows.TensorRows(dense.to_sparse_csr(), y)
+    assert torch.equal(sparse.cut(7, 19)[0].to_dense(), dense[7:19])
+    chosen = torch.tensor([3, 3, 29, 0])
+    assert torch.equal(sparse.take(chosen)[0].to_dense(), dense[chosen])
+
+
+@pytest.mark.parametrize("most", [1000, 1])  # a factor of the Hessian, its diagonal
+def test_lbfgs_needs_few_passes_whatever_the_condition(most: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(precondition, "MOST_COLUMNS", most)
+    x, y = drawn(8, rows=20_000, columns=6)
+    found = problem_of(x * np.geomspace(1, 1e8, 6), y)
+    theta, done = solve("lbfgs", found)
+    expected, _ = solve("newton", found)
+    assert found.value(theta) == pytest.approx(found.value(expected), rel=1e-12)
+    assert len(done) <= (15 if most > 1 else 30)
