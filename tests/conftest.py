@@ -21,10 +21,14 @@ CHECKED = [
     "logreg.models",
     "logreg.metrics",
     "logreg.data",
+    "logreg.calibration",
+    "logreg.brier",
     "logreg.classifier",
     "logreg.report.figures",
 ]
 with install_import_hook(CHECKED, "beartype.beartype"):
+    import logreg.brier
+    import logreg.calibration
     import logreg.classifier
     import logreg.data
     import logreg.metrics

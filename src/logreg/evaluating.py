@@ -16,8 +16,9 @@ from logreg.data.preprocessing import as_levels, as_numbers
 from logreg.data.tables.labels import label_codes
 from logreg.data.tables.source import Source
 from logreg.diagnostics.bootstrap import intervals, majority_baseline
+from logreg.diagnostics.reliability import reliability
 from logreg.errors import UserError
-from logreg.metrics import Evaluation
+from logreg.metrics import Evaluation, bins_of
 from logreg.predicting import Predictor, matching, scored
 from logreg.runs import Run, write_atomically
 from logreg.weighted_metrics import WeightedMetrics
@@ -33,6 +34,9 @@ class TableEvaluation:
         metrics: by name; the mean log loss is ``log_loss``.
         intervals: of those metrics that the bootstrap can resample, lower and upper end.
         baseline: the same metrics of a classifier that knows the labels' shares in training only.
+        calibration: how the probabilities were calibrated; None where they are the model's own.
+        reliability: the bins of the calibration error: ``rows``, mean ``probability``, ``share`` of label 1 and its
+            ``interval``.
         confusion: ``true_negative``, ``false_positive``, ``false_negative``, ``true_positive``: rows.
     """
 
@@ -47,6 +51,8 @@ class TableEvaluation:
     confidence: float
     resamples: int
     seed: int
+    calibration: str | None
+    reliability: list[dict[str, Any]]
 
     def write(self, path: Path) -> None:
         try:
@@ -90,7 +96,7 @@ def evaluate_table(run: Run, source: Source, options: EvaluateOptions, checkpoin
     evaluation.reset()
     weights = None if weight is None else torch.from_numpy(weight / weight.mean())
     evaluation.update(torch.from_numpy(logits), torch.from_numpy(y).double(), weights)
-    values = evaluation.compute()
+    values = evaluation.compute(final=True)
     if len(np.unique(y)) < 2:  # no order to be right or wrong about
         values |= {
             name: float("nan") for name, m in evaluation.of_probabilities.items() if isinstance(m, OF_BOTH_CLASSES)
@@ -98,9 +104,8 @@ def evaluate_table(run: Run, source: Source, options: EvaluateOptions, checkpoin
     known = evaluation.of_predictions | evaluation.of_probabilities
     predicted = predictor.results(logits)["prediction"].to_numpy()
     ones = np.ones(rows) if weight is None else weight
-    ranges, made = intervals(
-        WeightedMetrics(logits, y, predicted), ones, known, options.resamples, options.confidence, options.seed
-    )
+    weighted = WeightedMetrics(logits, y, predicted, run.model.calibration)
+    ranges, made = intervals(weighted, ones, known, options.resamples, options.confidence, options.seed)
     known_labels = run.record["data"]
     train = known_labels.get("label_weights") or known_labels.get("label_counts", {}).get("train")
     train = train or [int((y == 0).sum()), int((y == 1).sum())]
@@ -129,6 +134,10 @@ def evaluate_table(run: Run, source: Source, options: EvaluateOptions, checkpoin
         confidence=options.confidence,
         resamples=made,
         seed=options.seed,
+        calibration=run.model.calibration.method if run.model.calibration is not None else None,
+        reliability=reliability(predictor.probabilities(logits), y, bins_of(known.values()), weight).as_record(
+            options.confidence
+        ),
     )
 
 
@@ -202,6 +211,7 @@ def evaluate_own_rows(run: Run, data: Any) -> dict[str, float]:
     if data.describe()["fingerprint"] != run.record["data"].get("fingerprint"):
         raise UserError(f"run={run.directory}: its data has changed since it was trained.")
     data.dtype = next(run.model.parameters()).dtype
+    run.model.firth = 1 / data.training_weight if run.config["penalty"].get("firth") else 0.0
     return evaluate(run.model, data)
 
 

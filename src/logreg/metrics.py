@@ -7,8 +7,9 @@ wherever a threshold is involved.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float
@@ -23,6 +24,9 @@ from torchmetrics.classification import (
 )
 from torchmetrics.functional.classification import binary_accuracy
 
+from logreg.brier import BrierScore
+from logreg.calibration import Calibration
+from logreg.diagnostics.reliability import reliability
 from logreg.errors import UserError
 from logreg.objective import SOFTPLUS_IS_LINEAR
 from logreg.weighted_metrics import WeightedMetrics
@@ -62,74 +66,115 @@ def default_metrics() -> dict[str, Metric]:
         "auroc": BinaryAUROC(validate_args=False),
         "average_precision": BinaryAveragePrecision(validate_args=False),
         "calibration_error": BinaryCalibrationError(validate_args=False),
+        "brier": BrierScore(),
     }
+
+
+def bins_of(metrics: Iterable[Metric]) -> int:
+    """The bins of the calibration error among the metrics, or of the one that is there by default."""
+    chosen = (metric for metric in metrics if isinstance(metric, BinaryCalibrationError))
+    return int(next(chosen, BinaryCalibrationError()).n_bins)
 
 
 class Evaluation:
     """The metrics of a split, gathered batch by batch in float64 on the CPU.
 
-    ``loss`` and ``log_loss`` are the same number here, the mean log loss without any penalty: ``loss`` is the name that
-    checkpoints and early stopping watch, ``log_loss`` says what it is.
+    ``loss`` is the mean log loss of the model as it was trained, without any penalty: the name that checkpoints and
+    early stopping watch. ``log_loss`` and all other metrics are of calibrated probabilities where there is a
+    calibration; without, ``loss`` and ``log_loss`` are the same number.
 
     Args:
         threshold: a row is predicted to be of label 1 where its probability is at least this.
         metrics: by name; one with a ``threshold`` of its own is fed with predictions, any other with probabilities.
+        calibration: from logits to probabilities, instead of the sigmoid.
     """
 
-    def __init__(self, threshold: float, metrics: Mapping[str, Metric] | None = None) -> None:
-        self.threshold = threshold
+    def __init__(
+        self, threshold: float, metrics: Mapping[str, Metric] | None = None, calibration: Calibration | None = None
+    ) -> None:
+        self.threshold, self.calibration = threshold, calibration
         metrics = default_metrics() if metrics is None else metrics
         self.of_predictions = {name: metric for name, metric in metrics.items() if hasattr(metric, "threshold")}
         self.of_probabilities = {name: metric for name, metric in metrics.items() if name not in self.of_predictions}
-        self.log_loss = BinaryLogLoss()
+        self.loss, self.log_loss = BinaryLogLoss(), BinaryLogLoss()
         self.order = ("loss", *metrics, "log_loss")
-        self._weighted: list[tuple[Tensor, ...]] = []
+        self._rows: list[tuple[Tensor, ...]] = []
 
     def of(self, names: Sequence[str]) -> Evaluation:
         """An evaluation of some of the metrics."""
         metrics = self.of_predictions | self.of_probabilities
-        return Evaluation(
-            self.threshold, {name: metrics[name] for name in self.order if name in names and name in metrics}
-        )
+        chosen = {name: metrics[name] for name in self.order if name in names and name in metrics}
+        return Evaluation(self.threshold, chosen, self.calibration)
+
+    def probabilities(self, logits: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+        """Of label 1; calibrated ones in float64 on the CPU, others in the precision of the logits."""
+        if self.calibration is None:
+            return torch.sigmoid(logits)
+        return torch.from_numpy(self.calibration.probabilities(logits.detach().cpu().double().numpy()))
+
+    def predictions(self, logits: Float[Tensor, "*shape"]) -> Bool[Tensor, "*shape"]:
+        """Whether each row is predicted to be of label 1."""
+        return self.probabilities(logits) >= self.threshold
 
     def reset(self) -> None:
-        self._weighted = []
-        for metric in (self.log_loss, *self.of_predictions.values(), *self.of_probabilities.values()):
+        self._rows = []
+        for metric in (self.loss, self.log_loss, *self.of_predictions.values(), *self.of_probabilities.values()):
             metric.reset()
 
     def update(
         self, logits: Float[Tensor, " rows"], y: Float[Tensor, " rows"], weight: Float[Tensor, " rows"] | None = None
     ) -> None:
         z, labels = logits.cpu().double(), y.cpu()
-        self.log_loss.update(z, labels.double())
+        self.loss.update(z, labels.double())
+        if self.calibration is not None:
+            self.log_loss.update(torch.from_numpy(self.calibration.logits(z.numpy())), labels.double())
         # Predictions in the network's own precision, as everywhere else; probabilities in one that breaks ties.
-        predictions, probabilities, truth = predict(logits.cpu(), self.threshold).int(), torch.sigmoid(z), labels.int()
-        if weight is not None:
-            self._weighted.append((z, truth, predictions, weight.cpu().double()))
+        predictions, probabilities = self.predictions(logits.cpu()).int(), self.probabilities(z)
+        truth = labels.int()
+        self._rows.append((z, truth, predictions, *([] if weight is None else [weight.cpu().double()])))
         for metric in self.of_predictions.values():
             metric.update(predictions, truth)
         for metric in self.of_probabilities.values():
             metric.update(probabilities, truth)
 
-    def compute(self) -> dict[str, float]:
-        """The values by name, and an empty slate for the next pass."""
-        log_loss, rows = float(self.log_loss.compute()), int(self.log_loss.rows)
-        values = {"loss": log_loss, "log_loss": log_loss}
+    def compute(self, final: bool = False) -> dict[str, float]:
+        """The values by name, and an empty slate for the next pass.
+
+        Args:
+            final: with the decomposition of the Brier score after it, ``brier_reliability`` and so on.
+        """
+        loss, rows = float(self.loss.compute()), int(self.loss.rows)
+        values = {"loss": loss, "log_loss": loss if self.calibration is None else float(self.log_loss.compute())}
         for name, metric in (self.of_predictions | self.of_probabilities).items():
             found = metric.compute()
             if not isinstance(found, Tensor) or found.numel() != 1:
                 raise UserError(f"metrics.{name}: {type(metric).__name__} does not give one number, as is needed here.")
             value = float(found)
             values[name] = _exact(value, rows) if isinstance(metric, BinaryAccuracy) else value
-        if self._weighted:
-            values |= self._with_weights()
+        if self._rows and len(self._rows[0]) == len(("z", "y", "predicted", "weight")):
+            z, y, predicted, weight = self._gathered()
+            # Any metrics that do not know of weights count every row once.
+            weighted = WeightedMetrics(z, y, predicted, self.calibration)
+            values |= weighted.compute(weight, self.of_predictions | self.of_probabilities)
+        values = {name: values[name] for name in self.order}
+        if final:
+            values |= self._decomposed()
         self.reset()
-        return {name: values[name] for name in self.order}
+        return values
 
-    def _with_weights(self) -> dict[str, float]:
-        """The metrics that know of weights; any others count every row once."""
-        z, y, predicted, weight = (torch.cat(parts).numpy() for parts in zip(*self._weighted, strict=True))
-        return WeightedMetrics(z, y, predicted).compute(weight, self.of_predictions | self.of_probabilities)
+    def _gathered(self) -> list[np.ndarray]:
+        """Logits, labels, predictions and, where there are any, weights of all rows, (rows,) each."""
+        return [torch.cat(parts).numpy() for parts in zip(*self._rows, strict=True)]
+
+    def _decomposed(self) -> dict[str, float]:
+        """The parts of each Brier score."""
+        values: dict[str, float] = {}
+        for name, metric in self.of_probabilities.items():
+            if isinstance(metric, BrierScore):
+                z, y, _, *weight = self._gathered()
+                bins = reliability(self.probabilities(torch.from_numpy(z)).numpy(), y, metric.n_bins, *weight)
+                values |= {f"{name}_{part}": value for part, value in bins.decomposition.items()}
+        return values
 
 
 def accuracies(

@@ -16,6 +16,7 @@ import numpy as np
 import polars as pl
 import torch
 
+from logreg.calibration import Calibration
 from logreg.data.preprocessing import Categorical, Preprocessor, level_expression
 from logreg.data.tables import kinds
 from logreg.data.tables.libsvm import read_blocks
@@ -37,6 +38,7 @@ class Predictor:
 
     def __init__(self, run: Run) -> None:
         self.run, self.preprocessor, self.threshold = run, run.preprocessor, run.model.threshold
+        self.calibration = run.model.calibration
         pair = linear_coefficients(run.model.network)
         self.linear = None
         if pair is not None and not self.preprocessor.sparse:
@@ -47,13 +49,20 @@ class Predictor:
         """Probability and prediction over raw columns; null where a value is infinite."""
         assert self.linear is not None
         z = self.preprocessor.logit_expression(*self.linear, dtypes)
-        p = 1 / (1 + (-z).exp())
+        p = 1 / (1 + (-z).exp()) if self.calibration is None else self._calibrated(self.calibration, z)
         probability = pl.when(z.is_finite()).then(p)
         return [probability.alias(RESULTS[0]), (probability >= self.threshold).cast(pl.Int8).alias(RESULTS[1])]
 
+    @staticmethod
+    def _calibrated(calibration: Calibration, z: pl.Expr) -> pl.Expr:
+        def probabilities(column: pl.Series) -> pl.Series:
+            return pl.Series(calibration.probabilities(column.to_numpy()))
+
+        return z.map_batches(probabilities, return_dtype=pl.Float64, is_elementwise=True)
+
     @torch.no_grad()
     def logits(self, frame: pl.DataFrame, key: str, row: int = 0) -> np.ndarray:
-        """(rows,) float64, of rows before which ``row`` others stand in the table."""
+        """(rows,) float64, before calibration, of rows before which ``row`` others stand in the table."""
         if self.linear is not None:
             return self.preprocessor.logits(frame, *self.linear, key=key, row=row)
         dtype = next(self.run.model.parameters()).dtype
@@ -73,10 +82,16 @@ class Predictor:
         )
         return model.logits(rows).double().numpy()
 
+    def probabilities(self, z: np.ndarray) -> np.ndarray:
+        """Of label 1, calibrated where the run is, (rows,)."""
+        if self.calibration is not None:
+            return self.calibration.probabilities(z)
+        with np.errstate(over="ignore"):
+            return 1 / (1 + np.exp(-z))
+
     def results(self, z: np.ndarray) -> pl.DataFrame:
         """The two columns that a prediction adds."""
-        with np.errstate(over="ignore"):
-            p = 1 / (1 + np.exp(-z))
+        p = self.probabilities(z)
         return pl.DataFrame({RESULTS[0]: p, RESULTS[1]: (p >= self.threshold).astype(np.int8)})
 
 

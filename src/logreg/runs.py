@@ -5,6 +5,7 @@ config.json                            the same, resolved, as the run used it
 run.json                               the record, see `RunRecord`
 preprocessing.json                     how raw columns become the model's inputs
 coefficients.csv                       of a linear model, in raw and in standardised units
+marginal_effects.csv                   of a fit with standard errors
 evaluation.json                        the last evaluation on other rows
 metrics.csv, events.out.tfevents.*     the history
 checkpoints/{last,best}.ckpt           the states
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 RECORD = "run.json"
 PREPROCESSING = "preprocessing.json"
 COEFFICIENTS = "coefficients.csv"
+MARGINAL_EFFECTS = "marginal_effects.csv"
 EVALUATION = "evaluation.json"
 CONFIG = "config.json"
 STATUSES = ("running", "completed", "failed", "diverged", "interrupted")
@@ -61,7 +63,11 @@ class RunRecord:
         data: rows per split, features, fingerprint of the source.
         hyperparameters: the settings that TensorBoard's HParams tab shows.
         threshold_rule: how the threshold was chosen, where it was not given.
+        calibration: the map from logits to probabilities that was fitted on ``rows`` validation rows, and what held-out
+            rows gave ``uncalibrated``; see `logreg.calibration`.
         optimality: how far a linear classifier is from the best coefficients; see `logreg.diagnostics.optimality`.
+        inference: how well a linear classifier fits, see `logreg.diagnostics.inference`; or why it has no standard
+            errors, ``refused``.
         evaluated: which state the metrics belong to, ``best`` or ``last``, and the updates it had seen.
     """
 
@@ -86,6 +92,8 @@ class RunRecord:
     git: dict[str, Any] | None = None
     hyperparameters: dict[str, Any] = field(default_factory=dict)
     optimality: dict[str, Any] | None = None
+    inference: dict[str, Any] | None = None
+    calibration: dict[str, Any] | None = None
 
     def write(self, directory: Path) -> None:
         """Write ``run.json`` atomically: a reader sees the old one or the new one, never a part."""
@@ -327,9 +335,11 @@ def load_run(directory: str | Path, checkpoint: str = "best", trusted_packages: 
         trusted_packages: packages, besides the project's own, whose classes the run's configuration may name.
 
     Raises:
-        UserError: the directory holds no run, no such checkpoint, or names a class outside the trusted packages.
+        UserError: the directory holds no run, no such checkpoint, or names a class outside the trusted packages; or the
+            checkpoint is another than the one that was calibrated.
     """
     from logreg.build import build_metrics, build_network
+    from logreg.calibration import from_record
     from logreg.classifier import BinaryClassifier
     from logreg.data.preprocessing import Preprocessor
 
@@ -339,15 +349,23 @@ def load_run(directory: str | Path, checkpoint: str = "best", trusted_packages: 
     if not path.is_file():
         raise UserError(f"{directory} has no checkpoints/{checkpoint}.ckpt (its status is {record.get('status')}).")
     config = read_config(directory)
-    state = read_checkpoint(path, key="checkpoint")["state_dict"]
+    content = read_checkpoint(path, key="checkpoint")
+    state, calibration = content["state_dict"], from_record(record.get("calibration"))
+    if calibration is not None and content["global_step"] != record["evaluated"]["updates"]:
+        which = record["evaluated"]["checkpoint"]
+        raise UserError(f"checkpoint={checkpoint}: calibration={calibration.method} was fitted to {which}; use that.")
     if not (directory / PREPROCESSING).is_file():
         raise UserError(f"{directory} has no {PREPROCESSING}: its data is of a kind that only its own code can read.")
     preprocessor = Preprocessor.from_json((directory / PREPROCESSING).read_text(encoding="utf-8"))
     dtype = next(iter(state.values())).dtype
     network = build_network(config["model"], preprocessor.width, trusted_packages).to(dtype)
     metrics = build_metrics(config["metrics"], trusted_packages)
-    model = BinaryClassifier(network, l2=config["penalty"]["l2"], threshold=record["threshold"], metrics=metrics)
+    penalty = {key: config["penalty"].get(key, 0.0) for key in ("l1", "l2")}
+    model = BinaryClassifier(network, **penalty, threshold=record["threshold"], metrics=metrics)
     model.load_state_dict(state)
+    if calibration is not None:  # in float64, as when it was fitted
+        model.calibration = calibration
+        model.double()
     model.eval()
     model.requires_grad_(False)
     return Run(directory, config, record, record["metrics"], read_history(directory), model, preprocessor)

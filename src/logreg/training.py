@@ -29,15 +29,18 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch.optim import LBFGS
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
+from logreg.calibration import check_labels, fit_calibration
 from logreg.callbacks import Checkpoints
 from logreg.classifier import BinaryClassifier
 from logreg.data.block_data import BlockData
+from logreg.data.blocks import Batches
 from logreg.data.rows import Batch, batch_parts
 from logreg.data.splits import SPLITS
 from logreg.diagnostics.optimality import MOST_SEARCHED, Optimality, certify, separation_of
 from logreg.errors import Diverged, Interrupted, UserError, nearest
 from logreg.objective import linear_coefficients
-from logreg.optim.problem import LogisticProblem, theta_of
+from logreg.optim.newton import Newton
+from logreg.optim.problem import theta_of
 from logreg.optim.solver import Solver
 from logreg.runs import RunRecord, find_checkpoint, read_checkpoint, versions
 from logreg.thresholds import ThresholdRule
@@ -47,6 +50,7 @@ log = logging.getLogger(__name__)
 SAME_SIGNAL_SECONDS = 1.0
 TRANSLATED = ("gradient_clip_val", "accumulate_grad_batches", "check_val_every_n_epoch")
 PRECISIONS = ("32-true", "64-true", "bf16-mixed")
+OF_CALIBRATION = ("log_loss", "brier", "calibration_error")  # are kept as they were before it
 TRAIN_METRICS = ("loss", "log_loss", "accuracy")  # all metrics of a large training table would take long
 
 
@@ -59,6 +63,7 @@ def train(
     rule: ThresholdRule | None = None,
     splits: Sequence[str] = SPLITS,
     most_searched: int = MOST_SEARCHED,
+    calibration: str | None = None,
 ) -> RunRecord:
     """Fit the classifier, evaluate it, and say how it went.
 
@@ -74,6 +79,8 @@ def train(
         rule: choose the classifier's threshold by it afterwards, on the validation rows.
         splits: whose rows the result is measured on.
         most_searched: rows times columns up to which a separation of the labels is looked for.
+        calibration: ``sigmoid`` or ``isotonic``: calibrate the classifier's probabilities afterwards, on the validation
+            rows. A network trained on `BlockData` computes in float64 from then on.
 
     Returns:
         The record, with status ``completed``, ``diverged`` or ``interrupted``.
@@ -86,6 +93,9 @@ def train(
     classifier.interrupt = False
     if not classifier.training:  # as an earlier `train` or `load_run` left it
         classifier.train()
+    if classifier.calibration is not None:
+        classifier.calibration = None
+        classifier.network.float()
     data.prepare_data()
     data.setup("fit")
     checkpoint = find_checkpoint(str(resume)) if resume is not None else None
@@ -102,6 +112,8 @@ def train(
         _take_over(trainer, classifier, data)
         if rule is not None and _batches(data, "val") is None:
             raise UserError(f"threshold={rule.name} is chosen on validation rows, and there are none; set data.split.")
+        if calibration is not None:
+            check_labels(calibration, validation_labels(_batches(data, "val")))
         if isinstance(data, BlockData):
             _plan(trainer, data, state)
         _fit(record, data, classifier, trainer, checkpoint)
@@ -113,7 +125,7 @@ def train(
         record.epochs = trainer.current_epoch
     if record.status != "diverged":
         data.setup("test")
-        _evaluate(record, data, classifier, trainer, rule, splits)
+        _evaluate(record, data, classifier, trainer, rule, splits, calibration)
     if record.status != "diverged" and isinstance(data, BlockData):
         found = optimality_of(classifier, data, most_searched)
         record.optimality = None if found is None else found.as_record()
@@ -140,6 +152,7 @@ def _evaluate(
     trainer: Trainer,
     rule: ThresholdRule | None,
     splits: Sequence[str],
+    calibration: str | None,
 ) -> None:
     """Measure the state that the run hands over, on those of the splits that have rows."""
     checkpoints = next((c for c in callbacks_of(trainer) if isinstance(c, Checkpoints)), None)
@@ -151,6 +164,11 @@ def _evaluate(
         best = read_checkpoint(checkpoints.best)
         classifier.load_state_dict(best["state_dict"])
         record.evaluated = {"checkpoint": "best", "updates": best["global_step"]}
+    if calibration is not None:
+        if isinstance(data, BlockData):  # as whoever loads the run computes; see `calibrate`
+            classifier.network.double()
+            data.dtype = torch.float64
+        record.calibration = calibrate(classifier, calibration, lambda split: _batches(data, split), splits)
     if rule is not None:
         classifier.threshold, value = rule.choose(*held_out(classifier, _batches(data, "val")))
         record.threshold_rule = {"rule": rule.name, "value": value, "rows": "val"}
@@ -158,15 +176,44 @@ def _evaluate(
     record.metrics = evaluate(classifier, data, splits)
 
 
+def calibrate(
+    classifier: BinaryClassifier,
+    method: str,
+    batches_of: Callable[[str], Iterable[Batch] | None],
+    splits: Sequence[str],
+) -> dict[str, Any]:
+    """Calibrate a classifier on its validation rows; returns what ``run.json`` says of it.
+
+    An isotonic calibration can be as steep as two validation rows are close, so that rounding logits to float32 would
+    show in the probabilities: it takes float64 for a run to give the same ones everywhere.
+
+    Raises:
+        UserError: the validation rows are none, or of one label only.
+    """
+    before = evaluate_splits(classifier, batches_of, [split for split in splits if split != "train"])
+    z, y, weight = held_out(classifier, batches_of("val"), logits=True)
+    classifier.calibration = fit_calibration(method, z, y, weight)
+    uncalibrated = {name: value for name, value in before.items() if name.partition("/")[2] in OF_CALIBRATION}
+    return {**classifier.calibration.as_record(), "rows": len(y), "uncalibrated": uncalibrated}
+
+
+def validation_labels(batches: Iterable[Batch] | None) -> np.ndarray:
+    """The labels of those rows that have a weight, (rows,)."""
+    labels = [y if weight is None else y[weight > 0] for _, y, weight in map(batch_parts, batches or ())]
+    return torch.cat(labels).numpy() if labels else np.empty(0)
+
+
 @torch.no_grad()
 def held_out(
-    classifier: BinaryClassifier, batches: Iterable[Batch] | None
+    classifier: BinaryClassifier, batches: Iterable[Batch] | None, logits: bool = False
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-    """Probabilities, labels and weights of the validation rows, (rows,) each."""
+    """Probabilities, or logits before calibration, labels and weights of the validation rows, (rows,) each."""
+    classifier.eval()
     found: list[list[torch.Tensor]] = [[], [], []]
     for batch in batches or ():
         x, y, weight = batch_parts(batch)
-        found[0].append(torch.sigmoid(classifier.logits(x.to(classifier.device))).cpu())
+        z = classifier.logits(x.to(classifier.device))
+        found[0].append((z if logits else classifier.evaluation.probabilities(z)).cpu())
         found[1].append(y)
         if weight is not None:
             found[2].append(weight)
@@ -197,18 +244,27 @@ def evaluate_splits(
             continue
         values = classifier.evaluate(batches, TRAIN_METRICS if split == "train" else None)
         if split == "train":
-            values["loss"] += float(classifier.penalty()) if classifier.l2 else 0.0
+            values["loss"] += float(classifier.penalty()) if classifier.penalised else 0.0
+            values["loss"] += firth_penalty(classifier, batches) if classifier.firth else 0.0
             values = {name: values[name] for name in TRAIN_METRICS if name in values}
         metrics |= {f"{split}/{name}": value for name, value in values.items()}
     return metrics
 
 
+def firth_penalty(classifier: BinaryClassifier, batches: Iterable[Batch]) -> float:
+    """What Firth's penalty adds to the log loss of the training rows."""
+    pair = linear_coefficients(classifier.network)
+    assert pair is not None
+    assert isinstance(batches, Batches)
+    return classifier.problem(batches.rows).penalty(theta_of(*pair).cpu())
+
+
 def optimality_of(classifier: BinaryClassifier, data: BlockData, most_searched: int) -> Optimality | None:
     """How far a linear classifier is from the best coefficients for its training rows; None of another one."""
     pair = linear_coefficients(classifier.network)
-    if pair is None:
+    if pair is None or classifier.l1:
         return None
-    problem = LogisticProblem(data.served("train"), classifier.l2)
+    problem = classifier.problem(data.served("train"))
     separation = separation_of(problem, data.preprocessor.feature_names, most_searched)
     return certify(problem, theta_of(*pair).cpu(), separation)
 
@@ -329,8 +385,17 @@ def check_parts(trainer: Any, classifier: BinaryClassifier, data: LightningDataM
             f"optimizer={name} needs the full batch and its own gradients: "
             "data.batch_size=null, trainer.accumulate_grad_batches=1 and no gradient clipping."
         )
+    if isinstance(optimizer, LBFGS) and classifier.l1:
+        raise UserError("optimizer=torch_lbfgs needs a smooth objective, which penalty.l1 is not; use adam or sgd.")
     if isinstance(optimizer, Solver) and linear_coefficients(classifier.network) is None:
         raise UserError(f"optimizer={optimizer.name} solves linear models; for this one use adam, sgd or torch_lbfgs.")
+    if isinstance(optimizer, Solver) and classifier.l1:
+        raise UserError(
+            f"optimizer={optimizer.name} needs a smooth objective, which penalty.l1 is not; use adam or sgd with "
+            "data.batch_size=null."
+        )
+    if classifier.firth and not isinstance(optimizer, Newton):
+        raise UserError("penalty=firth needs optimizer=newton, which knows its gradient; leave the other one out.")
     if classifier.accumulate > 1 and batches is None:
         raise UserError("trainer.accumulate_grad_batches works with data that is served in blocks; use 1 here.")
     if isinstance(scheduler, ReduceLROnPlateau) and not has_val:

@@ -18,6 +18,9 @@ from torchmetrics.classification import (
     BinaryF1Score,
 )
 
+from logreg.brier import BrierScore
+from logreg.calibration import Calibration
+
 
 class WeightedMetrics:
     """Metrics of fixed predictions under changing weights.
@@ -26,16 +29,26 @@ class WeightedMetrics:
         logits: (rows,), in float64.
         y: (rows,), 0 or 1.
         predicted: (rows,), whether the row is predicted to be of label 1.
+        calibration: of the logits; ``loss`` is the mean log loss without it.
     """
 
-    def __init__(self, logits: Float[np.ndarray, " rows"], y: np.ndarray, predicted: np.ndarray) -> None:
-        self.order = np.argsort(-logits, kind="stable")
-        z = logits[self.order]
+    def __init__(
+        self,
+        logits: Float[np.ndarray, " rows"],
+        y: np.ndarray,
+        predicted: np.ndarray,
+        calibration: Calibration | None = None,
+    ) -> None:
+        z = logits if calibration is None else calibration.logits(logits)
+        self.order = np.argsort(-z, kind="stable")
+        z, raw = z[self.order], logits[self.order]
         self.y = y[self.order].astype(np.float64)
         self.predicted = predicted[self.order].astype(np.float64)
         with np.errstate(over="ignore"):
-            self.p = 1 / (1 + np.exp(-z))
+            self.p = 1 / (1 + np.exp(-z)) if calibration is None else calibration.probabilities(raw)
         self.losses = np.logaddexp(0.0, np.where(self.y > 0, -z, z))
+        self.raw_losses = self.losses if calibration is None else np.logaddexp(0.0, np.where(self.y > 0, -raw, raw))
+        self.squares = (self.p - self.y) ** 2
         # The last row of every run of equal probabilities: a threshold cannot fall inside one.
         self.ends = np.append(np.flatnonzero(np.diff(self.p)), len(z) - 1)
 
@@ -46,8 +59,7 @@ class WeightedMetrics:
             weight: (rows,), in the order in which the rows were given.
         """
         w = weight[self.order]
-        values = {"loss": float(w @ self.losses / w.sum())}
-        values["log_loss"] = values["loss"]
+        values = {"loss": float(w @ self.raw_losses / w.sum()), "log_loss": float(w @ self.losses / w.sum())}
         curve = _Curve(w, w * self.y, self.ends)
         for name, metric in metrics.items():
             if isinstance(metric, BinaryAccuracy):
@@ -61,6 +73,8 @@ class WeightedMetrics:
                 values[name] = curve.average_precision
             elif isinstance(metric, BinaryCalibrationError) and metric.norm == "l1":
                 values[name] = self._calibration_error(w, int(metric.n_bins))
+            elif isinstance(metric, BrierScore):
+                values[name] = float(w @ self.squares / w.sum())
         return values
 
     @cached_property

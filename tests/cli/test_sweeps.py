@@ -38,6 +38,14 @@ def jobs_of(directory: Path) -> dict[int, Path]:
     return {int(path.parent.name.partition("_")[0]): path.parent for path in sorted(directory.glob("*/run.json"))}
 
 
+def assert_same_calibration(mine: dict | None, theirs: dict | None, tolerance: float) -> None:
+    assert (mine is None) == (theirs is None)
+    if mine is not None and theirs is not None:
+        assert list(mine) == list(theirs)
+        for key, value in mine.items():
+            assert value == (theirs[key] if key == "method" else pytest.approx(theirs[key], rel=tolerance, abs=1e-6))
+
+
 def scalars(directory: Path) -> dict[str, list[tuple[int, float]]]:
     events = EventAccumulator(str(directory), size_guidance={"scalars": 0})
     events.Reload()
@@ -53,7 +61,8 @@ def assert_same_run(together: Path, alone: Path, tolerance: float = 1e-5) -> Non
     mine, theirs = (json.loads((folder / "run.json").read_text()) for folder in (together, alone))
     assert list(mine) == list(theirs)
     assert_same_certificate(mine["optimality"], theirs["optimality"], tolerance)
-    for key in mine.keys() - OWN - {"metrics", "optimality"}:
+    assert_same_calibration(mine["calibration"], theirs["calibration"], tolerance)
+    for key in mine.keys() - OWN - {"metrics", "optimality", "calibration"}:
         assert mine[key] == theirs[key], key
     assert list(mine["metrics"]) == list(theirs["metrics"])
     assert mine["metrics"] == pytest.approx(theirs["metrics"], rel=tolerance, abs=1e-6)
@@ -96,6 +105,7 @@ SWEEPS = [
     ],
     ["data=breast_cancer", "lr=0.1,3", "epochs=12", "callbacks=early_stopping", "callbacks.early_stopping.patience=1"],
     ["data=breast_cancer", "lr=0.1,1e38", "epochs=3", "threshold=max_f1", "trainer.gradient_clip_val=null"],
+    ["data=breast_cancer", "optimizer=adam", "epochs=4", "calibration=null,sigmoid,isotonic", "seed=1,2"],
     [
         "data=breast_cancer",
         "optimizer=adam",
@@ -148,6 +158,7 @@ def test_a_job_that_fails_or_diverges_is_said_and_the_others_complete(swept: Pat
     assert "8 of 16 jobs did not complete" in (swept / "stderr").read_text()
 
 
+@pytest.mark.slow
 def test_no_bit_depends_on_the_jobs_that_fail(swept: Path, tmp_path: Path) -> None:
     good = sweep(tmp_path, "good", "data=breast_cancer", "lr=0.1,0.3", "seed=range(4)", "epochs=5")
     with_bad = jobs_of(swept / "sweep")
@@ -195,6 +206,7 @@ def test_only_the_winner_is_measured_on_test_rows(swept: Path, tmp_path: Path) -
     assert f"{len(alone)} metrics equal the recorded ones exactly" in again.stdout
 
 
+@pytest.mark.slow
 def test_other_launchers_keep_the_test_rows_for_the_winner_too(tmp_path: Path) -> None:
     arguments = ["data=breast_cancer", "lr=0.001,0.3", "epochs=3", "figures=false"]
     for name, further in (("basic", BASIC), ("by_test", ("monitor=test/loss", "callbacks=none"))):
@@ -203,6 +215,7 @@ def test_other_launchers_keep_the_test_rows_for_the_winner_too(tmp_path: Path) -
         assert ["test/loss" in each for each in metrics] == [name == "by_test", True]
 
 
+@pytest.mark.slow
 def test_scripts_take_a_job_that_was_trained_with_others(swept: Path) -> None:
     directory = jobs_of(swept / "sweep")[0]
     run = load_run(directory)
@@ -243,6 +256,7 @@ def test_a_dry_run_says_the_plan_and_trains_nothing(tmp_path: Path) -> None:
     assert not list(tmp_path.glob("outputs/sweeps/*/*"))
 
 
+@pytest.mark.slow
 def test_a_sweep_that_was_cut_off_is_completed(tmp_path: Path) -> None:
     arguments = ["lr=0.1,1", "seed=1,2,3", "epochs=40", "figures=false"]
     jobs = sweep(tmp_path, "sweep", *arguments)
@@ -302,6 +316,7 @@ def test_a_sweep_that_cannot_be_is_refused_before_it_starts(tmp_path: Path, argu
     assert not list(tmp_path.glob("outputs/sweeps/*/*/*/run.json"))
 
 
+@pytest.mark.slow
 def test_folds_of_a_table_are_jobs_of_one_sweep(tmp_path: Path) -> None:
     random = np.random.default_rng(0)
     x = random.normal(size=(203, 3))
@@ -328,6 +343,7 @@ def test_folds_of_a_table_are_jobs_of_one_sweep(tmp_path: Path) -> None:
     assert [(row["penalty.l2"], row["n"]) for row in rows] == [("0.01", "4"), ("0.1", "4")]
 
 
+@pytest.mark.slow
 def test_ctrl_c_leaves_jobs_that_can_be_resumed(tmp_path: Path) -> None:
     arguments = ["-m", "epochs=2000000", "seed=1,2", "figures=false", "hydra.sweep.dir=sweep"]
     process = subprocess.Popen(
@@ -359,6 +375,7 @@ def test_ctrl_c_leaves_jobs_that_can_be_resumed(tmp_path: Path) -> None:
     assert rest.returncode == 0, rest.stderr
 
 
+@pytest.mark.slow
 def test_a_search_draws_on_a_logarithmic_scale_and_trains_each_batch_together(tmp_path: Path) -> None:
     arguments = ["experiment=search/penalty", "data=breast_cancer", "optimizer=adam", "epochs=10"]
     trials = ["hydra/sweeper=optuna", "hydra.sweeper.n_trials=16", "hydra.sweeper.n_jobs=8"]
@@ -379,6 +396,7 @@ def test_a_search_draws_on_a_logarithmic_scale_and_trains_each_batch_together(tm
     assert all(0.001 <= c["lr"] <= 1 and 1e-5 <= c["penalty"]["l2"] <= 1 for c in configs)
 
 
+@pytest.mark.slow
 def test_joblib_is_a_word_away(tmp_path: Path) -> None:
     arguments = ["lr=0.1,1", "epochs=50", "figures=false"]
     in_processes = sweep(tmp_path, "joblib", *arguments, "hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
@@ -394,6 +412,7 @@ def test_a_search_without_optuna_says_what_to_add(tmp_path: Path) -> None:
     check(single, ["hydra/sweeper=optuna searches in a sweep: add -m"])
 
 
+@pytest.mark.slow
 def test_a_search_for_more_looks_for_more(tmp_path: Path) -> None:
     arguments = ["experiment=search/penalty", "data=breast_cancer", "optimizer=adam", "epochs=3", "monitor=val/auroc"]
     trials = ["mode=max", "hydra/sweeper=optuna", "hydra.sweeper.n_trials=6", "hydra.sweeper.n_jobs=6"]
@@ -403,9 +422,11 @@ def test_a_search_for_more_looks_for_more(tmp_path: Path) -> None:
     assert float(found.partition("best_value: ")[2].split()[0]) == pytest.approx(max(scores), rel=1e-9)
 
 
+@pytest.mark.slow
 def test_jobs_that_would_fail_alone_fail_and_the_others_complete(tmp_path: Path) -> None:
     for name, arguments, said in (
         ("threshold", ["threshold=0.5,max_f1"], "validation rows"),
+        ("calibration", ["calibration=null,isotonic"], "calibration=isotonic is fitted on validation rows"),
         ("scheduler", ["scheduler=none,plateau"], "scheduler=plateau watches the validation loss"),
         ("class", ["optimizer._target_=torch.optim.sgd.SGD,torch.optim.sgdd.SGD"], "torch.optim.sgdd"),
     ):

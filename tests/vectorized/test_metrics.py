@@ -33,8 +33,8 @@ from logreg.vectorized.metrics import BatchedEvaluation
 pytestmark = pytest.mark.filterwarnings("ignore:No (positive|negative) samples", "ignore:invalid value")
 
 LOSSES = ("loss", "log_loss")
-# torchmetrics counts in float32; the calibration error of probabilities in float64 is computed in float64.
-IN_FLOAT64 = ("calibration_error", "ece")
+# torchmetrics counts in float32; calibration error and Brier score of probabilities in float64 are computed in float64.
+IN_FLOAT64 = ("calibration_error", "ece", "brier")
 
 CALIBRATION: dict[str, Metric] = {
     f"ece_{norm}_{bins}": BinaryCalibrationError(n_bins=bins, norm=norm, validate_args=False)

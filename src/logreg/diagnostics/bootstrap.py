@@ -73,6 +73,7 @@ def majority_baseline(metrics: Mapping[str, Metric], share_in_training: float, r
         "BinaryAUROC": 0.5,
         "BinaryAveragePrecision": rate,
         "BinaryCalibrationError": abs(share_in_training - rate),
+        "BrierScore": rate * (1 - share_in_training) ** 2 + (1 - rate) * share_in_training**2,
     }
     values = {"loss": float(log_loss), "log_loss": float(log_loss)}
     return values | {name: float(known[type(m).__name__]) for name, m in metrics.items() if type(m).__name__ in known}

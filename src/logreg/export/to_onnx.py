@@ -21,6 +21,7 @@ import onnxruntime
 import polars as pl
 from onnx import TensorProto, helper
 
+from logreg.calibration import IsotonicCalibration
 from logreg.data.preprocessing import Categorical, Numeric, Preprocessor, as_levels, as_numbers
 from logreg.errors import UserError
 from logreg.export.dates import date_part, seconds_of
@@ -36,8 +37,6 @@ PROBABILITY, PREDICTION = "probability", "prediction"
 SPARSE = "x"
 # What rounding the inputs to float32 may cost in a probability, half of what an export may differ by.
 ROUNDING = 5e-6
-# The derivative of the sigmoid is this at the most.
-STEEPEST = 0.25
 
 
 def write(run: Run, rows: Iterable[Batch], path: Path) -> None:
@@ -106,13 +105,13 @@ def double_inputs(pre: Preprocessor, model: Linear, rows: Iterable[Batch]) -> se
     for batch in rows:
         if not isinstance(batch, pl.DataFrame):
             rounded = abs(batch - batch.astype(np.float32).astype(np.float64)) @ np.abs(model.weight)
-            costs[SPARSE] = max(costs.get(SPARSE, 0.0), STEEPEST * float(rounded.max(initial=0.0)))
+            costs[SPARSE] = max(costs.get(SPARSE, 0.0), model.steepest * float(rounded.max(initial=0.0)))
             continue
         for column, slope in columns:
             if column.part is None:
                 values = as_numbers(batch[column.feature], None, "frame")
                 lost = np.nan_to_num(np.abs(values - values.astype(np.float32))).max(initial=0.0)
-                costs[column.feature] = max(costs.get(column.feature, 0.0), STEEPEST * float(slope * lost))
+                costs[column.feature] = max(costs.get(column.feature, 0.0), model.steepest * float(slope * lost))
     doubles, left = set(), sum(costs.values())
     for name, cost in sorted(costs.items(), key=lambda pair: -pair[1]):
         if left <= ROUNDING:
@@ -147,11 +146,32 @@ def build_model(pre: Preprocessor, model: Linear, threshold: float, doubles: set
         kinds = {column.feature: _kind(column, doubles) for column in pre.columns}
         terms = [*_numbers(graph, pre, model.weight, kinds), *_levels(graph, pre, model.weight)]
     z = graph.add("Sum", *terms, graph.constant([[model.bias]]))
-    p = graph.add("Sigmoid", graph.add("Squeeze", z, graph.constant(np.array([1]))))
+    if model.isotonic is None:
+        p = graph.add("Sigmoid", graph.add("Squeeze", z, graph.constant(np.array([1]))))
+    else:
+        p = _isotonic(graph, z, model.isotonic)
     graph.add("Cast", p, output=PROBABILITY, to=TensorProto.FLOAT)
     reached = graph.add("GreaterOrEqual", p, graph.constant(float(threshold)))
     graph.add("Cast", reached, output=PREDICTION, to=TensorProto.INT64)
     return _model(graph, kinds, pre.width if pre.sparse else 1)
+
+
+def _isotonic(graph: Graph, z: str, calibration: IsotonicCalibration) -> str:
+    """Calibrated probabilities, (rows,), of logits z, (rows, 1): the value at the knot below and the slope from there.
+
+    This is what `numpy.interp` computes, to the bit.
+    """
+    knots = np.array(calibration.knots)
+    z = graph.add("Max", graph.add("Min", z, graph.constant(knots[-1])), graph.constant(knots[0]))
+    reached = graph.add("Cast", graph.add("GreaterOrEqual", z, graph.constant(knots)), to=TensorProto.INT64)
+    count = graph.add("ReduceSum", reached, graph.constant(np.array([1])), keepdims=0)
+    below = graph.add("Sub", count, graph.constant(np.array(1)))
+    value, knot, slope = (
+        graph.add("Gather", graph.constant(np.asarray(of)), below)
+        for of in (calibration.values, knots, calibration.slopes)
+    )
+    rise = graph.add("Sub", graph.add("Squeeze", z, graph.constant(np.array([1]))), knot)
+    return graph.add("Add", graph.add("Mul", slope, rise), value)
 
 
 def _model(graph: Graph, kinds: dict[str, int], width: int) -> onnx.ModelProto:

@@ -11,6 +11,9 @@ Where the run's preprocessing goes:
 
 SimpleImputer would be the plain choice, but keeps a ``numpy.dtype``, which skops does not trust.
 
+A sigmoid calibration is part of the coefficients; an isotonic one makes the classifier a CalibratedClassifierCV, whose
+inner class scikit-learn keeps private, so that skops asks for it to be trusted by name.
+
 ``predict`` is by the run's threshold: where that is not 0.5, the classifier is inside a FixedThresholdClassifier. Texts
 have no blanks around them; pandas' own NA among texts that may be missing is an error, None and NaN are not.
 
@@ -31,13 +34,17 @@ import pandas as pd
 import polars as pl
 import skops.io
 from scipy.sparse import csr_matrix
+from sklearn.calibration import CalibratedClassifierCV
 from sklearn.compose import ColumnTransformer
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.frozen import FrozenEstimator
 from sklearn.impute import KNNImputer, MissingIndicator
+from sklearn.isotonic import IsotonicRegression
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
 
+from logreg.calibration import IsotonicCalibration
 from logreg.data.preprocessing import Categorical, Numeric, Preprocessor
 from logreg.errors import UserError
 from logreg.export.levels import numbers_of, spellings
@@ -48,6 +55,7 @@ from logreg.runs import Run
 # From this many features on, the pipeline works with sparse matrices.
 SPARSE_FROM = 1000
 GAPS = ["", None]  # what stands for a missing value, beside NaN
+CALIBRATED = "sklearn.calibration._CalibratedClassifier"
 TWICE = 2  # rows of a level that is to have a feature of its own
 
 Values = list[Any]
@@ -90,7 +98,7 @@ def write(run: Run, rows: object, path: Path) -> None:
 
 
 def load(run: Run, path: Path) -> Callable[[Batch], np.ndarray]:
-    pipeline = skops.io.load(path, trusted=[])
+    pipeline = skops.io.load(path, trusted=_trusted(run))
 
     def predict(batch: Batch) -> np.ndarray:
         rows = batch.to_pandas() if isinstance(batch, pl.DataFrame) else batch
@@ -99,12 +107,17 @@ def load(run: Run, path: Path) -> Callable[[Batch], np.ndarray]:
     return predict
 
 
+def _trusted(run: Run) -> list[str]:
+    """The types that a pipeline holds beside scikit-learn's public ones."""
+    return [CALIBRATED] if isinstance(run.model.calibration, IsotonicCalibration) else []
+
+
 def snippet(run: Run, path: str) -> str:
     what = "a scipy sparse matrix" if run.preprocessor.sparse else "a pandas frame"
     width = f"{run.preprocessor.width} columns" if run.preprocessor.sparse else "the run's raw columns"
     return (
         "import skops.io\n"
-        f"pipeline = skops.io.load({path!r}, trusted=[])\n"
+        f"pipeline = skops.io.load({path!r}, trusted={_trusted(run)})\n"
         f"pipeline.predict_proba(rows)[:, 1]  # rows: {what} with {width}"
     )
 
@@ -123,7 +136,7 @@ def build_pipeline(pre: Preprocessor, model: Linear, threshold: float = 0.5) -> 
         )
     if pre.sparse:
         matrix = csr_matrix((TWICE, pre.width))
-        return Pipeline([("model", _classifier(matrix, model.weight, model.bias, threshold))])
+        return Pipeline([("model", _classifier(matrix, model, model.weight, threshold))])
     levels = [(c, model.weight[first : first + c.width]) for c, first in pre.spans() if isinstance(c, Categorical)]
     texts = [_as_texts(*pair) for pair in levels]
     numbers = [_as_numbers(*pair) for pair in levels]
@@ -136,19 +149,19 @@ def build_pipeline(pre: Preprocessor, model: Linear, threshold: float = 0.5) -> 
     columns.fit(frame)
     _set_numbers(columns, pre)
     coefficients = np.concatenate([part.coefficients for part in parts])
-    classifier = _classifier(columns.transform(frame[:TWICE]), coefficients, model.bias, threshold)
+    classifier = _classifier(columns.transform(frame[:TWICE]), model, coefficients, threshold)
     return Pipeline([("columns", columns), ("model", classifier)])
 
 
-def _classifier(x: Any, coefficients: np.ndarray, bias: float, threshold: float) -> Any:
+def _classifier(x: Any, linear: Linear, coefficients: np.ndarray, threshold: float) -> Any:
     """The fitted classifier; where the run's threshold is another than 0.5, one that predicts by it."""
     model, y = LogisticRegression(max_iter=1), np.arange(TWICE)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         model.fit(x, y)
-    model.coef_, model.intercept_ = coefficients.reshape(1, -1), np.array([bias])
+    model.coef_, model.intercept_ = coefficients.reshape(1, -1), np.array([linear.bias])
     model.n_iter_ = np.zeros(1, dtype=np.int32)
-    if threshold == 0.5:
+    if linear.isotonic is None and threshold == 0.5:
         return model
     from sklearn.model_selection import FixedThresholdClassifier
 
@@ -156,8 +169,19 @@ def _classifier(x: Any, coefficients: np.ndarray, bias: float, threshold: float)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         classifier.fit(x, y)
-    classifier.estimator_ = model
+    # By itself, a calibrated classifier would predict 0 for a probability of one half, which a plateau may have.
+    classifier.estimator_ = model if linear.isotonic is None else _calibrated(model, x, linear.isotonic)
     return classifier
+
+
+def _calibrated(model: LogisticRegression, x: Any, calibration: IsotonicCalibration) -> CalibratedClassifierCV:
+    """A fitted classifier with a calibration after it."""
+    every = np.arange(TWICE)
+    classifier = CalibratedClassifierCV(FrozenEstimator(model), method=calibration.method, cv=[(every, every)])
+    classifier.fit(x, every)
+    isotonic = IsotonicRegression(out_of_bounds="clip").fit(calibration.knots, calibration.values)
+    classifier.calibrated_classifiers_[0].calibrators = [isotonic]
+    return classifier.set_params(cv=None)
 
 
 def _number_parts(pre: Preprocessor, weight: np.ndarray) -> list[Part]:

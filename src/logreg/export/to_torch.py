@@ -21,10 +21,12 @@ import polars as pl
 import torch
 from torch import Tensor, nn
 
+from logreg.calibration import Calibration, IsotonicCalibration, SigmoidCalibration
 from logreg.data.preprocessing import Categorical, Numeric, Preprocessor, as_levels, as_numbers
 from logreg.errors import UserError
 from logreg.export.dates import date_part, seconds_of
 from logreg.export.rows import Batch
+from logreg.objective import logit_function
 from logreg.runs import PREPROCESSING, Run
 
 THRESHOLD = "threshold"
@@ -40,7 +42,7 @@ def write(run: Run, rows: object, path: Path) -> None:
     pre = run.preprocessor
     width = pre.width if pre.sparse else len(pre.raw_columns)
     example = torch.zeros(EXAMPLE_ROWS, width, dtype=torch.float64)
-    module = Pipeline(pre, run.model.network).eval()
+    module = Pipeline(pre, run.model.network, run.model.calibration).eval()
     extra = {PREPROCESSING: pre.to_json(), THRESHOLD: repr(run.model.threshold)}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -95,17 +97,53 @@ def raw_matrix(batch: Batch, pre: Preprocessor) -> np.ndarray:
 
 
 class Pipeline(nn.Module):
-    """Raw rows to probabilities: the preprocessing in float64, then the network in its own precision."""
+    """Raw rows to probabilities: the preprocessing in float64, the network in its own precision, the calibration."""
 
-    def __init__(self, pre: Preprocessor, network: nn.Module) -> None:
+    def __init__(self, pre: Preprocessor, network: nn.Module, calibration: Calibration | None = None) -> None:
         super().__init__()
         self.network = network
         self.preprocessing = nn.Identity() if pre.sparse else Preprocessing(pre)
         self.dtype = next(network.parameters()).dtype
+        self.calibration = None if calibration is None else CALIBRATIONS[calibration.method](calibration)
 
     def forward(self, x: Tensor) -> Tensor:
         """Probabilities, (rows,)."""
-        return self.network(self.preprocessing(x).to(self.dtype)).reshape(-1)
+        x = self.preprocessing(x).to(self.dtype)
+        if self.calibration is None:
+            return self.network(x).reshape(-1)
+        return self.calibration(logit_function(self.network)(x).reshape(-1).double())
+
+
+class Sigmoid(nn.Module):
+    """`SigmoidCalibration` of logits, (rows,) float64."""
+
+    def __init__(self, calibration: SigmoidCalibration) -> None:
+        super().__init__()
+        self.slope, self.intercept = calibration.slope, calibration.intercept
+
+    def forward(self, z: Tensor) -> Tensor:
+        return torch.sigmoid(self.slope * z + self.intercept)
+
+
+class Isotonic(nn.Module):
+    """`IsotonicCalibration` of logits, (rows,) float64."""
+
+    knots: Tensor
+    values: Tensor
+    slopes: Tensor
+
+    def __init__(self, calibration: IsotonicCalibration) -> None:
+        super().__init__()
+        for name in ("knots", "values", "slopes"):
+            self.register_buffer(name, torch.tensor(np.array(getattr(calibration, name)), dtype=torch.float64))
+
+    def forward(self, z: Tensor) -> Tensor:
+        z = torch.minimum(torch.maximum(z, self.knots[0]), self.knots[-1])
+        below = torch.searchsorted(self.knots, z, right=True) - 1
+        return self.values[below] + self.slopes[below] * (z - self.knots[below])
+
+
+CALIBRATIONS: dict[str, Callable[..., nn.Module]] = {"sigmoid": Sigmoid, "isotonic": Isotonic}
 
 
 class Preprocessing(nn.Module):

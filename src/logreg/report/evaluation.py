@@ -9,6 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from logreg.evaluating import TableEvaluation
+from logreg.report.calibration import brier_lines, is_part
 from logreg.runs import shown
 
 
@@ -25,13 +26,17 @@ def show(result: TableEvaluation, labels: tuple[str, str], path: Path, console: 
     for column in table.columns[1:]:
         column.justify = "right"
     for name, value in result.metrics.items():
-        if name == "loss":  # the log loss under the name that checkpoints watch
+        if name == "loss" or is_part(name):  # the log loss under the name that checkpoints watch; a line says the parts
             continue
         low, high = result.intervals.get(name, (None, None))
         interval = "" if low is None or high is None else f"{low:.6f} to {high:.6f}"
         baseline = result.baseline.get(name)
         table.add_row(name, _cell(value), interval, _cell(baseline))
     console.print(table)
+    if result.calibration is not None:
+        console.print(f"the probabilities are calibrated, calibration={result.calibration}", highlight=False)
+    for line in brier_lines(result.metrics, f"these {result.data['rows']:,}"):
+        console.print(line, highlight=False, soft_wrap=True)
     confusion = Table(
         "", f"predicted {labels[0]}", f"predicted {labels[1]}", title=f"at threshold {result.threshold:g}"
     )

@@ -16,7 +16,6 @@ from logreg.classifier import BinaryClassifier
 
 COLORS = ("#c44e52", "#4c72b0")  # label 0, label 1
 CURVE = "#4c72b0"
-RELIABILITY_BINS = 10
 
 
 def decision_boundary(
@@ -69,21 +68,6 @@ def precision_recall(y: np.ndarray, p: np.ndarray, title: str) -> Figure:
     axes.plot(recall, precision, color=CURVE, label=f"average precision {average_precision_score(y, p):.4f}")
     axes.set_ylim(0, 1.05)
     axes.legend(loc="lower left")
-    return figure
-
-
-def reliability(y: np.ndarray, p: np.ndarray, title: str) -> Figure:
-    """Share of label 1 against predicted probability, in bins of equal width."""
-    bins = np.minimum((p * RELIABILITY_BINS).astype(int), RELIABILITY_BINS - 1)
-    filled = [b for b in range(RELIABILITY_BINS) if (bins == b).any()]
-    means = [p[bins == b].mean() for b in filled]
-    shares = [y[bins == b].mean() for b in filled]
-    rows = [int((bins == b).sum()) for b in filled]
-    figure, axes = _axes(title, "predicted probability", "observed share of label 1")
-    axes.plot([0, 1], [0, 1], color="grey", linestyle=":", label="perfectly calibrated")
-    axes.plot(means, shares, color=CURVE)
-    axes.scatter(means, shares, s=[20 + 200 * n / len(y) for n in rows], color=CURVE, label="bins, area by rows")
-    axes.legend(loc="upper left")
     return figure
 
 

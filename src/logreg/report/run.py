@@ -9,12 +9,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from rich.console import Console
+from scipy.special import expit
 
 from logreg.classifier import BinaryClassifier
 from logreg.data.block_data import BlockData
+from logreg.data.rows import batch_parts
 from logreg.data.splits import SPLITS
+from logreg.diagnostics.inference import Inference, Refusal
+from logreg.metrics import bins_of
 from logreg.report import summary
 from logreg.report.coefficients import Coefficients, coefficients
+from logreg.report.inference import write_marginal_effects
 from logreg.report.tensorboard import EventFile, TensorBoardLogger
 from logreg.runs import RunRecord, splits_of
 
@@ -33,6 +38,7 @@ def report_run(
     hyperparameters: Mapping[str, Any],
     with_figures: bool,
     brief: bool = False,
+    inference: Inference | Refusal | None = None,
 ) -> None:
     """Write and print everything that a finished run shows of itself; in brief, a line on the terminal."""
     events = next((logger.events for logger in loggers if isinstance(logger, TensorBoardLogger)), None)
@@ -48,44 +54,65 @@ def report_run(
     if record.metrics and isinstance(data, BlockData):
         learned = coefficients(classifier, data.preprocessor)
         if learned is not None:
+            learned.has_errors = inference is not None
+            learned.estimates = inference.coefficients if isinstance(inference, Inference) else None
             learned.write(directory)
+    if isinstance(inference, Inference) and learned is not None:
+        write_marginal_effects(inference.marginal_effects, learned, directory)
     if brief:
         summary.show_briefly(record, Console(stderr=True))
     else:
-        summary.show(record, classifier, data, learned, directory, Console())
+        summary.show(record, classifier, data, learned, directory, Console(), inference)
 
 
 def draw(classifier: BinaryClassifier, data: BlockData, splits: Sequence[str]) -> dict[str, Figure]:
     """The figures that suit the data, by name, over the rows that were held out the longest of these splits."""
     from logreg.report import figures
+    from logreg.report.reliability_figure import reliability_diagram
 
     split = next(name for name in reversed(SPLITS) if name in splits)
     title = f"{data.name}, {split} rows"
     small = not data.preprocessor.sparse and not any(data.is_large(name) for name in data.rows)
-    if data.num_features == 2 and small:
-        parts = [tuple(part.numpy() for part in data.tensors(name)) for name in data.rows]
+    boundary = data.num_features == 2 and small
+    with data.serving(next(classifier.parameters()).dtype):
+        parts = [tuple(part.numpy() for part in data.tensors(name)) for name in data.rows] if boundary else []
+        labels, z, weight = _scores(classifier, data, split)
+    drawn = {}
+    if boundary:
         x, y = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
         names = [f"{name} (standardised)" if data.standardize else name for name in data.preprocessor.feature_names]
-        return {"decision_boundary": figures.decision_boundary(classifier, x, y, names, f"{data.name}, all rows")}
-    labels, p = _predictions(classifier, data, split)
+        drawn["decision_boundary"] = figures.decision_boundary(classifier, x, y, names, f"{data.name}, all rows")
+        if split == "train":  # how reliable the probabilities are shows on rows that were held out
+            return drawn
     if len(labels) > MOST_DRAWN:
         chosen = np.linspace(0, len(labels) - 1, MOST_DRAWN).astype(np.int64)
-        labels, p, title = labels[chosen], p[chosen], f"{title}, {MOST_DRAWN:,} of {len(labels):,}"
-    return {
-        "roc": figures.roc(labels, p, title),
-        "precision_recall": figures.precision_recall(labels, p, title),
-        "reliability": figures.reliability(labels, p, title),
-    }
+        title = f"{title}, {MOST_DRAWN:,} of {len(labels):,}"
+        labels, z, weight = labels[chosen], z[chosen], None if weight is None else weight[chosen]
+    evaluation = classifier.evaluation
+    p = evaluation.probabilities(torch.from_numpy(z)).numpy()
+    if not boundary:
+        drawn["roc"] = figures.roc(labels, p, title)
+        drawn["precision_recall"] = figures.precision_recall(labels, p, title)
+    curves = {"predicted": p}
+    if classifier.calibration is not None:
+        curves = {classifier.calibration.method: p, "uncalibrated": expit(z)}
+    bins = bins_of(evaluation.of_probabilities.values())
+    return drawn | {"reliability": reliability_diagram(labels, curves, bins, title, weight)}
 
 
 @torch.no_grad()
-def _predictions(classifier: BinaryClassifier, data: BlockData, split: str) -> tuple[np.ndarray, np.ndarray]:
-    """Labels and probabilities of a split, (rows,) each."""
-    labels, probabilities = [], []
+def _scores(
+    classifier: BinaryClassifier, data: BlockData, split: str
+) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+    """Labels, logits before calibration, and weights of a split, (rows,) each."""
+    labels, logits, weights = [], [], []
     for batch in data.batches(split):
-        labels.append(batch[1].numpy())
-        probabilities.append(torch.sigmoid(classifier.logits(batch[0].to(classifier.device)).double().cpu()).numpy())
-    return np.concatenate(labels), np.concatenate(probabilities)
+        x, y, weight = batch_parts(batch)
+        labels.append(y.numpy())
+        logits.append(classifier.logits(x.to(classifier.device)).double().cpu().numpy())
+        if weight is not None:
+            weights.append(weight.double().numpy())
+    return np.concatenate(labels), np.concatenate(logits), np.concatenate(weights) if weights else None
 
 
 def save_figures(drawn: Mapping[str, Figure], directory: Path, events: EventFile | None, step: int) -> None:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
-from torch import Tensor
 
 from logreg.classifier import BinaryClassifier
 from logreg.data.in_memory import InMemoryData
-from logreg.metrics import predict
-from logreg.report.coefficients import Coefficient, Coefficients
+from logreg.diagnostics.inference import Inference, Refusal
+from logreg.report.calibration import calibration_lines, is_part
+from logreg.report.coefficients import Coefficient, Coefficients, infinite_of
+from logreg.report.inference import show_inference
 from logreg.runs import RunRecord, shown, splits_of
 
 MOST_ROWS = 20  # a table of more rows is not printed row by row
@@ -27,6 +29,7 @@ def show(
     coefficients: Coefficients | None,
     directory: Path,
     console: Console,
+    inference: Inference | Refusal | None = None,
 ) -> None:
     """Final metrics, learned coefficients, predictions of a small table, and where to look next."""
     state = "best checkpoint" if record.evaluated.get("checkpoint") == "best" else "last state"
@@ -38,6 +41,8 @@ def show(
     )
     if record.metrics:
         console.print(metrics_table(record.metrics))
+        for line in calibration_lines(record.metrics, record.calibration):
+            console.print(line, highlight=False, soft_wrap=True)
         if record.threshold_rule is not None:
             rule, value = record.threshold_rule["rule"], record.threshold_rule["value"]
             console.print(
@@ -45,7 +50,13 @@ def show(
             )
         if record.optimality is not None:
             console.print(record.optimality["sentence"], markup=False, highlight=False, soft_wrap=True)
-        _coefficients(coefficients, console)
+        if isinstance(inference, Refusal) and inference.is_news:
+            console.print(inference.sentence, markup=False, highlight=False, soft_wrap=True)
+        if isinstance(inference, Inference) and coefficients is not None:
+            show_inference(inference, coefficients, console, MOST_COEFFICIENTS)
+        else:
+            calibrated = record.calibration is not None
+            _coefficients(coefficients, calibrated, console, infinite_of(record.optimality, coefficients))
         if isinstance(data, InMemoryData):
             _predictions(classifier, data, console)
     here = shown(directory)
@@ -66,7 +77,7 @@ def metrics_table(metrics: dict[str, float]) -> Table:
     table = Table("metric", *splits)
     for column in table.columns[1:]:
         column.justify = "right"
-    for name in dict.fromkeys(full.partition("/")[2] for full in metrics):
+    for name in dict.fromkeys(full.partition("/")[2] for full in metrics if not is_part(full)):
         cells = [metrics.get(f"{split}/{name}") for split in splits]
         table.add_row(name, *("" if cell is None else f"{cell:.6f}" for cell in cells))
     return table
@@ -80,25 +91,29 @@ def comparison_table(recorded: dict[str, float], metrics: dict[str, float]) -> T
     return table
 
 
-def _coefficients(rows: Coefficients | None, console: Console) -> None:
+def _coefficients(
+    rows: Coefficients | None, calibrated: bool, console: Console, infinite: Mapping[tuple[str, str], float]
+) -> None:
     if rows is None:
         return
     standardised = rows.differ
-    title = "learned W and b"
+    title = "learned W and b, before calibration" if calibrated else "learned W and b"
     table = Table("column", *(["W", "W, standardised"] if standardised else ["W"]), title=title, title_justify="left")
     for column in table.columns[1:]:
         column.justify = "right"
     top = rows.largest(MOST_COEFFICIENTS)
     for row in top:
         name = f"{row.feature}={row.level}" if row.level else row.feature
-        table.add_row(escape(name), *_values(row, standardised))
+        table.add_row(escape(name), *_values(row, standardised, infinite))
     if len(top) < len(rows) - 1:
         table.add_row(f"… {len(rows) - 1 - len(top)} smaller ones")
-    table.add_row("b (intercept)", *_values(rows[0], standardised))
+    table.add_row("b (intercept)", *_values(rows[0], standardised, infinite))
     console.print(table)
 
 
-def _values(row: Coefficient, standardised: bool) -> list[str]:
+def _values(row: Coefficient, standardised: bool, infinite: Mapping[tuple[str, str], float]) -> list[str]:
+    if (sign := infinite.get((row.feature, row.level))) is not None:
+        return [f"{sign:+}", ""] if standardised else [f"{sign:+}"]
     values = [row.coefficient, row.coefficient_standardised] if standardised else [row.coefficient]
     return [f"{value:.6f}" if abs(value) >= 1e-3 or value == 0 else f"{value:.4g}" for value in values]
 
@@ -110,10 +125,10 @@ def _predictions(classifier: BinaryClassifier, data: InMemoryData, console: Cons
     x = torch.as_tensor(data.preprocessor.transform_numbers(raw), dtype=data.dtype, device=classifier.device)
     with torch.no_grad():
         p = classifier(x).cpu()
-        z: Tensor = classifier.logits(x).cpu()
+        predicted = classifier.evaluation.predictions(classifier.logits(x).cpu())
     table = Table(*data.source.features, "label", "probability", "prediction")
     for row, label, probability, positive in zip(
-        raw.tolist(), data.source.y.tolist(), p.tolist(), predict(z, classifier.threshold).tolist(), strict=True
+        raw.tolist(), data.source.y.tolist(), p.tolist(), predicted.tolist(), strict=True
     ):
         table.add_row(*(f"{value:g}" for value in row), str(label), f"{probability:.4e}", str(positive))
     console.print(table)

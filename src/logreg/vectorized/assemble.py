@@ -18,6 +18,7 @@ from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.dropout import _DropoutNd
 
 from logreg.build import build, build_metrics, build_network, optimizer_factory, scheduler_factory
+from logreg.calibration import check_labels
 from logreg.callbacks import Checkpoints
 from logreg.classifier import BinaryClassifier
 from logreg.data.block_data import BlockData
@@ -27,7 +28,7 @@ from logreg.errors import UserError
 from logreg.experiment import check_device, make_data, parts, threshold_rule
 from logreg.objective import check_network, is_observed
 from logreg.settings import AUTO
-from logreg.training import check_monitor, check_parts
+from logreg.training import check_monitor, check_parts, validation_labels
 from logreg.vectorized.fit import Job, Settings
 
 Config = dict[str, Any]
@@ -57,7 +58,8 @@ class Member:
         c = self.config
         keywords = {k: tuple(v) if isinstance(v, list) else v for k, v in c["optimizer"].items() if k != "_target_"}
         threshold = c["threshold"] if isinstance(c["threshold"], float) else 0.5
-        return Job(table, self.network, keywords, c["scheduler"], c["penalty"]["l2"], c["epochs"], threshold)
+        penalty = c["penalty"]["l1"], c["penalty"]["l2"]
+        return Job(table, self.network, keywords, c["scheduler"], *penalty, c["epochs"], threshold)
 
 
 class CannotFuse(Exception):
@@ -105,6 +107,8 @@ class Assembler:
         plateau = str(config["scheduler"].get("_target_", "")).endswith(".ReduceLROnPlateau")
         if not len(data.rows["val"]) and (plateau or threshold_rule(config) is not None):
             raise UserError("there are no validation rows")  # which key asks for them it says when it runs alone
+        if (method := config.get("calibration")) is not None:
+            check_labels(method, validation_labels(data.batches("val") if len(data.rows["val"]) else None))
         network, state = self._network(config, data.num_features)
         return Member(position, config, data, network, state, self._notes[id(data)])
 
@@ -115,7 +119,7 @@ class Assembler:
         return self._checked[key]
 
     def _table(self, config: Config) -> BlockData:
-        key = json.dumps(config["data"], sort_keys=True, default=str)
+        key = json.dumps([config["data"], config.get("class_weight")], sort_keys=True, default=str)
         if key not in self._data:
             with _notes() as notes:
                 data = make_data(config, self.trusted)

@@ -23,6 +23,7 @@ from torchmetrics.classification import (
     BinaryF1Score,
 )
 
+from logreg.brier import BrierScore
 from logreg.metrics import Evaluation
 
 # Jobs are taken together up to this many logits. So few stay in the processor's cache, and below 2**15 torch starts no
@@ -36,8 +37,8 @@ USUAL = {"ignore_index": None, "multidim_average": "global", "thresholds": None,
 class BatchedEvaluation:
     """The metrics of `Evaluation` for many classifiers at once.
 
-    Accuracy, F1, AUROC, average precision and calibration error with their ``USUAL`` settings are computed in float64
-    for all jobs together; any other metric is fed job by job.
+    Accuracy, F1, AUROC, average precision, calibration error and Brier score with their ``USUAL`` settings are computed
+    in float64 for all jobs together; any other metric is fed job by job.
 
     Args:
         thresholds: of each job: a row is predicted to be of label 1 where its probability is at least this.
@@ -172,6 +173,9 @@ class _Jobs:
         hits, total = 2 * (self.w * self.predicted * self.y).sum(1), (self.w * (self.predicted + self.y)).sum(1)
         return np.where(total > 0, hits / total, 0.0)
 
+    def brier(self) -> Float[np.ndarray, " jobs"]:
+        return (self.w * (self.p - self.y) ** 2).sum(1) / self.total
+
     def auroc(self) -> Float[np.ndarray, " jobs"]:
         """Area by trapezoids."""
         true, _, true_steps, false_steps, starts, trues, falses = self._curve
@@ -245,4 +249,5 @@ MEASURES: dict[type[Metric], Callable[[_Jobs], np.ndarray]] = {
     BinaryF1Score: _Jobs.f1,
     BinaryAUROC: _Jobs.auroc,
     BinaryAveragePrecision: _Jobs.average_precision,
+    BrierScore: _Jobs.brier,
 }

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from logreg.calibration import from_record
 from logreg.classifier import BinaryClassifier
 from logreg.data.block_data import BlockData
 from logreg.data.rows import Batch
@@ -21,7 +22,7 @@ from logreg.diagnostics.separation import Separation
 from logreg.objective import linear_coefficients
 from logreg.optim.problem import LogisticProblem, theta_of
 from logreg.thresholds import ThresholdRule
-from logreg.training import evaluate_splits, held_out
+from logreg.training import calibrate, evaluate_splits, held_out
 from logreg.vectorized.fit import Fit
 from logreg.vectorized.metrics import BatchedEvaluation
 from logreg.vectorized.stack import Split
@@ -35,6 +36,7 @@ class Results:
         metrics: by name, in the order of a record; empty for a job that did not complete.
         thresholds: at which rows are predicted to be of label 1.
         rules: how a threshold was chosen, for jobs whose threshold is not given.
+        calibrations: how a record describes that of a job that has one.
         parameters: (jobs, *shape) each, those that the metrics belong to.
         uses_best: (jobs,), whether that is the state that validated best.
         optimality: how far each job is from the best coefficients; None for one that is not linear or not completed.
@@ -44,6 +46,7 @@ class Results:
     metrics: list[dict[str, float]]
     thresholds: list[float]
     rules: list[dict[str, Any] | None]
+    calibrations: list[dict[str, Any] | None]
     parameters: list[Tensor]
     uses_best: np.ndarray
     optimality: list[Optimality | None]
@@ -56,18 +59,30 @@ class Results:
 
     def classifier_of(self, job: int) -> BinaryClassifier:
         """A job's classifier in the state that its metrics belong to; the next call makes it that of another job."""
-        classifier = self._classifier
+        calibration = from_record(self.calibrations[job])
+        classifier = self._classifier.to(self.fit.settings.dtype if calibration is None else torch.float64)
         state = self.fit.networks.state_dict_of(job, self.parameters)
         classifier.network.load_state_dict(state, strict=False)
-        classifier.l2, classifier.threshold = self.fit.jobs[job].l2, self.thresholds[job]
+        classifier.l1, classifier.l2 = self.fit.jobs[job].l1, self.fit.jobs[job].l2
+        classifier.threshold = self.thresholds[job]
+        classifier.calibration = calibration
         return classifier
 
 
 @torch.no_grad()
-def measure(fit: Fit, rules: Sequence[ThresholdRule | None], splits: Sequence[str] = SPLITS) -> Results:
+def measure(
+    fit: Fit,
+    rules: Sequence[ThresholdRule | None],
+    splits: Sequence[str] = SPLITS,
+    methods: Sequence[str | None] | None = None,
+) -> Results:
     """Measure the state that each job hands over on the splits that have rows, to the last bit as a run alone does.
 
     A job whose very last update was one too many is marked as diverged.
+
+    Args:
+        rules: by which each job's threshold is chosen.
+        methods: of calibration, of each job.
     """
     ended = np.array([status in ("completed", "interrupted") for status in fit.status]) & (fit.made >= 0)
     of_last = _losses(fit)
@@ -75,7 +90,8 @@ def measure(fit: Fit, rules: Sequence[ThresholdRule | None], splits: Sequence[st
         fit.status[job], ended[job] = "diverged", False
     uses_best = fit.best.kept & ended
     count, thresholds = len(fit.jobs), list(fit.evaluation.thresholds)
-    found = Results(fit, [{} for _ in range(count)], thresholds, [None] * count, [], uses_best, [None] * count)
+    metrics: list[dict[str, float]] = [{} for _ in range(count)]
+    found = Results(fit, metrics, thresholds, [None] * count, [None] * count, [], uses_best, [None] * count)
     mask = torch.as_tensor(uses_best, device=fit.settings.device)
     found.parameters = [
         torch.where(mask.view(-1, *[1] * (last.ndim - 1)), best, last)
@@ -85,13 +101,16 @@ def measure(fit: Fit, rules: Sequence[ThresholdRule | None], splits: Sequence[st
     of_a_table = len(fit.jobs) // len(fit.tables)
     for job in np.flatnonzero(ended).tolist():
         table = tables[job // of_a_table]
-        classifier = found.classifier_of(job)
+        classifier, batches = found.classifier_of(job), table.batches
+        if methods is not None and (method := methods[job]) is not None:
+            classifier, batches = classifier.double(), table.batches_in_double
+            found.calibrations[job] = calibrate(classifier, method, batches, splits)
         if (rule := rules[job]) is not None:
-            classifier.threshold, value = rule.choose(*held_out(classifier, table.batches("val")))
+            classifier.threshold, value = rule.choose(*held_out(classifier, batches("val")))
             found.thresholds[job] = classifier.threshold
             found.rules[job] = {"rule": rule.name, "value": value, "rows": "val"}
         found.optimality[job] = table.optimality_of(classifier)
-        found.metrics[job] = evaluate_splits(classifier, table.batches, splits)
+        found.metrics[job] = evaluate_splits(classifier, batches, splits)
     return found
 
 
@@ -109,6 +128,7 @@ class _Prepared:
     """The splits of a table, made once for all of its jobs."""
 
     def __init__(self, table: BlockData) -> None:
+        self._table = table
         self._rows, self._names = table.served("train"), table.preprocessor.feature_names
         self._separations: dict[bool, Separation | None] = {}  # with a penalty and without
         self._batches = {split: list(table.batches(split)) for split in SPLITS if len(table.rows[split])}
@@ -116,7 +136,7 @@ class _Prepared:
     def optimality_of(self, classifier: BinaryClassifier) -> Optimality | None:
         """As `logreg.training` finds it for a run alone; a separation is looked for once."""
         pair = linear_coefficients(classifier.network)
-        if pair is None:
+        if pair is None or classifier.l1:
             return None
         problem, penalised = LogisticProblem(self._rows, classifier.l2), classifier.l2 > 0
         if penalised not in self._separations:
@@ -125,3 +145,12 @@ class _Prepared:
 
     def batches(self, split: str) -> list[Batch] | None:
         return self._batches.get(split)
+
+    @cached_property
+    def _in_double(self) -> dict[str, list[Batch]]:
+        with self._table.serving(torch.float64):
+            return {split: list(self._table.batches(split)) for split in self._batches}
+
+    def batches_in_double(self, split: str) -> list[Batch] | None:
+        """As `batches`, for classifiers in float64: those that are calibrated."""
+        return self._in_double.get(split)
