@@ -124,7 +124,7 @@ class BinaryClassifier(LightningModule):
         """The objective of a linear network over some rows, as a function of its coefficients."""
         if self.firth:
             return FirthProblem(rows, self.firth, self.threshold)
-        return LogisticProblem(rows, self.l2, self.threshold)
+        return LogisticProblem(rows, self.l2, self.threshold, self.l1)
 
     def configure_optimizers(self) -> Any:
         optimizer = self.make_optimizer(self.network.parameters())

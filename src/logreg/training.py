@@ -41,6 +41,7 @@ from logreg.errors import Diverged, Interrupted, UserError, nearest
 from logreg.objective import linear_coefficients
 from logreg.optim.newton import Newton
 from logreg.optim.problem import theta_of
+from logreg.optim.proximal_newton import ProximalNewton
 from logreg.optim.solver import Solver
 from logreg.runs import RunRecord, find_checkpoint, read_checkpoint, versions
 from logreg.thresholds import ThresholdRule
@@ -262,7 +263,7 @@ def firth_penalty(classifier: BinaryClassifier, batches: Iterable[Batch]) -> flo
 def optimality_of(classifier: BinaryClassifier, data: BlockData, most_searched: int) -> Optimality | None:
     """How far a linear classifier is from the best coefficients for its training rows; None of another one."""
     pair = linear_coefficients(classifier.network)
-    if pair is None or classifier.l1:
+    if pair is None:
         return None
     problem = classifier.problem(data.served("train"))
     separation = separation_of(problem, data.preprocessor.feature_names, most_searched)
@@ -389,10 +390,9 @@ def check_parts(trainer: Any, classifier: BinaryClassifier, data: LightningDataM
         raise UserError("optimizer=torch_lbfgs needs a smooth objective, which penalty.l1 is not; use adam or sgd.")
     if isinstance(optimizer, Solver) and linear_coefficients(classifier.network) is None:
         raise UserError(f"optimizer={optimizer.name} solves linear models; for this one use adam, sgd or torch_lbfgs.")
-    if isinstance(optimizer, Solver) and classifier.l1:
+    if isinstance(optimizer, Solver) and classifier.l1 and not isinstance(optimizer, ProximalNewton):
         raise UserError(
-            f"optimizer={optimizer.name} needs a smooth objective, which penalty.l1 is not; use adam or sgd with "
-            "data.batch_size=null."
+            f"optimizer={optimizer.name} needs a smooth objective, which penalty.l1 is not; use proximal_newton."
         )
     if classifier.firth and not isinstance(optimizer, Newton):
         raise UserError("penalty=firth needs optimizer=newton, which knows its gradient; leave the other one out.")

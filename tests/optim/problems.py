@@ -14,9 +14,15 @@ from logreg.optim.lbfgs import LBFGS
 from logreg.optim.newton import Newton
 from logreg.optim.newton_cg import NewtonCG
 from logreg.optim.problem import LogisticProblem, Theta
+from logreg.optim.proximal_newton import ProximalNewton
 from logreg.optim.solver import Iteration, Solver
 
-SOLVERS: dict[str, Callable[..., Solver]] = {"newton": Newton, "newton_cg": NewtonCG, "lbfgs": LBFGS}
+SOLVERS: dict[str, Callable[..., Solver]] = {
+    "newton": Newton,
+    "newton_cg": NewtonCG,
+    "lbfgs": LBFGS,
+    "proximal_newton": ProximalNewton,
+}
 
 
 def problem_of(

@@ -234,6 +234,19 @@ def cut_rows(x: Tensor, first: int, end: int) -> Tensor:
     return torch.sparse_csr_tensor(pointers - start, columns, values, size, check_invariants=False)
 
 
+def chosen_columns(x: Tensor, columns: Tensor) -> Tensor:
+    """These columns, (chosen,) int64, of a dense or sparse x, dense."""
+    if x.layout is not torch.sparse_csr:
+        return x[:, columns]
+    place = torch.full((x.shape[1],), -1, device=x.device)
+    place[columns] = torch.arange(len(columns), device=x.device)
+    places = place[x.col_indices().long()]
+    rows = torch.arange(x.shape[0], device=x.device).repeat_interleave(x.crow_indices().diff())
+    kept = places >= 0
+    found = torch.zeros((x.shape[0], len(columns)), dtype=x.dtype, device=x.device)
+    return found.index_put_((rows[kept], places[kept]), x.values()[kept], accumulate=True)
+
+
 def taken_rows(x: Tensor, positions: Tensor) -> Tensor:
     """The rows of a dense or sparse x at these positions."""
     if x.layout is not torch.sparse_csr:

@@ -12,6 +12,14 @@ for the gradient g by the weights. So, for any point,
 
     F(w, b) - F*  <=  F(w, b) - F(w, b*)  +  ||g(w, b*)||² / (2 l2)
 
+With an l1 penalty, let u = X'r be the gradient of the mean log loss at such a point. The same residuals, where
+l2 > 0, and c = min(1, l1 / max_j |u_j|) times the same are feasible for the dual, so that
+
+    F - F*  <=  w'u + l1 ||w||_1 + l2/2 ||w||² + sum_j max(|u_j| - l1, 0)² / (2 l2)        where l2 > 0
+    F - F*  <=  F(w, b*) + 1/n sum_i s_i (a_i log a_i + (1 - a_i) log(1 - a_i)),    a_i = y_i + c (p_i - y_i)
+
+The gap is the smaller of the two.
+
 Without a penalty there is no such bound. Where the maximum-likelihood estimate exists, half the squared Newton
 decrement, g' H^-1 g / 2, is what the quadratic model at this point expects to gain: near the optimum it is the
 distance, far from it an estimate. Where the labels are completely separated the least value is 0, which nothing
@@ -31,6 +39,7 @@ from logreg.diagnostics.separation import Separation, find_separation
 from logreg.optim.firth import FirthProblem
 from logreg.optim.newton import newton_direction
 from logreg.optim.problem import LogisticProblem, Theta
+from logreg.optim.proximal_newton import stationarity
 
 CONVERGED = 1e-6  # of the objective: a relative distance that no metric shows
 MOST_GRAM_COLUMNS = 2000  # of the Hessian that the Newton decrement needs
@@ -44,7 +53,7 @@ class Optimality:
 
     Attributes:
         objective: F at the coefficients of the run.
-        gradient_norm: of F by all coefficients, Euclidean.
+        gradient_norm: of F by all coefficients, Euclidean; of the subgradient nearest to zero under an l1 penalty.
         gap: how far F is above its least value; a bound, an estimate, or None where neither is known.
         relative_gap: the same over the least value that it leaves possible.
         method: where the gap comes from: ``duality gap``, ``half squared Newton decrement``, ``separation`` or None.
@@ -109,11 +118,11 @@ def certify(problem: LogisticProblem, theta: Theta, separation: Separation | Non
         separation: what `separation_of` found for the problem, if it was looked for.
     """
     value, gradient = problem.gradient(theta)
-    norm = float(gradient.norm())
+    norm = float(stationarity(problem, theta, gradient).norm())
     if not math.isfinite(value):
         return Optimality(value, norm, None, None, None, None, separation)
-    if problem.l2 > 0:
-        gap = _duality_gap(problem, theta, value)
+    if problem.l1 > 0 or problem.l2 > 0:
+        gap = _gap_with_l1(problem, theta, value) if problem.l1 > 0 else _duality_gap(problem, theta, value)
         return _judged(value, norm, gap, "duality gap", separation)
     if separation is not None and separation.kind == "complete":
         return Optimality(value, norm, value, None, "separation", False, separation)
@@ -137,6 +146,19 @@ def _duality_gap(problem: LogisticProblem, theta: Theta, value: float) -> float:
     return max(value - there, 0.0) + float(gradient[:-1].square().sum()) / (2 * problem.l2)
 
 
+def _gap_with_l1(problem: LogisticProblem, theta: Theta, value: float) -> float:
+    at, there, gradient = problem.with_best_intercept(theta)
+    w, l1, l2 = at[:-1], problem.l1, problem.l2
+    u = gradient[:-1] - l2 * w
+    largest = float(u.abs().max())
+    share = min(1.0, l1 / largest) if largest > 0 else 1.0
+    gap = there - problem.entropy(at, share)
+    if l2 > 0:
+        excess = (u.abs() - l1).clamp(min=0).square() / (2 * l2)
+        gap = min(gap, float((w * u + l1 * w.abs() + l2 / 2 * w.square() + excess).sum()))
+    return max(value - there, 0.0) + max(gap, 0.0)
+
+
 def _newton_decrement(problem: LogisticProblem, theta: Theta) -> float | None:
     """``g' H^-1 g / 2``; None where there are too many columns to know it."""
     if problem.features > MOST_GRAM_COLUMNS:
@@ -147,7 +169,7 @@ def _newton_decrement(problem: LogisticProblem, theta: Theta) -> float | None:
 
 def separation_of(problem: LogisticProblem, names: list[str], most: int = MOST_SEARCHED) -> Separation | None:
     """Look for a separation of the training rows; None under a penalty, or for more than ``most`` numbers."""
-    if problem.l2 > 0 or isinstance(problem, FirthProblem) or len(problem) * problem.features > most:
+    if problem.l1 > 0 or problem.l2 > 0 or isinstance(problem, FirthProblem) or len(problem) * problem.features > most:
         return None
     blocks = list(problem.blocks(problem.features))
     x = torch.cat([block.x.to_dense() if block.x.layout is torch.sparse_csr else block.x for block in blocks])

@@ -22,7 +22,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from logreg.data.rows import Rows, batch_parts
+from logreg.data.rows import Rows, batch_parts, chosen_columns
 from logreg.objective import SOFTPLUS_IS_LINEAR, transposed_product
 
 Theta = Float[Tensor, " coefficients"]
@@ -154,6 +154,25 @@ class LogisticProblem:
         gradient[:-1] += self.l2 * theta[:-1]
         hessian.diagonal()[:-1] += self.l2
         return Derivatives(total / len(self) + self.penalty(theta), gradient, hessian, right / mass)
+
+    def gram(self, theta: Theta, columns: Tensor) -> Float[Tensor, "chosen chosen"]:
+        """The Hessian of these columns, (columns,) int64, and the intercept, in one pass."""
+        found = torch.zeros((len(columns) + 1, len(columns) + 1), dtype=theta.dtype, device=theta.device)
+        for block in self.blocks(len(columns)):
+            curve = _curvature(block, _logits(block.x, theta))
+            _add_gram(found, chosen_columns(block.x, columns), curve)
+        found /= len(self)
+        found.diagonal()[:-1] += self.l2
+        return found
+
+    def entropy(self, theta: Theta, share: float = 1.0) -> float:
+        """``-1/n sum_i s_i (a log a + (1 - a) log(1 - a))`` for ``a_i = y_i + share (p_i - y_i)``: see `certify`."""
+        total = 0.0
+        for block in self.blocks():
+            wrong = share * torch.sigmoid((1 - 2 * block.y) * _logits(block.x, theta))  # of the label that it is not
+            found = -torch.special.xlogy(wrong, wrong) - (1 - wrong) * torch.log1p(-wrong)
+            total += float((found if block.weight is None else found * block.weight).nan_to_num(0.0).sum())
+        return total / len(self)
 
     def diagonal(self, theta: Theta) -> Theta:
         """That of the Hessian, in one pass."""

@@ -1,0 +1,123 @@
+"""Proximal Newton: the elastic net, ``mean log loss + l1 ||w||_1 + l2/2 ||w||²``.
+
+An iteration minimises the quadratic model of the smooth part plus the l1 penalty itself (`logreg.optim.lasso`) over a
+working set: the columns whose coefficients are not zero, and those whose slope is more than l1 and that therefore do
+not want to stay zero. Only of these is a Gram matrix made. Then it goes along the way to the model's minimum as far as
+the objective falls (Lee, Sun and Saunders, SIAM Journal on Optimization 24, 2014). The slopes of all columns are looked
+at in each iteration, so the last one certifies that the optimum is that of all columns.
+
+The gap is the fall that the model promises.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from logreg.optim.lasso import minimise
+from logreg.optim.line_search import MOST_TRIALS, SHARE, shorter
+from logreg.optim.problem import FirstOrder, LogisticProblem, Theta
+from logreg.optim.solver import SMALL, Iteration, Solver
+
+LEAST_NEW = 100  # columns that may enter the working set in an iteration, or as many as are in it
+MOST_WORKING = 3000  # columns of a Gram matrix
+ROUNDING = 1e-14  # of the objective: a change that means nothing
+
+
+class ProximalNewton(Solver):
+    """See the module."""
+
+    name = "proximal_newton"
+
+    def __init__(self, params: Iterable[nn.Parameter], lr: float = 1.0, tolerance: float = 1e-12) -> None:
+        super().__init__(params, lr, tolerance)
+        self._seen: tuple[LogisticProblem, Theta, FirstOrder] | None = None
+
+    @torch.no_grad()
+    def iterate(self, problem: LogisticProblem, theta: Theta) -> Iteration:
+        at = self._first_order(problem, theta)
+        self._check(at.value)
+        if (back := self._from_afar(theta, at)) is not None:
+            return back
+        working, complete = working_set(problem, theta, at.gradient)
+        direction, promised = self._step_of_the_model(problem, theta, at, working)
+        norm = float(stationarity(problem, theta, at.gradient).norm())
+        gap = max(promised, 0.0)
+        size = max(at.value, SMALL)
+        small = complete and gap <= self._setting("tolerance") * size
+        reached, found, step = self._search(problem, theta, at, direction, small)
+        self._seen = problem, reached, found
+        return Iteration(reached, at.value, at.accuracy, norm, gap, step, finished=small or step == 0.0)
+
+    def _first_order(self, problem: LogisticProblem, theta: Theta) -> FirstOrder:
+        """At a point that the last search has ended at, as a rule."""
+        if self._seen is not None and self._seen[0] is problem and torch.equal(self._seen[1], theta):
+            return self._seen[2]
+        return problem.first_order(theta)
+
+    @staticmethod
+    def _step_of_the_model(
+        problem: LogisticProblem, theta: Theta, at: FirstOrder, working: Tensor
+    ) -> tuple[Theta, float]:
+        """From theta to the minimum of the model, and how far the model falls on the way."""
+        on = torch.cat([working, working.new_tensor([problem.features])])  # and the intercept
+        hessian = problem.gram(theta, working).cpu().numpy()
+        gradient, here = at.gradient[on].cpu().numpy(), theta[on].cpu().numpy()
+        l1 = np.append(np.full(len(working), problem.l1), 0.0)
+        there = minimise(hessian, gradient - hessian @ here, l1, here)
+        move = there - here
+        rise = gradient @ move + move @ hessian @ move / 2 + float(l1 @ (np.abs(there) - np.abs(here)))
+        direction = torch.zeros_like(theta)
+        direction[on] = torch.as_tensor(move, device=theta.device)
+        return direction, -float(rise)
+
+    def _search(
+        self, problem: LogisticProblem, theta: Theta, at: FirstOrder, direction: Theta, small: bool
+    ) -> tuple[Theta, FirstOrder, float]:
+        """The first point along the direction where the objective is low enough; none is a step of 0.
+
+        The last step promises less than the rounding of the objective: it is taken where the slopes become smaller.
+        """
+        w, d = theta[:-1], direction[:-1]
+        promised = float(at.gradient @ direction) + problem.l1 * float((w + d).abs().sum() - w.abs().sum())
+        step, rounding = self._setting("lr"), ROUNDING * max(at.value, SMALL)
+        for _ in range(1 if small else MOST_TRIALS):
+            reached = theta + step * direction
+            found = problem.first_order(reached)
+            rise = found.value - at.value
+            if rise <= SHARE * step * promised and not small:
+                return reached, found, step
+            if rise <= rounding and (small or rise >= -rounding):
+                norms = [stationarity(problem, t, f.gradient).norm() for t, f in ((reached, found), (theta, at))]
+                if float(norms[0]) < float(norms[1]):
+                    return reached, found, step
+            step *= shorter(step * promised, rise)
+        return theta, at, 0.0
+
+
+def stationarity(problem: LogisticProblem, theta: Theta, gradient: Theta) -> Theta:
+    """The subgradient of the objective of least norm: zero at the optimum and nowhere else."""
+    found, w, g = gradient.clone(), theta[:-1], gradient[:-1]
+    at_zero = g.sign() * (g.abs() - problem.l1).clamp(min=0)
+    found[:-1] = torch.where(w == 0, at_zero, g + problem.l1 * w.sign())
+    return found
+
+
+def working_set(problem: LogisticProblem, theta: Theta, gradient: Theta) -> tuple[Tensor, bool]:
+    """Columns that are not zero, or do not want to stay so, (working,) int64; and whether these are all of them."""
+    residual = stationarity(problem, theta, gradient)[:-1].abs()
+    inside = theta[:-1] != 0
+    wanted = ~inside & (residual > 0)
+    most = max(LEAST_NEW, int(inside.sum()))
+    complete = int(wanted.sum()) <= most
+    if not complete:
+        kept = torch.where(wanted, residual, 0).topk(most).indices
+        wanted = torch.zeros_like(wanted).index_fill_(0, kept, True)
+    chosen = (inside | wanted).nonzero().squeeze(1)
+    if len(chosen) > MOST_WORKING:
+        complete, best = False, residual[chosen].topk(MOST_WORKING).indices
+        chosen = chosen[best].sort().values
+    return chosen, complete
