@@ -4,6 +4,7 @@
     python scripts/benchmark.py rows        mini-batches of 100,000 x 50 rows against slicing a shuffled index
     python scripts/benchmark.py tables      preparing, predicting and training on 5,000,000 x 20 rows in files
     python scripts/benchmark.py sweep       1,000 and 10,000 jobs trained together; a cross-validation of 1,000 jobs
+    python scripts/benchmark.py solvers     dense and sparse tables against scikit-learn's solvers and glum's
 
 Prints the medians and their ratio and writes JSON to outputs/benchmarks/.
 """
@@ -24,11 +25,14 @@ from logreg.runs import write_atomically
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("benchmark", choices=("notebook", "rows", "tables", "sweep"))
+    parser.add_argument("benchmark", choices=("notebook", "rows", "tables", "sweep", "solvers"))
     parser.add_argument("--repeats", type=int, help="pairs that count (default 9; tables 3)")
     parser.add_argument("--rows", type=int, default=5_000_000, help="of tables (default 5,000,000)")
     parser.add_argument("--folder", type=Path, help="where tables are made and thrown away (default: a temporary one)")
     parser.add_argument("--small", action="store_true", help="sweep: without the 10,000 jobs")
+    parser.add_argument(
+        "--a9a", type=Path, help="solvers: the LIBSVM file of that name, to measure its sparse rows too"
+    )
     parser.add_argument("--output", type=Path, help="the JSON file (default outputs/benchmarks/<benchmark>.json)")
     arguments = parser.parse_args()
     for name, value, least in (("repeats", arguments.repeats, 1), ("rows", arguments.rows, 1000)):
@@ -37,7 +41,7 @@ def main() -> None:
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     logging.captureWarnings(True)
     logging.getLogger("py.warnings").addHandler(logging.NullHandler())
-    result = {"tables": tables, "sweep": sweep}.get(arguments.benchmark, training)(arguments)
+    result = {"tables": tables, "sweep": sweep, "solvers": solvers}.get(arguments.benchmark, training)(arguments)
     path = arguments.output or Path("outputs/benchmarks") / f"{arguments.benchmark}.json"
     write_atomically(path, json.dumps(result, indent=2) + "\n")
     print(path)
@@ -58,6 +62,12 @@ def sweep(arguments: argparse.Namespace) -> dict[str, Any]:
     result = run(large=not arguments.small)
     show(result)
     return result
+
+
+def solvers(arguments: argparse.Namespace) -> dict[str, Any]:
+    from benchmarks.solvers import run
+
+    return run(arguments.repeats or 5, arguments.a9a)
 
 
 def tables(arguments: argparse.Namespace) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from logreg import settings
+from logreg.choosing import chosen_optimizer, is_auto
 from logreg.cli import plain, trusted_packages
 from logreg.errors import UserError
 from logreg.runs import (
@@ -178,6 +179,9 @@ def _train(config: dict[str, Any], directory: Path, record: RunRecord, started: 
     data, classifier, trainer = assemble(config, directory, trusted_packages())
     write_atomically(directory / CONFIG, json.dumps(config, indent=2, ensure_ascii=False) + "\n")  # with its penalty
     record.hyperparameters["penalty.l2"] = config["penalty"]["l2"]
+    if "chosen" in config:
+        record.optimizer = config["chosen"]
+        record.hyperparameters["optimizer"] = config["chosen"]["name"]
     if hasattr(data, "preprocessor"):
         write_atomically(directory / PREPROCESSING, data.preprocessor.to_json())
     if hasattr(data, "describe"):
@@ -206,7 +210,7 @@ def assemble(
 ) -> tuple[Any, BinaryClassifier, Trainer]:
     """The objects of a resolved configuration: DataModule, classifier, and a Trainer that writes into ``directory``.
 
-    A penalty that depends on the number of rows is put into the configuration.
+    A penalty or an optimizer that depends on the rows is put into the configuration.
     """
     from lightning.pytorch import Callback, Trainer
     from lightning.pytorch.loggers import Logger
@@ -216,6 +220,10 @@ def assemble(
     data = make_data(config, trusted)
     if config["penalty"]["l2"] == settings.AUTO:
         config["penalty"]["l2"] = 1 / data.training_weight
+    if is_auto(config):
+        choice, config["optimizer"] = chosen_optimizer(config, data, trusted)
+        config["chosen"] = {"name": choice.name, "why": choice.why}
+        log.info(choice.sentence)
     where = {"save_dir": str(directory), "directory": str(directory)}
     loggers = [build(node, Logger, f"logger.{key}", trusted, **where) for key, node in parts(config["logger"])]
     callbacks = [build(node, Callback, f"callbacks.{key}", trusted) for key, node in parts(config["callbacks"])]

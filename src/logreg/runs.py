@@ -65,6 +65,7 @@ class RunRecord:
         threshold_rule: how the threshold was chosen, where it was not given.
         calibration: the map from logits to probabilities that was fitted on ``rows`` validation rows, and what held-out
             rows gave ``uncalibrated``; see `logreg.calibration`.
+        optimizer: which ``optimizer`` was chosen for optimizer=auto, and ``why``.
         optimality: how far a linear classifier is from the best coefficients; see `logreg.diagnostics.optimality`.
         inference: how well a linear classifier fits, see `logreg.diagnostics.inference`; or why it has no standard
             errors, ``refused``.
@@ -92,6 +93,7 @@ class RunRecord:
     git: dict[str, Any] | None = None
     hyperparameters: dict[str, Any] = field(default_factory=dict)
     optimality: dict[str, Any] | None = None
+    optimizer: dict[str, Any] | None = None
     inference: dict[str, Any] | None = None
     calibration: dict[str, Any] | None = None
 

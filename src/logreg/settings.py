@@ -49,12 +49,15 @@ AUTO = "auto"  # penalty.l2: one over the number of training rows, which is scik
 THRESHOLD_RULES = ("max_f1", "max_youden", "cost")
 CALIBRATIONS = ("sigmoid", "isotonic")
 ACCELERATORS = ("cpu", "gpu", "cuda", "mps", "auto")
+SMOOTH_ONLY = ("newton.Newton", "newton_cg.NewtonCG", "lbfgs.LBFGS")  # solvers in logreg.optim
 RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "name": (_folder, "a name for the run's folder below outputs, without '..',"),
     "seed": (lambda value: _whole(value) and 0 <= value < 2**63, "a whole number, 0 or more"),
     "epochs": (_positive(_whole), "a whole number above 0"),
     "lr": (_positive(_number), "a number above 0"),
     "optimizer.lr": (_positive(_number), "a number above 0"),
+    "optimizer.tolerance": (lambda value: _number(value) and value >= 0, "a number, 0 or more"),
+    "optimizer.history_size": (_positive(_whole), "a whole number above 0"),
     "accelerator": (_one_of(*ACCELERATORS), "one of cpu, gpu, mps, auto"),
     "trainer.accelerator": (_one_of(*ACCELERATORS), "one of cpu, gpu, mps, auto"),
     "penalty.l2": (lambda value: value == AUTO or (_number(value) and value >= 0), "a number, 0 or more, or auto"),
@@ -169,6 +172,21 @@ def check(config: Mapping[str, Any], only: str | None = None) -> None:
             raise UserError(f"{key}={value}: {description} is needed.")
     if only is None:
         _check_inference(config)
+        _check_l1(config)
+
+
+def _check_l1(config: Mapping[str, Any]) -> None:
+    """Refuse a solver of smooth objectives for a penalty that is not smooth.
+
+    Raises:
+        UserError: names the one that can.
+    """
+    target = str(lookup(config, "optimizer._target_", ""))
+    name = {"torch.optim.LBFGS": "torch_lbfgs"} | {f"logreg.optim.{path}": path.split(".")[0] for path in SMOOTH_ONLY}
+    if target in name and lookup(config, "penalty.l1", 0):
+        raise UserError(
+            f"optimizer={name[target]} needs a smooth objective, which penalty.l1 is not; use proximal_newton."
+        )
 
 
 def wants_inference(config: Mapping[str, Any]) -> bool:

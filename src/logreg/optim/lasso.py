@@ -12,10 +12,11 @@ converge slowly, as they do for columns that are nearly combinations of others.
 from __future__ import annotations
 
 import numpy as np
+import scipy.linalg
 from jaxtyping import Float
 
 MOST_ROUNDS = 500
-SWEEPS = 3  # of coordinate descent before each system of equations
+MOST_SWEEPS = 50  # of coordinate descent before each system of equations: until no sign changes in one
 SLACK = 1e-12  # of the penalty and the gradient: a slope within it of the penalty keeps a coordinate at zero
 
 Vector = Float[np.ndarray, " coordinates"]
@@ -42,9 +43,10 @@ def minimise(h: Float[np.ndarray, "coordinates coordinates"], c: Vector, l1: Vec
 
 
 def _swept(h: np.ndarray, c: Vector, l1: Vector, z: Vector) -> Vector:
-    """Some sweeps of coordinate descent."""
+    """Sweeps of coordinate descent, until one changes no sign."""
     z, slope = z.copy(), h @ z + c
-    for _ in range(SWEEPS):
+    for _ in range(MOST_SWEEPS):
+        signs = np.sign(z)
         # A coordinate that is zero and whose slope is small stays there, at this moment.
         for j in np.flatnonzero((z != 0) | (np.abs(slope) > l1)).tolist():
             bend = h[j, j]
@@ -53,6 +55,8 @@ def _swept(h: np.ndarray, c: Vector, l1: Vector, z: Vector) -> Vector:
             if new != z[j]:
                 slope += (new - z[j]) * h[j]
                 z[j] = new
+        if (np.sign(z) == signs).all():
+            break
     return z
 
 
@@ -63,10 +67,11 @@ def _to_the_minimum_of_its_signs(h: np.ndarray, c: Vector, l1: Vector, z: Vector
         return z, True
     sign = np.sign(z[on])
     part = h[np.ix_(on, on)]
+    wanted = -(c[on] + l1[on] * sign)
     try:
-        target = np.linalg.solve(part, -(c[on] + l1[on] * sign))
+        target = scipy.linalg.cho_solve(scipy.linalg.cho_factor(part), wanted)
     except np.linalg.LinAlgError:
-        target = np.linalg.lstsq(part, -(c[on] + l1[on] * sign), rcond=None)[0]
+        target = np.linalg.lstsq(part, wanted, rcond=None)[0]
     crosses = (target * sign < 0) & (l1[on] > 0)
     moved = z.copy()
     if not crosses.any():

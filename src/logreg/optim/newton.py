@@ -16,11 +16,16 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
+from logreg.errors import UserError
+from logreg.memory import free_memory
 from logreg.optim.firth import FirthProblem
 from logreg.optim.line_search import MOST_TRIALS, SHARE, shorter
 from logreg.optim.problem import Derivatives, LogisticProblem, Theta
 from logreg.optim.solver import SMALL, Iteration, Solver
 
+HELD = (
+    4  # matrices of that size that are held at once: the Hessian, its scaled form, its factor, that of the next point
+)
 NEGLIGIBLE = 1e-12  # of the largest eigenvalue of the scaled Hessian
 
 
@@ -35,6 +40,7 @@ class Newton(Solver):
 
     @torch.no_grad()
     def iterate(self, problem: LogisticProblem, theta: Theta) -> Iteration:
+        check_memory(problem)
         at = self._derivatives(problem, theta)
         self._check(at.value)
         if (back := self._from_afar(theta, at)) is not None:
@@ -81,6 +87,20 @@ class Newton(Solver):
         if self._seen is not None and self._seen[0] is problem and torch.equal(self._seen[1], theta):
             return self._seen[2]
         return problem.derivatives(theta)
+
+
+def check_memory(problem: LogisticProblem) -> None:
+    """Refuse more columns than there is memory for their Gram matrix.
+
+    Raises:
+        UserError: names the solver that needs none.
+    """
+    wanted, free = HELD * 8 * (problem.features + 1) ** 2, free_memory(problem.device)
+    if wanted > free:
+        raise UserError(
+            f"optimizer=newton needs {wanted / 2**30:,.1f} GiB for the Gram matrix of {problem.features:,} columns and "
+            f"its factor, and {free / 2**30:,.1f} GiB are free; use optimizer=newton_cg."
+        )
 
 
 def newton_direction(hessian: Tensor, gradient: Theta) -> Theta:

@@ -270,7 +270,8 @@ def _curvature(block: Block, z: Tensor) -> Tensor:
 def _squared(x: Tensor) -> Tensor:
     if x.layout is not torch.sparse_csr:
         return x.square()
-    return torch.sparse_csr_tensor(x.crow_indices(), x.col_indices(), x.values().square(), x.shape)
+    parts = x.crow_indices(), x.col_indices(), x.values().square()
+    return torch.sparse_csr_tensor(*parts, x.shape, check_invariants=False)
 
 
 def _add_products(gradient: Theta, block: Block, residual: Tensor) -> None:

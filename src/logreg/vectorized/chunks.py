@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +13,7 @@ import torch
 from logreg.data.block_data import BlockData
 from logreg.data.rows import TensorRows
 from logreg.data.splits import SPLITS
+from logreg.memory import free_memory
 from logreg.vectorized.assemble import Member
 from logreg.vectorized.fit import Job, Settings
 
@@ -124,13 +122,4 @@ def _bytes_of_a_table(member: Member, settings: Settings) -> int:
 
 def default_memory(device: torch.device) -> int:
     """Bytes that a fit may take."""
-    free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else _free_memory()
-    return int(MEMORY_SHARE * free)
-
-
-def _free_memory() -> int:
-    """Bytes that are free or can be freed, on Linux; elsewhere those that there are."""
-    with contextlib.suppress(OSError, StopIteration):
-        lines = Path("/proc/meminfo").read_text(encoding="utf-8").splitlines()
-        return 1024 * int(next(line.split()[1] for line in lines if line.startswith("MemAvailable")))
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return int(MEMORY_SHARE * free_memory(device))
