@@ -56,12 +56,12 @@ class Case:
         return 1 / len(self.y)
 
     def problem(self) -> LogisticProblem:
-        table: Any = self.x
-        if sp.issparse(table):
+        if sp.issparse(self.x):
+            table: Any = self.x
             pointers, columns, values = (torch.from_numpy(part) for part in (table.indptr, table.indices, table.data))
             x = torch.sparse_csr_tensor(pointers, columns, values, table.shape, check_invariants=False)
         else:
-            x = torch.from_numpy(table)
+            x = torch.from_numpy(self.x)
         return LogisticProblem(TensorRows(x, torch.from_numpy(self.y).to(x.dtype)), self.l2)
 
     def ours(self, tolerance: float) -> Theta:

@@ -137,7 +137,7 @@ def product(*lists: str) -> list[list[str]]:
 
 
 SWEEPS = {
-    "groups": (2, product("optimizer=adam|lbfgs", "lr=0.1|1", "seed=3")),
+    "groups": (2, product("optimizer=adam|torch_lbfgs", "lr=0.1|1", "seed=3")),
     "data": (1, product("data=breast_cancer", "data.batch_size=16|null", "penalty.l2=auto|0.5")[1:3]),
     "preset": (2, product("experiment=notebook/hand_written|notebook/module_class", "seed=0|1")[:3]),
     "referred to": (1, product("scheduler=cosine", "optimizer=lbfgs", "epochs=3|null|x", "trainer.precision=32-true")),

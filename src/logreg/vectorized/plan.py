@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from logreg.choosing import is_auto
 from logreg.settings import lookup, wants_inference
 
 # Settings that may differ between the jobs of one fit, and groups of which all settings may.
@@ -146,6 +147,8 @@ def _optimizer_obstacle(node: Mapping[str, Any]) -> str | None:
     from logreg.vectorized.optimizers import unsupported
 
     cls = _class(node)
+    if is_auto({"optimizer": node}):
+        return "optimizer=auto chooses for each run"
     if cls is None:
         return "its optimizer is not one of torch's"
     settings = {name: value for name, value in node.items() if name != CLASS}
