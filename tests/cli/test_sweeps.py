@@ -246,12 +246,12 @@ def test_scripts_take_a_job_that_was_trained_with_others(swept: Path) -> None:
 
 def test_a_dry_run_says_the_plan_and_trains_nothing(tmp_path: Path) -> None:
     done = run_command(
-        "train.py", "-m", "optimizer=sgd,adam,lbfgs", "lr=0.1,1", "vectorized.dry_run=true", cwd=tmp_path
+        "train.py", "-m", "optimizer=sgd,adam,torch_lbfgs", "lr=0.1,1", "vectorized.dry_run=true", cwd=tmp_path
     )
     assert done.returncode == 0, done.stderr
     lines = done.stderr.splitlines()
     assert "2 jobs from 0 on (optimizer=sgd): together, as they differ in lr alone" in lines
-    assert "2 jobs from 4 on (optimizer=lbfgs): each by itself, as LBFGS has no batched form" in lines
+    assert "2 jobs from 4 on (optimizer=torch_lbfgs): each by itself, as LBFGS has no batched form" in lines
     assert "job 3: optimizer=adam lr=1" in lines
     assert not list(tmp_path.glob("outputs/sweeps/*/*"))
 

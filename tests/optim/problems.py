@@ -10,12 +10,12 @@ import torch
 from torch import nn
 
 from logreg.data.rows import SparseRows, TensorRows
-from logreg.optim.lbfgs import LBFGS
+from logreg.optim.lbfgs import PreconditionedLBFGS
 from logreg.optim.newton import Newton
 from logreg.optim.problem import LogisticProblem, Theta
 from logreg.optim.solver import Iteration, Solver
 
-SOLVERS: dict[str, Callable[..., Solver]] = {"newton": Newton, "lbfgs": LBFGS}
+SOLVERS: dict[str, Callable[..., Solver]] = {"newton": Newton, "lbfgs": PreconditionedLBFGS}
 
 
 def problem_of(

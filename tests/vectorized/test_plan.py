@@ -49,7 +49,7 @@ def test_what_parts_jobs(difference: str) -> None:
 @pytest.mark.parametrize(
     ("setting", "reason"),
     [
-        ("optimizer=lbfgs", "LBFGS"),
+        ("optimizer=torch_lbfgs", "LBFGS"),
         ("trainer.accumulate_grad_batches=2", "accumulate"),
         ("trainer.precision=bf16-mixed", "bf16-mixed"),
         ("+trainer.max_steps=5", "trainer.max_steps"),
