@@ -36,6 +36,7 @@ def fit(
     *,
     network: nn.Module | None = None,
     scheduler: Any = None,
+    l1: float = 0.0,
     l2: float = 0.0,
     resume: Path | None = None,
     **trainer: Any,
@@ -45,7 +46,7 @@ def fit(
     torch.manual_seed(1)
     network = network or SequentialRegression(data.num_features)
     make = optimizer or functools.partial(torch.optim.SGD, lr=1.0)
-    classifier = BinaryClassifier(network, make, scheduler, l2=l2)
+    classifier = BinaryClassifier(network, make, scheduler, l1=l1, l2=l2)
     monitor = "val/loss" if len(data.rows["val"]) else "train/loss"
     callbacks = [Checkpoints(monitor=monitor), *trainer.pop("callbacks", [])]
     settings = {"accelerator": "cpu", "log_every_n_steps": 1, "num_sanity_val_steps": -1, "enable_model_summary": False}

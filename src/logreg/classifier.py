@@ -17,20 +17,24 @@ from torchmetrics import Metric
 
 from logreg.calibration import Calibration
 from logreg.data.blocks import Block, SingleBatch
-from logreg.data.rows import Batch, LargeBatch, batch_parts, dense_rows
+from logreg.data.rows import Batch, LargeBatch, Rows, batch_parts, dense_rows
 from logreg.errors import Diverged, Interrupted
 from logreg.metrics import Evaluation, accuracies, log_losses
 from logreg.objective import (
     LinearGradient,
     check_network,
     gradient_of,
+    l1_penalty,
     l2_penalty,
     linear_coefficients,
     logit_function,
     mean_log_loss,
+    penalised_parameters,
 )
+from logreg.optim.firth import FirthProblem
 from logreg.optim.problem import LogisticProblem, theta_of
 from logreg.optim.solver import Solver
+from logreg.sparsity import add_l1, hold
 
 # Lightning precisions under which the parameters have the data's dtype and no autocast stands in between.
 FULL_PRECISIONS = ("32-true", "64-true")
@@ -39,7 +43,7 @@ Measured = Tensor | tuple[float, float]  # the logits of a batch, or loss and ac
 
 
 class BinaryClassifier(LightningModule):
-    """Trains a network on the mean log loss plus ``l2 / 2 * ||w||^2``, one update per batch.
+    """Trains a network on the mean log loss plus ``l1 * ||w||_1 + l2 / 2 * ||w||^2``, one update per batch.
 
     A training step receives a `Block` of consecutive batches (or one ordinary ``(x, y)`` batch) and makes the updates
     of all of them, so that Lightning's cost per step is paid once a block; the loggers get the block's values
@@ -50,7 +54,8 @@ class BinaryClassifier(LightningModule):
         network: rows (rows, features) to probabilities; see `logreg.models`.
         optimizer: from the parameters to the optimizer.
         scheduler: from the optimizer to a learning-rate scheduler, stepped once per pass over the rows.
-        l2: weight of the penalty; the intercept is never penalised.
+        l1, l2: weights of the penalty; the intercept is never penalised.
+        firth: weight of Firth's penalty, see `logreg.optim.firth`: one over the sum of the training rows' weights.
         threshold: a row is predicted to be of label 1 where its probability is at least this.
         metrics: what to measure on validation and test rows, by name; see `logreg.metrics.Evaluation`.
         hyperparameters: plain values to keep in checkpoints.
@@ -69,14 +74,16 @@ class BinaryClassifier(LightningModule):
         optimizer: Callable[[Iterable[nn.Parameter]], Optimizer] = torch.optim.SGD,
         scheduler: Callable[[Optimizer], LRScheduler] | None = None,
         *,
+        l1: float = 0.0,
         l2: float = 0.0,
+        firth: float = 0.0,
         threshold: float = 0.5,
         metrics: Mapping[str, Metric] | None = None,
         hyperparameters: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
-        self.network, self.l2 = network, l2
+        self.network, self.l1, self.l2, self.firth = network, l1, l2, firth
         self.make_optimizer, self.make_scheduler = optimizer, scheduler
         self.clip_value, self.clip_algorithm, self.accumulate = 0.0, "norm", 1
         self.interrupt = False
@@ -112,6 +119,12 @@ class BinaryClassifier(LightningModule):
     def logits(self, x: Float[Tensor, "rows ..."]) -> Float[Tensor, " rows"]:
         """Those of the network, before any calibration."""
         return logit_function(self.network)(x)
+
+    def problem(self, rows: Rows) -> LogisticProblem:
+        """The objective of a linear network over some rows, as a function of its coefficients."""
+        if self.firth:
+            return FirthProblem(rows, self.firth, self.threshold)
+        return LogisticProblem(rows, self.l2, self.threshold)
 
     def configure_optimizers(self) -> Any:
         optimizer = self.make_optimizer(self.network.parameters())
@@ -179,23 +192,27 @@ class BinaryClassifier(LightningModule):
     def _update(self, batches: list[Batch | LargeBatch], history: _History) -> None:
         """Zero the gradients, go backward, step: one update from one batch, or from several that accumulate."""
         optimizer = self._optimizer
-        penalty = self.penalty() if self.l2 else None
+        penalty = self.penalty() if self.penalised else None
         if isinstance(optimizer, LBFGS):
             history.add([self._step_lbfgs(optimizer, batches[0])], batches, penalty)
             return
         if not isinstance(self._gradient, LinearGradient):
             optimizer.zero_grad()
         measured = [self._backward(batch) for batch in batches]
+        sides = self._add_l1() if self.l1 else []
         if self.clip_value:
             self._clip()
         optimizer.step()
+        with torch.no_grad():
+            for parameter, side in sides:
+                hold(parameter, side)
         history.add(measured, batches, penalty)
 
     def _iterate(self, solver: Solver, block: Block, history: _History) -> bool:
         """One iteration of a solver; whether it was the last one."""
         rows = block.loader.rows
         if self._problem is None or self._problem.rows is not rows:
-            self._problem = LogisticProblem(rows, self.l2, self.threshold)
+            self._problem = self.problem(rows)
         pair = linear_coefficients(self.network)
         assert pair is not None
         weight, bias = pair
@@ -208,6 +225,12 @@ class BinaryClassifier(LightningModule):
         if done.finished:
             block.loader.finished = self.trainer.should_stop = True
         return done.finished
+
+    @torch.no_grad()
+    def _add_l1(self) -> list[tuple[nn.Parameter, Tensor]]:
+        """Add the slope of the l1 penalty to the gradients; returns the weights with the side each has to stay on."""
+        weights = [p for p in penalised_parameters(self.network) if p.grad is not None]
+        return [(p, add_l1(p, p.grad, self.l1)) for p in weights if p.grad is not None]
 
     def _backward(self, batch: Batch | LargeBatch) -> Measured:
         """Put the gradient of a batch into the parameters; returns its logits, or its loss and accuracy."""
@@ -229,7 +252,7 @@ class BinaryClassifier(LightningModule):
                 loss = float(mean_log_loss(measured, y, weight))
             else:
                 loss = measured[0]
-            return loss + float(self.penalty()) if self.l2 else loss
+            return loss + float(self.penalty()) if self.penalised else loss
 
         optimizer.step(closure)
         return first[0]
@@ -241,10 +264,15 @@ class BinaryClassifier(LightningModule):
         else:
             nn.utils.clip_grad_norm_(parameters, self.clip_value)
 
+    @property
+    def penalised(self) -> bool:
+        return bool(self.l1 or self.l2)
+
     @torch.no_grad()
     def penalty(self) -> Tensor:
-        """``l2 / 2 * ||w||^2`` at the present weights, a scalar."""
-        return l2_penalty(self.network, self.l2)
+        """``l1 * ||w||_1 + l2 / 2 * ||w||^2`` at the present weights, a scalar."""
+        penalty = l2_penalty(self.network, self.l2)
+        return penalty + l1_penalty(self.network, self.l1) if self.l1 else penalty
 
     def _end_pass(self) -> None:
         if isinstance(self._scheduler, LRScheduler) and not isinstance(self._scheduler, ReduceLROnPlateau):

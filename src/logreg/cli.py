@@ -36,7 +36,7 @@ EXAMPLES = {
 }
 
 # Overrides that say how a sweep is run.
-OF_THE_SWEEP = ("sweep.resume=", "vectorized.")
+OF_THE_SWEEP = ("sweep.resume=", "vectorized.", "path.")
 
 _unique = secrets.token_hex(3)
 
@@ -65,6 +65,17 @@ def _job_directory(number: int, overrides: str) -> str:
     return encoded.rstrip("_,-=")
 
 
+def _logarithmic_grid(smallest: float, largest: float, points: int) -> str:
+    """Numbers at equal ratios, as a sweep takes them."""
+    for key, value in (("smallest", smallest), ("largest", largest), ("points", points)):
+        settings.check({"path": {key: value}}, only=f"path.{key}")
+    if points == 1:
+        return f"{largest:.6g}"
+    ratio = largest / smallest
+    return ",".join(f"{smallest * ratio ** (i / (points - 1)):.6g}" for i in range(points))
+
+
+OmegaConf.register_new_resolver("logarithmic_grid", _logarithmic_grid, replace=True)
 OmegaConf.register_new_resolver("unique", lambda: _unique, replace=True)
 OmegaConf.register_new_resolver("job_directory", _job_directory, replace=True)
 # What Optuna calls it.

@@ -211,6 +211,7 @@ def evaluate_own_rows(run: Run, data: Any) -> dict[str, float]:
     if data.describe()["fingerprint"] != run.record["data"].get("fingerprint"):
         raise UserError(f"run={run.directory}: its data has changed since it was trained.")
     data.dtype = next(run.model.parameters()).dtype
+    run.model.firth = 1 / data.training_weight if run.config["penalty"].get("firth") else 0.0
     return evaluate(run.model, data)
 
 

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from lightning.pytorch import Trainer
 
     from logreg.classifier import BinaryClassifier
+    from logreg.inferring import Wanted
     from logreg.thresholds import ThresholdRule
 
 log = logging.getLogger(__name__)
@@ -150,7 +151,8 @@ def with_groups(config: dict[str, Any]) -> dict[str, Any]:
         if not isinstance(config.get(group), dict):
             raise UserError(f"{group}={config.get(group)}: a group takes the name of a file in conf/{group}.")
     if not isinstance(config.get("penalty"), dict) or "l2" not in config["penalty"]:
-        raise UserError(f"penalty={config.get('penalty')}: give penalty.l2=<number>.")
+        raise UserError(f"penalty={config.get('penalty')}: give penalty.l1=<number> or penalty.l2=<number>.")
+    config["penalty"] = {"l1": 0.0} | config["penalty"]
     for group in ("scheduler", "metrics", "callbacks", "logger"):
         config[group] = config.get(group) or {}  # left out with ~group
     return config
@@ -169,6 +171,7 @@ def _train(config: dict[str, Any], directory: Path, record: RunRecord, started: 
     from logreg.data.block_data import BlockData
     from logreg.data.splits import SPLITS
     from logreg.diagnostics.optimality import MOST_SEARCHED, MOST_SEARCHED_IN_SWEEP
+    from logreg.inferring import check_model, infer_run
     from logreg.report.run import report_run
     from logreg.training import check_monitor, train
 
@@ -185,11 +188,15 @@ def _train(config: dict[str, Any], directory: Path, record: RunRecord, started: 
     brief = HydraConfig.get().mode is RunMode.MULTIRUN
     splits = splits_in_sweep(config, data) if brief else SPLITS
     rule = threshold_rule(config)
-    most = MOST_SEARCHED_IN_SWEEP if brief else MOST_SEARCHED
+    wanted = wanted_inference(config, brief)
+    if wanted is not None and wanted.by_name:
+        check_model(classifier, data)
+    most = MOST_SEARCHED_IN_SWEEP if brief and wanted is None else MOST_SEARCHED
     train(data, classifier, trainer, config["resume"], record, rule, splits, most, config.get("calibration"))
+    inference = None if wanted is None else infer_run(record, classifier, data, wanted)
     record.seconds["total"] = time.perf_counter() - started
     values = record.hyperparameters
-    report_run(record, classifier, data, trainer.loggers, directory, values, config["figures"], brief)
+    report_run(record, classifier, data, trainer.loggers, directory, values, config["figures"], brief, inference)
     record.seconds["total"] = time.perf_counter() - started
     record.write(directory)
 
@@ -213,6 +220,7 @@ def assemble(
     loggers = [build(node, Logger, f"logger.{key}", trusted, **where) for key, node in parts(config["logger"])]
     callbacks = [build(node, Callback, f"callbacks.{key}", trusted) for key, node in parts(config["callbacks"])]
     classifier = make_classifier(config, data.num_features, trusted)
+    classifier.firth = 1 / data.training_weight if config["penalty"].get("firth") else 0.0
     trainer = build(
         config["trainer"],
         Trainer,
@@ -256,10 +264,16 @@ def make_data(config: Mapping[str, Any], trusted: Sequence[str] = ()) -> Any:
     from lightning.pytorch import LightningDataModule
 
     from logreg.build import build
+    from logreg.data.block_data import BlockData
 
     data = build(config["data"], LightningDataModule, "data", trusted)
     data.prepare_data()
     data.setup("fit")
+    if config.get("class_weight") is not None:
+        if not isinstance(data, BlockData):
+            raise UserError(f"class_weight: {type(data).__name__} does not weigh its rows; derive it from BlockData.")
+        data.class_weight = config["class_weight"]
+        data.label_weights()  # refuses labels that there are not
     if not hasattr(data, "num_features"):
         raise UserError(f"data: {type(data).__name__} needs an attribute num_features, the columns of a row.")
     return data
@@ -280,10 +294,11 @@ def make_classifier(config: Mapping[str, Any], features: int, trusted: Sequence[
         network,
         optimizer,
         scheduler,
+        l1=config["penalty"]["l1"],
         l2=config["penalty"]["l2"],
         threshold=config["threshold"] if isinstance(config["threshold"], float) else 0.5,
         metrics=build_metrics(config["metrics"], trusted),
-        hyperparameters={"model": config["model"]["_target_"], "features": features, "l2": config["penalty"]["l2"]},
+        hyperparameters={"model": config["model"]["_target_"], "features": features, **config["penalty"]},
     )
 
 
@@ -292,6 +307,16 @@ def threshold_rule(config: Mapping[str, Any]) -> ThresholdRule | None:
     from logreg.thresholds import ThresholdRule
 
     return ThresholdRule(config["threshold"], **config["costs"]) if isinstance(config["threshold"], str) else None
+
+
+def wanted_inference(config: Mapping[str, Any], in_sweep: bool) -> Wanted | None:
+    """The inference that a run is to make; in a sweep none that is not asked for by name."""
+    from logreg.inferring import Wanted
+
+    by_name = settings.wants_inference(config)
+    if config["inference"] == "none" or (in_sweep and not by_name):
+        return None
+    return Wanted(config["inference"], config["covariance"], by_name)
 
 
 def splits_in_sweep(config: Mapping[str, Any], data: Any) -> Sequence[str]:

@@ -1,8 +1,9 @@
 """What training minimises, and its gradient.
 
-    objective = mean over rows of the log loss  +  l2 / 2 * sum of squared weights
+    objective = mean over rows of the log loss  +  l1 * sum of absolute weights  +  l2 / 2 * sum of squared weights
 
 Where rows have weights, whose mean is 1, the mean is that of ``weight * log loss``. The intercept is never penalised.
+The gradients here leave the l1 term out, which has none at 0; see `logreg.sparsity`.
 Everything is computed from logits, where the log loss is exact for any size of logit:
 ``max(z, 0) - z*y + log(1 + exp(-|z|))``.
 
@@ -80,6 +81,11 @@ def l2_penalty(network: nn.Module, l2: float) -> Tensor:
     """``l2 / 2 * ||w||^2`` over the penalised parameters, a scalar."""
     squares = [parameter.square().sum() for parameter in penalised_parameters(network)]
     return 0.5 * l2 * torch.stack(squares).sum()
+
+
+def l1_penalty(network: nn.Module, l1: float) -> Tensor:
+    """``l1 * ||w||_1`` over the penalised parameters, a scalar."""
+    return l1 * torch.stack([parameter.abs().sum() for parameter in penalised_parameters(network)]).sum()
 
 
 def mean_log_loss(

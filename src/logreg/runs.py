@@ -5,6 +5,7 @@ config.json                            the same, resolved, as the run used it
 run.json                               the record, see `RunRecord`
 preprocessing.json                     how raw columns become the model's inputs
 coefficients.csv                       of a linear model, in raw and in standardised units
+marginal_effects.csv                   of a fit with standard errors
 evaluation.json                        the last evaluation on other rows
 metrics.csv, events.out.tfevents.*     the history
 checkpoints/{last,best}.ckpt           the states
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 RECORD = "run.json"
 PREPROCESSING = "preprocessing.json"
 COEFFICIENTS = "coefficients.csv"
+MARGINAL_EFFECTS = "marginal_effects.csv"
 EVALUATION = "evaluation.json"
 CONFIG = "config.json"
 STATUSES = ("running", "completed", "failed", "diverged", "interrupted")
@@ -64,6 +66,8 @@ class RunRecord:
         calibration: the map from logits to probabilities that was fitted on ``rows`` validation rows, and what held-out
             rows gave ``uncalibrated``; see `logreg.calibration`.
         optimality: how far a linear classifier is from the best coefficients; see `logreg.diagnostics.optimality`.
+        inference: how well a linear classifier fits, see `logreg.diagnostics.inference`; or why it has no standard
+            errors, ``refused``.
         evaluated: which state the metrics belong to, ``best`` or ``last``, and the updates it had seen.
     """
 
@@ -89,6 +93,7 @@ class RunRecord:
     hyperparameters: dict[str, Any] = field(default_factory=dict)
     optimality: dict[str, Any] | None = None
     calibration: dict[str, Any] | None = None
+    inference: dict[str, Any] | None = None
 
     def write(self, directory: Path) -> None:
         """Write ``run.json`` atomically: a reader sees the old one or the new one, never a part."""
@@ -355,7 +360,8 @@ def load_run(directory: str | Path, checkpoint: str = "best", trusted_packages: 
     dtype = next(iter(state.values())).dtype
     network = build_network(config["model"], preprocessor.width, trusted_packages).to(dtype)
     metrics = build_metrics(config["metrics"], trusted_packages)
-    model = BinaryClassifier(network, l2=config["penalty"]["l2"], threshold=record["threshold"], metrics=metrics)
+    penalty = {key: config["penalty"].get(key, 0.0) for key in ("l1", "l2")}
+    model = BinaryClassifier(network, **penalty, threshold=record["threshold"], metrics=metrics)
     model.load_state_dict(state)
     if calibration is not None:  # in float64, as when it was fitted
         model.calibration = calibration

@@ -29,6 +29,10 @@ def _one_of(*choices: Any) -> Callable[[Any], bool]:
     return lambda value: value in choices
 
 
+def _weights(value: Any) -> bool:
+    return isinstance(value, Mapping) and len(value) > 0 and all(_number(v) and v > 0 for v in value.values())
+
+
 def _names(value: Any) -> bool:
     return isinstance(value, list | tuple) and not any(
         isinstance(item, list | Mapping) or item is None for item in value
@@ -54,6 +58,14 @@ RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "accelerator": (_one_of(*ACCELERATORS), "one of cpu, gpu, mps, auto"),
     "trainer.accelerator": (_one_of(*ACCELERATORS), "one of cpu, gpu, mps, auto"),
     "penalty.l2": (lambda value: value == AUTO or (_number(value) and value >= 0), "a number, 0 or more, or auto"),
+    "penalty.l1": (lambda value: _number(value) and value >= 0, "a number, 0 or more,"),
+    "class_weight": (
+        _optional(lambda value: value == "balanced" or _weights(value)),
+        "balanced, null, or a weight above 0 for each label, in quotes, such as 'class_weight={no:1,yes:3}',",
+    ),
+    "penalty.firth": (lambda value: isinstance(value, bool), "true or false"),
+    "inference": (_one_of(AUTO, "wald", "profile", "none"), "one of auto, wald, profile, none"),
+    "covariance": (_one_of("model", "HC0", "HC1", "cluster"), "one of model, HC0, HC1, cluster"),
     "threshold": (
         lambda value: value in THRESHOLD_RULES or (_number(value) and 0 < value < 1),
         f"a number between 0 and 1, or one of {', '.join(THRESHOLD_RULES)}",
@@ -65,6 +77,10 @@ RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "mode": (_one_of("min", "max"), "min or max"),
     "resume": (_optional(lambda value: isinstance(value, str)), "a run directory or a checkpoint"),
     "figures": (lambda value: isinstance(value, bool), "true or false"),
+    "path.smallest": (_positive(_number), "a number above 0"),
+    "path.largest": (_positive(_number), "a number above 0"),
+    "path.points": (_positive(_whole), "a whole number above 0"),
+    "path.rule": (_one_of("best", "one_standard_error"), "best or one_standard_error"),
     "vectorized.memory": (_optional(_positive(_number)), "a number of bytes above 0, or null"),
     "vectorized.dry_run": (lambda value: isinstance(value, bool), "true or false"),
     "vectorized.figures": (lambda value: _whole(value) and value >= 0, "a whole number, 0 or more"),
@@ -78,6 +94,10 @@ RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "data.folds": (_optional(lambda value: _whole(value) and value >= 2), "a whole number, 2 or more, or null"),
     "data.fold": (_optional(lambda value: _whole(value) and value >= 0), "a whole number, 0 or more, or null"),
     "data.min_count": (_optional(_positive(_whole)), "a whole number above 0, or null"),
+    "data.reference": (
+        lambda value: value in (None, "first") or isinstance(value, Mapping),
+        "first, null, or a mapping, in quotes, such as 'data.reference={race: white}',",
+    ),
     "data.leak_auroc": (lambda value: _number(value) and value > 0.5, "a number above 0.5"),
     "data.header": (_optional(lambda value: isinstance(value, bool)), "true, false or null"),
     "data.format": (_optional(_one_of("csv", "parquet", "arrow", "libsvm")), "csv, parquet, arrow, libsvm or null"),
@@ -147,3 +167,44 @@ def check(config: Mapping[str, Any], only: str | None = None) -> None:
         value = lookup(config, key, ABSENT)
         if only in (None, key) and value is not ABSENT and not valid(value):
             raise UserError(f"{key}={value}: {description} is needed.")
+    if only is None:
+        _check_inference(config)
+
+
+def wants_inference(config: Mapping[str, Any]) -> bool:
+    """Whether standard errors are asked for by name, so that a fit that has none is to say why."""
+    return config.get("inference") in ("wald", "profile") or config.get("covariance", "model") != "model"
+
+
+def _check_inference(config: Mapping[str, Any]) -> None:
+    """Refuse settings of penalty and inference that do not go together.
+
+    Raises:
+        UserError: names them.
+    """
+    penalty, inference = config.get("penalty", {}), config.get("inference", AUTO)
+    covariance, firth = config.get("covariance", "model"), bool(penalty.get("firth"))
+    penalised = [f"penalty.{key}={penalty[key]}" for key in ("l1", "l2") if penalty.get(key)]
+    if firth and penalised:
+        raise UserError(f"{penalised[0]}: Firth's penalty stands alone; penalty=firth sets the others to 0.")
+    if firth and lookup(config, "optimizer._target_") != "logreg.optim.newton.Newton":
+        raise UserError("penalty=firth needs optimizer=newton, which knows its gradient; leave the other one out.")
+    asked = f"inference={inference}" if inference in ("wald", "profile") else f"covariance={covariance}"
+    if wants_inference(config) and penalised:
+        raise UserError(
+            f"{asked}: coefficients under {penalised[0]} are biased and have no such standard errors; set "
+            "penalty.l2=0, or penalty=firth."
+        )
+    if wants_inference(config) and config.get("class_weight") is not None:
+        raise UserError(
+            f"{asked}: under class_weight the rows' likelihood is another one than that of the labels; leave one of "
+            "the two out."
+        )
+    if covariance == "model":
+        return
+    if inference in ("none", "profile"):
+        raise UserError(f"covariance={covariance} is of Wald intervals; set inference=wald.")
+    if firth:
+        raise UserError(f"covariance={covariance} is of maximum likelihood; with penalty=firth only model is valid.")
+    if covariance == "cluster" and lookup(config, "data.group") is None:
+        raise UserError("covariance=cluster: data.group=<column> is needed, which says what belongs together.")

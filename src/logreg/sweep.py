@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 from logreg.cli import trusted_packages
 from logreg.errors import UserError
 from logreg.experiment import make_data
-from logreg.runs import PREPROCESSING, read_config, read_record, shown, splits_of, write_record
+from logreg.path import REFIT, read_choice
+from logreg.runs import PREPROCESSING, RECORD, read_config, read_record, shown, splits_of, write_record
 
 if TYPE_CHECKING:
     from logreg.report.leaderboard import Job
@@ -56,9 +57,20 @@ def finish_sweep(directory: Path, complete: bool) -> int:
     for job in leaderboard.best_jobs(jobs) if with_figures else ():
         _draw(job.directory)
     _warn_of_changed_data(jobs)
+    _show_choice(directory)
     if not complete:
         print(f"cut off; the same command with sweep.resume={shown(directory)} goes on from here", file=sys.stderr)
     return _show_failures(leaderboard.failures(jobs), len(jobs))
+
+
+def _show_choice(directory: Path) -> None:
+    """What a cross-validation of the penalty chose, and the run on all rows."""
+    choice = read_choice(directory)
+    if choice is not None:
+        print(choice.sentence)
+        if (directory / REFIT / RECORD).is_file():
+            sentence = (read_record(directory / REFIT).get("optimality") or {}).get("sentence", "")
+            print(f"refitted on all rows: {shown(directory / REFIT)}" + (f" ({sentence})" if sentence else ""))
 
 
 def _show_failures(failed: Sequence[Job], jobs: int) -> int:
@@ -118,7 +130,6 @@ def _measure(jobs: Sequence[Job]) -> bool:
             continue
         run, data = found
         data.setup("test")
-        data.dtype = next(run.model.parameters()).dtype
         metrics = evaluate(run.model, data, ("test",))
         record = read_record(job.directory)
         record["metrics"] |= metrics
@@ -144,6 +155,7 @@ def _load(directory: Path) -> tuple[Any, Any] | None:
         return None
     run = load_run(directory, checkpoint, trusted_packages())
     data = make_data(run.config, trusted_packages())
+    data.dtype = next(run.model.parameters()).dtype
     same = not hasattr(data, "fingerprint") or data.fingerprint == run.record["data"].get("fingerprint")
     return (run, data) if same else None
 

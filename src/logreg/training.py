@@ -33,12 +33,14 @@ from logreg.calibration import check_labels, fit_calibration
 from logreg.callbacks import Checkpoints
 from logreg.classifier import BinaryClassifier
 from logreg.data.block_data import BlockData
+from logreg.data.blocks import Batches
 from logreg.data.rows import Batch, batch_parts
 from logreg.data.splits import SPLITS
 from logreg.diagnostics.optimality import MOST_SEARCHED, Optimality, certify, separation_of
 from logreg.errors import Diverged, Interrupted, UserError, nearest
 from logreg.objective import linear_coefficients
-from logreg.optim.problem import LogisticProblem, theta_of
+from logreg.optim.newton import Newton
+from logreg.optim.problem import theta_of
 from logreg.optim.solver import Solver
 from logreg.runs import RunRecord, find_checkpoint, read_checkpoint, versions
 from logreg.thresholds import ThresholdRule
@@ -242,18 +244,27 @@ def evaluate_splits(
             continue
         values = classifier.evaluate(batches, TRAIN_METRICS if split == "train" else None)
         if split == "train":
-            values["loss"] += float(classifier.penalty()) if classifier.l2 else 0.0
+            values["loss"] += float(classifier.penalty()) if classifier.penalised else 0.0
+            values["loss"] += firth_penalty(classifier, batches) if classifier.firth else 0.0
             values = {name: values[name] for name in TRAIN_METRICS if name in values}
         metrics |= {f"{split}/{name}": value for name, value in values.items()}
     return metrics
 
 
+def firth_penalty(classifier: BinaryClassifier, batches: Iterable[Batch]) -> float:
+    """What Firth's penalty adds to the log loss of the training rows."""
+    pair = linear_coefficients(classifier.network)
+    assert pair is not None
+    assert isinstance(batches, Batches)
+    return classifier.problem(batches.rows).penalty(theta_of(*pair).cpu())
+
+
 def optimality_of(classifier: BinaryClassifier, data: BlockData, most_searched: int) -> Optimality | None:
     """How far a linear classifier is from the best coefficients for its training rows; None of another one."""
     pair = linear_coefficients(classifier.network)
-    if pair is None:
+    if pair is None or classifier.l1:
         return None
-    problem = LogisticProblem(data.served("train"), classifier.l2)
+    problem = classifier.problem(data.served("train"))
     separation = separation_of(problem, data.preprocessor.feature_names, most_searched)
     return certify(problem, theta_of(*pair).cpu(), separation)
 
@@ -373,10 +384,14 @@ def check_parts(trainer: Any, classifier: BinaryClassifier, data: LightningDataM
             f"optimizer={type(optimizer).__name__.lower()} needs the full batch and its own gradients: "
             "data.batch_size=null, trainer.accumulate_grad_batches=1 and no gradient clipping."
         )
+    if isinstance(optimizer, LBFGS) and classifier.l1:
+        raise UserError("optimizer=lbfgs needs a smooth objective, which penalty.l1 is not; use adam or sgd.")
     if isinstance(optimizer, Solver) and linear_coefficients(classifier.network) is None:
         raise UserError(
             f"optimizer={type(optimizer).__name__.lower()} solves linear models; for this one use adam, sgd or lbfgs."
         )
+    if classifier.firth and not isinstance(optimizer, Newton):
+        raise UserError("penalty=firth needs optimizer=newton, which knows its gradient; leave the other one out.")
     if classifier.accumulate > 1 and batches is None:
         raise UserError("trainer.accumulate_grad_batches works with data that is served in blocks; use 1 here.")
     if isinstance(scheduler, ReduceLROnPlateau) and not has_val:

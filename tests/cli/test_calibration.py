@@ -42,7 +42,7 @@ def trained(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     split = ["data.split={train:0.5,val:0.3,test:0.2}", "epochs=5", "hydra.run.dir=run"]
     out = command(folder, "train.py", *arguments, *split, f"calibration={request.param}")
     assert re.search(f"calibration={request.param}, fitted on 30[0-9] validation rows", out)
-    assert "before calibration" in out
+    assert "W and b are those of the model, before calibration" in out
     return folder
 
 

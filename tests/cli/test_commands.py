@@ -28,6 +28,7 @@ def record_of(directory: Path) -> dict:
     return json.loads((directory / "run.json").read_text())
 
 
+@pytest.mark.slow
 def test_breast_cancer_with_lbfgs_is_scikit_learns_answer(command: Command, tmp_path: Path) -> None:
     done = command("train.py", "data=breast_cancer", "optimizer=lbfgs", "penalty.l2=0.01", "hydra.run.dir=run")
     assert done.returncode == 0, done.stderr
@@ -168,6 +169,7 @@ def test_a_metric_column_of_validation_and_test_rows(command: Command, tmp_path:
 
 
 @pytest.mark.parametrize("directory", [[], ["hydra.run.dir=one"]])
+@pytest.mark.slow
 def test_two_runs_of_one_instant_never_share_a_directory(tmp_path: Path, directory: list[str]) -> None:
     arguments = ["epochs=2", "figures=false", *directory]
     processes = [
@@ -181,6 +183,7 @@ def test_two_runs_of_one_instant_never_share_a_directory(tmp_path: Path, directo
     assert all(json.loads(run.read_text())["status"] == "completed" for run in runs)
 
 
+@pytest.mark.slow
 def test_a_progress_bar_on_a_terminal_and_none_in_a_pipe(tmp_path: Path) -> None:
     import fcntl
     import pty
@@ -208,6 +211,7 @@ def test_a_progress_bar_on_a_terminal_and_none_in_a_pipe(tmp_path: Path) -> None
     assert b"300/300" not in piped.stderr
 
 
+@pytest.mark.slow
 def test_a_sweep_over_data_is_one_sweep_with_a_best_job_for_each_monitor(command: Command, tmp_path: Path) -> None:
     done = command("train.py", "-m", "data=toy,breast_cancer", "lr=0.1,-1", "epochs=2", "figures=false")
     assert done.returncode == 1

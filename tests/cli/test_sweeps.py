@@ -158,6 +158,7 @@ def test_a_job_that_fails_or_diverges_is_said_and_the_others_complete(swept: Pat
     assert "8 of 16 jobs did not complete" in (swept / "stderr").read_text()
 
 
+@pytest.mark.slow
 def test_no_bit_depends_on_the_jobs_that_fail(swept: Path, tmp_path: Path) -> None:
     good = sweep(tmp_path, "good", "data=breast_cancer", "lr=0.1,0.3", "seed=range(4)", "epochs=5")
     with_bad = jobs_of(swept / "sweep")
@@ -205,6 +206,7 @@ def test_only_the_winner_is_measured_on_test_rows(swept: Path, tmp_path: Path) -
     assert f"{len(alone)} metrics equal the recorded ones exactly" in again.stdout
 
 
+@pytest.mark.slow
 def test_other_launchers_keep_the_test_rows_for_the_winner_too(tmp_path: Path) -> None:
     arguments = ["data=breast_cancer", "lr=0.001,0.3", "epochs=3", "figures=false"]
     for name, further in (("basic", BASIC), ("by_test", ("monitor=test/loss", "callbacks=none"))):
@@ -213,6 +215,7 @@ def test_other_launchers_keep_the_test_rows_for_the_winner_too(tmp_path: Path) -
         assert ["test/loss" in each for each in metrics] == [name == "by_test", True]
 
 
+@pytest.mark.slow
 def test_scripts_take_a_job_that_was_trained_with_others(swept: Path) -> None:
     directory = jobs_of(swept / "sweep")[0]
     run = load_run(directory)
@@ -253,6 +256,7 @@ def test_a_dry_run_says_the_plan_and_trains_nothing(tmp_path: Path) -> None:
     assert not list(tmp_path.glob("outputs/sweeps/*/*"))
 
 
+@pytest.mark.slow
 def test_a_sweep_that_was_cut_off_is_completed(tmp_path: Path) -> None:
     arguments = ["lr=0.1,1", "seed=1,2,3", "epochs=40", "figures=false"]
     jobs = sweep(tmp_path, "sweep", *arguments)
@@ -312,6 +316,7 @@ def test_a_sweep_that_cannot_be_is_refused_before_it_starts(tmp_path: Path, argu
     assert not list(tmp_path.glob("outputs/sweeps/*/*/*/run.json"))
 
 
+@pytest.mark.slow
 def test_folds_of_a_table_are_jobs_of_one_sweep(tmp_path: Path) -> None:
     random = np.random.default_rng(0)
     x = random.normal(size=(203, 3))
@@ -338,6 +343,7 @@ def test_folds_of_a_table_are_jobs_of_one_sweep(tmp_path: Path) -> None:
     assert [(row["penalty.l2"], row["n"]) for row in rows] == [("0.01", "4"), ("0.1", "4")]
 
 
+@pytest.mark.slow
 def test_ctrl_c_leaves_jobs_that_can_be_resumed(tmp_path: Path) -> None:
     arguments = ["-m", "epochs=2000000", "seed=1,2", "figures=false", "hydra.sweep.dir=sweep"]
     process = subprocess.Popen(
@@ -369,6 +375,7 @@ def test_ctrl_c_leaves_jobs_that_can_be_resumed(tmp_path: Path) -> None:
     assert rest.returncode == 0, rest.stderr
 
 
+@pytest.mark.slow
 def test_a_search_draws_on_a_logarithmic_scale_and_trains_each_batch_together(tmp_path: Path) -> None:
     arguments = ["experiment=search/penalty", "data=breast_cancer", "optimizer=adam", "epochs=10"]
     trials = ["hydra/sweeper=optuna", "hydra.sweeper.n_trials=16", "hydra.sweeper.n_jobs=8"]
@@ -389,6 +396,7 @@ def test_a_search_draws_on_a_logarithmic_scale_and_trains_each_batch_together(tm
     assert all(0.001 <= c["lr"] <= 1 and 1e-5 <= c["penalty"]["l2"] <= 1 for c in configs)
 
 
+@pytest.mark.slow
 def test_joblib_is_a_word_away(tmp_path: Path) -> None:
     arguments = ["lr=0.1,1", "epochs=50", "figures=false"]
     in_processes = sweep(tmp_path, "joblib", *arguments, "hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
@@ -404,6 +412,7 @@ def test_a_search_without_optuna_says_what_to_add(tmp_path: Path) -> None:
     check(single, ["hydra/sweeper=optuna searches in a sweep: add -m"])
 
 
+@pytest.mark.slow
 def test_a_search_for_more_looks_for_more(tmp_path: Path) -> None:
     arguments = ["experiment=search/penalty", "data=breast_cancer", "optimizer=adam", "epochs=3", "monitor=val/auroc"]
     trials = ["mode=max", "hydra/sweeper=optuna", "hydra.sweeper.n_trials=6", "hydra.sweeper.n_jobs=6"]
@@ -413,6 +422,7 @@ def test_a_search_for_more_looks_for_more(tmp_path: Path) -> None:
     assert float(found.partition("best_value: ")[2].split()[0]) == pytest.approx(max(scores), rel=1e-9)
 
 
+@pytest.mark.slow
 def test_jobs_that_would_fail_alone_fail_and_the_others_complete(tmp_path: Path) -> None:
     for name, arguments, said in (
         ("threshold", ["threshold=0.5,max_f1"], "validation rows"),

@@ -98,6 +98,7 @@ def test_predictions_have_a_row_for_each_row_in_order(trained: Path) -> None:
     assert len(done.stdout.splitlines()) == 301
 
 
+@pytest.mark.slow
 def test_an_evaluation_has_metrics_intervals_baseline_and_confusion(trained: Path) -> None:
     done = run_command("scripts/evaluate.py", "run=run", "data.path=new.csv", cwd=trained)
     assert done.returncode == 0, done.stderr
@@ -121,6 +122,7 @@ def test_an_evaluation_has_metrics_intervals_baseline_and_confusion(trained: Pat
     assert "metrics equal the recorded ones exactly" in again.stdout
 
 
+@pytest.mark.slow
 def test_labels_of_a_new_table_are_recognised_or_said(trained: Path) -> None:
     new = pd.read_csv(trained / "new.csv")
     new.assign(bought=new.bought + ".").to_csv(trained / "stop.csv", index=False)
@@ -149,6 +151,7 @@ WRONG = [
 
 
 @pytest.mark.parametrize(("arguments", "named"), WRONG, ids=lambda value: " ".join(value)[:60])
+@pytest.mark.slow
 def test_a_table_that_does_not_fit_the_run(trained: Path, arguments: list[str], named: list[str]) -> None:
     new = pd.read_csv(trained / "new.csv")
     new.drop(columns=["age", "income"]).to_csv(trained / "short.csv", index=False)
@@ -317,6 +320,7 @@ def plain_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_kept_columns_come_out_as_they_are_written(plain_run: Path) -> None:
     arguments = ["run=run", "data.path=t.csv"]
     kept = run_command("scripts/predict.py", *arguments, "data.keep=[id,code,padded]", "output=kept.csv", cwd=plain_run)

@@ -149,7 +149,7 @@ SWEEPS = {
                              ["data.split={train:0.5,val:0.5}", "seed=2"]]),
     "table": (1, product("data=table", "data.path=a.csv|b.csv", "data.seed=3")),
     "group later": (2, product("optimizer.lr=1|2", "optimizer=sgd|adam")),
-    "a value for a mapping": (2, [["penalty=5", "seed=1"], ["penalty=7", "seed=1"], ["penalty.l2=5", "seed=1"]]),
+    "a value for a mapping": (2, [["costs=5", "seed=1"], ["costs=7", "seed=1"], ["costs.false_positive=5", "seed=1"]]),
     "twice": (2, [["lr=1", "lr=2"], ["lr=1", "lr=3"], ["lr=2", "lr=3"]]),
     "undone": (3, [["optimizer.lr=1", "+optimizer={lr:2}"], ["optimizer.lr=2", "+optimizer={lr:2}"],
                    ["++seed=1", "seed=2"], ["++seed=1", "seed=3"]]),

@@ -28,16 +28,17 @@ from logreg.vectorized.results import measure
 from tests.helpers import breast_cancer, column, fit, toy
 from tests.vectorized.test_optimizers import draw_settings
 
-Spec = dict[str, Any]  # keyword arguments of the optimizer, and epochs and l2
+Spec = dict[str, Any]  # keyword arguments of the optimizer, epochs and l1 and l2
 
 
 def hidden(in_features: int) -> nn.Module:
     return nn.Sequential(nn.Linear(in_features, 4), nn.Tanh(), nn.Linear(4, 1), nn.Sigmoid())
 
 
-def split_spec(spec: Spec) -> tuple[Spec, int, float]:
+def split_spec(spec: Spec) -> tuple[Spec, int, dict[str, float]]:
     keywords = dict(spec)
-    return keywords, keywords.pop("epochs", 6), keywords.pop("l2", 0.0)
+    penalty = {name: keywords.pop(name, 0.0) for name in ("l1", "l2")}
+    return keywords, keywords.pop("epochs", 6), penalty
 
 
 def drawn(make: Callable[[int], nn.Module], features: int) -> nn.Module:
@@ -56,9 +57,10 @@ def fused(
     for number, data in enumerate(tables):
         data.setup()
         for spec in specs:
-            keywords, epochs, l2 = split_spec(spec)
+            keywords, epochs, penalty = split_spec(spec)
             node = {"some": "scheduler"} if scheduler else {}
-            jobs.append(Job(number, drawn(network, data.num_features), keywords, node, l2, epochs, 0.5))
+            values = {"scheduler": node, **penalty, "epochs": epochs, "threshold": 0.5}
+            jobs.append(Job(number, drawn(network, data.num_features), keywords, **values))
     monitor = "val/loss" if len(tables[0].rows["val"]) else "train/loss"
     first = Settings(common.pop("optimizer"), lambda node: scheduler, default_metrics(), monitor, "min", log_every=1)
     found = Fit(tables, jobs, replace(first, **common))
@@ -79,11 +81,10 @@ def assert_alone(
 ) -> None:
     """The job is what `train` makes of it alone."""
     data.setup()
-    keywords, epochs, l2 = split_spec(spec)
+    keywords, epochs, penalty = split_spec(spec)
     make = functools.partial(found.settings.optimizer, **keywords)
-    record, _, rows = fit(
-        tmp_path, data, epochs, make, network=drawn(network, data.num_features), scheduler=scheduler, l2=l2, **trainer
-    )
+    model = drawn(network, data.num_features)
+    record, _, rows = fit(tmp_path, data, epochs, make, network=model, scheduler=scheduler, **penalty, **trainer)
     assert (record.status, record.updates) == (found.status[job], found.made[job])
     logged = [step for step in found.steps if step < record.updates]
     for name, values in (("train/loss", found.losses), ("train/accuracy", found.accuracies)):
@@ -156,7 +157,7 @@ PRECISIONS = [(torch.float32, 1e-5, "32-true"), (torch.float64, 1e-10, "64-true"
 def test_mini_batches_with_validation_of_two_splits(
     tmp_path: Path, optimizer: type, specs: list[Spec], dtype: torch.dtype, tolerance: float, precision: str
 ) -> None:
-    specs = [specs[0] | {"l2": 0.01, "epochs": 3}, specs[1]]
+    specs = [specs[0] | {"l2": 0.01, "epochs": 3}, specs[1], specs[1] | {"l1": 0.02}]
     found = fused([breast_cancer(seed=1), breast_cancer(seed=2)], specs, optimizer=optimizer, dtype=dtype)
     for job, (seed, spec) in enumerate([(seed, spec) for seed in (1, 2) for spec in specs]):
         data = breast_cancer(seed=seed)
@@ -171,6 +172,9 @@ def remembers(spec: Spec) -> bool:
     return not short and (not spec.get("centered") or spec.get("eps", 1e-8) > 1e-4)
 
 
+PENALTIES = {"l1": st.sampled_from([0.0, 0.003, 0.1]), "l2": st.sampled_from([0.0, 0.01, 0.3])}
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("dtype", "tolerance", "precision"), PRECISIONS)
 @pytest.mark.parametrize("optimizer", [optimizer for optimizer, _ in OPTIMIZERS])
@@ -180,7 +184,7 @@ def test_any_jobs_of_one_fit(
     optimizer: type, dtype: torch.dtype, tolerance: float, precision: str, data: st.DataObject
 ) -> None:
     # Without a least learning rate, rounding would decide which of equally good states is the best.
-    further = st.fixed_dictionaries({"epochs": st.integers(1, 5)}, optional={"l2": st.sampled_from([0.0, 0.01, 0.3])})
+    further = st.fixed_dictionaries({"epochs": st.integers(1, 5)}, optional=PENALTIES)
     one = st.tuples(draw_settings(optimizer, 1e-3, 0.05), further).map(
         lambda pair: {**pair[0], **pair[1], "maximize": False}
     )
@@ -189,9 +193,12 @@ def test_any_jobs_of_one_fit(
     scheduler = data.draw(st.sampled_from([None, *SCHEDULERS]))
     seeds = data.draw(st.lists(st.integers(0, 9), min_size=1, max_size=2, unique=True))
     batch_size = data.draw(st.sampled_from([None, 32, 50, 341]))
+    class_weights = data.draw(st.lists(st.sampled_from([None, "balanced", {0: 3.0}]), min_size=10, max_size=10))
 
     def table(seed: int) -> InMemoryData:
-        return breast_cancer(seed=seed, batch_size=batch_size)
+        made = breast_cancer(seed=seed, batch_size=batch_size)
+        made.class_weight = class_weights[seed]
+        return made
 
     found = fused([table(seed) for seed in seeds], specs, network, scheduler, optimizer=optimizer, dtype=dtype)
     for job, (seed, spec) in enumerate([(seed, spec) for seed in seeds for spec in specs]):
@@ -289,7 +296,7 @@ def test_no_bit_of_a_job_depends_on_what_becomes_of_another(
 def test_an_interrupted_fit_keeps_every_job_as_it_was() -> None:
     data = [toy()]
     data[0].setup()
-    jobs = [Job(0, drawn(SequentialRegression, 2), {"lr": lr}, {}, 0.0, 1000, 0.5) for lr in (0.1, 1.0)]
+    jobs = [Job(0, drawn(SequentialRegression, 2), {"lr": lr}, {}, 0.0, 0.0, 1000, 0.5) for lr in (0.1, 1.0)]
     found = Fit(data, jobs, Settings(SGD, lambda node: None, default_metrics(), "train/loss", "min"))
 
     def stop(_: int) -> None:

@@ -104,7 +104,7 @@ def test_networks_that_keep_something_outside_of_their_parameters_do_not_agree(
     scales: tuple[float, float], loud: bool, fits: bool
 ) -> None:
     networks = [nn.Sequential(nn.Linear(2, 3), Watchful(s, loud), nn.Linear(3, 1), nn.Sigmoid()) for s in scales]
-    stacked = stacked_networks(networks, 1, torch.zeros(2), torch.float64)
+    stacked = stacked_networks(networks, 1, torch.zeros(2), torch.zeros(2), torch.float64)
     assert agree(stacked, networks, torch.randn(1, 20, 2, dtype=torch.float64)) == fits
 
 

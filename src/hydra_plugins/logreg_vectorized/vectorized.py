@@ -39,6 +39,12 @@ class VectorizedLauncher(Launcher):
 
         return launch(Hydra(self.hydra_context, self.task_function, self.config), job_overrides, initial_job_idx)
 
+    def refit(self) -> None:
+        """After a cross-validation: a run with what it chose on all rows."""
+        from logreg.vectorized.launch import Hydra, refit
+
+        refit(Hydra(self.hydra_context, self.task_function, self.config))
+
 
 class VectorizedSweeper(BasicSweeper):
     """Hydra's own sweeper, which composes every job to see whether it can be: this launcher does that already."""
@@ -52,6 +58,14 @@ class VectorizedSweeper(BasicSweeper):
             names = ", ".join(f"hydra.sweeper.{name}" for name in others)
             raise UserError(f"{names}: these are settings of another sweeper; add hydra/sweeper=optuna for a search.")
         super().__init__(max_batch_size, params)
+
+    def sweep(self, arguments: list[str]) -> object:
+        given = {argument.partition("=")[0].lstrip("+") for argument in arguments}
+        self.params = {key: value for key, value in (self.params or {}).items() if key not in given}
+        returned = super().sweep(arguments)
+        if self.config is not None and self.config.get("path") and isinstance(self.launcher, VectorizedLauncher):
+            self.launcher.refit()
+        return returned
 
     def validate_batch_is_legal(self, batch: Sequence[Sequence[str]]) -> None:
         if not isinstance(self.launcher, VectorizedLauncher):

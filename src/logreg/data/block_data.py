@@ -13,6 +13,7 @@ from lightning.pytorch import LightningDataModule
 from torch import Tensor
 
 from logreg.data.blocks import Batches, BlockLoader
+from logreg.data.class_weight import ClassWeight, label_weights, weighted_rows
 from logreg.data.preprocessing import Preprocessor
 from logreg.data.rows import LargeBatch, Rows
 from logreg.data.splits import SPLITS, check_fractions
@@ -33,6 +34,7 @@ class BlockData(LightningDataModule, ABC):
         rows: row numbers of each split; `setup` sets it.
         preprocessor: from raw columns to features; `setup` sets it.
         dtype: of the tensors served; training sets it to the trainer's precision.
+        class_weight: of the labels of training rows, see `logreg.data.class_weight`; the run's configuration sets it.
     """
 
     rows: dict[str, np.ndarray]
@@ -52,6 +54,7 @@ class BlockData(LightningDataModule, ABC):
         self.name, self.seed, self.batch_size, self.standardize = name, seed, batch_size, standardize
         self.fractions = check_fractions(split or {"train": 1.0})
         self.dtype = torch.float32
+        self.class_weight: ClassWeight = None
         self.loader: BlockLoader | None = None
         # Set by training, see `BlockLoader`.
         self.passes_in_total = self.passes_per_epoch = self.accumulate = 1
@@ -69,10 +72,50 @@ class BlockData(LightningDataModule, ABC):
     def fingerprint(self) -> str:
         """A digest of the source: equal for equal data."""
 
+    @abstractmethod
+    def labels_of(self, split: str) -> np.ndarray:
+        """The labels of a split, (rows,), 0 or 1."""
+
+    def own_weights(self, split: str) -> np.ndarray | None:
+        """The weights that rows of a split have of themselves, (rows,); None where they have none."""
+        return None
+
+    def label_weights(self) -> tuple[float, float]:
+        """What ``class_weight`` makes of label 0 and label 1.
+
+        Raises:
+            UserError: it names a label that there is not.
+        """
+        if self.class_weight is None:
+            return 1.0, 1.0
+        y, weight = self.labels_of("train"), self.own_weights("train")
+        totals = np.bincount(y.astype(np.int64), weight, minlength=2)
+        return label_weights(self.class_weight, self.preprocessor.target.labels, (float(totals[0]), float(totals[1])))
+
+    def _weights(self, split: str) -> np.ndarray | None:
+        """The weights of the rows of a split, (rows,); those of labels count in training alone."""
+        own = self.own_weights(split)
+        if self.class_weight is None or split != "train":
+            return own
+        return weighted_rows(self.labels_of(split), own, self.label_weights())
+
+    def weights(self, split: str) -> Tensor | None:
+        """The same with mean 1, as they are served."""
+        weight = self._weights(split)
+        if weight is None or not len(weight):
+            return None
+        return torch.as_tensor(weight / weight.mean(), dtype=self.dtype)
+
     @property
     def training_weight(self) -> float:
         """The number of training rows, or the sum of their weights."""
-        return float(len(self.rows["train"]))
+        weight = self._weights("train")
+        return float(len(self.rows["train"]) if weight is None else weight.sum())
+
+    @property
+    def training_groups(self) -> np.ndarray | None:
+        """Which training rows belong together, (rows,) of equal numbers for those that do; None if nothing says so."""
+        return None
 
     def is_large(self, split: str) -> bool:
         """Whether the rows of a split are better not looked at all at once."""
@@ -190,4 +233,5 @@ class BlockData(LightningDataModule, ABC):
             "features": self.num_features,
             "fingerprint": self.fingerprint,
             "label_counts": self.label_counts,
+            "class_weight": None if self.class_weight is None else list(self.label_weights()),
         }

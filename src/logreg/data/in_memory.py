@@ -128,7 +128,10 @@ class InMemoryData(BlockData):
         labels = {split: self.source.y[rows] for split, rows in self.rows.items()}
         return {split: [int((y == 0).sum()), int((y == 1).sum())] for split, y in labels.items()}
 
+    def labels_of(self, split: str) -> np.ndarray:
+        return self.source.y[self.rows[split]]
+
     def served(self, split: str) -> TensorRows:
-        table, rows = self.source, self.rows[split]
-        x = self.preprocessor.transform_numbers(table.x[rows])
-        return TensorRows(torch.as_tensor(x, dtype=self.dtype), torch.as_tensor(table.y[rows], dtype=self.dtype))
+        x = self.preprocessor.transform_numbers(self.source.x[self.rows[split]])
+        y = torch.as_tensor(self.labels_of(split), dtype=self.dtype)
+        return TensorRows(torch.as_tensor(x, dtype=self.dtype), y, self.weights(split))

@@ -67,6 +67,7 @@ class Categorical:
         levels: those with a feature of their own.
         rare: those that share one feature.
         missing: a feature stands for missing values.
+        reference: a level that training saw and that has no feature: the others are compared with it.
     """
 
     feature: str
@@ -74,6 +75,7 @@ class Categorical:
     rare: list[str] = field(default_factory=list)
     missing: bool = False
     kind: str = "categorical"
+    reference: str | None = None
 
     @property
     def names(self) -> list[str]:
@@ -84,6 +86,11 @@ class Categorical:
     def width(self) -> int:
         return len(self.names)
 
+    @property
+    def seen(self) -> list[str]:
+        """Every level of the training rows."""
+        return [*self.levels, *self.rare, *([] if self.reference is None else [self.reference])]
+
     @cached_property
     def position(self) -> dict[str, int]:
         """The feature of each known level; of booleans in small letters."""
@@ -93,12 +100,12 @@ class Categorical:
     @cached_property
     def is_boolean(self) -> bool:
         """Whether capitals do not count, as in True and true, and 1 and 0 mean the same."""
-        levels = [level.lower() for level in (*self.levels, *self.rare)]
+        levels = [level.lower() for level in self.seen]
         return set(levels) <= {"true", "false"} and len(set(levels)) == len(levels)
 
     @cached_property
     def has_whole_numbers(self) -> bool:
-        return any(level.lstrip("+-").isdigit() for level in (*self.levels, *self.rare))
+        return any(level.lstrip("+-").isdigit() for level in self.seen)
 
     def spelled(self, level: Texts) -> Texts:
         """Levels as `position` spells them."""
@@ -109,7 +116,8 @@ class Categorical:
     def unseen(self, level: pl.Expr) -> pl.Expr:
         """How many rows have a level that training did not see."""
         level = self.spelled(level)
-        return (level.is_not_null() & ~level.is_in(list(self.position))).sum()
+        known = [level.lower() for level in self.seen] if self.is_boolean else self.seen
+        return (level.is_not_null() & ~level.is_in(known)).sum()
 
     def codes(self, column: pl.Series) -> np.ndarray:
         """The feature of each row, (rows,) int32; -1 for none."""
@@ -221,6 +229,14 @@ class Preprocessor:
         for column in self.columns:
             yield column, first
             first += column.width
+
+    def flags(self) -> Iterator[tuple[int, int]]:
+        """First feature and width of what is 0 or 1: the levels of a column, and an indicator of missing values."""
+        for column, first in self.spans():
+            if isinstance(column, Categorical):
+                yield first, column.width
+            elif column.indicator:
+                yield first + 1, 1
 
     @cached_property
     def numeric(self) -> list[Numeric]:
@@ -334,17 +350,17 @@ class Preprocessor:
 
     def raw_coefficients(self, weight: np.ndarray, bias: float) -> tuple[np.ndarray, float]:
         """Coefficients (features,) and intercept in the units of the raw columns."""
-        raw, intercept = np.asarray(weight, dtype=np.float64).copy(), float(bias)
-        if self.sparse:
-            return raw, intercept
-        for column, first in self.spans():
-            if isinstance(column, Numeric):
-                raw[first] = weight[first] / column.scale
-                intercept -= raw[first] * column.mean
-        for column, first in self.spans():
-            if isinstance(column, Numeric) and column.indicator:  # on top of the value that is filled in
-                raw[first + 1] = weight[first + 1]
-        return raw, float(intercept)
+        raw = np.asarray(weight, dtype=np.float64) / self.raw_units[0]
+        return raw, float(bias - raw @ self.raw_units[1])
+
+    @cached_property
+    def raw_units(self) -> tuple[np.ndarray, np.ndarray]:
+        """Scale and mean of every feature, (features,) each: features are ``(raw - mean) / scale``."""
+        scale, mean = np.ones(self.width), np.zeros(self.width)
+        for column, first in [] if self.sparse else self.spans():
+            if isinstance(column, Numeric):  # an indicator is on top of the value that is filled in
+                scale[first], mean[first] = column.scale, column.mean
+        return scale, mean
 
     # --- the file -----------------------------------------------------------------------------------------------------
 

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from logreg.data.block_data import BlockData
 from logreg.data.rows import MappedRows, Rows, SparseRows, TensorRows
@@ -20,6 +19,7 @@ from logreg.data.tables.cache import Manifest, PreparedTable
 from logreg.data.tables.labels import label_text, parsed_labels
 from logreg.data.tables.options import Form
 from logreg.data.tables.preparation import STORAGE, Preparation, with_kinds
+from logreg.data.tables.reference import parsed_reference
 from logreg.data.tables.source import MISSING, ReadOptions, Source, open_source
 from logreg.errors import UserError
 
@@ -41,6 +41,7 @@ class TableData(BlockData):
         target, positive, labels, features, exclude, categorical, weight, group, drop_missing_target: see
             `logreg.data.tables.roles.RoleOptions`.
         min_count: levels of fewer training rows share one feature; None: one row in a hundred, from 2 to 10.
+        reference: leave a level of each text column without a feature, see `logreg.data.tables.reference`.
         standardize: numbers are centred and scaled; sparse tables never are.
         split: fractions of train, val and test, stratified by label.
         folds, fold: train on all of so many folds but this one, counted from 0, and validate on it.
@@ -77,6 +78,7 @@ class TableData(BlockData):
         group: str | None = None,
         drop_missing_target: bool = False,
         min_count: int | None = None,
+        reference: str | Mapping[str, Any] | None = None,
         folds: int | None = None,
         fold: int | None = None,
         storage: str | None = None,
@@ -104,7 +106,15 @@ class TableData(BlockData):
         )
         self.split_options = prepare.SplitOptions(self.fractions, folds, fold)
         self.preparation = Preparation(
-            self.role_options, self.split_options, seed, standardize, min_count, leak_auroc, storage, zero_based
+            self.role_options,
+            self.split_options,
+            seed,
+            standardize,
+            min_count,
+            leak_auroc,
+            storage,
+            zero_based,
+            parsed_reference(reference),
         )
         self.cache_dir = Path(cache_dir)
         self.prepared: PreparedTable | None = None
@@ -209,9 +219,9 @@ class TableData(BlockData):
         return dict(self.fractions) if split.folds is None else {"folds": split.folds, "fold": split.fold}
 
     @property
-    def training_weight(self) -> float:
-        weight, rows = self.table.weight, self.rows["train"]
-        return float(len(rows)) if weight is None else float(weight[rows].sum())
+    def training_groups(self) -> np.ndarray | None:
+        group = self.table.group
+        return None if group is None else np.asarray(group[self.rows["train"]])
 
     def is_large(self, split: str) -> bool:
         manifest = self.table.manifest
@@ -220,22 +230,19 @@ class TableData(BlockData):
 
     def served(self, split: str) -> Rows:
         table, rows = self.table, self.rows[split]
-        y, weight = self._labels(rows), self._weights(rows)
+        y, weight = torch.as_tensor(self.labels_of(split), dtype=self.dtype), self.weights(split)
         if table.manifest.sparse:
             return SparseRows(*table.csr, rows, table.manifest.width, y, weight, self.dtype)
         if self.is_large(split):
             return MappedRows(table.x, rows, y, weight, self.dtype)
         return TensorRows(torch.as_tensor(np.asarray(table.x[rows]), dtype=self.dtype), y, weight)
 
-    def _labels(self, rows: np.ndarray) -> Tensor:
-        return torch.as_tensor(np.asarray(self.table.y[rows]), dtype=self.dtype)
+    def labels_of(self, split: str) -> np.ndarray:
+        return np.asarray(self.table.y[self.rows[split]])
 
-    def _weights(self, rows: np.ndarray) -> Tensor | None:
+    def own_weights(self, split: str) -> np.ndarray | None:
         weight = self.table.weight
-        if weight is None or not len(rows):
-            return None
-        chosen = np.asarray(weight[rows])
-        return torch.as_tensor(chosen / chosen.mean(), dtype=self.dtype)
+        return None if weight is None else np.asarray(weight[self.rows[split]])
 
     @property
     def label_counts(self) -> dict[str, list[int]]:
@@ -248,18 +255,15 @@ class TableData(BlockData):
             "target": target.column,
             "labels": {label: value for value, label in enumerate(target.labels)},
             "left_out": self.preprocessor.left_out,
-            "label_weights": self._label_weights(),
+            "label_weights": self._weights_of_labels(),
             "warnings": self.table.manifest.warnings,
             "form": asdict(self.form) if self.form else None,
         }
 
-    def _label_weights(self) -> list[float] | None:
+    def _weights_of_labels(self) -> list[float] | None:
         """The training weight of label 0 and 1; None where rows have no weights."""
-        weight, rows = self.table.weight, self.rows["train"]
-        if weight is None:
-            return None
-        chosen, ones = np.asarray(weight[rows]), np.asarray(self.table.y[rows]) == 1
-        return [float(chosen[~ones].sum()), float(chosen[ones].sum())]
+        weight, ones = self.own_weights("train"), self.labels_of("train") == 1
+        return None if weight is None else [float(weight[~ones].sum()), float(weight[ones].sum())]
 
 
 def fractions_beside(split: Mapping[str, float], own_files: Sequence[str]) -> dict[str, float]:

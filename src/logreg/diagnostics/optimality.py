@@ -28,6 +28,7 @@ from typing import Any
 import torch
 
 from logreg.diagnostics.separation import Separation, find_separation
+from logreg.optim.firth import FirthProblem
 from logreg.optim.newton import newton_direction
 from logreg.optim.problem import LogisticProblem, Theta
 
@@ -89,14 +90,14 @@ def _of_separation(optimality: Optimality) -> str:
     if separation.kind == "complete":
         return (
             "completely separated: the maximum-likelihood estimate does not exist and the cost falls for ever, here to "
-            f"{optimality.objective:.3g}; use penalty.l2=<number>"
+            f"{optimality.objective:.3g}; use penalty.l2=<number> or penalty=firth"
         )
     names = [f"{name} ({'+' if separation.direction[name] > 0 else '-'})" for name in separation.columns]
     shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
     what = "its maximum-likelihood estimate is" if len(names) == 1 else "their maximum-likelihood estimates are"
     return (
         f"quasi-completely separated by {shown}: {what} infinite, and the number found says only when training "
-        "stopped; use penalty.l2=<number>"
+        "stopped; use penalty.l2=<number> or penalty=firth"
     )
 
 
@@ -146,7 +147,7 @@ def _newton_decrement(problem: LogisticProblem, theta: Theta) -> float | None:
 
 def separation_of(problem: LogisticProblem, names: list[str], most: int = MOST_SEARCHED) -> Separation | None:
     """Look for a separation of the training rows; None under a penalty, or for more than ``most`` numbers."""
-    if problem.l2 > 0 or len(problem) * problem.features > most:
+    if problem.l2 > 0 or isinstance(problem, FirthProblem) or len(problem) * problem.features > most:
         return None
     blocks = list(problem.blocks(problem.features))
     x = torch.cat([block.x.to_dense() if block.x.layout is torch.sparse_csr else block.x for block in blocks])

@@ -16,6 +16,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
+from logreg.optim.firth import FirthProblem
 from logreg.optim.problem import Derivatives, LogisticProblem, Theta
 from logreg.optim.solver import Iteration, Solver
 
@@ -39,12 +40,14 @@ class Newton(Solver):
         slope = float(at.gradient @ direction)
         gap = -slope / 2
         small = gap <= self._setting("tolerance") * max(at.value, SMALL)
+        # Fisher scoring converges linearly: the next step is as much better as this one was.
+        last = small and not isinstance(problem, FirthProblem)
         if small:
             reached, step = self._last_step(problem, theta, at, direction)
         else:
             reached, step = self._search(problem, theta, at.value, direction, slope)
         norm = float(at.gradient.norm())
-        return Iteration(reached, at.value, at.accuracy, norm, gap, step, finished=small or step == 0.0)
+        return Iteration(reached, at.value, at.accuracy, norm, gap, step, finished=last or step == 0.0)
 
     def _last_step(
         self, problem: LogisticProblem, theta: Theta, at: Derivatives, direction: Theta

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,15 @@ import numpy as np
 
 from logreg.classifier import BinaryClassifier
 from logreg.data.preprocessing import Preprocessor
+from logreg.diagnostics.inference import Estimates
+from logreg.diagnostics.separation import CONSTANT
 from logreg.objective import linear_coefficients
 from logreg.runs import COEFFICIENTS, open_atomically
 
 INTERCEPT = "(intercept)"
+NEGLIGIBLE = 1e-4  # an intercept's part of a direction that is rounding
+COLUMNS = ("feature", "level", "coefficient", "coefficient_standardised")
+ERRORS = ("standard_error", "z", "p", "lower", "upper", "odds_ratio")
 
 
 @dataclass(frozen=True)
@@ -46,6 +52,8 @@ class Coefficients(Sequence[Coefficient]):
         self, preprocessor: Preprocessor, raw: np.ndarray, standardised: np.ndarray, intercepts: tuple[float, float]
     ) -> None:
         self.preprocessor, self.raw, self.standardised, self.intercepts = preprocessor, raw, standardised, intercepts
+        self.estimates: Estimates | None = None  # with an error each
+        self.has_errors = False  # whether the file has columns for them, which may be empty
 
     def __len__(self) -> int:
         return 1 + len(self.raw)
@@ -74,8 +82,16 @@ class Coefficients(Sequence[Coefficient]):
         """Write ``coefficients.csv`` into a run directory."""
         with open_atomically(directory / COEFFICIENTS) as file:
             writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(("feature", "level", "coefficient", "coefficient_standardised"))
-            writer.writerows((r.feature, r.level, repr(r.coefficient), repr(r.coefficient_standardised)) for r in self)
+            writer.writerow((*COLUMNS, *(ERRORS if self.has_errors else ())))
+            for i, r in enumerate(self):
+                values = (repr(r.coefficient), repr(r.coefficient_standardised))
+                writer.writerow((r.feature, r.level, *values, *(self._errors(i) if self.has_errors else ())))
+
+    def _errors(self, i: int) -> list[str]:
+        """The cells of `ERRORS` of a row."""
+        if self.estimates is None:
+            return [""] * len(ERRORS)
+        return [repr(float(getattr(self.estimates, name)[i - 1])) for name in ERRORS]  # the intercept is their last
 
 
 def coefficients(classifier: BinaryClassifier, preprocessor: Preprocessor) -> Coefficients | None:
@@ -86,3 +102,19 @@ def coefficients(classifier: BinaryClassifier, preprocessor: Preprocessor) -> Co
     weight, bias = (parameter.detach().cpu().double().reshape(-1).numpy() for parameter in pair)
     raw, intercept = preprocessor.raw_coefficients(weight, float(bias[0]))
     return Coefficients(preprocessor, raw, weight, (intercept, float(bias[0])))
+
+
+def infinite_of(optimality: Mapping[str, Any] | None, rows: Coefficients | None) -> dict[tuple[str, str], float]:
+    """The sign of each coefficient whose estimate is infinite, by feature and level, where labels are partly separated.
+
+    Of completely separated labels there are many directions to infinity, and none is better than the others.
+    """
+    separation = (optimality or {}).get("separation") or {}
+    if rows is None or separation.get("kind") != "quasi-complete":
+        return {}
+    pre, direction = rows.preprocessor, separation["direction"]
+    weights = np.array([direction.get(name, 0.0) for name in pre.feature_names])
+    raw, intercept = pre.raw_coefficients(weights, direction.get(CONSTANT, 0.0))
+    signs = {(INTERCEPT, ""): intercept if abs(intercept) > NEGLIGIBLE else 0.0}
+    signs |= dict(zip(pre.features, raw.tolist(), strict=True))
+    return {name: math.copysign(math.inf, sign) for name, sign in signs.items() if sign}

@@ -15,6 +15,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from logreg.errors import UserError
+from logreg.path import REFIT
 from logreg.runs import RECORD, read_record, settings_of, shown, write_atomically
 
 SHOWN = 10
@@ -47,6 +48,8 @@ def read_jobs(sweep: Path) -> list[Job]:
             record = read_record(path.parent)
         except UserError as error:
             record = {"status": "failed", "error": str(error)}
+        if path.parent.name == REFIT:  # of the winner, on all rows: no job of the sweep
+            continue
         number = path.parent.name.partition("_")[0]
         score = record.get("metrics", {}).get(record.get("monitor", {}).get("metric"))
         jobs.append(Job(int(number) if number.isdigit() else -1, path.parent, record, score))
@@ -152,7 +155,9 @@ def best_jobs(jobs: list[Job]) -> list[Job]:
 
 
 def rerun_command(job: Job) -> str:
-    return shlex.join(["python", "train.py", *job.record["overrides"]])
+    """The command that runs a job alone, also where its experiment is a sweep by itself."""
+    once = ["hydra.mode=RUN"] if "experiment=path" in job.record["overrides"] else []
+    return shlex.join(["python", "train.py", *job.record["overrides"], *once])
 
 
 def failures(jobs: list[Job]) -> list[Job]:

@@ -15,9 +15,11 @@ from logreg.classifier import BinaryClassifier
 from logreg.data.block_data import BlockData
 from logreg.data.rows import batch_parts
 from logreg.data.splits import SPLITS
+from logreg.diagnostics.inference import Inference, Refusal
 from logreg.metrics import bins_of
 from logreg.report import summary
 from logreg.report.coefficients import Coefficients, coefficients
+from logreg.report.inference import write_marginal_effects
 from logreg.report.tensorboard import EventFile, TensorBoardLogger
 from logreg.runs import RunRecord, splits_of
 
@@ -36,6 +38,7 @@ def report_run(
     hyperparameters: Mapping[str, Any],
     with_figures: bool,
     brief: bool = False,
+    inference: Inference | Refusal | None = None,
 ) -> None:
     """Write and print everything that a finished run shows of itself; in brief, a line on the terminal."""
     events = next((logger.events for logger in loggers if isinstance(logger, TensorBoardLogger)), None)
@@ -51,11 +54,15 @@ def report_run(
     if record.metrics and isinstance(data, BlockData):
         learned = coefficients(classifier, data.preprocessor)
         if learned is not None:
+            learned.has_errors = inference is not None
+            learned.estimates = inference.coefficients if isinstance(inference, Inference) else None
             learned.write(directory)
+    if isinstance(inference, Inference) and learned is not None:
+        write_marginal_effects(inference.marginal_effects, learned, directory)
     if brief:
         summary.show_briefly(record, Console(stderr=True))
     else:
-        summary.show(record, classifier, data, learned, directory, Console())
+        summary.show(record, classifier, data, learned, directory, Console(), inference)
 
 
 def draw(classifier: BinaryClassifier, data: BlockData, splits: Sequence[str]) -> dict[str, Figure]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -11,8 +12,10 @@ from rich.table import Table
 
 from logreg.classifier import BinaryClassifier
 from logreg.data.in_memory import InMemoryData
+from logreg.diagnostics.inference import Inference, Refusal
 from logreg.report.calibration import calibration_lines, is_part
-from logreg.report.coefficients import Coefficient, Coefficients
+from logreg.report.coefficients import Coefficient, Coefficients, infinite_of
+from logreg.report.inference import show_inference
 from logreg.runs import RunRecord, shown, splits_of
 
 MOST_ROWS = 20  # a table of more rows is not printed row by row
@@ -26,6 +29,7 @@ def show(
     coefficients: Coefficients | None,
     directory: Path,
     console: Console,
+    inference: Inference | Refusal | None = None,
 ) -> None:
     """Final metrics, learned coefficients, predictions of a small table, and where to look next."""
     state = "best checkpoint" if record.evaluated.get("checkpoint") == "best" else "last state"
@@ -46,7 +50,14 @@ def show(
             )
         if record.optimality is not None:
             console.print(record.optimality["sentence"], markup=False, highlight=False, soft_wrap=True)
-        _coefficients(coefficients, record.calibration is not None, console)
+        if record.calibration is not None and coefficients is not None:
+            console.print("W and b are those of the model, before calibration", highlight=False)
+        if isinstance(inference, Refusal) and inference.is_news:
+            console.print(inference.sentence, markup=False, highlight=False, soft_wrap=True)
+        if isinstance(inference, Inference) and coefficients is not None:
+            show_inference(inference, coefficients, console, MOST_COEFFICIENTS)
+        else:
+            _coefficients(coefficients, console, infinite_of(record.optimality, coefficients))
         if isinstance(data, InMemoryData):
             _predictions(classifier, data, console)
     here = shown(directory)
@@ -81,25 +92,27 @@ def comparison_table(recorded: dict[str, float], metrics: dict[str, float]) -> T
     return table
 
 
-def _coefficients(rows: Coefficients | None, calibrated: bool, console: Console) -> None:
+def _coefficients(rows: Coefficients | None, console: Console, infinite: Mapping[tuple[str, str], float]) -> None:
     if rows is None:
         return
     standardised = rows.differ
-    title = "learned W and b, before calibration" if calibrated else "learned W and b"
+    title = "learned W and b"
     table = Table("column", *(["W", "W, standardised"] if standardised else ["W"]), title=title, title_justify="left")
     for column in table.columns[1:]:
         column.justify = "right"
     top = rows.largest(MOST_COEFFICIENTS)
     for row in top:
         name = f"{row.feature}={row.level}" if row.level else row.feature
-        table.add_row(escape(name), *_values(row, standardised))
+        table.add_row(escape(name), *_values(row, standardised, infinite))
     if len(top) < len(rows) - 1:
         table.add_row(f"… {len(rows) - 1 - len(top)} smaller ones")
-    table.add_row("b (intercept)", *_values(rows[0], standardised))
+    table.add_row("b (intercept)", *_values(rows[0], standardised, infinite))
     console.print(table)
 
 
-def _values(row: Coefficient, standardised: bool) -> list[str]:
+def _values(row: Coefficient, standardised: bool, infinite: Mapping[tuple[str, str], float]) -> list[str]:
+    if (sign := infinite.get((row.feature, row.level))) is not None:
+        return [f"{sign:+}", ""] if standardised else [f"{sign:+}"]
     values = [row.coefficient, row.coefficient_standardised] if standardised else [row.coefficient]
     return [f"{value:.6f}" if abs(value) >= 1e-3 or value == 0 else f"{value:.4g}" for value in values]
 

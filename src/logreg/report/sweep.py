@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from logreg.path import read_choice
 from logreg.report import leaderboard
 from logreg.report.comparison import DATA_SEED, FOLD, Setting, compare, monitor, table_rows, verdict
 from logreg.report.leaderboard import Job
@@ -33,7 +34,7 @@ def report_sweep(
         compared: as `write_tables` found it.
     """
     if with_figures and len(jobs) > 1:
-        _draw(directory, jobs)
+        _draw(directory, jobs, compared)
     leaderboard.show(directory, jobs, console, by_job=not compared)
     if compared:
         _show(compared, console)
@@ -128,13 +129,17 @@ def _show(compared: Mapping[str, Sequence[Setting]], console: Console) -> None:
             console.print(f"{len(best.jobs)} repetitions tell few settings apart; more seeds or folds tell more")
 
 
-def _draw(directory: Path, jobs: Sequence[Job]) -> None:
+def _draw(directory: Path, jobs: Sequence[Job], compared: Mapping[str, Sequence[Setting]]) -> None:
     from logreg.report.figures import to_png
+    from logreg.report.path_figure import path_figure
     from logreg.report.sweep_figures import sweep_figure
     from logreg.report.tensorboard import EventFile
 
-    events = EventFile(directory / "figures")
-    for name, figure in sweep_figure(jobs).items():
+    events, drawn, choice = EventFile(directory / "figures"), sweep_figure(jobs), read_choice(directory)
+    if choice is not None and choice.metric in compared:
+        path = path_figure(compared[choice.metric], choice)
+        drawn |= {} if path is None else {"path": path}
+    for name, figure in drawn.items():
         png, width, height = to_png(figure, directory / "figures" / f"{name}.png")
         events.image(f"sweep/{name}", png, width, height, 0)
     events.close()

@@ -58,7 +58,8 @@ class Member:
         c = self.config
         keywords = {k: tuple(v) if isinstance(v, list) else v for k, v in c["optimizer"].items() if k != "_target_"}
         threshold = c["threshold"] if isinstance(c["threshold"], float) else 0.5
-        return Job(table, self.network, keywords, c["scheduler"], c["penalty"]["l2"], c["epochs"], threshold)
+        penalty = c["penalty"]["l1"], c["penalty"]["l2"]
+        return Job(table, self.network, keywords, c["scheduler"], *penalty, c["epochs"], threshold)
 
 
 class CannotFuse(Exception):
@@ -118,7 +119,7 @@ class Assembler:
         return self._checked[key]
 
     def _table(self, config: Config) -> BlockData:
-        key = json.dumps(config["data"], sort_keys=True, default=str)
+        key = json.dumps([config["data"], config.get("class_weight")], sort_keys=True, default=str)
         if key not in self._data:
             with _notes() as notes:
                 data = make_data(config, self.trusted)

@@ -45,6 +45,7 @@ class Job:
     network: nn.Module
     optimizer: Mapping[str, Any]
     scheduler: Mapping[str, Any]
+    l1: float
     l2: float
     epochs: int
     threshold: float
@@ -119,6 +120,7 @@ class Fit:
         made: (jobs,) updates that count.
         last, best: the states when each job ended, and when it validated best.
         steps, losses, accuracies: the training values that are logged, (logged,), (logged, jobs), (logged, jobs).
+        further: what a solver logs besides, by name, (jobs,) each, for every one of the steps.
         validations: step and metrics by name, (jobs,) each, of every validation; and which jobs it counts for.
     """
 
@@ -129,12 +131,10 @@ class Fit:
         dtype, device = settings.dtype, settings.device
         self.batches = Batches(tables, dtype, device)
         self.held_out = Split(tables, "val", dtype, device)
-        l2 = torch.tensor([job.l2 for job in jobs], dtype=torch.float64)
-        self.networks: Networks = stacked_networks([job.network for job in jobs], len(tables), l2, dtype, device)
-        make = batched(settings.optimizer)
-        assert make is not None
+        l1, l2 = (torch.tensor(part, dtype=torch.float64) for part in zip(*((j.l1, j.l2) for j in jobs), strict=True))
+        self.networks: Networks = stacked_networks([job.network for job in jobs], len(tables), l1, l2, dtype, device)
         with _default_dtype(dtype):  # Lightning sets it too, and optimizers keep scalars in it
-            self.optimizer = make(self.networks.parameters, [job.optimizer for job in jobs])
+            self.optimizer = self._make_optimizer()
         initial = self.optimizer.lr.tolist()
         self.schedules = Schedules([j.scheduler for j in jobs], settings.make_scheduler, self.optimizer.lr)
         for job in self.schedules.of_passes:  # torch's schedulers of this kind leave it there
@@ -149,12 +149,18 @@ class Fit:
         self.steps: list[int] = []
         self.losses: list[np.ndarray] = []
         self.accuracies: list[np.ndarray] = []
+        self.further: list[dict[str, np.ndarray]] = []  # of a solver
         self.validations: list[tuple[int, dict[str, np.ndarray], np.ndarray]] = []
         self.last, self.best = State(self), State(self)
         self.interrupt = False
         self._block: list[tuple[Tensor, Tensor, Tensor | None, Tensor | None]] = []
         rows = len(jobs) * self.batches.batch_size
         self._block_updates = max(1, min(BLOCK_UPDATES, BLOCK_VALUES // rows))
+
+    def _make_optimizer(self) -> Any:
+        make = batched(self.settings.optimizer)
+        assert make is not None
+        return make(self.networks.parameters, [job.optimizer for job in self.jobs])
 
     # --- training -----------------------------------------------------------------------------------------------------
 
@@ -186,9 +192,12 @@ class Fit:
         if self._block and self._block[0][0].shape != logits.shape:
             self._measure()
         self._block.append((logits, y, weight, penalty))
+        sides = self.networks.add_l1(gradients) if self.networks.has_l1 else None
         if self.settings.clip_value:
             gradients = self._clipped(gradients)
         self.optimizer.step(gradients)
+        if sides is not None:
+            self.networks.hold(sides)
         self.updates += 1
         if len(self._block) == self._block_updates:
             self._measure()

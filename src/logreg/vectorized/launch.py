@@ -21,6 +21,7 @@ from logreg import settings
 from logreg.cli import trusted_packages
 from logreg.errors import UserError, plural
 from logreg.experiment import in_force, quiet_lightning, with_groups
+from logreg.path import REFIT, prepare_refit
 from logreg.runs import RunRecord, settings_of
 from logreg.vectorized.checks import check_space
 from logreg.vectorized.compose import ComposedJob, compose_jobs
@@ -164,11 +165,23 @@ def _returned(job: ComposedJob, value: float | None) -> JobReturn:
     return JobReturn(overrides=job.overrides, status=JobStatus.COMPLETED, _return_value=value)
 
 
-def _alone(hydra: Hydra, overrides: Sequence[str], number: int) -> JobReturn:
-    """One job as Hydra's basic launcher runs it."""
+def refit(hydra: Hydra) -> None:
+    """Choose the penalty of a sweep over folds, and run it on all rows; see `logreg.path`."""
+    if _option(hydra, "dry_run"):
+        return
+    overrides = prepare_refit(Path(hydra.config.hydra.sweep.dir), hydra.config.path)
+    if overrides is not None:
+        log.info("refit on all rows")
+        _alone(hydra, overrides, 0, REFIT)
+
+
+def _alone(hydra: Hydra, overrides: Sequence[str], number: int, folder: str | None = None) -> JobReturn:
+    """One job as Hydra's basic launcher runs it, in a folder of this name."""
     config = hydra.context.config_loader.load_sweep_config(hydra.config, list(overrides))
     with open_dict(config):
         config.hydra.job.id = config.hydra.job.num = number
+        if folder is not None:
+            config.hydra.sweep.subdir = folder
     returned = run_job(
         hydra_context=hydra.context,
         task_function=hydra.task,

@@ -20,6 +20,8 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad_and_value, vmap
 
 from logreg.objective import SOFTPLUS_IS_LINEAR, linear_coefficients, logit_function, penalised_parameters
+from logreg.sparsity import add_l1, hold
+from logreg.vectorized.optimizers import column
 
 TRIED = 8  # rows
 
@@ -33,17 +35,20 @@ class Networks(ABC):
     Args:
         networks: one for each job, on the CPU; their parameters are copied.
         tables: how many there are.
-        l2: (jobs,) weight of each job's penalty.
+        l1, l2: (jobs,) weights of each job's penalty.
 
     Attributes:
         names: of the parameters.
         parameters: (jobs, *shape) each.
     """
 
-    def __init__(self, networks: Sequence[nn.Module], tables: int, l2: Tensor, dtype: torch.dtype, device: Any) -> None:
+    def __init__(
+        self, networks: Sequence[nn.Module], tables: int, l1: Tensor, l2: Tensor, dtype: torch.dtype, device: Any
+    ) -> None:
         first = networks[0]
-        self.tables, self.l2 = tables, l2.to(device, dtype)
-        self.has_penalty = bool((l2 != 0).any())
+        self.tables, self.l1, self.l2 = tables, l1.to(device, dtype), l2.to(device, dtype)
+        self.has_l1, self.has_l2 = bool((l1 != 0).any()), bool((l2 != 0).any())
+        self.has_penalty = self.has_l1 or self.has_l2
         self.names = [name for name, _ in first.named_parameters()]
         stacked = [torch.stack([dict(n.named_parameters())[name].detach() for n in networks]) for name in self.names]
         self.parameters = [parameter.to(device, dtype).contiguous() for parameter in stacked]
@@ -62,9 +67,24 @@ class Networks(ABC):
         """The logits of a batch, and the gradient of every job's objective by each of the parameters."""
 
     def penalty(self) -> Float[Tensor, " jobs"]:
-        """``l2 / 2 * ||w||^2`` of each job at its present weights."""
-        squares = [p.square().flatten(1).sum(1) for p, counts in self._counted(self.parameters) if counts]
-        return _only_where(self.l2, 0.5 * self.l2 * torch.stack(squares).sum(0))
+        """``l1 * ||w||_1 + l2 / 2 * ||w||^2`` of each job at its present weights."""
+        weights = [p.flatten(1) for p, counts in self._counted(self.parameters) if counts]
+        squares = torch.stack([w.square().sum(1) for w in weights]).sum(0)
+        penalty = _only_where(self.l2, 0.5 * self.l2 * squares)
+        if self.has_l1:
+            penalty = penalty + _only_where(self.l1, self.l1 * torch.stack([w.abs().sum(1) for w in weights]).sum(0))
+        return penalty
+
+    def add_l1(self, gradients: Sequence[Tensor]) -> list[Tensor | None]:
+        """Add the slope of the l1 penalty to the gradients, in place; see `logreg.sparsity`."""
+        pairs = zip(gradients, self._counted(self.parameters), strict=True)
+        return [add_l1(p, g, column(self.l1, p)) if counts else None for g, (p, counts) in pairs]
+
+    def hold(self, sides: Sequence[Tensor | None]) -> None:
+        """Keep the weights on their sides."""
+        for parameter, side in zip(self.parameters, sides, strict=True):
+            if side is not None:
+                hold(parameter, side, column(self.l1, parameter))
 
     def _counted(self, parameters: Sequence[Tensor]) -> Iterator[tuple[Tensor, bool]]:
         """Parameters, and whether they are penalised."""
@@ -88,8 +108,10 @@ def _only_where(l2: Tensor, of_penalty: Tensor) -> Tensor:
 class LinearNetworks(Networks):
     """Networks that are ``sigmoid(x @ w + b)``, with the gradient in closed form; see `logreg.objective`."""
 
-    def __init__(self, networks: Sequence[nn.Module], tables: int, l2: Tensor, dtype: torch.dtype, device: Any) -> None:
-        super().__init__(networks, tables, l2, dtype, device)
+    def __init__(
+        self, networks: Sequence[nn.Module], tables: int, l1: Tensor, l2: Tensor, dtype: torch.dtype, device: Any
+    ) -> None:
+        super().__init__(networks, tables, l1, l2, dtype, device)
         pair = linear_coefficients(networks[0])
         assert pair is not None
         places = {id(parameter): i for i, parameter in enumerate(networks[0].parameters())}
@@ -98,6 +120,10 @@ class LinearNetworks(Networks):
     def coefficients_of(self, job: int, parameters: Sequence[Tensor]) -> tuple[np.ndarray, float]:
         weight, bias = parameters[self._weight][job], parameters[self._bias][job]
         return weight.reshape(-1).cpu().double().numpy(), float(bias.reshape(-1)[0])
+
+    def coefficients(self) -> tuple[Float[Tensor, "jobs features"], Float[Tensor, "jobs 1"]]:
+        """Weights and intercepts of all jobs, as views of the parameters."""
+        return self.parameters[self._weight].view(len(self), -1), self.parameters[self._bias].view(len(self), 1)
 
     def _views(self) -> tuple[Tensor, Tensor]:
         """Weights (tables, jobs of a table, features) and intercepts (tables, jobs of a table, 1)."""
@@ -120,7 +146,7 @@ class LinearNetworks(Networks):
             residual.mul_(weight.unsqueeze(1))
         residual.div_(y.shape[1])
         by_weight = (residual[0] @ x[0]).unsqueeze(0) if self.tables == 1 else torch.bmm(residual, x)
-        if self.has_penalty:
+        if self.has_l2:
             w, l2 = self._views()[0], self.l2.view(self.tables, -1, 1)
             by_weight.add_(_only_where(l2, w * l2))
         found: list[Tensor] = [by_weight, residual.sum(2)]
@@ -133,8 +159,10 @@ class LinearNetworks(Networks):
 class GeneralNetworks(Networks):
     """Any networks whose forward does not depend on the values in the data, through `torch.func`."""
 
-    def __init__(self, networks: Sequence[nn.Module], tables: int, l2: Tensor, dtype: torch.dtype, device: Any) -> None:
-        super().__init__(networks, tables, l2, dtype, device)
+    def __init__(
+        self, networks: Sequence[nn.Module], tables: int, l1: Tensor, l2: Tensor, dtype: torch.dtype, device: Any
+    ) -> None:
+        super().__init__(networks, tables, l1, l2, dtype, device)
         self._shape = copy.deepcopy(networks[0]).to(device, dtype)
         self._buffers = dict(self._shape.named_buffers())
         self._of_one = _Logits(self._shape)
@@ -154,7 +182,7 @@ class GeneralNetworks(Networks):
             logits = self._call(parameters, x)
             losses = F.softplus((1 - 2 * y) * logits, threshold=SOFTPLUS_IS_LINEAR)
             loss = (losses if weight is None else losses * weight).mean()
-            if not self.has_penalty:
+            if not self.has_l2:
                 return loss, logits
             squares = [p.square().sum() for p, counts in self._counted([parameters[n] for n in self.names]) if counts]
             return loss + _only_where(l2, 0.5 * l2 * torch.stack(squares).sum()), logits
@@ -217,8 +245,8 @@ class _Logits(nn.Module):
 
 
 def stacked_networks(
-    networks: Sequence[nn.Module], tables: int, l2: Tensor, dtype: torch.dtype, device: Any = "cpu"
+    networks: Sequence[nn.Module], tables: int, l1: Tensor, l2: Tensor, dtype: torch.dtype, device: Any = "cpu"
 ) -> Networks:
     """The fastest exact form for these networks."""
     linear = linear_coefficients(networks[0]) is not None
-    return (LinearNetworks if linear else GeneralNetworks)(networks, tables, l2, dtype, device)
+    return (LinearNetworks if linear else GeneralNetworks)(networks, tables, l1, l2, dtype, device)

@@ -73,12 +73,12 @@ class BatchedOptimizer(ABC):
             shrink = None if self._decoupled is None else self._ready(1 - self.lr * self._decoupled)
             for i, (parameter, gradient) in enumerate(zip(self.parameters, gradients, strict=True)):
                 if shrink is not None:
-                    parameter.mul_(_column(shrink, parameter))
+                    parameter.mul_(column(shrink, parameter))
                 if self._maximize[i] is not False:
                     gradient = _choose(self._maximize[i], -gradient, gradient)
                 if self._decays[i] is not False:
                     gradient = _choose(self._decays[i], _plus(gradient, self._weight_decay[i], parameter), gradient)
-                self._update(i, parameter, gradient, *[_column(scalar, parameter) for scalar in scalars])
+                self._update(i, parameter, gradient, *[column(scalar, parameter) for scalar in scalars])
 
     def state_dict_of(self, job: int) -> dict[str, Any]:
         """The ``state_dict()`` that the torch optimizer of this job alone would have; tensors are copies."""
@@ -119,13 +119,13 @@ class BatchedOptimizer(ABC):
     def _number(self, of_jobs: list[float]) -> list[Number]:
         """For each parameter what broadcasts against it: a float where all jobs agree, else a tensor."""
         tensor = self._ready(torch.tensor(of_jobs, dtype=torch.float64))
-        return [of_jobs[0] if len(set(of_jobs)) == 1 else _column(tensor, p) for p in self.parameters]
+        return [of_jobs[0] if len(set(of_jobs)) == 1 else column(tensor, p) for p in self.parameters]
 
     def _choice(self, of_jobs: list[Any]) -> list[Choice]:
         """For each parameter whether something is done: True, False, or where the jobs differ a mask."""
         mask = torch.tensor([bool(value) for value in of_jobs], device=self.parameters[0].device)
         shared = len(set(mask.tolist())) == 1
-        return [bool(of_jobs[0]) if shared else _column(mask, parameter) for parameter in self.parameters]
+        return [bool(of_jobs[0]) if shared else column(mask, parameter) for parameter in self.parameters]
 
 
 class Snapshot:
@@ -329,7 +329,7 @@ def _group(cls: type[torch.optim.Optimizer], settings: Mapping[str, Any]) -> Gro
     return group
 
 
-def _column(values: Number, parameter: Tensor) -> Any:
+def column(values: Number, parameter: Tensor) -> Any:
     """(jobs,) as (jobs, 1, ...), to broadcast against a parameter."""
     return values.view(-1, *[1] * (parameter.ndim - 1)) if isinstance(values, Tensor) else values
 

@@ -12,12 +12,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from logreg.settings import lookup
+from logreg.settings import lookup, wants_inference
 
 # Settings that may differ between the jobs of one fit, and groups of which all settings may.
 FREE = (
-    "seed", "model.draws_before", "data.seed", "data.fold", "epochs", "trainer.max_epochs", "lr", "penalty.l2",
-    "threshold", "costs", "calibration", "scheduler", "figures", "name", "vectorized", "sweep",
+    "seed", "model.draws_before", "data.seed", "data.fold", "epochs", "trainer.max_epochs", "lr", "penalty.l1",
+    "penalty.l2", "class_weight", "threshold", "costs", "calibration", "scheduler",
+    "figures", "name", "vectorized", "sweep",
 )  # fmt: skip
 # Of the optimizer everything but its class.
 CLASS = "_target_"
@@ -93,6 +94,8 @@ def obstacle(config: Mapping[str, Any]) -> str | None:
     """Why a job like this cannot share a fit, if so; the model and the data are looked at when they are made."""
     if config.get("resume") is not None:
         return "it resumes another run"
+    if wants_inference(config):
+        return "it asks for standard errors"
     for key in config["trainer"].keys() - TRAINER:
         return f"trainer.{key} is set"
     if config["trainer"].get("devices") != 1 or config["trainer"].get("num_sanity_val_steps") != -1:
@@ -118,7 +121,25 @@ def obstacle(config: Mapping[str, Any]) -> str | None:
     for node in filter(None, (config["logger"] or {}).values()):
         if node.get(CLASS) not in LOGGERS or any(node.get(key) for key in set(node) - {CLASS}):
             return f"the logger {node.get(CLASS)} follows each run by itself"
+    if _is_solver(config["optimizer"]):
+        return _solver_obstacle(config)
     return _optimizer_obstacle(config["optimizer"]) or _scheduler_obstacle(config["scheduler"])
+
+
+def _is_solver(node: Mapping[str, Any]) -> bool:
+    return str(node.get(CLASS)).startswith("logreg.optim.")
+
+
+def _solver_obstacle(config: Mapping[str, Any]) -> str | None:
+    if config["penalty"].get("firth"):
+        return "Firth's penalty is worked out for one table and one fit"
+    if config["penalty"].get("l1"):
+        return "penalties with an l1 part are solved one by one"
+    if config["scheduler"]:
+        return "its scheduler steps a solver"
+    if any("EarlyStopping" in str(node.get(CLASS)) for node in (config["callbacks"] or {}).values() if node):
+        return "its solver may stop early"
+    return None
 
 
 def _optimizer_obstacle(node: Mapping[str, Any]) -> str | None:

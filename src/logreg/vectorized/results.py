@@ -63,7 +63,8 @@ class Results:
         classifier = self._classifier.to(self.fit.settings.dtype if calibration is None else torch.float64)
         state = self.fit.networks.state_dict_of(job, self.parameters)
         classifier.network.load_state_dict(state, strict=False)
-        classifier.l2, classifier.threshold = self.fit.jobs[job].l2, self.thresholds[job]
+        classifier.l1, classifier.l2 = self.fit.jobs[job].l1, self.fit.jobs[job].l2
+        classifier.threshold = self.thresholds[job]
         classifier.calibration = calibration
         return classifier
 
@@ -135,7 +136,7 @@ class _Prepared:
     def optimality_of(self, classifier: BinaryClassifier) -> Optimality | None:
         """As `logreg.training` finds it for a run alone; a separation is looked for once."""
         pair = linear_coefficients(classifier.network)
-        if pair is None:
+        if pair is None or classifier.l1:
             return None
         problem, penalised = LogisticProblem(self._rows, classifier.l2), classifier.l2 > 0
         if penalised not in self._separations:

@@ -22,8 +22,9 @@ class Split:
         rows = [_in_memory(table, split, dtype) for table in tables]
         self.x = torch.stack([part.x for part in rows]).to(device)
         self.y = torch.stack([part.y for part in rows]).to(device)
-        weights = [part.weight for part in rows if part.weight is not None]
-        self.weight = torch.stack(weights).to(device) if weights else None
+        weighted = any(part.weight is not None for part in rows)  # of some labels may have a weight, of others none
+        weights = [torch.ones_like(part.y) if part.weight is None else part.weight for part in rows]
+        self.weight = torch.stack(weights).to(device) if weighted else None
 
     def __len__(self) -> int:
         return self.y.shape[1]

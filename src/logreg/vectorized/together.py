@@ -17,6 +17,7 @@ from tqdm import tqdm
 from logreg.cli import trusted_packages
 from logreg.errors import UserError, plural
 from logreg.experiment import hyperparameters, splits_in_sweep, threshold_rule
+from logreg.optim.solver import Solver
 from logreg.runs import RunRecord, git_state
 from logreg.training import signals_stop
 from logreg.vectorized.assemble import Assembler, CannotFuse, Member
@@ -26,6 +27,7 @@ from logreg.vectorized.compose import ComposedJob
 from logreg.vectorized.fit import Fit, Settings
 from logreg.vectorized.networks import agree
 from logreg.vectorized.results import Results, measure
+from logreg.vectorized.solving import SolverFit
 from logreg.vectorized.writing import JobFiles, write_all
 
 log = logging.getLogger("hydra.logreg")
@@ -103,7 +105,8 @@ def _train(jobs: Jobs, stack: Stack, common: Settings, options: Options) -> Trai
     """Train one stack and write its jobs; a signal ends the training, and what was trained is written."""
     began, started = time.perf_counter(), datetime.now(UTC).isoformat(timespec="seconds")
     with _failures_named():
-        fit = Fit(stack.tables, stack.jobs(), common, stack.counted)
+        made = SolverFit if issubclass(common.optimizer, Solver) else Fit
+        fit = made(stack.tables, stack.jobs(), common, stack.counted)
         if not agree(fit.networks, [job.network for job in fit.jobs], fit.batches.x):
             raise CannotFuse("its model gives other values by itself than among others of its kind")
     with signals_stop(fit):

@@ -38,10 +38,12 @@ def history(fit: Fit, job: int) -> History:
         for step, values, counts in fit.validations
         if counts[job] and step <= made
     ]
-    for step, losses, accuracies in zip(fit.steps, fit.losses, fit.accuracies, strict=True):
+    for i, (step, losses, accuracies) in enumerate(zip(fit.steps, fit.losses, fit.accuracies, strict=True)):
         if step >= made:
             break
         values = {"epoch": step // per_pass, "train/loss": float(losses[job]), "train/accuracy": float(accuracies[job])}
+        if fit.further:
+            values |= {name: float(of_jobs[job]) for name, of_jobs in fit.further[i].items()}
         rows.append((step, 1, values))
     rows.sort(key=lambda row: row[:2])
     return [(step, values) for step, _, values in rows]
@@ -185,7 +187,7 @@ class JobFiles:
             "optimizer_states": [state.optimizer.state_dict_of(job)],
             "lr_schedulers": [scheduler] if scheduler else [],
             "hparams_name": "hyperparameters",
-            "hyper_parameters": names | {"l2": self.config["penalty"]["l2"]},
+            "hyper_parameters": names | self.config["penalty"],
             type(self.data).__qualname__: {**self.data.state_dict(), **position},
             "logreg": {"optimizer": fit.settings.optimizer.__name__, "random_state": {"cpu": self.member.random_state}},
         }

@@ -28,7 +28,7 @@ from logreg.errors import UserError
 log = logging.getLogger(__name__)
 
 # Part of every key: a table prepared by another version of this room is not read.
-VERSION = 4
+VERSION = 5
 MANIFEST = "manifest.json"
 
 
@@ -57,6 +57,7 @@ class Manifest:
     preprocessing: str
     fingerprint: str
     values: int = 0
+    grouped: bool = False
     notes: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     files: dict[str, int] = field(default_factory=dict)
@@ -90,6 +91,11 @@ class PreparedTable:
     @property
     def weight(self) -> np.ndarray | None:
         return self.array("weight", np.float64, self.manifest.total) if self.manifest.weighted else None
+
+    @property
+    def group(self) -> np.ndarray | None:
+        """A hash of each row's group."""
+        return self.array("group", np.uint64, self.manifest.total) if self.manifest.grouped else None
 
     def rows(self, split: str) -> np.ndarray:
         """The row numbers of a split, ascending."""

@@ -15,6 +15,7 @@ from logreg.data.tables.cache import Manifest
 from logreg.data.tables.convert import NeedsFloat64, Raw, append, convert
 from logreg.data.tables.labels import SHOWN_VALUES, label_codes, shown
 from logreg.data.tables.progress import PreparationBar
+from logreg.data.tables.reference import Reference, without_reference
 from logreg.data.tables.source import Source, WrongKinds
 from logreg.data.tables.sparse import convert_sparse, sparse_rows
 from logreg.data.tables.statistics import Training
@@ -36,6 +37,7 @@ class Preparation:
         min_count: levels of fewer training rows share a feature; None: one row in a hundred, from 2 to 10.
         leak_auroc: warn of a column whose AUROC alone reaches this.
         zero_based: indices of a LIBSVM file start at 0.
+        reference: see `logreg.data.tables.reference`.
     """
 
     roles: roles.RoleOptions
@@ -46,6 +48,7 @@ class Preparation:
     leak_auroc: float
     storage: str | None
     zero_based: bool
+    reference: Reference = None
 
     def make(self, sources: dict[str, Source], folder: Path) -> Manifest:
         """Read, split, fit and write, all into a folder.
@@ -110,6 +113,7 @@ class Preparation:
         columns, left_out = prepare.fit_columns(
             raw, chosen, training, rows, self.standardize, self.min_count, train.key, notes
         )
+        columns = without_reference(columns, self.reference, train.key)
         target = Target(self.roles.target or "", labels)
         pre = Preprocessor(columns, target, left_out)
         notes += [f"column {name} is left out: {reason}" for name, reason in left_out.items()]
@@ -145,7 +149,7 @@ class Preparation:
             append(file, np.asarray(y))
         warnings = self._leaks(raw, part, y, pre)
         raw.store.remove()
-        for name in ("codes", "target", "group"):
+        for name in ("codes", "target"):
             (folder / name).unlink(missing_ok=True)
         zero, one = self._spelled(raw, pre.target.labels)
         total = [sum(by_split[i] for by_split in labels.values()) for i in (0, 1)]
@@ -160,6 +164,7 @@ class Preparation:
             dtype=raw.dtype.name,
             sparse=pre.sparse,
             weighted=raw.has_weight,
+            grouped=raw.has_group,
             preprocessing=pre.to_json(),
             fingerprint=" ".join(source.fingerprint() for source in sources.values()),
             values=entries,

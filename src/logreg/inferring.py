@@ -1,0 +1,194 @@
+"""Standard errors and the like of a run, or the sentence that says why it has none."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from scipy.linalg import eigh
+
+from logreg.classifier import BinaryClassifier
+from logreg.data.block_data import BlockData
+from logreg.diagnostics.covariance import covariance
+from logreg.diagnostics.inference import Estimates, Inference, Refusal, raw_matrix, statistics
+from logreg.diagnostics.marginal_effects import marginal_effects
+from logreg.diagnostics.optimality import MOST_GRAM_COLUMNS
+from logreg.diagnostics.profile import profile
+from logreg.errors import UserError
+from logreg.objective import linear_coefficients
+from logreg.optim.problem import LogisticProblem, Theta, theta_of
+from logreg.runs import RunRecord
+from logreg.settings import AUTO
+
+NEAR_ENOUGH = 1e-3  # standard errors that an estimate may be from the optimum
+ADVERBS = {"complete": "completely", "quasi-complete": "quasi-completely"}
+MOST_PROFILED = 20  # coefficients whose profiles are made unasked: each takes some hundred passes
+FLAT = 1e-7  # of the curvature at 0 in some direction: what is left of it where labels are separated
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What was asked for.
+
+    Attributes:
+        inference: ``auto``, ``wald`` or ``profile``; auto is profile for Firth's, whose intervals are lopsided, of up
+            to `MOST_PROFILED` coefficients.
+        covariance: see `logreg.diagnostics.covariance`.
+        by_name: whether a fit without standard errors is to say why in any case.
+    """
+
+    inference: str
+    covariance: str
+    by_name: bool
+
+    def method(self, firth: bool, coefficients: int) -> str:
+        if self.inference != AUTO:
+            return self.inference
+        return "profile" if firth and coefficients <= MOST_PROFILED else "wald"
+
+
+class Refused(Exception):
+    """Why a fit has no standard errors.
+
+    Args:
+        is_news: whether the certificate does not say it already.
+    """
+
+    def __init__(self, reason: str, is_news: bool = True) -> None:
+        super().__init__(reason)
+        self.is_news = is_news
+
+
+def check_model(classifier: BinaryClassifier, data: Any) -> None:
+    """Refuse inference that no training would give a meaning to.
+
+    Raises:
+        UserError: the model is not linear, or its data cannot be read once more.
+    """
+    if linear_coefficients(classifier.network) is None:
+        raise UserError(
+            "inference=wald and covariance are of linear models, and this one is another; use inference=auto."
+        )
+    if not isinstance(data, BlockData):
+        raise UserError("inference needs data that can be read once more; derive it from BlockData.")
+
+
+def infer(
+    classifier: BinaryClassifier, data: BlockData, optimality: Mapping[str, Any] | None, wanted: Wanted
+) -> Inference | None:
+    """The inference of a trained classifier; None where nobody asks and none is due.
+
+    Args:
+        optimality: what the record says of it.
+
+    Raises:
+        Refused: it would be meaningless.
+    """
+    pair = linear_coefficients(classifier.network)
+    if pair is None or optimality is None or classifier.penalised or data.class_weight is not None:
+        return None
+    problem, theta, total = classifier.problem(data.served("train")), theta_of(*pair).cpu(), data.training_weight
+    check_known(optimality, total, problem.features)
+    _check_curvature(problem, theta, data.preprocessor.feature_names)
+    scale, mean = data.preprocessor.raw_units
+    groups = data.training_groups if wanted.covariance == "cluster" else None
+    clusters = None if groups is None else len(np.unique(groups))
+    if clusters is not None and clusters < 2:
+        raise Refused("data.group has one group only, and covariance=cluster needs several")
+    if wanted.covariance in ("HC1", "cluster") and total <= len(theta):
+        raise Refused(f"covariance={wanted.covariance} needs more rows than coefficients")
+    raw = raw_matrix(scale, mean)
+    try:
+        spread = covariance(problem, theta, total, wanted.covariance, groups)
+    except np.linalg.LinAlgError:
+        raise Refused("the Fisher information is singular") from None
+    coefficients = Estimates.wald(raw @ theta.numpy(), np.einsum("ij,jk,ik->i", raw, spread, raw, optimize=True))
+    method = wanted.method(bool(classifier.firth), len(theta))
+    return Inference(
+        method=method,
+        covariance=wanted.covariance,
+        statistics=statistics(problem, theta, total, raw),
+        coefficients=profile(problem, theta, total, raw, coefficients) if method == "profile" else coefficients,
+        marginal_effects=marginal_effects(problem, theta, spread, scale, list(data.preprocessor.flags())),
+        clusters=clusters,
+    )
+
+
+def infer_run(record: RunRecord, classifier: BinaryClassifier, data: Any, wanted: Wanted) -> Inference | Refusal | None:
+    """`infer` for a run, whose record says what came out, or why nothing did."""
+    if not record.metrics or not isinstance(data, BlockData):
+        return None
+    found: Inference | Refusal | None
+    try:
+        found = infer(classifier, data, record.optimality, wanted)
+    except Refused as reason:
+        found = Refusal(f"no standard errors: {reason}.", reason.is_news or wanted.by_name)
+    record.inference = None if found is None else found.as_record()
+    return found
+
+
+def check_known(optimality: Mapping[str, Any], total: float, features: int) -> None:
+    """Hold what the run's certificate says against what inference needs.
+
+    Raises:
+        Refused: the labels are separated, columns depend on others, or the fit is not converged.
+    """
+    separation = optimality.get("separation") or {}
+    kind = separation.get("kind", "none")
+    if kind != "none":
+        raise Refused(
+            f"the labels are {ADVERBS[kind]} separated, so that there is no finite estimate; penalty=firth has one",
+            False,
+        )
+    if separation.get("dependent"):
+        raise Refused(_depends(separation["dependent"]))
+    if features > MOST_GRAM_COLUMNS:
+        raise Refused(f"there are more than {MOST_GRAM_COLUMNS:,} features")
+    gap = optimality.get("gap")
+    distance = math.inf if gap is None else math.sqrt(2 * total * max(gap, 0.0))
+    if not distance <= NEAR_ENOUGH:
+        far = f", about {distance:.2g} standard errors from the optimum" if math.isfinite(distance) else ""
+        raise Refused(
+            f"the fit is not converged{far}; optimizer=newton, or more epochs, gets there",
+            optimality.get("converged") is True,
+        )
+
+
+def _depends(columns: Sequence[str]) -> str:
+    named = ", ".join(columns[:5]) + (f" and {len(columns) - 5} more" if len(columns) > 5 else "")
+    verb, what = ("is a combination", "its") if len(columns) == 1 else ("are combinations", "their")
+    return (
+        f"{named} {verb} of other columns, so that {what} coefficient is not determined; data.reference=first leaves "
+        "out a level of each text column, data.exclude whole columns"
+    )
+
+
+def _check_curvature(problem: LogisticProblem, theta: Theta, names: Sequence[str]) -> None:
+    """Look for a direction in which the objective is all but flat, of a table too large for the linear programs too.
+
+    Where labels are separated, rows that are not certain yet say nothing of the direction that separates: the curvature
+    in it, over that at coefficients of 0, goes to 0.
+
+    Raises:
+        Refused: there is one.
+    """
+    at_zero = problem.derivatives(torch.zeros_like(theta)).hessian.cpu().numpy()
+    scale = 1 / np.sqrt(np.maximum(at_zero.diagonal(), np.finfo(float).tiny))
+    at_zero, here = (m * np.outer(scale, scale) for m in (at_zero, problem.derivatives(theta).hessian.cpu().numpy()))
+    values, vectors = np.linalg.eigh(at_zero)
+    if values[0] <= 1e-12 * values[-1]:
+        raise Refused(_depends([_strongest(vectors[:, 0], names)]))
+    ratios, directions = eigh(here, at_zero)
+    if ratios[0] < FLAT:
+        name = _strongest(directions[:, 0], names)
+        raise Refused(
+            f"the labels are separated by {name}, or nearly, so that its estimate says little; use penalty=firth"
+        )
+
+
+def _strongest(direction: np.ndarray, names: Sequence[str]) -> str:
+    return names[int(np.abs(direction[:-1]).argmax())]

@@ -1,0 +1,100 @@
+"""Many penalties of one table solved together, held against scikit-learn one by one."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.linear_model import LogisticRegression as ScikitLearn
+
+from logreg.optim.penalties import Iterations, solve_penalties
+
+
+def drawn(
+    seed: int, rows: int, columns: int, spread: float = 1.0, weighted: bool = False
+) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+    """A table whose columns differ in scale by so many orders of magnitude."""
+    random = np.random.default_rng(seed)
+    x = random.normal(size=(rows, columns)) @ random.normal(size=(columns, columns)) / np.sqrt(columns)
+    y = (random.random(rows) < 1 / (1 + np.exp(-x @ random.normal(size=columns) - 0.5))).astype(float)
+    y[:2] = 0, 1
+    weight = random.integers(1, 5, rows).astype(float) if weighted else None
+    return x * np.logspace(-spread, spread, columns), y, weight
+
+
+def objective(theta: np.ndarray, x: np.ndarray, y: np.ndarray, weight: np.ndarray | None, l2: float) -> float:
+    z = x @ theta[:-1] + theta[-1]
+    losses = np.logaddexp(0, (1 - 2 * y) * z)
+    return float(np.average(losses, weights=weight) + l2 / 2 * theta[:-1] @ theta[:-1])
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    seed=st.integers(0, 10_000), rows=st.sampled_from([30, 300, 5000, 30_000]), columns=st.integers(1, 12),
+    spread=st.sampled_from([0.0, 1.0, 3.0]), weighted=st.booleans(),
+    l2=st.lists(st.sampled_from([1e-6, 1e-4, 1e-2, 1.0, 30.0]), min_size=1, max_size=5),
+)  # fmt: skip
+def test_every_problem_is_at_scikit_learns_optimum(
+    seed: int, rows: int, columns: int, spread: float, weighted: bool, l2: list[float]
+) -> None:
+    x, y, weight = drawn(seed, rows, columns, spread, weighted)
+    scaled = None if weight is None else torch.tensor(weight / weight.mean())
+    found = solve_penalties(torch.tensor(x), torch.tensor(y), torch.tensor(l2, dtype=torch.float64), scaled)
+    assert found.finished.all()
+    for theta, value, penalty in zip(found.theta.numpy(), found.value.tolist(), l2, strict=True):
+        assert value == pytest.approx(objective(theta, x, y, weight, penalty), rel=1e-12)
+        total = rows if weight is None else weight.sum()
+        oracle = ScikitLearn(C=1 / (total * penalty), solver="newton-cholesky", tol=1e-10, max_iter=1000)
+        oracle.fit(x, y, weight)
+        theirs = objective(np.append(oracle.coef_[0], oracle.intercept_), x, y, weight, penalty)
+        assert value <= theirs * (1 + 1e-10)
+
+
+def test_without_a_penalty_it_is_the_maximum_likelihood_estimate() -> None:
+    x, y, _ = drawn(1, 3000, 4)
+    found = solve_penalties(torch.tensor(x), torch.tensor(y), torch.tensor([0.0], dtype=torch.float64))
+    oracle = ScikitLearn(C=np.inf, solver="newton-cholesky", tol=1e-12, max_iter=1000).fit(x, y)
+    np.testing.assert_allclose(found.theta[0].numpy(), np.append(oracle.coef_[0], oracle.intercept_), rtol=1e-6)
+
+
+def test_columns_that_are_combinations_of_others() -> None:
+    x, y, _ = drawn(2, 500, 3)
+    twice = np.hstack([x, x])
+    l2 = torch.tensor([0.01, 0.1], dtype=torch.float64)
+    once = solve_penalties(torch.tensor(x), torch.tensor(y), l2)
+    both = solve_penalties(torch.tensor(twice), torch.tensor(y), 2 * l2)
+    np.testing.assert_allclose(both.theta[:, :3].numpy(), once.theta[:, :3].numpy() / 2, rtol=1e-5, atol=1e-9)
+
+
+def test_a_start_at_the_optimum_ends_at_once() -> None:
+    x, y, _ = drawn(3, 400, 5)  # of no more rows than a sample has
+    arguments = torch.tensor(x), torch.tensor(y), torch.tensor([0.01, 0.1])
+    again = solve_penalties(*arguments, start=solve_penalties(*arguments).theta)
+    assert max(again.iterations) <= 1
+
+
+def test_rows_in_an_order_that_hides_a_label_from_a_part_of_them() -> None:
+    x, y, _ = drawn(4, 30_000, 3)
+    order = np.argsort(y, kind="stable")
+    l2 = torch.tensor([1e-3])
+    one = solve_penalties(torch.tensor(x), torch.tensor(y), l2)
+    other = solve_penalties(torch.tensor(x[order]), torch.tensor(y[order]), l2)
+    np.testing.assert_allclose(one.theta.numpy(), other.theta.numpy(), rtol=1e-6)
+
+
+def test_iterations_are_told_and_can_be_stopped() -> None:
+    x, y, _ = drawn(5, 20_000, 6)
+    told: list[Iterations] = []
+
+    def stop_after_two(iteration: Iterations) -> bool:
+        told.append(iteration)
+        return len(told) == 2
+
+    found = solve_penalties(torch.tensor(x), torch.tensor(y), torch.tensor([1e-4, 1e-2]), seen=stop_after_two)
+    assert len(told) == 2
+    assert not found.finished.any()
+    assert found.iterations == [2, 2]
+    assert bool((told[1].value < told[0].value).all())
+    assert bool((found.value < told[1].value).all())
