@@ -100,7 +100,9 @@ def test_a_checkpoint_that_was_not_calibrated_is_refused(tmp_path: Path) -> None
     record = record_of(tmp_path / "run")
     assert record["evaluated"]["updates"] < record["updates"]
     assert load_run(tmp_path / "run").model.calibration is not None
-    with pytest.raises(UserError, match=r"checkpoint=last: calibration=sigmoid was fitted to best; use that\."):
+    with pytest.raises(
+        UserError, match=r"checkpoint=last: calibration=sigmoid was fitted to the other one; use checkpoint=best\."
+    ):
         load_run(tmp_path / "run", "last")
 
 
