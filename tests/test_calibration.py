@@ -93,11 +93,11 @@ def test_it_is_the_calibration_of_a_frozen_classifier(method: Any) -> None:
 @pytest.mark.parametrize("method", METHODS)
 def test_integer_weights_are_repeated_rows(method: str) -> None:
     z, y, _ = draw(1, 100)
-    w = np.random.default_rng(0).integers(0, 4, 100)
+    w = np.random.default_rng(0).integers(0, 4, 100).astype(float)
     new = np.linspace(-6, 6, 101)
     found = fit_calibration(method, z, y, w).probabilities(new)
     assert found == pytest.approx(
-        fit_calibration(method, np.repeat(z, w), np.repeat(y, w)).probabilities(new), abs=1e-9
+        fit_calibration(method, np.repeat(z, w.astype(int)), np.repeat(y, w.astype(int))).probabilities(new), abs=1e-9
     )
 
 
