@@ -24,13 +24,15 @@ if TYPE_CHECKING:
 REFIT = "refit"  # the directory of the run on all rows, inside that of the sweep
 CHOICE = "path.json"
 RULES = ("best", "one_standard_error")
-# Of all rows no fold is left to validate on.
+# Of all rows no fold is left to validate on, or to calibrate or choose a threshold by.
 ALL_ROWS = (
     "data.folds=null",
     "data.fold=null",
     "data.split={train:1.0,val:0.0,test:0.0}",
     "monitor=train/loss",
     "mode=min",
+    "calibration=null",
+    "threshold=0.5",
 )
 
 
@@ -116,9 +118,18 @@ def prepare_refit(sweep: Path, options: Mapping[str, Any]) -> list[str] | None:
     choice = choose(settings, metric, str(options.get("rule")), first.record["monitor"]["mode"] == "min")
     write_atomically(sweep / CHOICE, json.dumps(asdict(choice), indent=2) + "\n")
     shutil.rmtree(sweep / REFIT, ignore_errors=True)  # of the sweep before it was resumed
-    dropped = {*settings_of(list(ALL_ROWS)), *choice.penalty}
+    given = settings_of(first.record["overrides"])
+    all_rows = [o for o in ALL_ROWS if not (o.startswith("threshold=") and _is_number(given.get("threshold", "")))]
+    dropped = {*settings_of(all_rows), *choice.penalty}
     kept = [o for o in first.record["overrides"] if o.partition("=")[0].lstrip("+") not in dropped]
-    return [*kept, *ALL_ROWS, *(f"{key}={value}" for key, value in choice.penalty.items() if value)]
+    return [*kept, *all_rows, *(f"{key}={value}" for key, value in choice.penalty.items() if value)]
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False
 
 
 def read_choice(sweep: Path) -> Choice | None:
