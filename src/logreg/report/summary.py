@@ -102,8 +102,7 @@ def _coefficients(rows: Coefficients | None, console: Console, infinite: Mapping
         column.justify = "right"
     top = rows.largest(MOST_COEFFICIENTS)
     for row in top:
-        name = f"{row.feature}={row.level}" if row.level else row.feature
-        table.add_row(escape(name), *_values(row, standardised, infinite))
+        table.add_row(escape(row.name), *_values(row, standardised, infinite))
     if len(top) < len(rows) - 1:
         table.add_row(f"… {len(rows) - 1 - len(top)} smaller ones")
     table.add_row("b (intercept)", *_values(rows[0], standardised, infinite))
