@@ -25,7 +25,7 @@ from torch import nn
 from benchmarks.timing import setting
 from logreg.data.rows import TensorRows
 from logreg.diagnostics.optimality import certify
-from logreg.optim.lbfgs import LBFGS
+from logreg.optim.lbfgs import PreconditionedLBFGS
 from logreg.optim.newton import Newton
 from logreg.optim.problem import LogisticProblem, Theta
 
@@ -48,7 +48,7 @@ class Case:
     name: str
     x: Any
     y: np.ndarray
-    solver: type[LBFGS] | type[Newton]
+    solver: type[PreconditionedLBFGS] | type[Newton]
     wanted: float
 
     @property
@@ -122,7 +122,7 @@ def cases(a9a: Path | None) -> Iterator[Case]:
         if mixed:
             x = x @ random.standard_normal((columns, columns), dtype=np.float32)
         kind = "correlated" if mixed else "independent"
-        yield Case(f"{rows:,} x {columns} {kind}", x, y, LBFGS, wanted)
+        yield Case(f"{rows:,} x {columns} {kind}", x, y, PreconditionedLBFGS, wanted)
     if a9a is None:
         print("a9a is left out: give its file as --a9a=a9a.svm")
         return
@@ -141,7 +141,7 @@ def run(repeats: int, a9a: Path | None) -> dict[str, Any]:
 
 def _measured(case: Case, repeats: int) -> dict[str, Any]:
     problem = case.problem()
-    exact, _ = LBFGS([nn.Parameter(torch.zeros(1, dtype=torch.float64))], tolerance=1e-15).solve(problem)
+    exact, _ = PreconditionedLBFGS([nn.Parameter(torch.zeros(1, dtype=torch.float64))], tolerance=1e-15).solve(problem)
     certificate = certify(problem, exact)
     assert certificate.gap is not None
     least = certificate.objective - certificate.gap

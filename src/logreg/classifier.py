@@ -229,7 +229,7 @@ class BinaryClassifier(LightningModule):
     @torch.no_grad()
     def _add_l1(self) -> list[tuple[nn.Parameter, Tensor]]:
         """Add the slope of the l1 penalty to the gradients; returns the weights with the side each has to stay on."""
-        weights = [p for p in penalised_parameters(self.network) if p.grad is not None]
+        weights = penalised_parameters(self.network)
         return [(p, add_l1(p, p.grad, self.l1)) for p in weights if p.grad is not None]
 
     def _backward(self, batch: Batch | LargeBatch) -> Measured:

@@ -35,8 +35,9 @@ EXAMPLES = {
     "format": "one of sklearn, onnx, torch is needed",
 }
 
-# Overrides that say how a sweep is run.
-OF_THE_SWEEP = ("sweep.resume=", "vectorized.", "path.")
+# Sections of the configuration, and overrides, that say how a sweep is run.
+SECTIONS_OF_THE_SWEEP = ("vectorized", "path")
+OF_THE_SWEEP = ("sweep.resume=", *(f"{section}." for section in SECTIONS_OF_THE_SWEEP))
 
 _unique = secrets.token_hex(3)
 
@@ -149,10 +150,10 @@ def _check_sweep(config: DictConfig) -> None:
     """Look at the settings of the sweep itself, which no job has."""
     for override in config.hydra.overrides.task:
         key, _, value = str(override).lstrip("+").partition("=")
-        if key.startswith("vectorized.") and ("," in value or value.startswith("range(")):
+        if key.partition(".")[0] in SECTIONS_OF_THE_SWEEP and ("," in value or value.startswith("range(")):
             sys.exit(f"error: {key}={value}: this is a setting of the whole sweep; give one value.")
     try:
-        settings.check({"vectorized": OmegaConf.to_container(config.vectorized)})
+        settings.check({name: OmegaConf.to_container(config[name]) for name in SECTIONS_OF_THE_SWEEP if name in config})
     except UserError as error:
         sys.exit(f"error: {error}")
 

@@ -98,6 +98,7 @@ class Evaluation:
         self.of_probabilities = {name: metric for name, metric in metrics.items() if name not in self.of_predictions}
         self.loss, self.log_loss = BinaryLogLoss(), BinaryLogLoss()
         self.order = ("loss", *metrics, "log_loss")
+        self._brier = {name: m for name, m in self.of_probabilities.items() if isinstance(m, BrierScore)}
         self._rows: list[tuple[Tensor, ...]] = []
 
     def of(self, names: Sequence[str]) -> Evaluation:
@@ -131,7 +132,8 @@ class Evaluation:
         # Predictions in the network's own precision, as everywhere else; probabilities in one that breaks ties.
         predictions, probabilities = self.predictions(logits.cpu()).int(), self.probabilities(z)
         truth = labels.int()
-        self._rows.append((z, truth, predictions, *([] if weight is None else [weight.cpu().double()])))
+        if weight is not None or self._brier:  # else not, as the rows may be more than memory holds
+            self._rows.append((z, truth, predictions, *([] if weight is None else [weight.cpu().double()])))
         for metric in self.of_predictions.values():
             metric.update(predictions, truth)
         for metric in self.of_probabilities.values():
@@ -169,11 +171,10 @@ class Evaluation:
     def _decomposed(self) -> dict[str, float]:
         """The parts of each Brier score."""
         values: dict[str, float] = {}
-        for name, metric in self.of_probabilities.items():
-            if isinstance(metric, BrierScore):
-                z, y, _, *weight = self._gathered()
-                bins = reliability(self.probabilities(torch.from_numpy(z)).numpy(), y, metric.n_bins, *weight)
-                values |= {f"{name}_{part}": value for part, value in bins.decomposition.items()}
+        for name, metric in self._brier.items():
+            z, y, _, *weight = self._gathered()
+            bins = reliability(self.probabilities(torch.from_numpy(z)).numpy(), y, metric.n_bins, *weight)
+            values |= {f"{name}_{part}": value for part, value in bins.decomposition.items()}
         return values
 
 

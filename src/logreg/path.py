@@ -17,20 +17,22 @@ from typing import TYPE_CHECKING, Any
 
 from logreg.errors import UserError
 from logreg.runs import settings_of, write_atomically
+from logreg.settings import is_number
 
 if TYPE_CHECKING:
     from logreg.report.comparison import Setting
 
 REFIT = "refit"  # the directory of the run on all rows, inside that of the sweep
 CHOICE = "path.json"
-RULES = ("best", "one_standard_error")
-# Of all rows no fold is left to validate on.
+# Of all rows no fold is left to validate on, or to calibrate or choose a threshold by.
 ALL_ROWS = (
     "data.folds=null",
     "data.fold=null",
     "data.split={train:1.0,val:0.0,test:0.0}",
     "monitor=train/loss",
     "mode=min",
+    "calibration=null",
+    "threshold=0.5",
 )
 
 
@@ -67,12 +69,8 @@ def choose(settings: Sequence[Setting], metric: str, rule: str, minimise: bool =
 
     Args:
         settings: of `logreg.report.comparison.compare`, best first.
-
-    Raises:
-        UserError: there is no such rule.
+        rule: one of `logreg.settings.PATH_RULES`.
     """
-    if rule not in RULES:
-        raise UserError(f"path.rule={rule}: one of {', '.join(RULES)} is needed.")
     best = chosen = settings[0]
     if rule == "one_standard_error" and not math.isnan(best.deviation):
         margin = _error(best)
@@ -113,12 +111,14 @@ def prepare_refit(sweep: Path, options: Mapping[str, Any]) -> list[str] | None:
         return None
     metric, settings = next(iter(compared.items()))
     first = settings[0].jobs[0]
-    choice = choose(settings, metric, str(options.get("rule")), first.record["monitor"]["mode"] == "min")
+    choice = choose(settings, metric, options["rule"], first.record["monitor"]["mode"] == "min")
     write_atomically(sweep / CHOICE, json.dumps(asdict(choice), indent=2) + "\n")
     shutil.rmtree(sweep / REFIT, ignore_errors=True)  # of the sweep before it was resumed
-    dropped = {*settings_of(list(ALL_ROWS)), *choice.penalty}
+    given = settings_of(first.record["overrides"])
+    all_rows = [o for o in ALL_ROWS if not (o.startswith("threshold=") and is_number(given.get("threshold", "")))]
+    dropped = {*settings_of(all_rows), *choice.penalty}
     kept = [o for o in first.record["overrides"] if o.partition("=")[0].lstrip("+") not in dropped]
-    return [*kept, *ALL_ROWS, *(f"{key}={value}" for key, value in choice.penalty.items() if value)]
+    return [*kept, *all_rows, *(f"{key}={value}" for key, value in choice.penalty.items() if value)]
 
 
 def read_choice(sweep: Path) -> Choice | None:

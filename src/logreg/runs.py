@@ -94,8 +94,8 @@ class RunRecord:
     hyperparameters: dict[str, Any] = field(default_factory=dict)
     optimality: dict[str, Any] | None = None
     optimizer: dict[str, Any] | None = None
-    inference: dict[str, Any] | None = None
     calibration: dict[str, Any] | None = None
+    inference: dict[str, Any] | None = None
 
     def write(self, directory: Path) -> None:
         """Write ``run.json`` atomically: a reader sees the old one or the new one, never a part."""
@@ -355,7 +355,10 @@ def load_run(directory: str | Path, checkpoint: str = "best", trusted_packages: 
     state, calibration = content["state_dict"], from_record(record.get("calibration"))
     if calibration is not None and content["global_step"] != record["evaluated"]["updates"]:
         which = record["evaluated"]["checkpoint"]
-        raise UserError(f"checkpoint={checkpoint}: calibration={calibration.method} was fitted to {which}; use that.")
+        raise UserError(
+            f"checkpoint={checkpoint}: calibration={calibration.method} was fitted to the other one; use "
+            f"checkpoint={which}."
+        )
     if not (directory / PREPROCESSING).is_file():
         raise UserError(f"{directory} has no {PREPROCESSING}: its data is of a kind that only its own code can read.")
     preprocessor = Preprocessor.from_json((directory / PREPROCESSING).read_text(encoding="utf-8"))

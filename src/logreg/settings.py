@@ -17,6 +17,14 @@ def _number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
+def is_number(text: str) -> bool:
+    """Whether a text reads as a finite number."""
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False
+
+
 def _optional(check: Callable[[Any], bool]) -> Callable[[Any], bool]:
     return lambda value: value is None or check(value)
 
@@ -48,8 +56,9 @@ PRECISIONS = ("32-true", "64-true", "bf16-mixed", "32", "64", 32, 64)
 AUTO = "auto"  # penalty.l2: one over the number of training rows, which is scikit-learn's C = 1
 THRESHOLD_RULES = ("max_f1", "max_youden", "cost")
 CALIBRATIONS = ("sigmoid", "isotonic")
+PATH_RULES = ("best", "one_standard_error")
 ACCELERATORS = ("cpu", "gpu", "cuda", "mps", "auto")
-SMOOTH_ONLY = ("newton.Newton", "newton_cg.NewtonCG", "lbfgs.LBFGS")  # solvers in logreg.optim
+SMOOTH_ONLY = ("newton.Newton", "newton_cg.NewtonCG", "lbfgs.PreconditionedLBFGS")  # solvers in logreg.optim
 RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "name": (_folder, "a name for the run's folder below outputs, without '..',"),
     "seed": (lambda value: _whole(value) and 0 <= value < 2**63, "a whole number, 0 or more"),
@@ -83,7 +92,7 @@ RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "path.smallest": (_positive(_number), "a number above 0"),
     "path.largest": (_positive(_number), "a number above 0"),
     "path.points": (_positive(_whole), "a whole number above 0"),
-    "path.rule": (_one_of("best", "one_standard_error"), "best or one_standard_error"),
+    "path.rule": (_one_of(*PATH_RULES), " or ".join(PATH_RULES)),
     "vectorized.memory": (_optional(_positive(_number)), "a number of bytes above 0, or null"),
     "vectorized.dry_run": (lambda value: isinstance(value, bool), "true or false"),
     "vectorized.figures": (lambda value: _whole(value) and value >= 0, "a whole number, 0 or more"),

@@ -34,13 +34,14 @@ from logreg.callbacks import Checkpoints
 from logreg.classifier import BinaryClassifier
 from logreg.data.block_data import BlockData
 from logreg.data.blocks import Batches
-from logreg.data.rows import Batch, batch_parts
+from logreg.data.rows import Batch, Rows, batch_parts
 from logreg.data.splits import SPLITS
 from logreg.diagnostics.optimality import MOST_SEARCHED, Optimality, certify, separation_of
+from logreg.diagnostics.separation import Separation
 from logreg.errors import Diverged, Interrupted, UserError, nearest
 from logreg.objective import linear_coefficients
 from logreg.optim.newton import Newton
-from logreg.optim.problem import theta_of
+from logreg.optim.problem import LogisticProblem, theta_of
 from logreg.optim.proximal_newton import ProximalNewton
 from logreg.optim.solver import Solver
 from logreg.runs import RunRecord, find_checkpoint, read_checkpoint, versions
@@ -128,7 +129,8 @@ def train(
         data.setup("test")
         _evaluate(record, data, classifier, trainer, rule, splits, calibration)
     if record.status != "diverged" and isinstance(data, BlockData):
-        found = optimality_of(classifier, data, most_searched)
+        names = data.preprocessor.feature_names
+        found = optimality_of(classifier, data.served("train"), lambda p: separation_of(p, names, most_searched))
         record.optimality = None if found is None else found.as_record()
     return record
 
@@ -260,14 +262,19 @@ def firth_penalty(classifier: BinaryClassifier, batches: Iterable[Batch]) -> flo
     return classifier.problem(batches.rows).penalty(theta_of(*pair).cpu())
 
 
-def optimality_of(classifier: BinaryClassifier, data: BlockData, most_searched: int) -> Optimality | None:
-    """How far a linear classifier is from the best coefficients for its training rows; None of another one."""
+def optimality_of(
+    classifier: BinaryClassifier, rows: Rows, separation: Callable[[LogisticProblem], Separation | None]
+) -> Optimality | None:
+    """How far a linear classifier is from the best coefficients for its training rows; None of another one.
+
+    Args:
+        separation: looks for one of the labels.
+    """
     pair = linear_coefficients(classifier.network)
     if pair is None:
         return None
-    problem = classifier.problem(data.served("train"))
-    separation = separation_of(problem, data.preprocessor.feature_names, most_searched)
-    return certify(problem, theta_of(*pair).cpu(), separation)
+    problem = classifier.problem(rows)
+    return certify(problem, theta_of(*pair).cpu(), separation(problem))
 
 
 def _batches(data: LightningDataModule, split: str) -> Iterable[Batch] | None:
@@ -380,19 +387,18 @@ def check_parts(trainer: Any, classifier: BinaryClassifier, data: LightningDataM
     trial = classifier.configure_optimizers()
     optimizer, scheduler = (trial[0][0], trial[1][0]) if isinstance(trial, tuple) else (trial, None)
     batches = data.batches_per_pass if isinstance(data, BlockData) else None
+    name = optimizer.name if isinstance(optimizer, Solver) else "torch_lbfgs"  # of those that need one
     if isinstance(optimizer, LBFGS | Solver) and (batches != 1 or classifier.accumulate != 1 or classifier.clip_value):
-        name = optimizer.name if isinstance(optimizer, Solver) else "torch_lbfgs"
         raise UserError(
             f"optimizer={name} needs the full batch and its own gradients: "
             "data.batch_size=null, trainer.accumulate_grad_batches=1 and no gradient clipping."
         )
-    if isinstance(optimizer, LBFGS) and classifier.l1:
-        raise UserError("optimizer=torch_lbfgs needs a smooth objective, which penalty.l1 is not; use adam or sgd.")
     if isinstance(optimizer, Solver) and linear_coefficients(classifier.network) is None:
-        raise UserError(f"optimizer={optimizer.name} solves linear models; for this one use adam, sgd or torch_lbfgs.")
-    if isinstance(optimizer, Solver) and classifier.l1 and not isinstance(optimizer, ProximalNewton):
+        raise UserError(f"optimizer={name} solves linear models; for this one use adam, sgd or torch_lbfgs.")
+    if isinstance(optimizer, LBFGS | Solver) and classifier.l1 and not isinstance(optimizer, ProximalNewton):
         raise UserError(
-            f"optimizer={optimizer.name} needs a smooth objective, which penalty.l1 is not; use proximal_newton."
+            f"optimizer={name} needs a smooth objective, which penalty.l1 is not; "
+            f"use {'adam or sgd' if name == 'torch_lbfgs' else 'proximal_newton'}."
         )
     if classifier.firth and not isinstance(optimizer, Newton):
         raise UserError("penalty=firth needs optimizer=newton, which knows its gradient; leave the other one out.")

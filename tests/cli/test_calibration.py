@@ -42,7 +42,7 @@ def trained(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     split = ["data.split={train:0.5,val:0.3,test:0.2}", "epochs=5", "hydra.run.dir=run"]
     out = command(folder, "train.py", *arguments, *split, f"calibration={request.param}")
     assert re.search(f"calibration={request.param}, fitted on 30[0-9] validation rows", out)
-    assert "before calibration" in out
+    assert "W and b are those of the model, before calibration" in out
     return folder
 
 
@@ -100,7 +100,9 @@ def test_a_checkpoint_that_was_not_calibrated_is_refused(tmp_path: Path) -> None
     record = record_of(tmp_path / "run")
     assert record["evaluated"]["updates"] < record["updates"]
     assert load_run(tmp_path / "run").model.calibration is not None
-    with pytest.raises(UserError, match=r"checkpoint=last: calibration=sigmoid was fitted to best; use that\."):
+    with pytest.raises(
+        UserError, match=r"checkpoint=last: calibration=sigmoid was fitted to the other one; use checkpoint=best\."
+    ):
         load_run(tmp_path / "run", "last")
 
 

@@ -105,7 +105,14 @@ SWEEPS = [
     ],
     ["data=breast_cancer", "lr=0.1,3", "epochs=12", "callbacks=early_stopping", "callbacks.early_stopping.patience=1"],
     ["data=breast_cancer", "lr=0.1,1e38", "epochs=3", "threshold=max_f1", "trainer.gradient_clip_val=null"],
-    ["data=breast_cancer", "optimizer=adam", "epochs=4", "calibration=null,sigmoid,isotonic", "seed=1,2"],
+    [
+        "data=breast_cancer",
+        "optimizer=adam",
+        "epochs=4",
+        "calibration=null,sigmoid,isotonic",
+        "seed=1,2",
+        "monitor=val/log_loss",
+    ],
     [
         "data=breast_cancer",
         "optimizer=adam",

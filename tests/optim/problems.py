@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from logreg.data.rows import SparseRows, TensorRows
-from logreg.optim.lbfgs import LBFGS
+from logreg.optim.lbfgs import PreconditionedLBFGS
 from logreg.optim.newton import Newton
 from logreg.optim.newton_cg import NewtonCG
 from logreg.optim.problem import LogisticProblem, Theta
@@ -20,7 +20,7 @@ from logreg.optim.solver import Iteration, Solver
 SOLVERS: dict[str, Callable[..., Solver]] = {
     "newton": Newton,
     "newton_cg": NewtonCG,
-    "lbfgs": LBFGS,
+    "lbfgs": PreconditionedLBFGS,
     "proximal_newton": ProximalNewton,
 }
 

@@ -29,7 +29,16 @@ def groups(*jobs: list[str]) -> list[tuple[list[int], bool]]:
 
 @pytest.mark.parametrize(
     "difference",
-    ["lr=0.3", "seed=2", "epochs=7", "penalty.l2=0.1", "optimizer.momentum=0.9", "scheduler=cosine", "threshold=0.3"],
+    [
+        "lr=0.3",
+        "seed=2",
+        "epochs=7",
+        "penalty.l2=0.1",
+        "optimizer.momentum=0.9",
+        "scheduler=cosine",
+        "threshold=0.3",
+        "calibration=sigmoid",
+    ],
 )
 def test_what_a_job_may_have_for_itself(difference: str) -> None:
     assert groups([], [difference]) == [([0, 1], True)]

@@ -132,6 +132,7 @@ class InMemoryData(BlockData):
         return self.source.y[self.rows[split]]
 
     def served(self, split: str) -> TensorRows:
-        x = self.preprocessor.transform_numbers(self.source.x[self.rows[split]])
+        raw = self.source.x[self.rows[split]]  # first, as it sets up what comes next
+        x = self.preprocessor.transform_numbers(raw)
         y = torch.as_tensor(self.labels_of(split), dtype=self.dtype)
         return TensorRows(torch.as_tensor(x, dtype=self.dtype), y, self.weights(split))

@@ -94,6 +94,5 @@ def _squared_scores(problem: LogisticProblem, theta: Theta, total: float) -> Mat
 def designs(problem: LogisticProblem, theta: Theta) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
     """Block by block x with a last column of ones, dense; y - p; and the row weights."""
     for block in problem.blocks(problem.features):
-        x = block.x.to_dense() if block.x.layout is torch.sparse_csr else block.x
-        x = torch.cat([x, torch.ones_like(x[:, :1])], 1)
+        x = block.design
         yield x, block.y - torch.sigmoid(x @ theta), torch.ones_like(block.y) if block.weight is None else block.weight

@@ -172,7 +172,7 @@ def separation_of(problem: LogisticProblem, names: list[str], most: int = MOST_S
     if problem.l1 > 0 or problem.l2 > 0 or isinstance(problem, FirthProblem) or len(problem) * problem.features > most:
         return None
     blocks = list(problem.blocks(problem.features))
-    x = torch.cat([block.x.to_dense() if block.x.layout is torch.sparse_csr else block.x for block in blocks])
+    x = torch.cat([block.dense for block in blocks])
     y = torch.cat([block.y for block in blocks])
     weight = None if blocks[0].weight is None else torch.cat([b.weight for b in blocks if b.weight is not None])
     arrays = [None if part is None else part.cpu().numpy() for part in (x, y, weight)]

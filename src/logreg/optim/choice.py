@@ -13,7 +13,7 @@ MOST_GRAM_WORK = 10**9
 NODES: dict[str, dict[str, Any]] = {
     "newton": {"_target_": "logreg.optim.newton.Newton"},
     "newton_cg": {"_target_": "logreg.optim.newton_cg.NewtonCG"},
-    "lbfgs": {"_target_": "logreg.optim.lbfgs.LBFGS"},
+    "lbfgs": {"_target_": "logreg.optim.lbfgs.PreconditionedLBFGS"},
     "proximal_newton": {"_target_": "logreg.optim.proximal_newton.ProximalNewton"},
     "torch_lbfgs": {
         "_target_": "torch.optim.LBFGS",

@@ -45,7 +45,7 @@ class FirthProblem(LogisticProblem):
     def __init__(self, rows: Rows, firth: float, threshold: float = 0.5) -> None:
         super().__init__(rows, 0.0, threshold)
         self.firth, self.likelihood = firth, LogisticProblem(rows, 0.0, threshold)
-        zero = torch.zeros(self.features + 1, dtype=torch.float64, device=next(self.blocks()).y.device)
+        zero = torch.zeros(self.features + 1, dtype=torch.float64, device=self.device)
         information = self.likelihood.derivatives(zero).hessian
         scale = information.diagonal().rsqrt()
         factor, failed = torch.linalg.cholesky_ex(information * scale * scale.unsqueeze(1))
@@ -79,8 +79,7 @@ class FirthProblem(LogisticProblem):
         inverse = torch.cholesky_inverse(factor) / len(self)
         change = torch.zeros_like(theta)
         for block in self.blocks(self.features):
-            x = block.x.to_dense() if block.x.layout is torch.sparse_csr else block.x
-            x = torch.cat([x, torch.ones_like(x[:, :1])], 1)
+            x = block.design
             z = x @ theta
             p = torch.sigmoid(z)
             weight = torch.ones_like(p) if block.weight is None else block.weight

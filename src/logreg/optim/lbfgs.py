@@ -35,7 +35,7 @@ NEAR = 1e-5  # of the objective: a gap at which rounding may be what is left
 PATIENCE = 5  # iterations in a row without any progress that are the end
 
 
-class LBFGS(Solver):
+class PreconditionedLBFGS(Solver):
     """See the module.
 
     Args:
@@ -179,7 +179,7 @@ class LBFGS(Solver):
         sample = self._subsample(problem)
         if sample is problem:
             return None
-        solver = LBFGS([nn.Parameter(theta.new_zeros(1))], tolerance=SUBSAMPLE_TOLERANCE)
+        solver = PreconditionedLBFGS([nn.Parameter(theta.new_zeros(1))], tolerance=SUBSAMPLE_TOLERANCE)
         solver._made = self._made
         start, _ = solver.solve(sample, theta, MOST_SUBSAMPLE_ITERATIONS)
         return start if self._evaluate(problem, start).value < at.value else None

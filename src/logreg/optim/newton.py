@@ -23,9 +23,7 @@ from logreg.optim.line_search import MOST_TRIALS, SHARE, shorter
 from logreg.optim.problem import Derivatives, LogisticProblem, Theta
 from logreg.optim.solver import SMALL, Iteration, Solver
 
-HELD = (
-    4  # matrices of that size that are held at once: the Hessian, its scaled form, its factor, that of the next point
-)
+HELD = 4  # matrices of the Hessian's size at once: itself, scaled, its factor, and that of the next point
 NEGLIGIBLE = 1e-12  # of the largest eigenvalue of the scaled Hessian
 
 

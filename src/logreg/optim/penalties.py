@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 import torch.nn.functional as F
@@ -84,7 +85,11 @@ class _Rows:
         self.x, self.y, self.weight, self.l2 = x, y, weight, l2
         self.cuts = None if thresholds is None else torch.logit(thresholds)
         self.accuracy = torch.zeros_like(l2)  # of each problem in the last pass that chose it
-        self.single = (x.float(), y.float(), None if weight is None else weight.float())
+
+    @cached_property
+    def single(self) -> tuple[Tensor, Tensor, Tensor | None]:
+        """The rows in float32."""
+        return self.x.float(), self.y.float(), None if self.weight is None else self.weight.float()
 
     def __len__(self) -> int:
         return len(self.y)

@@ -39,6 +39,16 @@ class Block(NamedTuple):
     y: Tensor
     weight: Tensor | None
 
+    @property
+    def dense(self) -> Tensor:
+        """x, dense."""
+        return self.x.to_dense() if self.x.layout is torch.sparse_csr else self.x
+
+    @property
+    def design(self) -> Tensor:
+        """x with a last column of ones, dense."""
+        return torch.cat([self.dense, self.y.new_ones(len(self.y), 1)], 1)
+
 
 class FirstOrder(NamedTuple):
     """Of the objective at one point."""
@@ -148,7 +158,7 @@ class LogisticProblem:
             weight = ones if block.weight is None else block.weight
             right, mass = right + float(weight[hits].sum()), mass + float(weight.sum())
             _add_products(gradient, block, _residuals(block, p))
-            _add_gram(hessian, block.x, _curvature(block, z))
+            _add_gram(hessian, block.dense, _curvature(block, z))
         gradient /= len(self)
         hessian /= len(self)
         gradient[:-1] += self.l2 * theta[:-1]
@@ -282,9 +292,8 @@ def _add_products(gradient: Theta, block: Block, residual: Tensor) -> None:
 
 def _add_gram(hessian: Tensor, x: Tensor, weight: Tensor) -> None:
     """Add ``X' diag(weight) X``, X with its column of ones."""
-    dense = x.to_dense() if x.layout is torch.sparse_csr else x
-    weighted = dense * weight.unsqueeze(1)
-    hessian[:-1, :-1].addmm_(dense.t(), weighted)
+    weighted = x * weight.unsqueeze(1)
+    hessian[:-1, :-1].addmm_(x.t(), weighted)
     sums = weighted.sum(0)
     hessian[-1, :-1] += sums
     hessian[:-1, -1] += sums

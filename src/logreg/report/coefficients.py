@@ -39,6 +39,10 @@ class Coefficient:
     coefficient: float
     coefficient_standardised: float
 
+    @property
+    def name(self) -> str:
+        return f"{self.feature}={self.level}" if self.level else self.feature
+
 
 class Coefficients(Sequence[Coefficient]):
     """The intercept, then a row per feature, made when it is looked at: a sparse table has millions.

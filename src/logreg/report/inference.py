@@ -12,7 +12,7 @@ from rich.table import Table
 from scipy.stats import chi2
 
 from logreg.diagnostics.inference import Estimates, Inference
-from logreg.report.coefficients import Coefficient, Coefficients
+from logreg.report.coefficients import Coefficients
 from logreg.runs import MARGINAL_EFFECTS, open_atomically
 
 NARROWEST = 100  # characters, where the output is no terminal
@@ -45,7 +45,7 @@ def show_inference(inference: Inference, rows: Coefficients, console: Console, m
     chosen = [place[row.feature, row.level] for row in top]
     table = _coefficient_table(inference)
     for row, i in zip(top, chosen, strict=True):
-        table.add_row(escape(_name(row)), *_coefficient_cells(inference, i))
+        table.add_row(escape(row.name), *_coefficient_cells(inference, i))
     if len(top) < len(rows) - 1:
         table.add_row(f"… {len(rows) - 1 - len(top)} smaller ones")
     table.add_row("(intercept)", *_coefficient_cells(inference, len(rows) - 1))
@@ -53,7 +53,7 @@ def show_inference(inference: Inference, rows: Coefficients, console: Console, m
     effects = inference.marginal_effects
     table = _table("average marginal effects", "", "dp/dx", "std err", "z", "P>|z|", "[0.025", "0.975]")
     for row, i in zip(top, chosen, strict=True):
-        table.add_row(escape(_name(row)), *_cells(effects, i), *_interval(effects, i))
+        table.add_row(escape(row.name), *_cells(effects, i), *_interval(effects, i))
     console.print(table)
 
 
@@ -122,7 +122,3 @@ def _interval(found: Estimates, i: int) -> list[str]:
 def _number(value: float) -> str:
     """Six digits that count."""
     return f"{value:#.6g}" if 1e-4 <= abs(value) < 1e6 or value == 0 else f"{value:.6g}"
-
-
-def _name(row: Coefficient) -> str:
-    return f"{row.feature}={row.level}" if row.level else row.feature

@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from logreg.path import Choice
 from logreg.report.comparison import Setting
 from logreg.runs import COEFFICIENTS
+from logreg.settings import is_number
 
 MOST_NAMED = 8  # coefficients with a name in the legend
 COLORS = ("#4c72b0", "#de8f05", "#029e73", "#d55e00", "#cc78bc", "#ca9161", "#56b4e9", "#949494")
@@ -29,7 +30,7 @@ def path_figure(settings: Sequence[Setting], choice: Choice) -> Figure | None:
         None where more than one number was swept besides the folds, or no coefficients were written.
     """
     keys = list(choice.penalty)
-    if len(keys) != 1 or any(not _is_positive(s.settings[keys[0]]) for s in settings):
+    if len(keys) != 1 or not all(_has_logarithm(s.settings[keys[0]]) for s in settings):
         return None
     ordered = sorted(settings, key=lambda s: float(s.settings[keys[0]]))
     penalties = np.array([float(s.settings[keys[0]]) for s in ordered])
@@ -60,11 +61,8 @@ def path_figure(settings: Sequence[Setting], choice: Choice) -> Figure | None:
     return figure
 
 
-def _is_positive(text: str) -> bool:
-    try:
-        return float(text) > 0
-    except ValueError:
-        return False
+def _has_logarithm(text: str) -> bool:
+    return is_number(text) and float(text) > 0
 
 
 def _mean_coefficients(directories: Sequence[Path]) -> dict[str, float]:

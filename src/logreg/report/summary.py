@@ -50,13 +50,14 @@ def show(
             )
         if record.optimality is not None:
             console.print(record.optimality["sentence"], markup=False, highlight=False, soft_wrap=True)
+        if record.calibration is not None and coefficients is not None:
+            console.print("W and b are those of the model, before calibration", highlight=False)
         if isinstance(inference, Refusal) and inference.is_news:
             console.print(inference.sentence, markup=False, highlight=False, soft_wrap=True)
         if isinstance(inference, Inference) and coefficients is not None:
             show_inference(inference, coefficients, console, MOST_COEFFICIENTS)
         else:
-            calibrated = record.calibration is not None
-            _coefficients(coefficients, calibrated, console, infinite_of(record.optimality, coefficients))
+            _coefficients(coefficients, console, infinite_of(record.optimality, coefficients))
         if isinstance(data, InMemoryData):
             _predictions(classifier, data, console)
     here = shown(directory)
@@ -91,20 +92,17 @@ def comparison_table(recorded: dict[str, float], metrics: dict[str, float]) -> T
     return table
 
 
-def _coefficients(
-    rows: Coefficients | None, calibrated: bool, console: Console, infinite: Mapping[tuple[str, str], float]
-) -> None:
+def _coefficients(rows: Coefficients | None, console: Console, infinite: Mapping[tuple[str, str], float]) -> None:
     if rows is None:
         return
     standardised = rows.differ
-    title = "learned W and b, before calibration" if calibrated else "learned W and b"
+    title = "learned W and b"
     table = Table("column", *(["W", "W, standardised"] if standardised else ["W"]), title=title, title_justify="left")
     for column in table.columns[1:]:
         column.justify = "right"
     top = rows.largest(MOST_COEFFICIENTS)
     for row in top:
-        name = f"{row.feature}={row.level}" if row.level else row.feature
-        table.add_row(escape(name), *_values(row, standardised, infinite))
+        table.add_row(escape(row.name), *_values(row, standardised, infinite))
     if len(top) < len(rows) - 1:
         table.add_row(f"… {len(rows) - 1 - len(top)} smaller ones")
     table.add_row("b (intercept)", *_values(rows[0], standardised, infinite))

@@ -22,6 +22,7 @@ from matplotlib.ticker import LogLocator
 
 from logreg.report.comparison import REPEATED, monitor, scored, sign
 from logreg.report.leaderboard import Job, swept_keys
+from logreg.settings import is_number
 
 MOST_PANELS, MOST_LINES, MOST_TICKS, MOST_LABELLED, HALF_TITLE = 6, 8, 12, 8, 22
 LOG_AXIS, LOG_COLORS = 20, 1000  # the ratio of the largest to the smallest value beyond which a scale is logarithmic
@@ -65,7 +66,7 @@ def sweep_figure(jobs: Sequence[Job]) -> dict[str, Figure]:
     """
     known = sorted((job for job in jobs if job.settings), key=lambda job: (job.number, str(job.directory)))
     keys = [key for key in swept_keys(known) if key not in (*REPEATED, "monitor", "mode")]
-    numeric = [key for key in keys if all(_is_number(job.settings.get(key, "")) for job in known)]
+    numeric = [key for key in keys if all(is_number(job.settings.get(key, "")) for job in known)]
     if len(numeric) not in (1, 2):
         return {}
     others = [key for key in keys if key not in numeric]
@@ -84,13 +85,6 @@ def sweep_figure(jobs: Sequence[Job]) -> dict[str, Figure]:
         name = re.sub(r"[^\w-]+", "_", f"{sweep.metric}_by_{'_'.join(numeric)}")
         figures[name] = _curves(sweep) if len(numeric) == 1 else _heat_maps(sweep)
     return figures
-
-
-def _is_number(text: str) -> bool:
-    try:
-        return math.isfinite(float(text))
-    except ValueError:
-        return False
 
 
 def _title(job: Job, keys: Sequence[str]) -> str:

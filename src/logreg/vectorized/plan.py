@@ -18,8 +18,8 @@ from logreg.settings import lookup, wants_inference
 # Settings that may differ between the jobs of one fit, and groups of which all settings may.
 FREE = (
     "seed", "model.draws_before", "data.seed", "data.fold", "epochs", "trainer.max_epochs", "lr", "penalty.l1",
-    "penalty.l2", "class_weight", "threshold", "costs", "calibration", "scheduler", "figures", "name",
-    "vectorized", "sweep",
+    "penalty.l2", "class_weight", "threshold", "costs", "calibration", "scheduler",
+    "figures", "name", "vectorized", "sweep",
 )  # fmt: skip
 # Of the optimizer everything but its class.
 CLASS = "_target_"

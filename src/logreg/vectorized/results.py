@@ -17,12 +17,11 @@ from logreg.classifier import BinaryClassifier
 from logreg.data.block_data import BlockData
 from logreg.data.rows import Batch
 from logreg.data.splits import SPLITS
-from logreg.diagnostics.optimality import MOST_SEARCHED_IN_SWEEP, Optimality, certify, separation_of
+from logreg.diagnostics.optimality import MOST_SEARCHED_IN_SWEEP, Optimality, separation_of
 from logreg.diagnostics.separation import Separation
-from logreg.objective import linear_coefficients
-from logreg.optim.problem import LogisticProblem, theta_of
+from logreg.optim.problem import LogisticProblem
 from logreg.thresholds import ThresholdRule
-from logreg.training import calibrate, evaluate_splits, held_out
+from logreg.training import calibrate, evaluate_splits, held_out, optimality_of
 from logreg.vectorized.fit import Fit
 from logreg.vectorized.metrics import BatchedEvaluation
 from logreg.vectorized.stack import Split
@@ -134,14 +133,15 @@ class _Prepared:
         self._batches = {split: list(table.batches(split)) for split in SPLITS if len(table.rows[split])}
 
     def optimality_of(self, classifier: BinaryClassifier) -> Optimality | None:
-        """As `logreg.training` finds it for a run alone; a separation is looked for once."""
-        pair = linear_coefficients(classifier.network)
-        if pair is None or classifier.l1:
-            return None
-        problem, penalised = LogisticProblem(self._rows, classifier.l2), classifier.l2 > 0
+        """As `logreg.training` finds it for a run alone."""
+        return optimality_of(classifier, self._rows, self._separation)
+
+    def _separation(self, problem: LogisticProblem) -> Separation | None:
+        """Looked for once."""
+        penalised = problem.l2 > 0
         if penalised not in self._separations:
             self._separations[penalised] = separation_of(problem, self._names, MOST_SEARCHED_IN_SWEEP)
-        return certify(problem, theta_of(*pair).cpu(), self._separations[penalised])
+        return self._separations[penalised]
 
     def batches(self, split: str) -> list[Batch] | None:
         return self._batches.get(split)

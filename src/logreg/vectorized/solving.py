@@ -44,8 +44,7 @@ class SolverFit(Fit):
 
     def _make_optimizer(self) -> Any:
         made: Any = self.settings.optimizer
-        trial = [list(made([torch.zeros(1)], **job.optimizer).param_groups[0].items()) for job in self.jobs]
-        groups = [{key: value for key, value in group if key != "params"} for group in trial]
+        groups = [made([torch.zeros(1)], **job.optimizer).param_groups[0] for job in self.jobs]
         return SolverState(groups, len(self.networks.parameters))
 
     def run(self, progress: Any = None) -> None:
