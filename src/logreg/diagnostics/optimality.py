@@ -117,6 +117,11 @@ def certify(problem: LogisticProblem, theta: Theta, separation: Separation | Non
         theta: (features + 1,), the intercept last, in float64.
         separation: what `separation_of` found for the problem, if it was looked for.
     """
+    with problem.at_work():
+        return _certified(problem, theta, separation)
+
+
+def _certified(problem: LogisticProblem, theta: Theta, separation: Separation | None) -> Optimality:
     value, gradient = problem.gradient(theta)
     norm = float(stationarity(problem, theta, gradient).norm())
     if not math.isfinite(value):

@@ -8,7 +8,7 @@ from typing import Any
 from logreg.optim.precondition import MOST_COLUMNS
 
 # Above so many rows * columns², the Gram matrices of Newton's method take longer than further passes of L-BFGS.
-MOST_GRAM_WORK = 10**9
+MOST_GRAM_WORK = 10**8
 
 NODES: dict[str, dict[str, Any]] = {
     "newton": {"_target_": "logreg.optim.newton.Newton"},

@@ -29,6 +29,7 @@ from logreg.errors import UserError
 from logreg.optim.problem import Derivatives, LogisticProblem, Theta
 
 SINGULAR = 1e-10  # the least squared pivot, of columns scaled to unit length, of columns that are no combinations
+EPSILON = 2.2e-16  # of float64
 
 
 class FirthProblem(LogisticProblem):
@@ -55,6 +56,8 @@ class FirthProblem(LogisticProblem):
                 "with data.exclude, and a level of each text column with data.reference=first."
             )
         self._at_zero = _log_det(information)
+        # The determinant is rounded the more, the closer columns are to combinations of others.
+        self.noise += firth * len(zero) * EPSILON / float(factor.diagonal().square().min())
 
     def penalty(self, theta: Theta) -> float:
         return self._penalty(self.likelihood.derivatives(theta).hessian)

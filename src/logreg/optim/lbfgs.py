@@ -1,9 +1,9 @@
 """Preconditioned L-BFGS: the optimum of a large table in some ten passes over its rows.
 
-The first step goes to the optimum of a subsample of the rows (see `logreg.optim.precondition`), whose Hessian there is
-from then on the matrix that the two-loop recursion starts with (Nocedal and Wright, Numerical Optimization, algorithm
-7.4). So the directions are Newton's but for the sampling error, which the pairs of steps and changes of the gradient
-take out, whatever the condition of the columns. An iteration reads every row once, as a rule.
+The start is the optimum of a subsample of the rows (see `logreg.optim.precondition`), whose Hessian there is from then
+on the matrix that the two-loop recursion starts with (Nocedal and Wright, Numerical Optimization, algorithm 7.4). So
+the directions are Newton's but for the sampling error, which the pairs of steps and changes of the gradient take out,
+whatever the condition of the columns. An iteration reads every row once, as a rule.
 
 Rows that are stored in float32 are passed over in float32, with sums in float64, as long as that resolves the gradient:
 before the solver believes that it is done it measures the rounding on a few blocks, and where that is not small beside
@@ -56,9 +56,11 @@ class PreconditionedLBFGS(Solver):
         self._sample: tuple[LogisticProblem, LogisticProblem] | None = None  # a problem and its subsample
         self._made: tuple[LogisticProblem, Theta, Preconditioner] | None = None
 
-    @torch.no_grad()
-    def iterate(self, problem: LogisticProblem, theta: Theta) -> Iteration:
+    def _iterate(self, problem: LogisticProblem, theta: Theta) -> Iteration:
         memory = self._memory(problem, theta)
+        if not memory["begun"]:
+            memory["point"], theta = self._start(problem, theta)
+            memory["begun"] = True
         at = self._first_order(problem, theta)
         self._check(at.value)
         if (back := self._from_afar(theta, at)) is not None:
@@ -69,12 +71,9 @@ class PreconditionedLBFGS(Solver):
         small, stuck = self._is_small(gap, at), self._is_stuck(gap, at)
         if not memory["exact"] and (stuck or (small and not self._is_resolved(problem, theta, at, gap))):
             memory |= {"exact": True, "least": math.inf, "stuck": 0}
-            return self.iterate(problem, theta)
+            return self._iterate(problem, theta)
         if small or stuck:
             return self._iteration(theta, at, gap, 0.0, finished=True)
-        if memory["iterations"] == 0 and (start := self._from_subsample(problem, theta, at)) is not None:
-            memory["iterations"], memory["point"] = 1, start
-            return self._iteration(start, at, gap, 1.0)
         reached, step = self._search(problem, theta, at, direction)
         if step == 0.0 and (memory["pairs"] or not memory["exact"]):
             # Old pairs, or gradients that are too coarse, may be what led nowhere.
@@ -94,13 +93,14 @@ class PreconditionedLBFGS(Solver):
     def _memory(self, problem: LogisticProblem, theta: Theta) -> dict[str, Any]:
         """Plain values and tensors.
 
-        ``point``: where the subsample's Hessian is taken; ``pairs`` of step and change of the gradient; ``exact``:
-        whether passes are in float64; ``least`` gap and ``lowest`` objective so far; ``stuck``: iterations since then.
+        ``begun``: whether the start was looked for; ``point``: where the subsample's Hessian is taken; ``pairs`` of
+        step and change of the gradient; ``exact``: whether passes are in float64; ``least`` gap and ``lowest``
+        objective so far; ``stuck``: iterations since then.
         """
         memory: dict[str, Any] = self.state[self.param_groups[0]["params"][0]]
         if not memory:
             exact = problem.rows.stored is not torch.float32 or problem.sparse
-            memory |= {"iterations": 0, "point": theta, "pairs": [], "exact": exact}
+            memory |= {"begun": False, "iterations": 0, "point": theta, "pairs": [], "exact": exact}
             memory |= {"least": math.inf, "lowest": math.inf, "stuck": 0}
         return memory
 
@@ -174,15 +174,19 @@ class PreconditionedLBFGS(Solver):
         of_error = float(error @ self._preconditioner(problem)(error)) / 2
         return self._is_small((math.sqrt(gap) + math.sqrt(of_error)) ** 2, at)
 
-    def _from_subsample(self, problem: LogisticProblem, theta: Theta, at: FirstOrder) -> Theta | None:
-        """The optimum of the subsample, where there is one and it is a better start."""
+    def _start(self, problem: LogisticProblem, theta: Theta) -> tuple[Theta, Theta]:
+        """The optimum of the subsample, and where to start: there, or at theta if that may be better.
+
+        Of k rows a column, the optimum of all rows is expected to be 1/2k above that of the subsample, on the latter's
+        objective; which is as far as the subsample's optimum is expected to be above that of all rows on theirs.
+        """
         sample = self._subsample(problem)
         if sample is problem:
-            return None
+            return theta, theta
         solver = PreconditionedLBFGS([nn.Parameter(theta.new_zeros(1))], tolerance=SUBSAMPLE_TOLERANCE)
-        solver._made = self._made
-        start, _ = solver.solve(sample, theta, MOST_SUBSAMPLE_ITERATIONS)
-        return start if self._evaluate(problem, start).value < at.value else None
+        optimum, done = solver.solve(sample, theta, MOST_SUBSAMPLE_ITERATIONS)
+        near = sample.value(theta) - done[-1].value <= len(theta) / len(sample)
+        return optimum, theta if near else optimum
 
     def _search(self, problem: LogisticProblem, theta: Theta, at: FirstOrder, direction: Theta) -> tuple[Theta, float]:
         """A point along the direction where the objective is low enough, and the step there; none is 0."""

@@ -36,8 +36,7 @@ class Newton(Solver):
         super().__init__(params, lr, tolerance)
         self._seen: tuple[LogisticProblem, Theta, Derivatives] | None = None
 
-    @torch.no_grad()
-    def iterate(self, problem: LogisticProblem, theta: Theta) -> Iteration:
+    def _iterate(self, problem: LogisticProblem, theta: Theta) -> Iteration:
         check_memory(problem)
         at = self._derivatives(problem, theta)
         self._check(at.value)
@@ -49,20 +48,22 @@ class Newton(Solver):
         small = gap <= self._setting("tolerance") * max(at.value, SMALL)
         # Fisher scoring converges linearly: the next step is as much better as this one was.
         last = small and not isinstance(problem, FirthProblem)
-        if small:
-            reached, step = self._last_step(problem, theta, at, direction)
-        else:
+        step, reached = 0.0, theta
+        if not small:
             reached, step = self._search(problem, theta, at.value, direction, slope)
+        if step == 0.0:
+            reached, step = self._in_the_noise(problem, theta, at, direction, gap)
         norm = float(at.gradient.norm())
         return Iteration(reached, at.value, at.accuracy, norm, gap, step, finished=last or step == 0.0)
 
-    def _last_step(
-        self, problem: LogisticProblem, theta: Theta, at: Derivatives, direction: Theta
+    @staticmethod
+    def _in_the_noise(
+        problem: LogisticProblem, theta: Theta, at: Derivatives, direction: Theta, gap: float
     ) -> tuple[Theta, float]:
-        """A full step where the objective falls by less than its rounding: the gradient tells better from worse."""
-        found = problem.derivatives(theta + direction)
-        rounding = 1e-14 * max(at.value, SMALL)
-        better = found.value <= at.value + rounding and float(found.gradient.norm()) < float(at.gradient.norm())
+        """A full step where the objective changes by less than its rounding: the gap tells better from worse."""
+        value, gradient = problem.gradient(theta + direction)
+        left = -float(gradient @ newton_direction(at.hessian, gradient)) / 2
+        better = value <= at.value + problem.noise * max(at.value, SMALL) and left < gap
         return (theta + direction, 1.0) if better else (theta, 0.0)
 
     def _search(

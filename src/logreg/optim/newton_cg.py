@@ -38,8 +38,7 @@ class NewtonCG(Solver):
         self._seen: tuple[LogisticProblem, Theta, FirstOrder] | None = None
         self._sample: tuple[LogisticProblem, LogisticProblem] | None = None  # a problem and its subsample
 
-    @torch.no_grad()
-    def iterate(self, problem: LogisticProblem, theta: Theta) -> Iteration:
+    def _iterate(self, problem: LogisticProblem, theta: Theta) -> Iteration:
         at = self._first_order(problem, theta)
         self._check(at.value)
         if (back := self._from_afar(theta, at)) is not None:

@@ -1,7 +1,7 @@
 """A Hessian from some of the rows, whose inverse turns the gradient of all rows into nearly Newton's direction.
 
 Of k rows a column, drawn at random, the Hessian has the curvature of the whole objective up to a factor of about
-(1 ± 1/sqrt(k))², whatever the condition of the columns, and with k = 20 or more it costs a pass or two. It is scaled to
+(1 ± 1/sqrt(k))², whatever the condition of the columns, and with k = 30 or more it costs a pass or two. It is scaled to
 a unit diagonal before it is factorised. Where there are too many columns for a factor, only the diagonal is used.
 """
 
@@ -14,7 +14,7 @@ from logreg.data.rows import TensorRows, batch_parts
 from logreg.optim.problem import LogisticProblem, Theta
 from logreg.seeds import generator
 
-ROWS_PER_COLUMN = (20, 200)  # of the subsample: at least and at most …
+ROWS_PER_COLUMN = (30, 200)  # of the subsample: at least and at most …
 SHARE_OF_ROWS = 1 / 20  # … and in between so much of the table
 MOST_COLUMNS = 1000  # of a factor
 RIDGE = 1e-12  # of the scaled Hessian, raised until it can be factorised

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from typing import NamedTuple
 
 import torch
@@ -23,12 +24,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from logreg.data.rows import Rows, batch_parts, chosen_columns
-from logreg.objective import SOFTPLUS_IS_LINEAR, transposed_product
+from logreg.objective import SOFTPLUS_IS_LINEAR
+from logreg.optim.products import gram, times, torch_in_one_thread, transposed_times
 
 Theta = Float[Tensor, " coefficients"]
 INTERCEPT_TOLERANCE = 1e-14  # of mean(p) - mean(y)
 MOST_INTERCEPT_STEPS = 100
-BLOCK_BYTES = 2**23  # of x: of a block this large a product with itself is made in cache
+BLOCK_BYTES = 2**22  # of x: of a block this large a product with itself is made in cache
 SAMPLED_BLOCKS = 4  # that are held against float64 to know how well float32 resolves a gradient
 
 
@@ -75,7 +77,12 @@ class LogisticProblem:
         l2: weight of the penalty.
         threshold: from which probability on a row is predicted to be of label 1, for the accuracy.
         l1: weight of the other penalty.
+
+    Attributes:
+        noise: changes of the objective, as a share of it, that mean nothing.
     """
+
+    noise = 1e-14
 
     def __init__(self, rows: Rows, l2: float = 0.0, threshold: float = 0.5, l1: float = 0.0) -> None:
         self.rows, self.l2, self.threshold, self.l1 = rows, l2, threshold, l1
@@ -88,12 +95,18 @@ class LogisticProblem:
     def __len__(self) -> int:
         return len(self.rows)
 
+    def at_work(self) -> AbstractContextManager[None]:
+        """The surroundings in which passes over these rows are fastest."""
+        return torch_in_one_thread() if self.device.type == "cpu" else nullcontext()
+
     def blocks(self, width: int = 1, dtype: torch.dtype = torch.float64) -> Iterator[Block]:
         """The rows, some at a time: few enough that ``width`` numbers for each are no more than a block."""
-        elements = BLOCK_BYTES // dtype.itemsize
-        step = max(1, elements // max(self.rows.width, width))
+        step = self._block_rows(max(self.rows.width, width), dtype)
         for first in range(0, len(self), step):
             yield self._block(first, first + step, dtype)
+
+    def _block_rows(self, width: int, dtype: torch.dtype) -> int:
+        return max(1, BLOCK_BYTES // dtype.itemsize // width)
 
     def _block(self, first: int, end: int, dtype: torch.dtype) -> Block:
         x, y, weight = batch_parts(self.rows.cut(first, end, dtype))
@@ -134,7 +147,7 @@ class LogisticProblem:
 
     def rounding(self, theta: Theta, dtype: torch.dtype) -> Theta:
         """About the error of a gradient that is computed in ``dtype``, from a few blocks."""
-        step = max(1, BLOCK_BYTES // dtype.itemsize // max(self.rows.width, 1))
+        step = self._block_rows(self.rows.width, dtype)
         starts = range(0, len(self), step)
         sampled = starts[:: max(1, len(starts) // SAMPLED_BLOCKS)]
         error, point = torch.zeros_like(theta), theta.to(dtype)
@@ -158,7 +171,7 @@ class LogisticProblem:
             weight = ones if block.weight is None else block.weight
             right, mass = right + float(weight[hits].sum()), mass + float(weight.sum())
             _add_products(gradient, block, _residuals(block, p))
-            _add_gram(hessian, block.dense, _curvature(block, z))
+            _add_gram(hessian, block.x, _curvature(block, z))
         gradient /= len(self)
         hessian /= len(self)
         gradient[:-1] += self.l2 * theta[:-1]
@@ -257,7 +270,7 @@ def theta_of(weight: Tensor, bias: Tensor) -> Theta:
 
 
 def _logits(x: Tensor, theta: Theta) -> Tensor:
-    return torch.addmv(theta[-1:], x, theta[:-1])
+    return times(x, theta[:-1]).add_(theta[-1])
 
 
 def _losses(block: Block, z: Tensor) -> Tensor:
@@ -286,15 +299,14 @@ def _squared(x: Tensor) -> Tensor:
 
 def _add_products(gradient: Theta, block: Block, residual: Tensor) -> None:
     """Add ``X' r`` and ``sum(r)``."""
-    gradient[:-1] += transposed_product(block.x, residual, out=residual.new_empty(len(gradient) - 1))
+    gradient[:-1] += transposed_times(block.x, residual)
     gradient[-1] += residual.sum(dtype=torch.float64)
 
 
 def _add_gram(hessian: Tensor, x: Tensor, weight: Tensor) -> None:
     """Add ``X' diag(weight) X``, X with its column of ones."""
-    weighted = x * weight.unsqueeze(1)
-    hessian[:-1, :-1].addmm_(x.t(), weighted)
-    sums = weighted.sum(0)
+    hessian[:-1, :-1] += gram(x, weight)
+    sums = transposed_times(x, weight)
     hessian[-1, :-1] += sums
     hessian[:-1, -1] += sums
     hessian[-1, -1] += weight.sum()

@@ -36,8 +36,7 @@ class ProximalNewton(Solver):
         super().__init__(params, lr, tolerance)
         self._seen: tuple[LogisticProblem, Theta, FirstOrder] | None = None
 
-    @torch.no_grad()
-    def iterate(self, problem: LogisticProblem, theta: Theta) -> Iteration:
+    def _iterate(self, problem: LogisticProblem, theta: Theta) -> Iteration:
         at = self._first_order(problem, theta)
         self._check(at.value)
         if (back := self._from_afar(theta, at)) is not None:

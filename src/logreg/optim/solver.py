@@ -60,9 +60,14 @@ class Solver(Optimizer):
     def step(self, closure: Callable[[], float] | None = None) -> Any:
         raise RuntimeError(f"{type(self).__name__} needs the objective itself; call iterate")
 
-    @abstractmethod
+    @torch.no_grad()
     def iterate(self, problem: LogisticProblem, theta: Theta) -> Iteration:
         """One iteration from these coefficients."""
+        with problem.at_work():
+            return self._iterate(problem, theta)
+
+    @abstractmethod
+    def _iterate(self, problem: LogisticProblem, theta: Theta) -> Iteration: ...
 
     def solve(
         self, problem: LogisticProblem, theta: Theta | None = None, most: int = 200
