@@ -5,6 +5,7 @@
     python scripts/benchmark.py tables      preparing, predicting and training on 5,000,000 x 20 rows in files
     python scripts/benchmark.py sweep       1,000 and 10,000 jobs trained together; a cross-validation of 1,000 jobs
     python scripts/benchmark.py solvers     dense and sparse tables against scikit-learn's solvers and glum's
+    python scripts/benchmark.py path        ten folds of fifty penalties against LogisticRegressionCV
 
 Prints the medians and their ratio and writes JSON to outputs/benchmarks/.
 """
@@ -25,8 +26,8 @@ from logreg.runs import write_atomically
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("benchmark", choices=("notebook", "rows", "tables", "sweep", "solvers"))
-    parser.add_argument("--repeats", type=int, help="pairs that count (default 9; tables 3)")
+    parser.add_argument("benchmark", choices=RUNS)
+    parser.add_argument("--repeats", type=int, help="rounds that count (default 9; solvers 5, tables and path 3)")
     parser.add_argument("--rows", type=int, default=5_000_000, help="of tables (default 5,000,000)")
     parser.add_argument("--folder", type=Path, help="where tables are made and thrown away (default: a temporary one)")
     parser.add_argument("--small", action="store_true", help="sweep: without the 10,000 jobs")
@@ -41,10 +42,10 @@ def main() -> None:
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     logging.captureWarnings(True)
     logging.getLogger("py.warnings").addHandler(logging.NullHandler())
-    result = {"tables": tables, "sweep": sweep, "solvers": solvers}.get(arguments.benchmark, training)(arguments)
-    path = arguments.output or Path("outputs/benchmarks") / f"{arguments.benchmark}.json"
-    write_atomically(path, json.dumps(result, indent=2) + "\n")
-    print(path)
+    result = RUNS[arguments.benchmark](arguments)
+    output = arguments.output or Path("outputs/benchmarks") / f"{arguments.benchmark}.json"
+    write_atomically(output, json.dumps(result, indent=2) + "\n")
+    print(output)
 
 
 def training(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -68,6 +69,12 @@ def solvers(arguments: argparse.Namespace) -> dict[str, Any]:
     from benchmarks.solvers import run
 
     return run(arguments.repeats or 5, arguments.a9a)
+
+
+def path(arguments: argparse.Namespace) -> dict[str, Any]:
+    from benchmarks.path import run
+
+    return run(arguments.repeats or 3)
 
 
 def tables(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -95,6 +102,10 @@ def show(pair: Pair, result: dict[str, Any]) -> None:
     wanted = f"   wanted: at most {pair.wanted:g}" if pair.wanted else ""
     print(f"  time, ours/theirs {result['time_ratio']:.2f}   rate, ours/theirs {result['rate_ratio']:.2f}{wanted}")
 
+
+RUNS = {
+    "notebook": training, "rows": training, "tables": tables, "sweep": sweep, "solvers": solvers, "path": path,
+}  # fmt: skip
 
 if __name__ == "__main__":
     main()

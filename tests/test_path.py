@@ -69,6 +69,34 @@ def test_it_is_an_ordinary_sweep_and_its_refit_an_ordinary_run(sweep: tuple[Path
     np.testing.assert_allclose(refit.predict_proba(x), oracle.predict_proba(z)[:, 1], rtol=1e-5, atol=1e-10)
 
 
+@pytest.mark.slow
+def test_a_path_over_l1_is_sagas(tmp_path: Path) -> None:
+    overrides = ["data=breast_cancer", "data.folds=3", "path.smallest=0.01", "path.largest=0.3", "path.points=3"]
+    done = run_command("train.py", "experiment=path_l1", *overrides, "hydra.sweep.dir=sweep", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    means = {}
+    for penalty in ("0.01", "0.0547723", "0.3"):
+        losses = []
+        for fold in range(3):
+            data = breast_cancer(folds=3, fold=fold)
+            data.setup()
+            x, y, train, val = data.source.x, data.source.y, data.rows["train"], data.rows["val"]
+            z = (x - x[train].mean(0)) / x[train].std(0)
+            c = 1 / (len(train) * float(penalty))
+            oracle = ScikitLearn(C=c, l1_ratio=1, solver="saga", tol=1e-9, max_iter=200_000).fit(z[train], y[train])
+            losses.append(np.mean(np.logaddexp(0, (1 - 2 * y[val]) * oracle.decision_function(z[val]))))
+        means[penalty] = float(np.mean(losses))
+    choice = json.loads((tmp_path / "sweep" / "path.json").read_text())
+    assert choice["penalty"] == {"penalty.l1": min(means, key=lambda p: means[p])}
+    rows = (tmp_path / "sweep" / "settings.csv").read_text().splitlines()[1:]
+    found = {row.split(",")[1]: float(row.split(",")[4]) for row in rows}
+    assert found == {penalty: pytest.approx(mean, rel=1e-4) for penalty, mean in means.items()}
+    refit = load_run(tmp_path / "sweep" / "refit")
+    assert refit.config["penalty"] == {"l1": 0.01, "l2": 0.0, "firth": False}
+    assert refit.record["optimality"]["converged"]
+    assert (tmp_path / "sweep" / "figures" / "path.png").stat().st_size > 10_000
+
+
 def setting(penalty: float, mean: float, deviation: float = 0.1, failed: int = 0) -> Setting:
     jobs = [None] * 25  # their number alone counts
     return Setting({"penalty.l2": str(penalty)}, jobs, failed, mean, deviation, 0, 0, 1, True)  # type: ignore[arg-type]

@@ -8,8 +8,6 @@ for as exactly as float64 allows (`logreg.diagnostics.optimality`).
 from __future__ import annotations
 
 import statistics
-import time
-import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +20,7 @@ from sklearn.datasets import load_svmlight_file
 from sklearn.linear_model import LogisticRegression
 from torch import nn
 
-from benchmarks.timing import setting
+from benchmarks.timing import setting, timed
 from logreg.data.rows import TensorRows
 from logreg.diagnostics.optimality import certify
 from logreg.optim.lbfgs import PreconditionedLBFGS
@@ -157,7 +155,7 @@ def _measured(case: Case, repeats: int) -> dict[str, Any]:
         for name, fit in sides.items():
             tolerance, first = found[name]["tolerance"], found[name]["seconds"]
             if tolerance is not None and (turn == 0 or first < LONG):
-                seconds[name].append(first if first >= LONG else _timed(fit, tolerance)[1])
+                seconds[name].append(first if first >= LONG else timed(fit, tolerance)[1])
     for name, times in seconds.items():
         found[name]["seconds"] = statistics.median(times) if times else None
         found[name]["times"] = times
@@ -167,21 +165,13 @@ def _measured(case: Case, repeats: int) -> dict[str, Any]:
 def _tuned(fit: Fit, gap: Callable[[Theta], float]) -> dict[str, Any]:
     """The loosest tolerance whose gap is small enough; none where the tightest is not enough or it takes too long."""
     for tolerance in TOLERANCES:
-        theta, seconds = _timed(fit, tolerance)
+        theta, seconds = timed(fit, tolerance)
         reached = gap(theta)
         if reached <= WANTED_GAP:
             return {"tolerance": tolerance, "gap": reached, "seconds": seconds}
         if seconds > 10 * LONG:
             break
     return {"tolerance": None, "gap": reached, "seconds": seconds}
-
-
-def _timed(fit: Fit, tolerance: float) -> tuple[Theta, float]:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of what did not converge, which the gap says
-        started = time.perf_counter()
-        theta = fit(tolerance)
-        return theta, time.perf_counter() - started
 
 
 def _show(case: Case, result: dict[str, Any]) -> None:

@@ -5,15 +5,19 @@ from __future__ import annotations
 import os
 import platform
 import statistics
+import time
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
 from logreg.runs import versions
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -67,3 +71,12 @@ def processor() -> str:
         return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
     except (OSError, StopIteration):
         return platform.processor() or platform.machine()
+
+
+def timed(fit: Callable[[float], T], tolerance: float) -> tuple[T, float]:
+    """What a fit returns at this tolerance, and the seconds that it took."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of what did not converge, which the gap says
+        started = time.perf_counter()
+        fitted = fit(tolerance)
+        return fitted, time.perf_counter() - started

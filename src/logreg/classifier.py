@@ -18,6 +18,7 @@ from torchmetrics import Metric
 from logreg.calibration import Calibration
 from logreg.data.blocks import Block, SingleBatch
 from logreg.data.rows import Batch, LargeBatch, Rows, batch_parts, dense_rows
+from logreg.diagnostics.optimality import certify
 from logreg.errors import Diverged, Interrupted
 from logreg.metrics import Evaluation, accuracies, log_losses
 from logreg.objective import (
@@ -58,6 +59,7 @@ class BinaryClassifier(LightningModule):
         firth: weight of Firth's penalty, see `logreg.optim.firth`: one over the sum of the training rows' weights.
         threshold: a row is predicted to be of label 1 where its probability is at least this.
         metrics: what to measure on validation and test rows, by name; see `logreg.metrics.Evaluation`.
+        certify_every: passes after which the distance from the optimum is logged, as ``optimality/gap`` and the like.
         hyperparameters: plain values to keep in checkpoints.
 
     Attributes:
@@ -79,6 +81,7 @@ class BinaryClassifier(LightningModule):
         firth: float = 0.0,
         threshold: float = 0.5,
         metrics: Mapping[str, Metric] | None = None,
+        certify_every: int | None = None,
         hyperparameters: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
@@ -86,11 +89,12 @@ class BinaryClassifier(LightningModule):
         self.network, self.l1, self.l2, self.firth = network, l1, l2, firth
         self.make_optimizer, self.make_scheduler = optimizer, scheduler
         self.clip_value, self.clip_algorithm, self.accumulate = 0.0, "norm", 1
+        self.certify_every = certify_every
         self.interrupt = False
         self.latest: dict[str, float] = {}
         self.evaluation = Evaluation(threshold, metrics)
         self._resumed_state: dict[str, Tensor] | None = None
-        self._problem: LogisticProblem | None = None  # of a solver
+        self._problem: LogisticProblem | None = None  # that was needed last
         self.save_hyperparameters(dict(hyperparameters or {}), logger=False)
 
     @property
@@ -158,12 +162,14 @@ class BinaryClassifier(LightningModule):
         self._passes_end_in_blocks = isinstance(batch, Block)
         history = _History(self.trainer.global_step)
         try:
-            for update, ends_pass in block:
+            for i, (update, ends_pass) in enumerate(block):
                 if self.interrupt:
                     raise Interrupted
                 if isinstance(self._optimizer, Solver):
                     assert isinstance(block, Block)
-                    if self._iterate(self._optimizer, block, history):
+                    finished = self._iterate(self._optimizer, block, history)
+                    self._certify(block, history, i)
+                    if finished:
                         break
                     continue
                 if not self._checked:
@@ -172,6 +178,7 @@ class BinaryClassifier(LightningModule):
                 self._update(update, history)
                 if ends_pass:
                     self._end_pass()
+                    self._certify(block, history, i)
         finally:
             self._close_block(block, history)
 
@@ -210,13 +217,10 @@ class BinaryClassifier(LightningModule):
 
     def _iterate(self, solver: Solver, block: Block, history: _History) -> bool:
         """One iteration of a solver; whether it was the last one."""
-        rows = block.loader.rows
-        if self._problem is None or self._problem.rows is not rows:
-            self._problem = self.problem(rows)
         pair = linear_coefficients(self.network)
         assert pair is not None
         weight, bias = pair
-        done = solver.iterate(self._problem, theta_of(weight, bias))
+        done = solver.iterate(self._problem_of(block.loader.rows), theta_of(weight, bias))
         with torch.no_grad():
             weight.copy_(done.theta[:-1].view_as(weight))
             bias.copy_(done.theta[-1:].view_as(bias))
@@ -225,6 +229,24 @@ class BinaryClassifier(LightningModule):
         if done.finished:
             block.loader.finished = self.trainer.should_stop = True
         return done.finished
+
+    def _problem_of(self, rows: Rows) -> LogisticProblem:
+        """`problem`, made once for the same rows."""
+        if self._problem is None or self._problem.rows is not rows:
+            self._problem = self.problem(rows)
+        return self._problem
+
+    @torch.no_grad()
+    def _certify(self, block: Block | SingleBatch, history: _History, update: int) -> None:
+        """Where it is due after this update of the block, measure the distance from the optimum."""
+        if not self.certify_every or not isinstance(block, Block) or (block.epoch(update) + 1) % self.certify_every:
+            return
+        pair = linear_coefficients(self.network)
+        assert pair is not None
+        found = certify(self._problem_of(block.loader.rows), theta_of(*pair))
+        names = ("objective", "gradient_norm", "gap", "relative_gap")
+        values = {f"optimality/{name}": getattr(found, name) for name in names}
+        history.certificates[update] = {name: value for name, value in values.items() if value is not None}
 
     @torch.no_grad()
     def _add_l1(self) -> list[tuple[nn.Parameter, Tensor]]:
@@ -298,6 +320,9 @@ class BinaryClassifier(LightningModule):
         for i, accuracy in zip(due, history.accuracies(due, self.threshold), strict=True):
             self.latest = {"train/loss": losses[i], "train/accuracy": accuracy}
             self._log_to_files({"epoch": epoch(i), **self.latest, **history.further_of(i)}, start + i)
+        for i, certificate in history.certificates.items():
+            if i < len(losses):
+                self._log_to_files({"epoch": epoch(i), **certificate}, start + i + 1)  # of the state after the update
         for logger in self.loggers:
             logger.save()
 
@@ -399,6 +424,7 @@ class _History:
         self.penalties: list[Tensor] = []
         self.of_large: list[tuple[float, float]] = []  # loss and accuracy; a block has either these or logits
         self.further: list[dict[str, float]] = []
+        self.certificates: dict[int, dict[str, float]] = {}  # by the update that they come after
 
     def add(self, measured: list[Measured], batches: list[Batch | LargeBatch], penalty: Tensor | None) -> None:
         if penalty is not None:

@@ -193,9 +193,10 @@ def _train(config: dict[str, Any], directory: Path, record: RunRecord, started: 
     splits = splits_in_sweep(config, data) if brief else SPLITS
     rule = threshold_rule(config)
     wanted = wanted_inference(config, brief)
+    check_separation(config, classifier)
     if wanted is not None and wanted.by_name:
         check_model(classifier, data)
-    most = MOST_SEARCHED_IN_SWEEP if brief and wanted is None else MOST_SEARCHED
+    most = settings.most_searched(config, MOST_SEARCHED_IN_SWEEP if brief and wanted is None else MOST_SEARCHED)
     train(data, classifier, trainer, config["resume"], record, rule, splits, most, config.get("calibration"))
     inference = None if wanted is None else infer_run(record, classifier, data, wanted)
     record.seconds["total"] = time.perf_counter() - started
@@ -306,8 +307,21 @@ def make_classifier(config: Mapping[str, Any], features: int, trusted: Sequence[
         l2=config["penalty"]["l2"],
         threshold=config["threshold"] if isinstance(config["threshold"], float) else 0.5,
         metrics=build_metrics(config["metrics"], trusted),
+        certify_every=config.get("certify_every"),
         hyperparameters={"model": config["model"]["_target_"], "features": features, **config["penalty"]},
     )
+
+
+def check_separation(config: Mapping[str, Any], classifier: BinaryClassifier) -> None:
+    """Refuse to look for what another model than a linear one does not have.
+
+    Raises:
+        UserError: ``separation=true`` for such a model.
+    """
+    from logreg.objective import linear_coefficients
+
+    if config.get("separation") is True and linear_coefficients(classifier.network) is None:
+        raise UserError("separation=true: columns separate labels of linear models, and this is another; use auto.")
 
 
 def threshold_rule(config: Mapping[str, Any]) -> ThresholdRule | None:

@@ -18,6 +18,7 @@ from logreg.diagnostics.inference import Estimates, Inference, Refusal, raw_matr
 from logreg.diagnostics.marginal_effects import marginal_effects
 from logreg.diagnostics.optimality import MOST_GRAM_COLUMNS
 from logreg.diagnostics.profile import profile
+from logreg.diagnostics.separation import Separation
 from logreg.errors import UserError
 from logreg.objective import linear_coefficients
 from logreg.optim.problem import LogisticProblem, Theta, theta_of
@@ -144,8 +145,8 @@ def check_known(optimality: Mapping[str, Any], total: float, features: int) -> N
             f"the labels are {ADVERBS[kind]} separated, so that there is no finite estimate; penalty=firth has one",
             False,
         )
-    if separation.get("dependent"):
-        raise Refused(_depends(separation["dependent"]))
+    if dependent := separation.get("dependent"):
+        raise Refused(_depends(dependent), False)
     if features > MOST_GRAM_COLUMNS:
         raise Refused(f"there are more than {MOST_GRAM_COLUMNS:,} features")
     gap = optimality.get("gap")
@@ -158,13 +159,8 @@ def check_known(optimality: Mapping[str, Any], total: float, features: int) -> N
         )
 
 
-def _depends(columns: Sequence[str]) -> str:
-    named = ", ".join(columns[:5]) + (f" and {len(columns) - 5} more" if len(columns) > 5 else "")
-    verb, what = ("is a combination", "its") if len(columns) == 1 else ("are combinations", "their")
-    return (
-        f"{named} {verb} of other columns, so that {what} coefficient is not determined; data.reference=first leaves "
-        "out a level of each text column, data.exclude whole columns"
-    )
+def _depends(columns: list[str]) -> str:
+    return Separation("none", dependent=columns).dependence
 
 
 def _check_curvature(problem: LogisticProblem, theta: Theta, names: Sequence[str]) -> None:

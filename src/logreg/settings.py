@@ -78,6 +78,8 @@ RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "penalty.firth": (lambda value: isinstance(value, bool), "true or false"),
     "inference": (_one_of(AUTO, "wald", "profile", "none"), "one of auto, wald, profile, none"),
     "covariance": (_one_of("model", "HC0", "HC1", "cluster"), "one of model, HC0, HC1, cluster"),
+    "separation": (lambda value: value == AUTO or isinstance(value, bool), "true, false or auto"),
+    "certify_every": (_optional(_positive(_whole)), "a whole number of epochs above 0, or null"),
     "threshold": (
         lambda value: value in THRESHOLD_RULES or (_number(value) and 0 < value < 1),
         f"a number between 0 and 1, or one of {', '.join(THRESHOLD_RULES)}",
@@ -196,6 +198,12 @@ def _check_l1(config: Mapping[str, Any]) -> None:
         raise UserError(
             f"optimizer={name[target]} needs a smooth objective, which penalty.l1 is not; use proximal_newton."
         )
+
+
+def most_searched(config: Mapping[str, Any], unasked: int) -> float:
+    """Rows times columns up to which a separation of the labels is looked for; ``unasked`` for ``separation=auto``."""
+    asked = {True: math.inf, False: 0}
+    return asked[config["separation"]] if config.get("separation") in (True, False) else unasked
 
 
 def wants_inference(config: Mapping[str, Any]) -> bool:

@@ -64,7 +64,7 @@ def train(
     record: RunRecord | None = None,
     rule: ThresholdRule | None = None,
     splits: Sequence[str] = SPLITS,
-    most_searched: int = MOST_SEARCHED,
+    most_searched: float = MOST_SEARCHED,
     calibration: str | None = None,
 ) -> RunRecord:
     """Fit the classifier, evaluate it, and say how it went.
@@ -80,7 +80,8 @@ def train(
         record: the record to fill in, if there is one already.
         rule: choose the classifier's threshold by it afterwards, on the validation rows.
         splits: whose rows the result is measured on.
-        most_searched: rows times columns up to which a separation of the labels is looked for.
+        most_searched: rows times columns up to which a separation of the labels is looked for; infinity: whatever the
+            penalty, too.
         calibration: ``sigmoid`` or ``isotonic``: calibrate the classifier's probabilities afterwards, on the validation
             rows. A network trained on `BlockData` computes in float64 from then on.
 
@@ -402,6 +403,8 @@ def check_parts(trainer: Any, classifier: BinaryClassifier, data: LightningDataM
         )
     if classifier.firth and not isinstance(optimizer, Newton):
         raise UserError("penalty=firth needs optimizer=newton, which knows its gradient; leave the other one out.")
+    if classifier.certify_every and (batches is None or linear_coefficients(classifier.network) is None):
+        raise UserError("certify_every is for linear models, and for data that is served in blocks; leave it out here.")
     if classifier.accumulate > 1 and batches is None:
         raise UserError("trainer.accumulate_grad_batches works with data that is served in blocks; use 1 here.")
     if isinstance(scheduler, ReduceLROnPlateau) and not has_val:

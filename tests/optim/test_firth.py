@@ -15,7 +15,12 @@ from logreg.diagnostics.optimality import certify
 from logreg.errors import UserError
 from logreg.optim.firth import FirthProblem
 from tests.helpers import shared_file
-from tests.optim.test_newton import drawn, solve
+from tests.optim.problems import drawn
+from tests.optim.problems import solve as solved
+
+
+def solve(problem: FirthProblem) -> torch.Tensor:
+    return solved("newton", problem)[0]
 
 
 def firth_problem(x: np.ndarray, y: np.ndarray, weight: np.ndarray | None = None) -> FirthProblem:
@@ -54,7 +59,8 @@ def test_the_published_estimates(name: str, target: str, estimates: list[float],
     table = pd.read_csv(shared_file(name))
     x, y = table.drop(columns=target).to_numpy(float), table[target].to_numpy()
     problem = firth_problem(x, y)
-    theta, steps = solve(problem)
+    theta, done = solved("newton", problem)
+    steps = sum(iteration.step > 0 for iteration in done)
     np.testing.assert_allclose(np.roll(theta.numpy(), 1), estimates, rtol=1e-6)
     assert penalised_log_likelihood(theta.numpy(), x, y) == pytest.approx(likelihood, rel=1e-9)
     zero = penalised_log_likelihood(np.zeros(len(theta)), x, y)  # where the penalty of the objective is 0
@@ -69,7 +75,7 @@ def test_estimates_are_those_of_a_general_maximiser(seed: int) -> None:
     x, y = drawn(seed, rows=25, columns=2)
     if y.min() == y.max():
         y[0] = 1 - y[0]
-    theta, _ = solve(firth_problem(x, y))
+    theta = solve(firth_problem(x, y))
     oracle = minimize(lambda t: -penalised_log_likelihood(t, x, y), np.zeros(3), method="BFGS", options={"gtol": 1e-9})
     np.testing.assert_allclose(theta.numpy(), oracle.x, rtol=1e-4, atol=1e-5)
     assert penalised_log_likelihood(theta.numpy(), x, y) >= -oracle.fun - 1e-9
@@ -78,7 +84,7 @@ def test_estimates_are_those_of_a_general_maximiser(seed: int) -> None:
 def test_a_constant_alone_is_the_closed_form() -> None:
     y = np.array([1.0] * 3 + [0.0] * 17)
     x = np.concatenate([np.arange(10), np.arange(10)]).astype(float)[:, None] * 0 + np.resize([-1.0, 1.0], 20)[:, None]
-    theta, _ = solve(firth_problem(x, y))  # a saturated model of two groups of ten: a half is added to each cell
+    theta = solve(firth_problem(x, y))  # a saturated model of two groups of ten: a half is added to each cell
     low, high = y[x[:, 0] < 0].sum(), y[x[:, 0] > 0].sum()
     logit = [float(np.log((k + 0.5) / (10 - k + 0.5))) for k in (low, high)]
     np.testing.assert_allclose(theta.numpy(), [(logit[1] - logit[0]) / 2, (logit[0] + logit[1]) / 2], rtol=1e-9)
@@ -105,16 +111,16 @@ def test_integer_weights_are_repeated_rows() -> None:
     weight = np.random.default_rng(2).integers(0, 4, len(y)).astype(float)
     repeated = np.repeat(np.arange(len(y)), weight.astype(int))
     ours, theirs = firth_problem(x, y, weight), firth_problem(x[repeated], y[repeated])
-    theta, _ = solve(ours)
-    np.testing.assert_allclose(theta.numpy(), solve(theirs)[0].numpy(), rtol=1e-8)
+    theta = solve(ours)
+    np.testing.assert_allclose(theta.numpy(), solve(theirs).numpy(), rtol=1e-8)
     assert ours.value(theta) == pytest.approx(theirs.value(theta), rel=1e-12)
 
 
 def test_units_of_the_columns_do_not_matter() -> None:
     x, y = drawn(6)
     scale, shift = np.array([1e-3, 1.0, 1e4]), np.array([5.0, -1.0, 1e4])
-    theta, _ = solve(firth_problem(x, y))
-    other, _ = solve(firth_problem(x * scale + shift, y))
+    theta = solve(firth_problem(x, y))
+    other = solve(firth_problem(x * scale + shift, y))
     np.testing.assert_allclose(other[:-1].numpy() * scale, theta[:-1].numpy(), rtol=1e-6)
     assert firth_problem(x * scale + shift, y).value(other) == pytest.approx(firth_problem(x, y).value(theta), rel=1e-9)
 

@@ -1,9 +1,12 @@
-"""Newton's method and the certificate, against published optima, scikit-learn, statsmodels and finite differences."""
+"""The objective, its optimum and the certificate, against statsmodels, finite differences and what must hold."""
 
 from __future__ import annotations
 
 import functools
+import math
+import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,40 +15,22 @@ import statsmodels.api as sm
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from sklearn.datasets import load_breast_cancer, load_svmlight_file
-from sklearn.linear_model import LogisticRegression
+from sklearn.datasets import load_svmlight_file
 from torch import nn
 
-from logreg.data.rows import SparseRows, TensorRows
+from logreg.data.rows import SparseRows
 from logreg.diagnostics.optimality import certify, separation_of
 from logreg.errors import UserError
+from logreg.optim.firth import FirthProblem
 from logreg.optim.newton import Newton
 from logreg.optim.problem import LogisticProblem
 from tests.helpers import breast_cancer, column, fit, shared_file, toy
+from tests.optim.problems import drawn, problem_of
+from tests.optim.problems import solve as solved
 
 
-def problem_of(x: np.ndarray, y: np.ndarray, l2: float = 0.0, weight: np.ndarray | None = None) -> LogisticProblem:
-    parts = [torch.tensor(np.asarray(a), dtype=torch.float64) for a in (x, y)]
-    weights = None if weight is None else torch.tensor(weight / weight.mean(), dtype=torch.float64)
-    return LogisticProblem(TensorRows(*parts, weights), l2)
-
-
-def solve(problem: LogisticProblem, start: torch.Tensor | None = None) -> tuple[torch.Tensor, int]:
-    """The optimum, and how many steps it took."""
-    theta = torch.zeros(problem.features + 1, dtype=torch.float64) if start is None else start
-    solver, steps = Newton([nn.Parameter(torch.zeros(1))]), 0
-    for _ in range(200):
-        done = solver.iterate(problem, theta)
-        theta, steps = done.theta, steps + (done.step > 0)
-        if done.finished:
-            return theta, steps
-    raise AssertionError("no end")
-
-
-def drawn(seed: int, rows: int = 40, columns: int = 3) -> tuple[np.ndarray, np.ndarray]:
-    random = np.random.default_rng(seed)
-    x = random.normal(size=(rows, columns))
-    return x, (x.sum(1) + random.logistic(size=rows) * 2 > 0).astype(float)
+def solve(problem: LogisticProblem) -> torch.Tensor:
+    return solved("newton", problem)[0]
 
 
 # --- the objective --------------------------------------------------------------------------------------------------
@@ -83,56 +68,11 @@ def test_sparse_rows_are_dense_ones() -> None:
 # --- the optimum ----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("name", "least"), [("heart_scale.svm", 94.6552242173), ("a9a.svm", 10528.5724305433)])
-def test_the_published_optima_of_raw_columns(name: str, least: float) -> None:
-    x, y = load_svmlight_file(str(shared_file(name)))
-    problem = problem_of(x.toarray(), (y > 0).astype(float), 1 / len(y))
-    theta, _ = solve(problem)
-    assert len(y) * problem.value(theta) == pytest.approx(least, rel=1e-11)
-    assert certify(problem, theta).converged
-
-
-def test_the_published_optimum_of_breast_cancer() -> None:
-    x, y = load_breast_cancer(return_X_y=True)
-    x = (x - x.mean(0)) / x.std(0)
-    problem = problem_of(x, y, 1 / len(y))
-    theta, _ = solve(problem)
-    assert len(y) * problem.value(theta) == pytest.approx(37.7589459619, rel=1e-11)
-    at = problem.derivatives(theta)
-    assert at.accuracy == pytest.approx(0.987698, abs=1e-6)
-    raw, raw_y = load_breast_cancer(return_X_y=True)  # condition 1e12: Newton reaches the optimum all the same
-    raw_problem = problem_of(raw, raw_y, 1 / len(y))
-    optimum, _ = solve(raw_problem)
-    certificate = certify(raw_problem, optimum)
-    assert certificate.converged
-    assert certificate.relative_gap is not None
-    assert certificate.relative_gap < 1e-8
-
-
-def test_the_published_nine_rows() -> None:
-    x = np.array([np.arange(-4, 5), [0, 0, 1, 0, 1, 1, 1, 0, 0]]).T
-    theta, _ = solve(problem_of(x, np.array([0, 0, 0, 1, 1, 1, 1, 1, 1]), 1.0))
-    np.testing.assert_allclose(theta.numpy(), [0.444645692, 0.0145756345, 0.892304055], rtol=3e-8)
-
-
 def test_the_published_estimates_of_spector() -> None:
     table = pd.read_csv(shared_file("spector.csv"), sep=" ", quotechar="'")
-    theta, _ = solve(problem_of(table[["GPA", "TUCE", "PSI"]].to_numpy(float), table["GRADE"].to_numpy()))
+    theta = solve(problem_of(table[["GPA", "TUCE", "PSI"]].to_numpy(float), table["GRADE"].to_numpy()))
     expected = [2.8261125949, 0.0951576613, 2.3786876551, -13.0213468581]
     np.testing.assert_allclose(theta.numpy(), expected, rtol=1e-6)
-
-
-@given(st.integers(0, 2**32 - 1), st.sampled_from([1e-4, 0.01, 1.0]), st.booleans())
-def test_the_optimum_is_scikit_learns(seed: int, l2: float, weighted: bool) -> None:
-    x, y = drawn(seed)
-    weight = np.random.default_rng(seed).integers(1, 5, len(y)).astype(float) if weighted else np.ones(len(y))
-    problem = problem_of(x, y, l2, weight if weighted else None)
-    theta, _ = solve(problem)
-    model = LogisticRegression(C=1 / (weight.sum() * l2), tol=1e-12, max_iter=500, solver="newton-cholesky")
-    model.fit(x, y, weight)
-    theirs = torch.tensor([*model.coef_[0], *model.intercept_], dtype=torch.float64)
-    assert problem.value(theta) == pytest.approx(problem.value(theirs), rel=1e-8)
-    assert problem.value(theta) <= problem.value(theirs) * (1 + 1e-12)
 
 
 @given(st.integers(0, 2**32 - 1))
@@ -141,7 +81,7 @@ def test_the_estimate_is_statsmodels(seed: int) -> None:
     problem = problem_of(x, y)
     if separation_of(problem, ["a", "b", "c"]).kind != "none":  # type: ignore[union-attr]
         return
-    theta, _ = solve(problem)
+    theta = solve(problem)
     model = sm.Logit(y, sm.add_constant(x)).fit(disp=False, method="newton", tol=1e-12, maxiter=100)
     np.testing.assert_allclose(theta.numpy(), [*model.params[1:], model.params[0]], rtol=1e-6, atol=1e-8)
 
@@ -150,34 +90,24 @@ def test_the_estimate_is_statsmodels(seed: int) -> None:
 def test_weights_are_repeated_rows(seed: int) -> None:
     x, y = drawn(seed)
     weight = np.random.default_rng(seed).integers(1, 4, len(y))
-    weighted, _ = solve(problem_of(x, y, 0.1, weight.astype(float)))
-    repeated, _ = solve(problem_of(np.repeat(x, weight, 0), np.repeat(y, weight), 0.1))
+    weighted = solve(problem_of(x, y, 0.1, weight.astype(float)))
+    repeated = solve(problem_of(np.repeat(x, weight, 0), np.repeat(y, weight), 0.1))
     torch.testing.assert_close(weighted, repeated, rtol=1e-9, atol=1e-11)
 
 
 def test_doubled_columns_at_twice_the_penalty_halve_the_coefficients() -> None:
     x, y = drawn(3)
-    once, _ = solve(problem_of(x, y, 0.1))
-    twice, _ = solve(problem_of(np.hstack([x, x]), y, 0.2))
+    once = solve(problem_of(x, y, 0.1))
+    twice = solve(problem_of(np.hstack([x, x]), y, 0.2))
     torch.testing.assert_close(twice[:3], once[:3] / 2, rtol=1e-9, atol=1e-12)
     torch.testing.assert_close(twice[3:6], once[:3] / 2, rtol=1e-9, atol=1e-12)
 
 
-def test_a_start_at_the_optimum_takes_at_most_one_step_and_the_mean_probability_is_the_mean_label() -> None:
+def test_the_mean_probability_is_the_mean_label() -> None:
     x, y = drawn(4)
-    problem = problem_of(x, y, 0.01)
-    theta, _ = solve(problem)
-    assert solve(problem, theta.clone())[1] <= 1
+    theta = solve(problem_of(x, y, 0.01))
     p = torch.sigmoid(torch.tensor(x) @ theta[:-1] + theta[-1])
     assert float(p.mean()) == pytest.approx(y.mean(), abs=1e-12)
-
-
-def test_a_far_start_is_brought_back() -> None:
-    x, y = drawn(5)
-    problem = problem_of(x, y, 0.01)
-    theta, _ = solve(problem)
-    far, _ = solve(problem, torch.full((4,), 100.0, dtype=torch.float64))
-    torch.testing.assert_close(far, theta, rtol=1e-6, atol=1e-8)
 
 
 # --- the certificate ------------------------------------------------------------------------------------------------
@@ -187,7 +117,7 @@ def test_a_far_start_is_brought_back() -> None:
 def test_the_duality_gap_bounds_the_distance_from_the_optimum(seed: int, l2: float, spread: float) -> None:
     x, y = drawn(seed)
     problem = problem_of(x, y, l2)
-    optimum, _ = solve(problem)
+    optimum = solve(problem)
     theta = spread * torch.tensor(np.random.default_rng(seed).normal(size=4))
     found = certify(problem, theta)
     assert found.gap is not None
@@ -200,7 +130,7 @@ def test_the_duality_gap_bounds_the_distance_from_the_optimum(seed: int, l2: flo
 def test_the_newton_decrement_is_the_distance_near_the_estimate() -> None:
     x, y = drawn(6, rows=100)
     problem = problem_of(x, y)
-    optimum, _ = solve(problem)
+    optimum = solve(problem)
     theta = optimum + 1e-3
     found = certify(problem, theta, separation_of(problem, ["a", "b", "c"]))
     assert found.method == "half squared Newton decrement"
@@ -219,32 +149,6 @@ def test_a_best_intercept_is_found_from_anywhere() -> None:
 # --- in the training loop -------------------------------------------------------------------------------------------
 
 
-def test_training_logs_every_iteration_and_stops_at_the_optimum(tmp_path: Path) -> None:
-    source = breast_cancer(batch_size=None)
-    record, _, rows = fit(tmp_path, source, 100, Newton, l2=0.01, precision="64-true")
-    assert record.status == "completed"
-    assert 4 <= record.updates <= 15
-    losses, gaps = column(rows, "train/loss"), column(rows, "train/gap")
-    assert list(losses) == list(gaps) == list(range(record.updates))
-    assert list(losses.values()) == sorted(losses.values(), reverse=True)
-    assert list(gaps.values())[-1] < 1e-12
-    assert record.optimality is not None
-    assert record.optimality["converged"]
-    assert record.optimality["sentence"].startswith("within ")
-    last = column(rows, "train/loss")[record.updates - 1]
-    assert record.optimality["objective"] == pytest.approx(last, rel=1e-12)
-
-
-def test_a_run_that_was_cut_off_goes_on(tmp_path: Path) -> None:
-    whole, _, _ = fit(tmp_path / "whole", breast_cancer(batch_size=None), 100, Newton, l2=0.01, precision="64-true")
-    fit(tmp_path / "first", breast_cancer(batch_size=None), 3, Newton, l2=0.01, precision="64-true")
-    rest, _, _ = fit(
-        tmp_path / "rest", breast_cancer(batch_size=None), 100, Newton, l2=0.01, precision="64-true",
-        resume=tmp_path / "first",
-    )  # fmt: skip
-    assert (rest.updates, rest.metrics) == (whole.updates, whole.metrics)
-
-
 def test_gradient_descent_is_certified_too(tmp_path: Path) -> None:
     record, _, _ = fit(tmp_path / "toy", toy(), 1001)
     assert record.optimality is not None
@@ -257,9 +161,58 @@ def test_gradient_descent_is_certified_too(tmp_path: Path) -> None:
     assert not record.optimality["converged"]
 
 
-def test_what_newton_cannot_solve_is_said(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="optimizer=newton needs the full batch"):
-        fit(tmp_path, breast_cancer(), 5, Newton)
+@pytest.mark.parametrize(("make", "every"), [(Newton, 2), (functools.partial(torch.optim.SGD, lr=0.5), 20)])
+def test_certificates_along_the_way_end_in_that_of_the_run(tmp_path: Path, make: Any, every: int) -> None:
+    data = breast_cancer(batch_size=None, split={"train": 1.0})
+    record, _, history = fit(tmp_path, data, 60, make, l2=0.05, precision="64-true", certify_every=every)
+    gaps, norms = column(history, "optimality/gap"), column(history, "optimality/gradient_norm")
+    assert list(gaps) == list(norms) == list(range(every, record.updates + 1, every))  # of the state after the update
+    assert list(gaps.values()) == sorted(gaps.values(), reverse=True)
+    assert record.optimality is not None
+    if record.updates % every == 0:
+        assert gaps[record.updates] == pytest.approx(record.optimality["gap"], rel=1e-6, abs=1e-18)
+        assert column(history, "optimality/relative_gap")[record.updates] < gaps[every]
+
+
+def test_certificates_along_the_way_are_of_linear_models(tmp_path: Path) -> None:
     hidden = nn.Sequential(nn.Linear(30, 4), nn.Tanh(), nn.Linear(4, 1), nn.Sigmoid())
-    with pytest.raises(UserError, match="optimizer=newton solves linear models"):
-        fit(tmp_path, breast_cancer(batch_size=None), 5, Newton, network=hidden)
+    with pytest.raises(UserError, match="certify_every is for linear models"):
+        fit(tmp_path, breast_cancer(), 5, network=hidden, certify_every=1)
+
+
+# --- what is said of separated labels and of combinations of columns -------------------------------------------------
+
+
+def test_a_separation_is_looked_for_where_it_matters_and_wherever_it_is_asked_for() -> None:
+    x, y = np.array([[0.0, 1.0], [0.0, 2.0], [1.0, 1.0], [1.0, 3.0]]), np.array([0.0, 0.0, 1.0, 1.0])
+    names = ["a", "b"]
+    for problem in (problem_of(x, y, 0.1), problem_of(x, y, l1=0.1)):
+        assert separation_of(problem, names) is None
+        found = separation_of(problem, names, math.inf)
+        assert found is not None
+        assert found.kind == "complete"
+        solver = "newton" if problem.l1 == 0 else "proximal_newton"
+        certificate = certify(problem, solved(solver, problem)[0], found)
+        assert certificate.converged
+        assert re.fullmatch(
+            r"within .* of the optimum; without the penalty .* completely separated", certificate.sentence
+        )
+    plain = problem_of(x, y)
+    assert separation_of(plain, names, 7) is None
+    assert separation_of(plain, names, 8) is not None
+
+
+def test_firths_estimate_of_separated_labels_is_an_optimum() -> None:
+    x, y = np.array([[0.0], [0.0], [1.0], [1.0], [1.0]]), np.array([0.0, 1.0, 1.0, 1.0, 1.0])
+    problem = FirthProblem(problem_of(x, y).rows, 1 / 5)
+    found = certify(problem, solve(problem), separation_of(problem, ["a"], math.inf))
+    assert found.converged
+    assert found.sentence.endswith("the labels are quasi-completely separated by a (+)")
+
+
+def test_combinations_of_columns_are_named() -> None:
+    x, y = drawn(9, rows=100)
+    problem = problem_of(np.column_stack([x, x[:, 0] - 2 * x[:, 2]]), y)
+    found = certify(problem, solve(problem), separation_of(problem, list("abcd")))
+    assert found.converged
+    assert "d is a combination of other columns, so that its coefficient is not determined" in found.sentence

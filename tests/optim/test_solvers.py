@@ -168,7 +168,7 @@ def test_what_a_solver_cannot_train_is_said(name: str, tmp_path: Path) -> None:
         fit(tmp_path, breast_cancer(batch_size=None), 5, SOLVERS[name], network=hidden)
 
 
-# --- the preconditioner ---------------------------------------------------------------------------------------------
+# --- the subsample ---------------------------------------------------------------------------------------------
 
 
 def test_rows_of_a_sparse_tensor_are_cut_and_taken_as_those_of_a_dense_one() -> None:
@@ -189,3 +189,27 @@ def test_lbfgs_needs_few_passes_whatever_the_condition(most: int, monkeypatch: p
     expected, _ = solve("newton", found)
     assert found.value(theta) == pytest.approx(found.value(expected), rel=1e-12)
     assert len(done) <= (15 if most > 1 else 30)
+
+
+def test_lbfgs_starts_at_the_optimum_of_a_subsample_unless_it_is_given_a_better_start() -> None:
+    x, y = drawn(9, rows=20_000, columns=6)
+    found = problem_of(x, y, 0.001)
+    optimum, done = solve("lbfgs", found)
+    sample = precondition.subsample(found)
+    assert len(sample) < len(found) / 2
+    start, _ = solve("newton", sample)
+    assert done[0].value == pytest.approx(found.value(start), rel=1e-4)
+    _, done = solve("lbfgs", found, optimum + 1e-4)
+    assert done[0].value == pytest.approx(found.value(optimum + 1e-4), rel=1e-12)
+
+
+@pytest.mark.parametrize("condition", [1.0, 1e3])
+def test_a_hessian_in_float32_is_made_anew_in_float64_where_it_is_too_coarse(condition: float) -> None:
+    x, y = drawn(10, rows=3000, columns=5)
+    x = x @ np.linalg.qr(np.random.default_rng(0).normal(size=(5, 5)))[0] * np.geomspace(1, condition, 5)
+    x = x @ np.random.default_rng(1).normal(size=(5, 5))
+    single, double = (problem_of(x.astype(np.float32), y, dtype=d) for d in (torch.float32, torch.float64))
+    theta = torch.zeros(6, dtype=torch.float64)
+    expected = torch.linalg.solve(double.derivatives(theta).hessian, double.gradient(theta)[1])
+    found = precondition.Preconditioner(single, theta)(double.gradient(theta)[1])
+    np.testing.assert_allclose(found.numpy(), expected.numpy(), rtol=1e-3)

@@ -60,6 +60,7 @@ def test_what_parts_jobs(difference: str) -> None:
     [
         ("optimizer=torch_lbfgs", "LBFGS"),
         ("optimizer=auto", "chooses"),
+        ("certify_every=3", "on the way"),
         ("trainer.accumulate_grad_batches=2", "accumulate"),
         ("trainer.precision=bf16-mixed", "bf16-mixed"),
         ("+trainer.max_steps=5", "trainer.max_steps"),

@@ -13,6 +13,7 @@ import torch
 from logreg.metrics import default_metrics
 from logreg.models import SequentialRegression
 from logreg.optim.newton import Newton
+from logreg.optim.proximal_newton import ProximalNewton
 from logreg.runs import load_run
 from logreg.vectorized.fit import Job, Settings
 from logreg.vectorized.results import measure
@@ -58,6 +59,35 @@ def test_coefficients_metrics_and_certificate_are_those_of_a_run_alone(tmp_path:
         assert optimality is not None
         assert optimality.relative_gap is not None
         assert optimality.relative_gap < 1e-12
+
+
+def test_l1_penalties_of_a_table_are_solved_from_the_largest_to_the_smallest(tmp_path: Path) -> None:
+    tables = [breast_cancer(seed=seed, batch_size=None) for seed in (1, 2)]
+    pairs = [(0.01, 0.0), (0.2, 0.0), (0.003, 0.01), (0.0, 0.01)]
+    jobs = []
+    for number, data in enumerate(tables):
+        data.setup()
+        jobs += [Job(number, drawn(SequentialRegression, 30), {"lr": 1.0}, {}, l1, l2, 50, 0.5) for l1, l2 in pairs]
+    settings = Settings(ProximalNewton, None, default_metrics(), "val/loss", "min", log_every=1, dtype=torch.float64)
+    found = SolverFit(tables, jobs, settings)
+    found.run()
+    results = measure(found, [None] * len(jobs))
+    for job, (seed, (l1, l2)) in enumerate([(seed, pair) for seed in (1, 2) for pair in pairs]):
+        every = {"precision": "64-true", "check_val_every_n_epoch": 50}
+        data = breast_cancer(seed=seed, batch_size=None)
+        record, classifier, _ = fit(tmp_path / str(job), data, 50, ProximalNewton, l1=l1, l2=l2, **every)
+        state = found.networks.state_dict_of(job, results.parameters)
+        for name, value in classifier.network.state_dict().items():
+            torch.testing.assert_close(state[name], value, rtol=1e-4, atol=1e-6)
+            assert torch.equal(state[name] == 0, value == 0)
+        assert results.metrics[job]["train/loss"] == pytest.approx(record.metrics["train/loss"], rel=1e-9)
+        optimality = results.optimality[job]
+        assert optimality is not None
+        assert optimality.converged
+    made = found.made.reshape(2, 4)
+    assert (made[:, 1] <= made[:, 0]).all()  # nothing but the intercept is there at the largest
+    losses = np.stack(found.losses)
+    assert np.isfinite(losses[: made.min()]).all()
 
 
 def test_iterations_are_logged_for_each_job_and_are_as_many_as_it_may_make() -> None:

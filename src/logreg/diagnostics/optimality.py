@@ -30,7 +30,7 @@ decrement says what is left to gain from the coefficients that are finite.
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
@@ -60,6 +60,7 @@ class Optimality:
         converged: whether the relative gap is at most `CONVERGED`; None where there is no gap, and False where no
             coefficients are the best.
         separation: what was found, where it was looked for.
+        penalised: whether a penalty makes one choice of coefficients the best, whatever the labels.
     """
 
     objective: float
@@ -69,6 +70,7 @@ class Optimality:
     method: str | None
     converged: bool | None
     separation: Separation | None = None
+    penalised: bool = False
 
     def as_record(self) -> dict[str, Any]:
         return {"sentence": self.sentence, **asdict(self)}
@@ -76,8 +78,18 @@ class Optimality:
     @property
     def sentence(self) -> str:
         """The same in one plain line."""
-        if self.separation is not None and self.separation.kind != "none":
+        found = self.separation
+        if found is None:
+            return self._distance
+        if self.penalised:
+            without = "; without the penalty there would be none: the labels are " + found.sentence
+            return self._distance + (without if found.kind != "none" else "")
+        if found.kind != "none":
             return _of_separation(self)
+        return self._distance + (f"; {found.dependence}" if found.dependent else "")
+
+    @property
+    def _distance(self) -> str:
         if self.gap is None:
             return f"not certified: the norm of the gradient is {self.gradient_norm:.2g}"
         if self.relative_gap is None:
@@ -98,14 +110,16 @@ def _of_separation(optimality: Optimality) -> str:
     assert separation is not None
     if separation.kind == "complete":
         return (
-            "completely separated: the maximum-likelihood estimate does not exist and the cost falls for ever, here to "
-            f"{optimality.objective:.3g}; use penalty.l2=<number> or penalty=firth"
+            f"{separation.sentence}: the maximum-likelihood estimate does not exist and the cost falls for ever, here "
+            f"to {optimality.objective:.3g}; use penalty.l2=<number> or penalty=firth"
         )
-    names = [f"{name} ({'+' if separation.direction[name] > 0 else '-'})" for name in separation.columns]
-    shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
-    what = "its maximum-likelihood estimate is" if len(names) == 1 else "their maximum-likelihood estimates are"
+    what = (
+        "its maximum-likelihood estimate is"
+        if len(separation.columns) == 1
+        else "their maximum-likelihood estimates are"
+    )
     return (
-        f"quasi-completely separated by {shown}: {what} infinite, and the number found says only when training "
+        f"{separation.sentence}: {what} infinite, and the number found says only when training "
         "stopped; use penalty.l2=<number> or penalty=firth"
     )
 
@@ -123,27 +137,30 @@ def certify(problem: LogisticProblem, theta: Theta, separation: Separation | Non
 
 def _certified(problem: LogisticProblem, theta: Theta, separation: Separation | None) -> Optimality:
     value, gradient = problem.gradient(theta)
-    norm = float(stationarity(problem, theta, gradient).norm())
+    found = Optimality(
+        value, float(stationarity(problem, theta, gradient).norm()), None, None, None, None, separation,
+        penalised=problem.l1 > 0 or problem.l2 > 0 or isinstance(problem, FirthProblem),
+    )  # fmt: skip
     if not math.isfinite(value):
-        return Optimality(value, norm, None, None, None, None, separation)
+        return found
     if problem.l1 > 0 or problem.l2 > 0:
         gap = _gap_with_l1(problem, theta, value) if problem.l1 > 0 else _duality_gap(problem, theta, value)
-        return _judged(value, norm, gap, "duality gap", separation)
-    if separation is not None and separation.kind == "complete":
-        return Optimality(value, norm, value, None, "separation", False, separation)
+        return _judged(found, gap, "duality gap")
+    separated = separation is not None and separation.kind != "none" and not found.penalised
+    if separated and separation is not None and separation.kind == "complete":
+        return replace(found, gap=value, method="separation", converged=False)
     decrement = _newton_decrement(problem, theta)
     if decrement is None:
-        return Optimality(value, norm, None, None, None, None, separation)
-    found = _judged(value, norm, decrement, "half squared Newton decrement", separation)
-    exists = separation is None or separation.kind == "none"
-    return found if exists else Optimality(**{**vars(found), "converged": False})
+        return found
+    judged = _judged(found, decrement, "half squared Newton decrement")
+    return replace(judged, converged=False) if separated else judged
 
 
-def _judged(value: float, norm: float, gap: float, method: str, separation: Separation | None) -> Optimality:
-    least = max(value - gap, 0.0)  # the log loss is never negative
+def _judged(found: Optimality, gap: float, method: str) -> Optimality:
+    least = max(found.objective - gap, 0.0)  # the log loss is never negative
     relative = gap / least if least > 0 else math.inf
     relative_gap = relative if math.isfinite(relative) else None
-    return Optimality(value, norm, gap, relative_gap, method, relative <= CONVERGED, separation)
+    return replace(found, gap=gap, relative_gap=relative_gap, method=method, converged=relative <= CONVERGED)
 
 
 def _duality_gap(problem: LogisticProblem, theta: Theta, value: float) -> float:
@@ -172,9 +189,17 @@ def _newton_decrement(problem: LogisticProblem, theta: Theta) -> float | None:
     return -0.5 * float(at.gradient @ newton_direction(at.hessian, at.gradient))
 
 
-def separation_of(problem: LogisticProblem, names: list[str], most: int = MOST_SEARCHED) -> Separation | None:
-    """Look for a separation of the training rows; None under a penalty, or for more than ``most`` numbers."""
-    if problem.l1 > 0 or problem.l2 > 0 or isinstance(problem, FirthProblem) or len(problem) * problem.features > most:
+def separation_of(problem: LogisticProblem, names: list[str], most: float = MOST_SEARCHED) -> Separation | None:
+    """Look for a separation of the training rows.
+
+    Args:
+        most: rows times columns up to which an unpenalised problem is searched; infinity for any problem.
+
+    Returns:
+        What was found; None where it was not looked for.
+    """
+    penalised = problem.l1 > 0 or problem.l2 > 0 or isinstance(problem, FirthProblem)
+    if most != math.inf and (penalised or len(problem) * problem.features > most):
         return None
     blocks = list(problem.blocks(problem.features))
     x = torch.cat([block.dense for block in blocks])

@@ -54,6 +54,24 @@ class Separation:
         """The columns whose estimates are infinite."""
         return [name for name in self.direction if name != CONSTANT]
 
+    @property
+    def sentence(self) -> str:
+        """How the labels are separated, and by what."""
+        if self.kind == "complete":
+            return "completely separated"
+        names = [f"{name} ({'+' if self.direction[name] > 0 else '-'})" for name in self.columns]
+        return f"quasi-completely separated by {_listed(names)}"
+
+    @property
+    def dependence(self) -> str:
+        """Which columns are combinations of others, and what to do."""
+        verb, what = ("is a combination", "its") if len(self.dependent) == 1 else ("are combinations", "their")
+        plural = "coefficient is" if len(self.dependent) == 1 else "coefficients are"
+        return (
+            f"{_listed(self.dependent)} {verb} of other columns, so that {what} {plural} not determined; "
+            "data.reference=first leaves out a level of each text column, data.exclude whole columns"
+        )
+
 
 def find_separation(x: np.ndarray, y: np.ndarray, names: Sequence[str], weight: np.ndarray | None = None) -> Separation:
     """Look for a direction that separates.
@@ -84,6 +102,10 @@ def find_separation(x: np.ndarray, y: np.ndarray, names: Sequence[str], weight: 
     sparse /= np.abs(sparse[1:]).max()
     in_names = {name: float(v) for name, v in zip(labels, sparse, strict=True) if abs(v) > NAMED}
     return Separation(kind, in_names, dependent, len(kept))
+
+
+def _listed(names: Sequence[str], most: int = 5) -> str:
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def independent_columns(design: np.ndarray) -> list[int]:

@@ -17,6 +17,7 @@ from logreg.seeds import generator
 ROWS_PER_COLUMN = (30, 200)  # of the subsample: at least and at most …
 SHARE_OF_ROWS = 1 / 20  # … and in between so much of the table
 MOST_COLUMNS = 1000  # of a factor
+SINGLE_TELLS = 1e-2  # the least squared pivot of a scaled Hessian that float32 gives accurately enough
 RIDGE = 1e-12  # of the scaled Hessian, raised until it can be factorised
 
 
@@ -28,15 +29,19 @@ class Preconditioner:
     """
 
     def __init__(self, problem: LogisticProblem, theta: Theta) -> None:
-        tiny = torch.finfo(theta.dtype).tiny
         self._factor: Tensor | None = None
         if problem.features > MOST_COLUMNS:
-            self._inverse = 1 / problem.diagonal(theta).clamp(min=tiny)
+            self._inverse = 1 / problem.diagonal(theta).clamp(min=torch.finfo(theta.dtype).tiny)
         else:
-            hessian = problem.derivatives(theta).hessian
-            diagonal = hessian.diagonal()
-            self._scale = diagonal.clamp(min=tiny).rsqrt()
-            self._factor = _factor_of(hessian * self._scale * self._scale.unsqueeze(1))
+            self._scale, self._factor = self._factorised(problem.hessian(theta, problem.rows.stored))
+            if problem.rows.stored is not torch.float64 and float(self._factor.diagonal().min()) ** 2 < SINGLE_TELLS:
+                self._scale, self._factor = self._factorised(problem.hessian(theta))
+
+    @staticmethod
+    def _factorised(hessian: Tensor) -> tuple[Tensor, Tensor]:
+        """What scales the Hessian to a unit diagonal, and its factor then."""
+        scale = hessian.diagonal().clamp(min=torch.finfo(hessian.dtype).tiny).rsqrt()
+        return scale, _factor_of(hessian * scale * scale.unsqueeze(1))
 
     @property
     def is_diagonal(self) -> bool:

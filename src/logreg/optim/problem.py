@@ -188,6 +188,20 @@ class LogisticProblem:
         found.diagonal()[:-1] += self.l2
         return found
 
+    def hessian(self, theta: Theta, dtype: torch.dtype = torch.float64) -> Float[Tensor, "coefficients coefficients"]:
+        """The Hessian alone, in one pass.
+
+        Args:
+            dtype: what is computed in within a block; the sums over blocks are in float64.
+        """
+        found = torch.zeros((len(theta), len(theta)), dtype=torch.float64, device=theta.device)
+        point = theta.to(dtype)
+        for block in self.blocks(self.features, dtype):
+            _add_gram(found, block.x, _curvature(block, _logits(block.x, point)))
+        found /= len(self)
+        found.diagonal()[:-1] += self.l2
+        return found
+
     def entropy(self, theta: Theta, share: float = 1.0) -> float:
         """``-1/n sum_i s_i (a log a + (1 - a) log(1 - a))`` for ``a_i = y_i + share (p_i - y_i)``: see `certify`."""
         total = 0.0

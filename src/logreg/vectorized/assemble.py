@@ -25,7 +25,7 @@ from logreg.data.block_data import BlockData
 from logreg.data.rows import TensorRows, dense_rows
 from logreg.data.splits import SPLITS
 from logreg.errors import UserError
-from logreg.experiment import check_device, make_data, parts, threshold_rule
+from logreg.experiment import check_device, check_separation, make_data, parts, threshold_rule
 from logreg.objective import check_network, is_observed
 from logreg.settings import AUTO
 from logreg.training import check_monitor, check_parts, validation_labels
@@ -161,6 +161,7 @@ class Assembler:
         scheduler = self._once(config["scheduler"], lambda: None)
         classifier = BinaryClassifier(member.network, factory, scheduler, metrics=metrics)
         check_monitor(config["monitor"], classifier, member.data)
+        check_separation(config, classifier)
         classifier.clip_value = trainer["gradient_clip_val"] or 0.0
         has_val = len(member.data.rows["val"]) > 0
         check_parts(SimpleNamespace(callbacks=callbacks), classifier, member.data, has_val)

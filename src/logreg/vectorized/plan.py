@@ -97,6 +97,8 @@ def obstacle(config: Mapping[str, Any]) -> str | None:
         return "it resumes another run"
     if wants_inference(config):
         return "it asks for standard errors"
+    if config.get("certify_every") is not None:
+        return "it asks for certificates on the way"
     for key in config["trainer"].keys() - TRAINER:
         return f"trainer.{key} is set"
     if config["trainer"].get("devices") != 1 or config["trainer"].get("num_sanity_val_steps") != -1:
@@ -134,8 +136,6 @@ def _is_solver(node: Mapping[str, Any]) -> bool:
 def _solver_obstacle(config: Mapping[str, Any]) -> str | None:
     if config["penalty"].get("firth"):
         return "Firth's penalty is worked out for one table and one fit"
-    if config["penalty"].get("l1"):
-        return "penalties with an l1 part are solved one by one"
     if config["scheduler"]:
         return "its scheduler steps a solver"
     if any("EarlyStopping" in str(node.get(CLASS)) for node in (config["callbacks"] or {}).values() if node):

@@ -74,6 +74,7 @@ def measure(
     rules: Sequence[ThresholdRule | None],
     splits: Sequence[str] = SPLITS,
     methods: Sequence[str | None] | None = None,
+    most_searched: float = MOST_SEARCHED_IN_SWEEP,
 ) -> Results:
     """Measure the state that each job hands over on the splits that have rows, to the last bit as a run alone does.
 
@@ -82,6 +83,7 @@ def measure(
     Args:
         rules: by which each job's threshold is chosen.
         methods: of calibration, of each job.
+        most_searched: rows times columns up to which a separation of the labels is looked for.
     """
     ended = np.array([status in ("completed", "interrupted") for status in fit.status]) & (fit.made >= 0)
     of_last = _losses(fit)
@@ -96,7 +98,7 @@ def measure(
         torch.where(mask.view(-1, *[1] * (last.ndim - 1)), best, last)
         for best, last in zip(fit.best.parameters, fit.last.parameters, strict=True)
     ]
-    tables = [_Prepared(table) for table in fit.tables]
+    tables = [_Prepared(table, most_searched) for table in fit.tables]
     of_a_table = len(fit.jobs) // len(fit.tables)
     for job in np.flatnonzero(ended).tolist():
         table = tables[job // of_a_table]
@@ -126,8 +128,8 @@ def _losses(fit: Fit) -> np.ndarray:
 class _Prepared:
     """The splits of a table, made once for all of its jobs."""
 
-    def __init__(self, table: BlockData) -> None:
-        self._table = table
+    def __init__(self, table: BlockData, most_searched: float) -> None:
+        self._table, self._most_searched = table, most_searched
         self._rows, self._names = table.served("train"), table.preprocessor.feature_names
         self._separations: dict[bool, Separation | None] = {}  # with a penalty and without
         self._batches = {split: list(table.batches(split)) for split in SPLITS if len(table.rows[split])}
@@ -138,9 +140,9 @@ class _Prepared:
 
     def _separation(self, problem: LogisticProblem) -> Separation | None:
         """Looked for once."""
-        penalised = problem.l2 > 0
+        penalised = problem.l1 > 0 or problem.l2 > 0
         if penalised not in self._separations:
-            self._separations[penalised] = separation_of(problem, self._names, MOST_SEARCHED_IN_SWEEP)
+            self._separations[penalised] = separation_of(problem, self._names, self._most_searched)
         return self._separations[penalised]
 
     def batches(self, split: str) -> list[Batch] | None:

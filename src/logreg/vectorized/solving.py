@@ -3,6 +3,10 @@
 What a job leaves is what it leaves alone, but for the way to the optimum: the iterations are those of
 `logreg.optim.penalties`, whichever solver was asked for. Coefficients and metrics agree as closely as both are
 certified to be at the optimum.
+
+Penalties with an l1 part are solved by their own solver, from the largest to the smallest, each from where the one
+before ended: few columns enter from one to the next (Friedman, Hastie and Tibshirani, 2010, Journal of Statistical
+Software 33).
 """
 
 from __future__ import annotations
@@ -13,9 +17,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from logreg.optim.penalties import Iterations, Solved, solve_penalties
+from logreg.data.rows import TensorRows
+from logreg.optim.penalties import Iterations, solve_penalties
+from logreg.optim.problem import LogisticProblem
+from logreg.optim.solver import Iteration
 from logreg.vectorized.fit import Fit
 from logreg.vectorized.networks import LinearNetworks
 
@@ -68,6 +75,10 @@ class SolverFit(Fit):
         self._end()
 
     def _solve(self, table: int, jobs: list[int], epochs: int, rows: list[dict[str, np.ndarray]]) -> None:
+        if any(self.jobs[job].l1 for job in jobs):
+            self._solve_in_turn(table, jobs, epochs, rows)
+            return
+
         def seen(told: Iterations) -> bool:
             self._note(rows, told, [jobs[problem] for problem in told.problems])
             return self.interrupt
@@ -79,7 +90,26 @@ class SolverFit(Fit):
             None if weight is None else weight[table], theta, most=epochs, seen=seen,
             thresholds=torch.tensor([self.jobs[job].threshold for job in jobs], device=x.device),
         )  # fmt: skip
-        self._keep(solved, jobs, epochs)
+        self._keep(solved.theta, solved.value.tolist(), solved.iterations, jobs)
+
+    def _solve_in_turn(self, table: int, jobs: list[int], epochs: int, rows: list[dict[str, np.ndarray]]) -> None:
+        x, y, weight = self.batches.everything()
+        shared = TensorRows(x[table], y[table], None if weight is None else weight[table])
+        made: Any = self.settings.optimizer
+        thetas = self._thetas()
+        theta = None
+        for number in sorted(jobs, key=lambda number: (-self.jobs[number].l1, -self.jobs[number].l2)):
+            job = self.jobs[number]
+            problem = LogisticProblem(shared, job.l2, job.threshold, job.l1)
+            solver = made([nn.Parameter(thetas[number])], **job.optimizer)
+            theta = thetas[number] if theta is None else theta
+            for iteration in range(epochs):
+                done = solver.iterate(problem, theta)
+                theta = done.theta
+                self._note(rows, _told_of(done, iteration), [number])
+                if done.finished or self.interrupt:
+                    break
+            self._keep(theta.unsqueeze(0), [done.value], [iteration + 1], [number])
 
     def _note(self, rows: list[dict[str, np.ndarray]], told: Iterations, jobs: list[int]) -> None:
         """The values of one more iteration of some jobs, which each of them counts for itself."""
@@ -97,12 +127,12 @@ class SolverFit(Fit):
         weight, bias = self.networks.coefficients()
         return torch.cat([weight, bias], dim=1).double()
 
-    def _keep(self, solved: Solved, jobs: list[int], epochs: int) -> None:
+    def _keep(self, theta: Tensor, values: list[float], iterations: list[int], jobs: list[int]) -> None:
         weight, bias = self.networks.coefficients()
         chosen = torch.as_tensor(jobs, device=weight.device)
-        weight[chosen] = solved.theta[:, :-1].to(weight.dtype)
-        bias[chosen] = solved.theta[:, -1:].to(bias.dtype)
-        for job, made, value in zip(jobs, solved.iterations, solved.value.tolist(), strict=True):
+        weight[chosen] = theta[:, :-1].to(weight.dtype)
+        bias[chosen] = theta[:, -1:].to(bias.dtype)
+        for job, made, value in zip(jobs, iterations, values, strict=True):
             self.made[job] = made
             if not math.isfinite(value):
                 self.status[job], self.active[job] = "diverged", False
@@ -117,3 +147,9 @@ class SolverFit(Fit):
                 if self.settings.monitor is not None:
                     self._keep_best(jobs, self._monitored(values, self.settings.monitor), 0)
             self._stop(jobs, status, 1)
+
+
+def _told_of(done: Iteration, iteration: int) -> Iterations:
+    """A solver's iteration on one problem, as `solve_penalties` tells of many."""
+    columns = (done.value, done.accuracy, done.gradient_norm, done.gap, done.step)
+    return Iterations(iteration, [0], *(torch.tensor([value], dtype=torch.float64) for value in columns))

@@ -15,10 +15,12 @@ import torch
 from tqdm import tqdm
 
 from logreg.cli import trusted_packages
+from logreg.diagnostics.optimality import MOST_SEARCHED_IN_SWEEP
 from logreg.errors import UserError, plural
 from logreg.experiment import hyperparameters, splits_in_sweep, threshold_rule
 from logreg.optim.solver import Solver
 from logreg.runs import RunRecord, git_state
+from logreg.settings import most_searched
 from logreg.training import signals_stop
 from logreg.vectorized.assemble import Assembler, CannotFuse, Member
 from logreg.vectorized.checks import check_space
@@ -135,7 +137,8 @@ def _results(fit: Fit, stack: Stack) -> Results:
     rules = [threshold_rule(member.config) if member else None for member in stack.members]
     methods = [member.config.get("calibration") if member else None for member in stack.members]
     with _failures_named():
-        return measure(fit, rules, splits_in_sweep(first.config, first.data), methods)
+        searched = most_searched(first.config, MOST_SEARCHED_IN_SWEEP)
+        return measure(fit, rules, splits_in_sweep(first.config, first.data), methods, searched)
 
 
 def _bar(total: int, unit: str, what: str) -> tqdm:
