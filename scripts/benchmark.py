@@ -6,6 +6,7 @@
     python scripts/benchmark.py sweep       1,000 and 10,000 jobs trained together; a cross-validation of 1,000 jobs
     python scripts/benchmark.py solvers     dense and sparse tables against scikit-learn's solvers and glum's
     python scripts/benchmark.py path        ten folds of fifty penalties against LogisticRegressionCV
+    python scripts/benchmark.py memory      Newton's method on tables of 1,000,000 x 20 rows and more, in files
 
 Prints the medians and their ratio and writes JSON to outputs/benchmarks/.
 """
@@ -103,8 +104,17 @@ def show(pair: Pair, result: dict[str, Any]) -> None:
     print(f"  time, ours/theirs {result['time_ratio']:.2f}   rate, ours/theirs {result['rate_ratio']:.2f}{wanted}")
 
 
+def memory(arguments: argparse.Namespace) -> dict[str, Any]:
+    from benchmarks.memory import run
+
+    if arguments.folder is not None:
+        arguments.folder.mkdir(parents=True, exist_ok=True)
+    return run(arguments.rows, arguments.folder)
+
+
 RUNS = {
     "notebook": training, "rows": training, "tables": tables, "sweep": sweep, "solvers": solvers, "path": path,
+    "memory": memory,
 }  # fmt: skip
 
 if __name__ == "__main__":

@@ -195,9 +195,15 @@ def _check_l1(config: Mapping[str, Any]) -> None:
     target = str(lookup(config, "optimizer._target_", ""))
     name = {"torch.optim.LBFGS": "torch_lbfgs"} | {f"logreg.optim.{path}": path.split(".")[0] for path in SMOOTH_ONLY}
     if target in name and lookup(config, "penalty.l1", 0):
-        raise UserError(
-            f"optimizer={name[target]} needs a smooth objective, which penalty.l1 is not; use proximal_newton."
-        )
+        raise not_smooth(name[target])
+
+
+def not_smooth(optimizer: str) -> UserError:
+    """What is wrong with penalty.l1 for a solver of smooth objectives."""
+    others = ", or for a model that is not linear adam or sgd" if optimizer == "torch_lbfgs" else ""
+    return UserError(
+        f"optimizer={optimizer} needs a smooth objective, which penalty.l1 is not; use proximal_newton{others}."
+    )
 
 
 def most_searched(config: Mapping[str, Any], unasked: int) -> float:

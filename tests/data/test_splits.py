@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from logreg.data import BreastCancerData, ToyData
 from logreg.data.preprocessing import Preprocessor
 from logreg.data.splits import check_folds, in_folds, stratified
+from logreg.data.tables.prepare import evenly_spaced
 from logreg.errors import UserError
 
 
@@ -85,3 +86,11 @@ def test_folds_are_stratified_disjoint_and_all_rows() -> None:
 def test_folds_that_cannot_be_are_refused(folds: int | None, fold: int | None) -> None:
     with pytest.raises(UserError, match=r"data\.fold"):
         check_folds(folds, fold)
+
+
+@pytest.mark.parametrize("most", [1, 7, 1000, 10**7])
+def test_evenly_spaced_rows_of_a_part_are_found_in_blocks(most: int) -> None:
+    part = np.random.default_rng(0).integers(-1, 3, 3 * 2**20 + 5).astype(np.int8)
+    expected = np.flatnonzero(part == 1)
+    expected = expected[:: max(1, len(expected) // most)]
+    np.testing.assert_array_equal(evenly_spaced(part, 1, most), expected)

@@ -18,9 +18,12 @@ from hypothesis import strategies as st
 from sklearn.datasets import load_svmlight_file
 from torch import nn
 
+from logreg.classifier import BinaryClassifier
 from logreg.data.rows import SparseRows
 from logreg.diagnostics.optimality import certify, separation_of
 from logreg.errors import UserError
+from logreg.experiment import check_separation
+from logreg.models import SequentialRegression
 from logreg.optim.firth import FirthProblem
 from logreg.optim.newton import Newton
 from logreg.optim.problem import LogisticProblem
@@ -200,6 +203,14 @@ def test_a_separation_is_looked_for_where_it_matters_and_wherever_it_is_asked_fo
     plain = problem_of(x, y)
     assert separation_of(plain, names, 7) is None
     assert separation_of(plain, names, 8) is not None
+
+
+def test_a_separation_by_columns_is_of_linear_models() -> None:
+    hidden = nn.Sequential(nn.Linear(2, 4), nn.Tanh(), nn.Linear(4, 1), nn.Sigmoid())
+    with pytest.raises(UserError, match="separation=true"):
+        check_separation({"separation": True}, BinaryClassifier(hidden))
+    check_separation({"separation": True}, BinaryClassifier(SequentialRegression(2)))
+    check_separation({"separation": "auto"}, BinaryClassifier(hidden))
 
 
 def test_firths_estimate_of_separated_labels_is_an_optimum() -> None:

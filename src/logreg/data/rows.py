@@ -113,8 +113,9 @@ class MappedRows(Rows):
     Args:
         x: (all rows, features), mapped.
         rows: which rows of it these are, ascending, (rows,) int64; may be mapped too.
-        y, weight: of these rows, in memory.
-        dtype: what x is served as.
+        y: of these rows, of any type.
+        weight: of these rows, in memory.
+        dtype: what x and y are served as.
     """
 
     def __init__(self, x: np.ndarray, rows: np.ndarray, y: Tensor, weight: Tensor | None, dtype: torch.dtype) -> None:
@@ -125,7 +126,7 @@ class MappedRows(Rows):
 
     def take(self, positions: Tensor) -> Batch:
         x = self.x.index_select(0, self.rows[positions]).to(self.device, self.dtype)
-        y = self.y[positions]
+        y = self.y[positions].to(self.dtype)
         return self._on_device((x, y) if self.weight is None else (x, y, self.weight[positions]))
 
     @property
@@ -137,7 +138,8 @@ class MappedRows(Rows):
         begin, stop = (int(chosen[0]), int(chosen[-1]) + 1) if len(chosen) else (0, 0)
         # Consecutive rows need no index, which is the usual thing for a table that was not split.
         whole = self.x[begin:stop] if stop - begin == len(chosen) else self.x.index_select(0, chosen)
-        x, y = whole.to(self.device, dtype or self.dtype), self.y[first:end]
+        kind = dtype or self.dtype
+        x, y = whole.to(self.device, kind), self.y[first:end].to(kind)
         return self._on_device((x, y) if self.weight is None else (x, y, self.weight[first:end]))
 
     def everything(self) -> LargeBatch:

@@ -230,15 +230,19 @@ class TableData(BlockData):
 
     def served(self, split: str) -> Rows:
         table, rows = self.table, self.rows[split]
-        y, weight = torch.as_tensor(self.labels_of(split), dtype=self.dtype), self.weights(split)
+        weight = self.weights(split)
+        if self.is_large(split) and not table.manifest.sparse:
+            return MappedRows(table.x, rows, torch.as_tensor(self.labels_of(split)), weight, self.dtype)
+        y = torch.as_tensor(self.labels_of(split), dtype=self.dtype)
         if table.manifest.sparse:
             return SparseRows(*table.csr, rows, table.manifest.width, y, weight, self.dtype)
-        if self.is_large(split):
-            return MappedRows(table.x, rows, y, weight, self.dtype)
         return TensorRows(torch.as_tensor(np.asarray(table.x[rows]), dtype=self.dtype), y, weight)
 
     def labels_of(self, split: str) -> np.ndarray:
-        return np.asarray(self.table.y[self.rows[split]])
+        rows = self.rows[split]
+        if len(rows) and int(rows[-1]) - int(rows[0]) + 1 == len(rows):  # they ascend, so that this is all between
+            return np.asarray(self.table.y[int(rows[0]) : int(rows[-1]) + 1])
+        return np.asarray(self.table.y[rows])
 
     def own_weights(self, split: str) -> np.ndarray | None:
         weight = self.table.weight
@@ -262,8 +266,11 @@ class TableData(BlockData):
 
     def _weights_of_labels(self) -> list[float] | None:
         """The training weight of label 0 and 1; None where rows have no weights."""
-        weight, ones = self.own_weights("train"), self.labels_of("train") == 1
-        return None if weight is None else [float(weight[~ones].sum()), float(weight[ones].sum())]
+        weight = self.own_weights("train")
+        if weight is None:
+            return None
+        ones = self.labels_of("train") == 1
+        return [float(weight[~ones].sum()), float(weight[ones].sum())]
 
 
 def fractions_beside(split: Mapping[str, float], own_files: Sequence[str]) -> dict[str, float]:

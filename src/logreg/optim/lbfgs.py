@@ -29,6 +29,7 @@ from logreg.optim.solver import SMALL, Iteration, Solver
 
 SUBSAMPLE_TOLERANCE = 1e-4  # of the subsample's optimum, which is only as near as its rows are typical
 MOST_SUBSAMPLE_ITERATIONS = 50
+ROUGH = 10  # rows a column whose Hessian is enough for the subsample's own optimum
 REFRESH = 10  # iterations after which the Hessian of the subsample is made anew, where it is needed that long
 ROUNDING = {torch.float32: 1e-7, torch.float64: 1e-14}  # of the objective: changes that mean nothing
 NEAR = 1e-5  # of the objective: a gap at which rounding may be what is left
@@ -184,6 +185,7 @@ class PreconditionedLBFGS(Solver):
         if sample is problem:
             return theta, theta
         solver = PreconditionedLBFGS([nn.Parameter(theta.new_zeros(1))], tolerance=SUBSAMPLE_TOLERANCE)
+        solver._sample = sample, subsample(sample, ROUGH)  # passes over it are cheap, its Hessian is not
         optimum, done = solver.solve(sample, theta, MOST_SUBSAMPLE_ITERATIONS)
         near = sample.value(theta) - done[-1].value <= len(theta) / len(sample)
         return optimum, theta if near else optimum

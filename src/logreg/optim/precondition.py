@@ -14,7 +14,7 @@ from logreg.data.rows import TensorRows, batch_parts
 from logreg.optim.problem import LogisticProblem, Theta
 from logreg.seeds import generator
 
-ROWS_PER_COLUMN = (30, 200)  # of the subsample: at least and at most …
+LEAST, MOST = 30, 200  # rows a column of the subsample: at least and at most …
 SHARE_OF_ROWS = 1 / 20  # … and in between so much of the table
 MOST_COLUMNS = 1000  # of a factor
 SINGLE_TELLS = 1e-2  # the least squared pivot of a scaled Hessian that float32 gives accurately enough
@@ -64,9 +64,13 @@ def _factor_of(scaled: Tensor) -> Tensor:
         ridge *= 100
 
 
-def subsample(problem: LogisticProblem) -> LogisticProblem:
-    """The same objective over some of the rows, drawn in the same way each time; the problem itself if it has few."""
-    least, most = (k * (min(problem.features, MOST_COLUMNS) + 1) for k in ROWS_PER_COLUMN)
+def subsample(problem: LogisticProblem, least: int = LEAST) -> LogisticProblem:
+    """The same objective over some of the rows, drawn in the same way each time; the problem itself if it has few.
+
+    Args:
+        least: rows a column.
+    """
+    least, most = (k * (min(problem.features, MOST_COLUMNS) + 1) for k in (least, MOST))
     count = min(max(int(SHARE_OF_ROWS * len(problem)), least), most)
     if 2 * count >= len(problem):
         return problem

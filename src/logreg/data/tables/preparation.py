@@ -180,8 +180,8 @@ class Preparation:
 
     def _leaks(self, raw: Raw, part: np.ndarray, y: np.ndarray, pre: Preprocessor) -> list[str]:
         """A warning for each column that alone tells the labels apart."""
-        train = np.flatnonzero(part == 0)
-        sample = train[:: max(1, len(train) // min(LEAK_ROWS, LEAK_VALUES // max(1, 1 if pre.sparse else pre.width)))]
+        most = min(LEAK_ROWS, LEAK_VALUES // max(1, 1 if pre.sparse else pre.width))
+        sample = prepare.evenly_spaced(part, 0, most)
         labels = np.asarray(y[sample], dtype=np.float64)
         if pre.sparse:
             by_number = leaks.sparse_leaks(sparse_rows(raw, sample, pre.width), labels, self.leak_auroc)
