@@ -355,7 +355,7 @@ def evenly_spaced(part: np.ndarray, number: int, most: int) -> np.ndarray:
     found, seen = [], 0
     for first in blocks:
         rows = np.flatnonzero(part[first : first + 2**20] == number) + first
-        found.append(rows[-seen % step :: step])
+        found.append(rows[-seen % step :: step].copy())  # a view would keep all of them
         seen += len(rows)
     return np.concatenate(found)
 
