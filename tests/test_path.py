@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from sklearn.linear_model import LogisticRegression as ScikitLearn
 
 from logreg.path import choose
 from logreg.report.comparison import Setting
+from logreg.report.leaderboard import Job, rerun_command
 from logreg.runs import load_run
 from tests.conftest import run_command
 from tests.helpers import breast_cancer
@@ -95,6 +97,29 @@ def test_a_path_over_l1_is_sagas(tmp_path: Path) -> None:
     assert refit.config["penalty"] == {"l1": 0.01, "l2": 0.0, "firth": False}
     assert refit.record["optimality"]["converged"]
     assert (tmp_path / "sweep" / "figures" / "path.png").stat().st_size > 10_000
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["experiment=path", "data.folds=1"], "two folds or more: set data.folds"),
+        (["experiment=path_l1", "data.fold=0"], "leave data.fold to them"),
+        (["experiment=path", "path.smallest=1", "path.largest=0.1"], "path.smallest=1 is above path.largest=0.1"),
+    ],
+)
+def test_a_sweep_that_is_no_path_is_refused_before_it_begins(tmp_path: Path, arguments: list[str], named: str) -> None:
+    done = run_command("train.py", *arguments, "data=breast_cancer", "hydra.sweep.dir=sweep", cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.count("error") == 1
+    assert named in done.stderr
+    assert not list(tmp_path.glob("sweep/[0-9]*"))
+
+
+def test_a_job_of_a_path_is_run_alone_by_a_command_that_is_no_sweep() -> None:
+    for name, mode in (("path", ["hydra.mode=RUN"]), ("path_l1", ["hydra.mode=RUN"]), ("search/penalty", [])):
+        job = Job(0, Path("0"), {"overrides": [f"experiment={name}", "data.fold=1"]}, None)
+        words = shlex.split(rerun_command(job))
+        assert words == ["python", "train.py", f"experiment={name}", "data.fold=1", *mode]
 
 
 def setting(penalty: float, mean: float, deviation: float = 0.1, failed: int = 0) -> Setting:

@@ -91,23 +91,31 @@ def _size(setting: Setting) -> float:
     return sum(float(v) for k, v in setting.settings.items() if k.startswith("penalty.") and v not in ("", "auto"))
 
 
+def check_folds(jobs: Sequence[Sequence[str]]) -> None:
+    """Hold the overrides of a sweep's jobs against what a choice by cross-validation needs.
+
+    Raises:
+        UserError: they are not on several folds.
+    """
+    if len({settings_of(list(overrides)).get("data.fold") for overrides in jobs}) < 2:
+        raise UserError(
+            "experiment=path and path_l1 choose by cross-validation, over two folds or more: set data.folds, and leave "
+            "data.fold to them; one of their jobs runs alone with hydra.mode=RUN."
+        )
+
+
 def prepare_refit(sweep: Path, options: Mapping[str, Any]) -> list[str] | None:
     """Choose among the jobs of a sweep, write ``path.json`` and make room for the refit.
 
     Returns:
         The overrides of the run on all rows; None where no job completed, or nothing was swept but the folds.
-
-    Raises:
-        UserError: the sweep has no folds to choose by.
     """
-    from logreg.report.comparison import FOLD, compare
+    from logreg.report.comparison import compare
     from logreg.report.leaderboard import read_jobs
 
     jobs = read_jobs(sweep)
     compared = compare(jobs)
     if not compared:
-        if len({job.settings.get(FOLD) for job in jobs}) < 2:
-            raise UserError("experiment=path chooses by cross-validation: sweep data.fold, as it does by itself.")
         return None
     metric, settings = next(iter(compared.items()))
     first = settings[0].jobs[0]

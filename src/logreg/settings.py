@@ -184,6 +184,9 @@ def check(config: Mapping[str, Any], only: str | None = None) -> None:
     if only is None:
         _check_inference(config)
         _check_l1(config)
+        smallest, largest = (lookup(config, f"path.{key}", 0) for key in ("smallest", "largest"))
+        if smallest > largest:
+            raise UserError(f"path.smallest={smallest} is above path.largest={largest}; give the smaller number first.")
 
 
 def _check_l1(config: Mapping[str, Any]) -> None:

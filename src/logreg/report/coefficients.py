@@ -108,17 +108,28 @@ def coefficients(classifier: BinaryClassifier, preprocessor: Preprocessor) -> Co
     return Coefficients(preprocessor, raw, weight, (intercept, float(bias[0])))
 
 
-def infinite_of(optimality: Mapping[str, Any] | None, rows: Coefficients | None) -> dict[tuple[str, str], float]:
-    """The sign of each coefficient whose estimate is infinite, by feature and level, where labels are partly separated.
+def infinite_of(
+    optimality: Mapping[str, Any] | None, rows: Coefficients | None
+) -> dict[tuple[str, str], tuple[float, float]]:
+    """Of the coefficients, by feature and level, which are infinite where labels are partly separated.
 
     Of completely separated labels there are many directions to infinity, and none is better than the others.
+
+    Returns:
+        For each its infinity with its sign, or 0 where it is finite: in raw and in standardised units.
     """
     separation = (optimality or {}).get("separation") or {}
     if rows is None or separation.get("kind") != "quasi-complete":
         return {}
     pre, direction = rows.preprocessor, separation["direction"]
-    weights = np.array([direction.get(name, 0.0) for name in pre.feature_names])
-    raw, intercept = pre.raw_coefficients(weights, direction.get(CONSTANT, 0.0))
-    signs = {(INTERCEPT, ""): intercept if abs(intercept) > NEGLIGIBLE else 0.0}
-    signs |= dict(zip(pre.features, raw.tolist(), strict=True))
-    return {name: math.copysign(math.inf, sign) for name, sign in signs.items() if sign}
+    standardised = np.array([direction.get(name, 0.0) for name in pre.feature_names])
+    constant = direction.get(CONSTANT, 0.0)
+    raw, intercept = pre.raw_coefficients(standardised, constant)
+    found = {(INTERCEPT, ""): (_infinity(intercept, NEGLIGIBLE), _infinity(constant, NEGLIGIBLE))}
+    return found | {
+        name: (_infinity(a), _infinity(b)) for name, a, b in zip(pre.features, raw, standardised, strict=True)
+    }
+
+
+def _infinity(along: float, rounding: float = 0.0) -> float:
+    return math.copysign(math.inf, along) if abs(along) > rounding else 0.0

@@ -156,7 +156,8 @@ def best_jobs(jobs: list[Job]) -> list[Job]:
 
 def rerun_command(job: Job) -> str:
     """The command that runs a job alone, also where its experiment is a sweep by itself."""
-    once = ["hydra.mode=RUN"] if "experiment=path" in job.record["overrides"] else []
+    is_sweep = any(override.startswith("experiment=path") for override in job.record["overrides"])
+    once = ["hydra.mode=RUN"] if is_sweep else []
     return shlex.join(["python", "train.py", *job.record["overrides"], *once])
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -20,6 +21,8 @@ from logreg.runs import RunRecord, shown, splits_of
 
 MOST_ROWS = 20  # a table of more rows is not printed row by row
 MOST_COEFFICIENTS = 10
+
+Infinite = Mapping[tuple[str, str], tuple[float, float]]  # see `infinite_of`
 
 
 def show(
@@ -92,7 +95,7 @@ def comparison_table(recorded: dict[str, float], metrics: dict[str, float]) -> T
     return table
 
 
-def _coefficients(rows: Coefficients | None, console: Console, infinite: Mapping[tuple[str, str], float]) -> None:
+def _coefficients(rows: Coefficients | None, console: Console, infinite: Infinite) -> None:
     if rows is None:
         return
     standardised = rows.differ
@@ -109,11 +112,17 @@ def _coefficients(rows: Coefficients | None, console: Console, infinite: Mapping
     console.print(table)
 
 
-def _values(row: Coefficient, standardised: bool, infinite: Mapping[tuple[str, str], float]) -> list[str]:
-    if (sign := infinite.get((row.feature, row.level))) is not None:
-        return [f"{sign:+}", ""] if standardised else [f"{sign:+}"]
-    values = [row.coefficient, row.coefficient_standardised] if standardised else [row.coefficient]
-    return [f"{value:.6f}" if abs(value) >= 1e-3 or value == 0 else f"{value:.4g}" for value in values]
+def _values(row: Coefficient, standardised: bool, infinite: Infinite) -> list[str]:
+    values = (row.coefficient, row.coefficient_standardised)
+    ends = infinite.get((row.feature, row.level), (0.0, 0.0))
+    shown = [_number(end or value) for value, end in zip(values, ends, strict=True)]
+    return shown if standardised else shown[:1]
+
+
+def _number(value: float) -> str:
+    if math.isinf(value):
+        return f"{value:+}"
+    return f"{value:.6f}" if abs(value) >= 1e-3 or value == 0 else f"{value:.4g}"
 
 
 def _predictions(classifier: BinaryClassifier, data: InMemoryData, console: Console) -> None:

@@ -21,7 +21,7 @@ from logreg import settings
 from logreg.cli import trusted_packages
 from logreg.errors import UserError, plural
 from logreg.experiment import in_force, quiet_lightning, with_groups
-from logreg.path import REFIT, prepare_refit
+from logreg.path import REFIT, check_folds, prepare_refit
 from logreg.runs import RunRecord, settings_of
 from logreg.vectorized.checks import check_space
 from logreg.vectorized.compose import ComposedJob, compose_jobs
@@ -56,6 +56,8 @@ def launch(hydra: Hydra, job_overrides: Sequence[Sequence[str]], first: int) -> 
     for job in jobs:
         if isinstance(job.error, HydraException):
             raise job.error
+    if hydra.config.get("path") is not None:
+        check_folds(job_overrides)
     configs = {position: config for position, job in enumerate(jobs) if (config := _checked(job)) is not None}
     sweep = Path(hydra.config.hydra.sweep.dir)
     returns: dict[int, JobReturn] = {}
