@@ -102,8 +102,8 @@ def test_a_path_over_l1_is_sagas(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
-        (["experiment=path", "data.folds=1"], "two folds or more: set data.folds"),
-        (["experiment=path_l1", "data.fold=0"], "leave data.fold to them"),
+        (["experiment=path", "data.folds=1"], "data.folds=1: "),
+        (["experiment=path_l1", "data.fold=0"], "set data.fold themselves"),
         (["experiment=path", "path.smallest=1", "path.largest=0.1"], "path.smallest=1 is above path.largest=0.1"),
     ],
 )

@@ -38,6 +38,7 @@ def chosen_optimizer(
     blocks = isinstance(data, BlockData)
     sparse = blocks and isinstance(data.served("train"), SparseRows)
     rows = len(data.rows["train"]) if blocks else 0
-    choice = choose(rows, data.num_features, sparse=sparse, linear=linear, l1=l1)
+    firth = bool(config["penalty"].get("firth"))
+    choice = choose(rows, data.num_features, sparse=sparse, linear=linear, l1=l1, firth=firth)
     given = {key: value for key, value in config["optimizer"].items() if key != "_target_"}
     return choice, NODES[choice.name] | given

@@ -91,7 +91,7 @@ def _size(setting: Setting) -> float:
     return sum(float(v) for k, v in setting.settings.items() if k.startswith("penalty.") and v not in ("", "auto"))
 
 
-def check_folds(jobs: Sequence[Sequence[str]]) -> None:
+def check_folds(jobs: Sequence[Sequence[str]], folds: int | None) -> None:
     """Hold the overrides of a sweep's jobs against what a choice by cross-validation needs.
 
     Raises:
@@ -99,8 +99,8 @@ def check_folds(jobs: Sequence[Sequence[str]]) -> None:
     """
     if len({settings_of(list(overrides)).get("data.fold") for overrides in jobs}) < 2:
         raise UserError(
-            "experiment=path and path_l1 choose by cross-validation, over two folds or more: set data.folds, and leave "
-            "data.fold to them; one of their jobs runs alone with hydra.mode=RUN."
+            f"data.folds={folds}: experiment=path and path_l1 choose by cross-validation, over 2 or more folds, and "
+            "set data.fold themselves; one of their jobs runs alone with hydra.mode=RUN."
         )
 
 

@@ -58,6 +58,7 @@ THRESHOLD_RULES = ("max_f1", "max_youden", "cost")
 CALIBRATIONS = ("sigmoid", "isotonic")
 PATH_RULES = ("best", "one_standard_error")
 ACCELERATORS = ("cpu", "gpu", "cuda", "mps", "auto")
+FITS_FIRTH = ("logreg.optim.newton.Newton", "logreg.choosing.Auto")
 SMOOTH_ONLY = ("newton.Newton", "newton_cg.NewtonCG", "lbfgs.PreconditionedLBFGS")  # solvers in logreg.optim
 RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "name": (_folder, "a name for the run's folder below outputs, without '..',"),
@@ -231,7 +232,7 @@ def _check_inference(config: Mapping[str, Any]) -> None:
     penalised = [f"penalty.{key}={penalty[key]}" for key in ("l1", "l2") if penalty.get(key)]
     if firth and penalised:
         raise UserError(f"{penalised[0]}: Firth's penalty stands alone; penalty=firth sets the others to 0.")
-    if firth and lookup(config, "optimizer._target_") != "logreg.optim.newton.Newton":
+    if firth and lookup(config, "optimizer._target_") not in FITS_FIRTH:
         raise UserError("penalty=firth needs optimizer=newton, which knows its gradient; leave the other one out.")
     asked = f"inference={inference}" if inference in ("wald", "profile") else f"covariance={covariance}"
     if wants_inference(config) and penalised:

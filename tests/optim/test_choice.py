@@ -27,6 +27,7 @@ from tests.optim.problems import drawn, problem_of, solve
         (1_000_000, 100_000, {"sparse": True}, "newton_cg"),
         (1_000, 20_000, {"l1": 0.1}, "proximal_newton"),
         (500, 30, {"linear": False}, "torch_lbfgs"),
+        (10**6, 50, {"firth": True}, "newton"),
     ],
 )
 def test_the_choice_follows_the_shape_the_penalty_and_the_model(

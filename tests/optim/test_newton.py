@@ -15,12 +15,14 @@ import statsmodels.api as sm
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from sklearn.datasets import load_svmlight_file
+from sklearn.datasets import load_breast_cancer, load_svmlight_file
 from torch import nn
 
 from logreg.classifier import BinaryClassifier
 from logreg.data.rows import SparseRows
+from logreg.diagnostics import separation
 from logreg.diagnostics.optimality import certify, separation_of
+from logreg.diagnostics.separation import CONSTANT, find_separation
 from logreg.errors import UserError
 from logreg.experiment import check_separation
 from logreg.models import SequentialRegression
@@ -227,3 +229,36 @@ def test_combinations_of_columns_are_named() -> None:
     found = certify(problem, solve(problem), separation_of(problem, list("abcd")))
     assert found.converged
     assert "d is a combination of other columns, so that its coefficient is not determined" in found.sentence
+
+
+def test_far_from_the_estimate_nothing_is_certified() -> None:
+    x, y = load_breast_cancer(return_X_y=True)
+    problem = problem_of(x, y)
+    for theta in (torch.zeros(31), torch.ones(31), -torch.ones(31)):
+        theta = theta.double()
+        theta[-1] = 1000.0  # so certain of all rows that the Hessian is 0
+        found = certify(problem, theta)
+        assert not found.converged
+        assert found.gap is None or found.gap > problem.value(theta) - math.log(2) * (1 + 1e-5)
+        assert found.sentence.startswith("not converged: far from the optimum")
+    saturated = problem_of(np.array([[-1.0], [1.0], [1.0], [-1.0]]), np.array([0.0, 1.0, 1.0, 1.0]))
+    found = certify(saturated, torch.tensor([-30.0, 1000.0], dtype=torch.float64))
+    assert not found.converged
+
+
+def test_labels_of_one_kind_are_separated_by_the_constant() -> None:
+    for x in (np.random.default_rng(0).normal(size=(6, 2)), np.empty((6, 0))):
+        found = find_separation(x, np.ones(6), ["a", "b"][: x.shape[1]])
+        assert found.kind == "complete"
+        assert all(math.isfinite(value) for value in found.direction.values())
+        assert found.direction[CONSTANT] == 1.0
+
+
+def test_a_linear_program_that_fails_is_no_finding(monkeypatch: pytest.MonkeyPatch) -> None:
+    x, y = drawn(3)
+
+    class Failed:
+        status, message = 4, "numerical trouble"
+
+    monkeypatch.setattr(separation, "linprog", lambda *_, **__: Failed())
+    assert separation_of(problem_of(x, y), list("abc")) is None

@@ -7,8 +7,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.datasets import load_breast_cancer
 from sklearn.linear_model import LogisticRegression as ScikitLearn
 
+from logreg.errors import UserError
 from logreg.optim.penalties import Iterations, solve_penalties
 
 
@@ -98,3 +100,20 @@ def test_iterations_are_told_and_can_be_stopped() -> None:
     assert found.iterations == [2, 2]
     assert bool((told[1].value < told[0].value).all())
     assert bool((found.value < told[1].value).all())
+
+
+def test_a_start_that_is_far_out_is_left_for_no_coefficients() -> None:
+    x, y = (torch.tensor(part, dtype=torch.float64) for part in load_breast_cancer(return_X_y=True))  # raw columns
+    l2 = torch.tensor([1e-6, 1e-2], dtype=torch.float64)
+    torch.manual_seed(2)
+    start = torch.nn.Linear(30, 2).double()
+    far = torch.cat([start.weight, start.bias.unsqueeze(1)], 1).detach()
+    found, expected = (solve_penalties(x, y, l2, start=at) for at in (far, None))
+    assert bool(found.finished.all())
+    torch.testing.assert_close(found.value, expected.value, rtol=1e-8, atol=0)
+
+
+def test_numbers_that_are_not_finite_are_refused() -> None:
+    x = torch.full((40, 2), torch.nan, dtype=torch.float64)
+    with pytest.raises(UserError, match="not finite"):
+        solve_penalties(x, torch.ones(40, dtype=torch.float64), torch.tensor([0.1]))

@@ -213,3 +213,16 @@ def test_a_hessian_in_float32_is_made_anew_in_float64_where_it_is_too_coarse(con
     expected = torch.linalg.solve(double.derivatives(theta).hessian, double.gradient(theta)[1])
     found = precondition.Preconditioner(single, theta)(double.gradient(theta)[1])
     np.testing.assert_allclose(found.numpy(), expected.numpy(), rtol=1e-3)
+
+
+def test_lbfgs_goes_on_from_what_a_checkpoint_kept_for_parameters_in_float32() -> None:
+    x, y = drawn(11, rows=5000, columns=4)
+    found = problem_of(x, y, 0.01)
+    first, theta = SOLVERS["lbfgs"]([nn.Parameter(torch.zeros(1))]), torch.zeros(5, dtype=torch.float64)
+    for _ in range(3):
+        theta = first.iterate(found, theta).theta
+    second = SOLVERS["lbfgs"]([nn.Parameter(torch.zeros(1))])
+    second.load_state_dict(first.state_dict())
+    for _ in range(10):
+        theta = second.iterate(found, theta).theta
+    assert found.value(theta) == pytest.approx(found.value(solve("newton", found)[0]), rel=1e-12)

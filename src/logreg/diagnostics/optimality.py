@@ -22,9 +22,10 @@ The gap is the smaller of the two.
 
 Without a penalty there is no such bound. Where the maximum-likelihood estimate exists, half the squared Newton
 decrement, g' H^-1 g / 2, is what the quadratic model at this point expects to gain: near the optimum it is the
-distance, far from it an estimate. Where the labels are completely separated the least value is 0, which nothing
-reaches, and the distance is F itself; where they are partly separated the estimate does not exist either, and the
-decrement says what is left to gain from the coefficients that are finite.
+distance, far from it an estimate; where the Hessian has lost directions in which the gradient still points, it says
+nothing and there is none. F* is at most log 2, that without coefficients. Where the labels are completely separated
+the least value is 0, which nothing reaches, and the distance is F itself; where they are partly separated the estimate
+does not exist either, and the decrement says how far the other directions are.
 """
 
 from __future__ import annotations
@@ -35,13 +36,16 @@ from typing import Any
 
 import torch
 
-from logreg.diagnostics.separation import Separation, find_separation
+from logreg.diagnostics.separation import Separation, Undetermined, find_separation
 from logreg.optim.firth import FirthProblem
 from logreg.optim.newton import newton_direction
 from logreg.optim.problem import LogisticProblem, Theta
 from logreg.optim.proximal_newton import stationarity
+from logreg.optim.solver import OF_ZERO, SMALL
 
 CONVERGED = 1e-6  # of the objective: a relative distance that no metric shows
+FLAT = 1e-12  # of the objective: squared slopes, over the curvature, in directions that count as flat
+ROUNDING = 1e-16  # no distance is said to be smaller
 MOST_GRAM_COLUMNS = 2000  # of the Hessian that the Newton decrement needs
 # Rows times columns that are searched for a separation unasked, of a run and of each job of a sweep.
 MOST_SEARCHED, MOST_SEARCHED_IN_SWEEP = 500_000, 5_000
@@ -95,7 +99,7 @@ class Optimality:
         if self.relative_gap is None:
             return f"not converged: far from the optimum (objective {self.objective:.3g}); try optimizer=newton"
         if self.converged:
-            return f"{_about(self)} {self.gap:.1g} of the optimum"
+            return f"{_about(self)} {max(self.gap, ROUNDING):.1g} of the optimum"
         share = f"{100 * self.relative_gap:.2g} %" if self.relative_gap < 10 else f"{self.relative_gap:.0f} times"
         most = "at most" if self.method == "duality gap" else "about"
         return f"not converged: {most} {share} above the optimum; try optimizer=newton or more epochs"
@@ -149,6 +153,8 @@ def _certified(problem: LogisticProblem, theta: Theta, separation: Separation | 
     separated = separation is not None and separation.kind != "none" and not found.penalised
     if separated and separation is not None and separation.kind == "complete":
         return replace(found, gap=value, method="separation", converged=False)
+    if value > OF_ZERO:
+        return replace(found, gap=value - OF_ZERO, converged=False)
     decrement = _newton_decrement(problem, theta)
     if decrement is None:
         return found
@@ -182,11 +188,16 @@ def _gap_with_l1(problem: LogisticProblem, theta: Theta, value: float) -> float:
 
 
 def _newton_decrement(problem: LogisticProblem, theta: Theta) -> float | None:
-    """``g' H^-1 g / 2``; None where there are too many columns to know it."""
+    """``g' H^-1 g / 2``; None where there are too many columns to know it, or the Hessian is flat where g is not."""
     if problem.features > MOST_GRAM_COLUMNS:
         return None
     at = problem.derivatives(theta)
-    return -0.5 * float(at.gradient @ newton_direction(at.hessian, at.gradient))
+    direction = newton_direction(at.hessian, at.gradient)
+    scale = at.hessian.diagonal().clamp(min=torch.finfo(theta.dtype).tiny).rsqrt()
+    left = float((scale * (at.gradient + at.hessian @ direction)).square().sum())  # in units of the objective
+    if not left <= FLAT * max(at.value, SMALL):
+        return None
+    return max(-0.5 * float(at.gradient @ direction), 0.0)
 
 
 def separation_of(problem: LogisticProblem, names: list[str], most: float = MOST_SEARCHED) -> Separation | None:
@@ -196,7 +207,7 @@ def separation_of(problem: LogisticProblem, names: list[str], most: float = MOST
         most: rows times columns up to which an unpenalised problem is searched; infinity for any problem.
 
     Returns:
-        What was found; None where it was not looked for.
+        What was found; None where it was not looked for, or a linear program failed.
     """
     penalised = problem.l1 > 0 or problem.l2 > 0 or isinstance(problem, FirthProblem)
     if most != math.inf and (penalised or len(problem) * problem.features > most):
@@ -208,4 +219,7 @@ def separation_of(problem: LogisticProblem, names: list[str], most: float = MOST
     arrays = [None if part is None else part.cpu().numpy() for part in (x, y, weight)]
     assert arrays[0] is not None
     assert arrays[1] is not None
-    return find_separation(arrays[0], arrays[1], names, arrays[2])
+    try:
+        return find_separation(arrays[0], arrays[1], names, arrays[2])
+    except Undetermined:
+        return None

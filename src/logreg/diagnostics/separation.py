@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from scipy.linalg import qr
@@ -30,6 +31,10 @@ MARGIN = 1e-7  # of a sum of margins, or of the least one, that counts as more t
 NAMED = 1e-6  # the least entry of a direction that names its column
 
 CONSTANT = "(intercept)"
+
+
+class Undetermined(Exception):
+    """A linear program was not solved."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +86,9 @@ def find_separation(x: np.ndarray, y: np.ndarray, names: Sequence[str], weight: 
         y: (rows,) of 0 and 1.
         names: of the columns.
         weight: (rows,) or None.
+
+    Raises:
+        Undetermined: a linear program failed.
     """
     if weight is not None:
         x, y = x[weight > 0], y[weight > 0]
@@ -99,7 +107,7 @@ def find_separation(x: np.ndarray, y: np.ndarray, names: Sequence[str], weight: 
     separated = np.full(len(signed), kind == "complete") | (signed[:, kept] @ direction > MARGIN)
     sparse = _with_fewest_columns(signed, separated)
     sparse[0] -= sparse[1:] @ (x.mean(0) / np.where(spread > 0, spread, 1.0))  # of columns that are not centred
-    sparse /= np.abs(sparse[1:]).max()
+    sparse /= np.abs(sparse[1:]).max(initial=0.0) or np.abs(sparse[0])  # of one label alone the constant says it all
     in_names = {name: float(v) for name, v in zip(labels, sparse, strict=True) if abs(v) > NAMED}
     return Separation(kind, in_names, dependent, len(kept))
 
@@ -131,7 +139,7 @@ def independent_columns(design: np.ndarray) -> list[int]:
 def _most_separating(signed: np.ndarray) -> np.ndarray | None:
     """The direction with the largest sum of margins, none of which is negative; None if that sum is zero."""
     found = linprog(-signed.sum(0), A_ub=-signed, b_ub=np.zeros(len(signed)), bounds=(-1, 1), method="highs")
-    if found.fun is None or -found.fun <= MARGIN * max(1.0, np.abs(signed).sum(0).max() / len(signed)):
+    if -_least(found) <= MARGIN * max(1.0, np.abs(signed).sum(0).max() / len(signed)):
         return None
     return np.asarray(found.x)
 
@@ -142,9 +150,9 @@ def _with_fewest_columns(signed: np.ndarray, separated: np.ndarray) -> np.ndarra
     cost = np.ones(2 * columns)  # of the positive parts and of the negative ones
     cost[[0, columns]] = 0
     found = linprog(cost, A_ub=np.hstack([-signed, signed]), b_ub=-separated.astype(float), method="highs")
-    if found.x is None:
-        raise RuntimeError(f"the linear program of a separating direction failed: {found.message}")
-    return np.asarray(found.x[:columns] - found.x[columns:])
+    _least(found)
+    solution = np.asarray(found.x)
+    return solution[:columns] - solution[columns:]
 
 
 def _separates_all(signed: np.ndarray) -> bool:
@@ -153,4 +161,11 @@ def _separates_all(signed: np.ndarray) -> bool:
     bounds = [(-1, 1)] * signed.shape[1] + [(None, 1)]
     constraints = np.hstack([-signed, np.ones((len(signed), 1))])
     found = linprog(cost, A_ub=constraints, b_ub=np.zeros(len(signed)), bounds=bounds, method="highs")
-    return found.fun is not None and -found.fun > MARGIN
+    return -_least(found) > MARGIN
+
+
+def _least(found: Any) -> float:
+    """The least value that a linear program found."""
+    if found.status != 0:
+        raise Undetermined(found.message)
+    return float(found.fun)

@@ -38,18 +38,21 @@ class Choice:
         return f"optimizer=auto is {self.name}: {self.why}"
 
 
-def choose(rows: int, features: int, *, sparse: bool, linear: bool, l1: float = 0.0) -> Choice:
+def choose(rows: int, features: int, *, sparse: bool, linear: bool, l1: float = 0.0, firth: bool = False) -> Choice:
     """The solver for a problem.
 
     Args:
         sparse: whether the rows are.
         linear: whether the network is exactly ``sigmoid(x @ w + b)``.
         l1: weight of the l1 penalty.
+        firth: whether it is Firth's penalised likelihood.
     """
     kind = "sparse" if sparse else "dense"
     shape = f"{rows:,} x {features:,} {kind} rows"
     if not linear:
         return Choice("torch_lbfgs", "the model is not linear, so its objective has no solver of its own")
+    if firth:
+        return Choice("newton", "penalty=firth needs its scoring steps")
     if l1 > 0:
         return Choice("proximal_newton", f"penalty.l1={l1:g} asks for coefficients that are exactly zero")
     if features > MOST_COLUMNS:

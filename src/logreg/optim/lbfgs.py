@@ -103,6 +103,9 @@ class PreconditionedLBFGS(Solver):
             exact = problem.rows.stored is not torch.float32 or problem.sparse
             memory |= {"begun": False, "iterations": 0, "point": theta, "pairs": [], "exact": exact}
             memory |= {"least": math.inf, "lowest": math.inf, "stuck": 0}
+        # A checkpoint keeps them in the type of the parameters.
+        memory["point"] = memory["point"].to(theta.dtype)
+        memory["pairs"] = [(s.to(theta.dtype), change.to(theta.dtype)) for s, change in memory["pairs"]]
         return memory
 
     def _state(self) -> dict[str, Any]:

@@ -22,6 +22,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from logreg.errors import UserError
 from logreg.objective import SOFTPLUS_IS_LINEAR
 
 Thetas = Float[Tensor, "problems coefficients"]  # the intercept last
@@ -141,7 +142,13 @@ class _Rows:
 
 
 def _factorised(hessians: Tensor) -> Tensor:
-    """Cholesky factors; of what is singular, with a ridge that makes it regular."""
+    """Cholesky factors; of what is singular, with a ridge that makes it regular.
+
+    Raises:
+        UserError: a Hessian is not of finite numbers.
+    """
+    if not bool(hessians.isfinite().all()):
+        raise UserError("the objective is not finite; scale the columns (data.standardize=true).")
     ridge = RIDGE * hessians.diagonal(dim1=1, dim2=2).mean(1).clamp(min=1e-300)
     while True:
         factors, failed = torch.linalg.cholesky_ex(
@@ -199,6 +206,10 @@ def _on_a_sample(rows: _Rows, theta: Thetas) -> tuple[Tensor, Thetas]:
     sample = _Rows(rows.x[order].double(), rows.y[order].double(), weight, rows.l2)
     everyone = torch.arange(len(theta), device=theta.device)
     value, gradient = sample.of(theta, everyone, False)
+    of_zero, at_zero = sample.of(torch.zeros_like(theta), everyone, False)
+    afar = ~(value <= of_zero)  # where the curvature says nothing
+    theta = torch.where(afar.unsqueeze(1), 0.0, theta)
+    value, gradient = torch.where(afar, of_zero, value), torch.where(afar.unsqueeze(1), at_zero, gradient)
     for _ in range(MOST_HALVINGS):
         factors = sample.factors(theta, everyone)
         direction = -_solved(factors, gradient)
@@ -214,7 +225,11 @@ def _on_a_sample(rows: _Rows, theta: Thetas) -> tuple[Tensor, Thetas]:
             if not bool(worse.any()):
                 break
             step = torch.where(worse, step / 2, step)
-        theta, value, gradient = reached, new_value, new_gradient
+        stays = worse.unsqueeze(1)
+        theta, gradient = torch.where(stays, theta, reached), torch.where(stays, gradient, new_gradient)
+        value = torch.where(worse, value, new_value)
+        if bool((worse | ~active).all()):
+            break
     return factors, theta
 
 

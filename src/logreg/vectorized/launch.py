@@ -57,7 +57,7 @@ def launch(hydra: Hydra, job_overrides: Sequence[Sequence[str]], first: int) -> 
         if isinstance(job.error, HydraException):
             raise job.error
     if hydra.config.get("path") is not None:
-        check_folds(job_overrides)
+        check_folds(job_overrides, hydra.config.data.get("folds"))
     configs = {position: config for position, job in enumerate(jobs) if (config := _checked(job)) is not None}
     sweep = Path(hydra.config.hydra.sweep.dir)
     returns: dict[int, JobReturn] = {}

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from logreg.data.rows import TensorRows
+from logreg.errors import UserError
 from logreg.optim.penalties import Iterations, solve_penalties
 from logreg.optim.problem import LogisticProblem
 from logreg.optim.solver import Iteration
@@ -104,12 +105,17 @@ class SolverFit(Fit):
             solver = made([nn.Parameter(thetas[number])], **job.optimizer)
             theta = thetas[number] if theta is None else theta
             for iteration in range(epochs):
-                done = solver.iterate(problem, theta)
+                try:
+                    done = solver.iterate(problem, theta)
+                except UserError:  # its start is not finite, and that of the next job is its own
+                    self.status[number], self.active[number], theta = "diverged", False, None
+                    break
                 theta = done.theta
                 self._note(rows, _told_of(done, iteration), [number])
                 if done.finished or self.interrupt:
                     break
-            self._keep(theta.unsqueeze(0), [done.value], [iteration + 1], [number])
+            if theta is not None:
+                self._keep(theta.unsqueeze(0), [done.value], [iteration + 1], [number])
 
     def _note(self, rows: list[dict[str, np.ndarray]], told: Iterations, jobs: list[int]) -> None:
         """The values of one more iteration of some jobs, which each of them counts for itself."""
