@@ -92,8 +92,9 @@ def measure(folder: Path) -> dict[str, Any]:
     """Prepare and train the table in a folder, in this process."""
     from benchmarks.training import configuration
     from logreg.experiment import assemble
+    from logreg.optim.blocks import Theta
     from logreg.optim.newton import Newton
-    from logreg.optim.problem import LogisticProblem, Theta
+    from logreg.optim.problem import LogisticProblem
     from logreg.optim.solver import Iteration
     from logreg.training import train
 

@@ -24,7 +24,7 @@ from benchmarks.timing import setting, timed
 from logreg.data.rows import TensorRows
 from logreg.diagnostics.optimality import Optimality, certify
 from logreg.optim.newton import Newton
-from logreg.optim.penalties import solve_penalties
+from logreg.optim.penalties import neighbour, solve_penalties
 from logreg.optim.problem import LogisticProblem
 
 ROWS, COLUMNS, FOLDS, POINTS = 100_000, 50, 10, 50
@@ -64,15 +64,18 @@ class Task:
         return torch.from_numpy(self.x[chosen]), torch.from_numpy(self.y[chosen])
 
     def ours(self, tolerance: float) -> Fitted:
-        thetas, losses = [], []
+        thetas, losses, near = [], [], None
         for fold in range(FOLDS):
             x, y = self.rows(fold, 0)
-            thetas.append(solve_penalties(x, y, self.l2(len(y)), tolerance=tolerance).theta)
+            l2 = self.l2(len(y))
+            thetas.append(solve_penalties(x, y, l2, tolerance=tolerance, near=near).theta)
             losses.append(_log_losses(*self.rows(fold, 1), thetas[-1]))
-        chosen = int(torch.stack(losses).mean(0).argmin())
+            near = near or neighbour(x, y, l2, thetas[-1])
+        chosen = torch.stack(losses).mean(0).argmin()[None]
+        assert near is not None
         everything = torch.from_numpy(self.x), torch.from_numpy(self.y)
-        refit = solve_penalties(*everything, self.l2(ROWS)[chosen : chosen + 1], tolerance=tolerance).theta[0]
-        return Fitted(torch.stack(thetas), chosen, refit)
+        refit = solve_penalties(*everything, self.l2(ROWS)[chosen], tolerance=tolerance, near=near[chosen]).theta[0]
+        return Fitted(torch.stack(thetas), int(chosen), refit)
 
     def theirs(self, solver: str) -> Callable[[float], Fitted]:
         def fit(tolerance: float) -> Fitted:

@@ -23,8 +23,9 @@ from torch import nn
 from benchmarks.timing import setting, timed
 from logreg.data.rows import TensorRows
 from logreg.diagnostics.optimality import certify
+from logreg.optim.blocks import Theta
 from logreg.optim.lbfgs import PreconditionedLBFGS
-from logreg.optim.problem import LogisticProblem, Theta
+from logreg.optim.problem import LogisticProblem
 
 WANTED_GAP = 1e-8  # relative
 TOLERANCES = [10.0**-k for k in range(2, 13)]

@@ -157,6 +157,11 @@ class BinaryClassifier(LightningModule):
                 torch.cuda.set_rng_state(self._resumed_state["cuda"], self.device)
             self._apply_settings()
 
+    def on_train_end(self) -> None:
+        self._problem = None  # and with it the rows
+        if isinstance(self._optimizer, Solver):
+            self._optimizer.forget()
+
     def training_step(self, batch: Block | Sequence[Tensor], batch_idx: int) -> None:
         block = batch if isinstance(batch, Block) else SingleBatch(batch, self.trainer.current_epoch)
         self._passes_end_in_blocks = isinstance(batch, Block)

@@ -21,7 +21,8 @@ from logreg.diagnostics.profile import profile
 from logreg.diagnostics.separation import Separation
 from logreg.errors import UserError
 from logreg.objective import linear_coefficients
-from logreg.optim.problem import LogisticProblem, Theta, theta_of
+from logreg.optim.blocks import Theta
+from logreg.optim.problem import LogisticProblem, theta_of
 from logreg.runs import RunRecord
 from logreg.settings import AUTO
 

@@ -10,8 +10,11 @@ from hypothesis import strategies as st
 from sklearn.datasets import load_breast_cancer
 from sklearn.linear_model import LogisticRegression as ScikitLearn
 
+from logreg.data.rows import TensorRows
 from logreg.errors import UserError
-from logreg.optim.penalties import Iterations, solve_penalties
+from logreg.optim.many import ManyObjectives
+from logreg.optim.penalties import Iterations, neighbour, solve_penalties
+from logreg.optim.problem import LogisticProblem
 
 
 def drawn(
@@ -75,6 +78,52 @@ def test_a_start_at_the_optimum_ends_at_once() -> None:
     arguments = torch.tensor(x), torch.tensor(y), torch.tensor([0.01, 0.1])
     again = solve_penalties(*arguments, start=solve_penalties(*arguments).theta)
     assert max(again.iterations) <= 1
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_a_fold_that_begins_where_another_ended_ends_where_it_ends_alone(weighted: bool) -> None:
+    x, y, weight = drawn(5, 20_000, 8, weighted=weighted)
+    l2 = torch.logspace(-6, 1, 12, dtype=torch.float64)
+    folds = np.random.default_rng(0).permutation(len(x)).reshape(2, -1)
+
+    def of(fold: np.ndarray) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
+        kept = None if weight is None else torch.tensor(weight[fold] / weight[fold].mean())
+        return torch.tensor(x[fold]), torch.tensor(y[fold]), kept
+
+    (x1, y1, s1), (x2, y2, s2) = of(folds[0]), of(folds[1])
+    first, alone = solve_penalties(x1, y1, l2, s1), solve_penalties(x2, y2, l2, s2)
+    after = solve_penalties(x2, y2, l2, s2, near=neighbour(x1, y1, l2, first.theta, s1))
+    assert after.finished.all()
+    torch.testing.assert_close(after.value, alone.value, rtol=1e-12, atol=0)
+    torch.testing.assert_close(after.theta, alone.theta, rtol=1e-5, atol=1e-7)
+    assert max(after.iterations) < max(alone.iterations)
+
+
+def test_a_neighbour_that_is_none_is_left_alone() -> None:
+    x, y, _ = drawn(6, 3000, 4)
+    l2 = torch.tensor([1e-3, 1e-1], dtype=torch.float64)
+    table = torch.tensor(x), torch.tensor(y)
+    opposite = neighbour(table[0], 1 - table[1], l2, 30 * solve_penalties(table[0], 1 - table[1], l2).theta)
+    found, expected = (solve_penalties(*table, l2, near=near) for near in (opposite, None))
+    torch.testing.assert_close(found.theta, expected.theta, rtol=1e-7, atol=1e-10)
+
+
+def test_problems_that_are_alike_share_a_hessian_and_others_do_not() -> None:
+    x, y, _ = drawn(7, 4000, 3)
+    l2 = torch.tensor([1e-6, 2e-6, 1e-4, 0.1, 10.0], dtype=torch.float64)
+    table, everyone = (torch.tensor(x), torch.tensor(y)), torch.arange(5)
+    theta = solve_penalties(*table, l2).theta
+    rows = ManyObjectives(*table, None, l2)
+    shared, of_problem = rows._shared(theta)
+    assert 1 < len(shared) < 5
+    assert of_problem[0] == of_problem[1]
+    vectors = torch.ones_like(theta)
+    found = rows.factors(theta, everyone)(vectors)
+    for i, penalty in enumerate(l2.tolist()):
+        exact = LogisticProblem(TensorRows(*table), penalty).hessian(theta[i])
+        expected = torch.linalg.solve(exact, vectors[i])
+        error = found[i] - expected
+        assert float(error @ exact @ error) <= 0.1**2 * float(expected @ exact @ expected)
 
 
 def test_rows_in_an_order_that_hides_a_label_from_a_part_of_them() -> None:

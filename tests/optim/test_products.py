@@ -25,18 +25,3 @@ def test_products_are_those_of_dense_numbers(density: float | None, dtype: torch
     for a, b in zip(found, expected, strict=True):
         assert a.dtype is dtype
         np.testing.assert_allclose(a.numpy(), b, rtol=1e-4 if dtype is torch.float32 else 1e-12, atol=1e-5)
-
-
-def test_torch_has_its_threads_back() -> None:
-    before = torch.get_num_threads()
-    inside = []
-
-    def fail() -> None:
-        with products.torch_in_one_thread():
-            inside.append(torch.get_num_threads())
-            raise ZeroDivisionError
-
-    with pytest.raises(ZeroDivisionError):
-        fail()
-    assert inside == [1]
-    assert torch.get_num_threads() == before

@@ -18,8 +18,9 @@ from logreg.diagnostics.optimality import certify
 from logreg.errors import UserError
 from logreg.objective import linear_coefficients
 from logreg.optim import proximal_newton
+from logreg.optim.blocks import Theta
 from logreg.optim.lasso import minimise
-from logreg.optim.problem import LogisticProblem, Theta
+from logreg.optim.problem import LogisticProblem
 from tests.helpers import breast_cancer, column, fit, shared_file
 from tests.optim.problems import SOLVERS, drawn, problem_of, solve
 

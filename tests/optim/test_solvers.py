@@ -17,7 +17,7 @@ from torch import nn
 from logreg.data import rows
 from logreg.diagnostics.optimality import certify, separation_of
 from logreg.errors import UserError
-from logreg.optim import precondition, problem
+from logreg.optim import blocks, precondition
 from tests.helpers import breast_cancer, column, fit, shared_file
 from tests.optim.problems import SOLVERS, drawn, problem_of, solve
 
@@ -109,7 +109,7 @@ def test_rows_in_float32_are_solved_in_blocks(name: str, monkeypatch: pytest.Mon
     x, y = drawn(6, rows=3000, columns=8)
     x = x.astype(np.float32)
     exact = problem_of(x, y, 0.001)
-    monkeypatch.setattr(problem, "BLOCK_BYTES", 2**12)
+    monkeypatch.setattr(blocks, "BLOCK_BYTES", 2**12)
     found = problem_of(x, y, 0.001, dtype=torch.float32)
     theta, _ = solve(name, found)
     certificate = certify(found, theta)

@@ -22,7 +22,8 @@ from jaxtyping import Float, Int
 from scipy.linalg import cho_factor, cho_solve
 from torch import Tensor
 
-from logreg.optim.problem import LogisticProblem, Theta
+from logreg.optim.blocks import Theta
+from logreg.optim.problem import LogisticProblem
 
 KINDS = ("model", "HC0", "HC1", "cluster")
 Matrix = Float[np.ndarray, "coefficients coefficients"]

@@ -18,7 +18,8 @@ from jaxtyping import Float
 
 from logreg.diagnostics.covariance import Matrix, designs
 from logreg.diagnostics.inference import Estimates
-from logreg.optim.problem import LogisticProblem, Theta
+from logreg.optim.blocks import Theta
+from logreg.optim.problem import LogisticProblem
 
 
 def marginal_effects(

@@ -37,9 +37,10 @@ from typing import Any
 import torch
 
 from logreg.diagnostics.separation import Separation, Undetermined, find_separation
+from logreg.optim.blocks import Theta
 from logreg.optim.firth import FirthProblem
 from logreg.optim.newton import newton_direction
-from logreg.optim.problem import LogisticProblem, Theta
+from logreg.optim.problem import Derivatives, LogisticProblem
 from logreg.optim.proximal_newton import stationarity
 from logreg.optim.solver import OF_ZERO, SMALL
 
@@ -135,19 +136,16 @@ def certify(problem: LogisticProblem, theta: Theta, separation: Separation | Non
         theta: (features + 1,), the intercept last, in float64.
         separation: what `separation_of` found for the problem, if it was looked for.
     """
-    with problem.at_work():
-        return _certified(problem, theta, separation)
-
-
-def _certified(problem: LogisticProblem, theta: Theta, separation: Separation | None) -> Optimality:
-    value, gradient = problem.gradient(theta)
+    ridge_or_lasso = problem.l1 > 0 or problem.l2 > 0
+    at = None if ridge_or_lasso or problem.features > MOST_GRAM_COLUMNS else problem.derivatives(theta)
+    value, gradient = problem.gradient(theta) if at is None else (at.value, at.gradient)
     found = Optimality(
         value, float(stationarity(problem, theta, gradient).norm()), None, None, None, None, separation,
-        penalised=problem.l1 > 0 or problem.l2 > 0 or isinstance(problem, FirthProblem),
+        penalised=ridge_or_lasso or isinstance(problem, FirthProblem),
     )  # fmt: skip
     if not math.isfinite(value):
         return found
-    if problem.l1 > 0 or problem.l2 > 0:
+    if ridge_or_lasso:
         gap = _gap_with_l1(problem, theta, value) if problem.l1 > 0 else _duality_gap(problem, theta, value)
         return _judged(found, gap, "duality gap")
     separated = separation is not None and separation.kind != "none" and not found.penalised
@@ -155,7 +153,7 @@ def _certified(problem: LogisticProblem, theta: Theta, separation: Separation | 
         return replace(found, gap=value, method="separation", converged=False)
     if value > OF_ZERO:
         return replace(found, gap=value - OF_ZERO, converged=False)
-    decrement = _newton_decrement(problem, theta)
+    decrement = None if at is None else _newton_decrement(at)
     if decrement is None:
         return found
     judged = _judged(found, decrement, "half squared Newton decrement")
@@ -187,13 +185,10 @@ def _gap_with_l1(problem: LogisticProblem, theta: Theta, value: float) -> float:
     return max(value - there, 0.0) + max(gap, 0.0)
 
 
-def _newton_decrement(problem: LogisticProblem, theta: Theta) -> float | None:
-    """``g' H^-1 g / 2``; None where there are too many columns to know it, or the Hessian is flat where g is not."""
-    if problem.features > MOST_GRAM_COLUMNS:
-        return None
-    at = problem.derivatives(theta)
+def _newton_decrement(at: Derivatives) -> float | None:
+    """``g' H^-1 g / 2``; None where the Hessian is flat in a direction that g is not."""
     direction = newton_direction(at.hessian, at.gradient)
-    scale = at.hessian.diagonal().clamp(min=torch.finfo(theta.dtype).tiny).rsqrt()
+    scale = at.hessian.diagonal().clamp(min=torch.finfo(at.hessian.dtype).tiny).rsqrt()
     left = float((scale * (at.gradient + at.hessian @ direction)).square().sum())  # in units of the objective
     if not left <= FLAT * max(at.value, SMALL):
         return None

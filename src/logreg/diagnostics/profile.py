@@ -22,8 +22,9 @@ from jaxtyping import Float
 from scipy.stats import chi2
 
 from logreg.diagnostics.inference import QUANTILE, Estimates
+from logreg.optim.blocks import Theta
 from logreg.optim.newton import newton_direction
-from logreg.optim.problem import Derivatives, LogisticProblem, Theta
+from logreg.optim.problem import Derivatives, LogisticProblem
 
 MOST_ITERATIONS = 200  # of a constrained minimum
 MOST_TRIALS = 60  # of a bound

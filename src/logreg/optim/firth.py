@@ -26,7 +26,9 @@ from torch import Tensor
 
 from logreg.data.rows import Rows
 from logreg.errors import UserError
-from logreg.optim.problem import Derivatives, LogisticProblem, Theta
+from logreg.optim.at_once import Sums, summed
+from logreg.optim.blocks import Block, Theta
+from logreg.optim.problem import Derivatives, LogisticProblem
 
 SINGULAR = 1e-10  # the least squared pivot, of columns scaled to unit length, of columns that are no combinations
 EPSILON = 2.2e-16  # of float64
@@ -79,15 +81,15 @@ class FirthProblem(LogisticProblem):
         factor, failed = torch.linalg.cholesky_ex(plain.hessian)
         if int(failed):  # so far out that all rows are certain: no step goes there
             return Derivatives(math.inf, plain.gradient, plain.hessian, plain.accuracy)
-        inverse = torch.cholesky_inverse(factor) / len(self)
-        change = torch.zeros_like(theta)
-        for block in self.blocks(self.features):
+        inverse, blocks = torch.cholesky_inverse(factor) / len(self), self.blocks(self.features)
+
+        def of_block(block: Block) -> Sums:
             x = block.design
             z = x @ theta
-            p = torch.sigmoid(z)
-            weight = torch.ones_like(p) if block.weight is None else block.weight
-            leverage = weight * p * torch.sigmoid(-z) * ((x @ inverse) * x).sum(1)
-            change += x.t() @ (leverage * (0.5 - p))
+            leverage = block.curvatures(z) * ((x @ inverse) * x).sum(1)
+            return [x.t() @ (leverage * (0.5 - torch.sigmoid(z)))]
+
+        (change,) = summed(lambda number: of_block(blocks[number]), len(blocks), self.device)
         value = plain.value + self._penalty(plain.hessian)
         return Derivatives(value, plain.gradient - self.firth * change, plain.hessian, plain.accuracy)
 

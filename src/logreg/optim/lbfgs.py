@@ -22,16 +22,18 @@ from typing import Any
 import torch
 from torch import nn
 
+from logreg.optim.blocks import Theta
 from logreg.optim.line_search import search
 from logreg.optim.precondition import Preconditioner, subsample
-from logreg.optim.problem import FirstOrder, LogisticProblem, Theta
+from logreg.optim.problem import FirstOrder, LogisticProblem
 from logreg.optim.solver import SMALL, Iteration, Solver
+from logreg.optim.two_loop import inverse_times
 
 SUBSAMPLE_TOLERANCE = 1e-4  # of the subsample's optimum, which is only as near as its rows are typical
 MOST_SUBSAMPLE_ITERATIONS = 50
 ROUGH = 10  # rows a column whose Hessian is enough for the subsample's own optimum
 REFRESH = 10  # iterations after which the Hessian of the subsample is made anew, where it is needed that long
-ROUNDING = {torch.float32: 1e-7, torch.float64: 1e-14}  # of the objective: changes that mean nothing
+SINGLE_NOISE = 1e-7  # of the objective: changes that mean nothing in float32
 NEAR = 1e-5  # of the objective: a gap at which rounding may be what is left
 PATIENCE = 5  # iterations in a row without any progress that are the end
 
@@ -53,16 +55,19 @@ class PreconditionedLBFGS(Solver):
     ) -> None:
         super().__init__(params, lr, tolerance)
         self.param_groups[0]["history_size"] = history_size
-        self._seen: tuple[LogisticProblem, torch.dtype, Theta, FirstOrder] | None = None
         self._sample: tuple[LogisticProblem, LogisticProblem] | None = None  # a problem and its subsample
         self._made: tuple[LogisticProblem, Theta, Preconditioner] | None = None
+
+    def forget(self) -> None:
+        super().forget()
+        self._sample = self._made = None
 
     def _iterate(self, problem: LogisticProblem, theta: Theta) -> Iteration:
         memory = self._memory(problem, theta)
         if not memory["begun"]:
             memory["point"], theta = self._start(problem, theta)
             memory["begun"] = True
-        at = self._first_order(problem, theta)
+        at = self._evaluate(problem, theta)
         self._check(at.value)
         if (back := self._from_afar(theta, at)) is not None:
             memory |= {"point": back.theta, "pairs": []}
@@ -72,6 +77,7 @@ class PreconditionedLBFGS(Solver):
         small, stuck = self._is_small(gap, at), self._is_stuck(gap, at)
         if not memory["exact"] and (stuck or (small and not self._is_resolved(problem, theta, at, gap))):
             memory |= {"exact": True, "least": math.inf, "stuck": 0}
+            self._known = None
             return self._iterate(problem, theta)
         if small or stuck:
             return self._iteration(theta, at, gap, 0.0, finished=True)
@@ -79,6 +85,7 @@ class PreconditionedLBFGS(Solver):
         if step == 0.0 and (memory["pairs"] or not memory["exact"]):
             # Old pairs, or gradients that are too coarse, may be what led nowhere.
             memory["pairs"], memory["exact"], memory["point"] = [], True, theta
+            self._known = None
             return self._iteration(theta, at, gap, 0.0)
         memory["iterations"] += 1
         if step and memory["iterations"] % REFRESH == 0:
@@ -115,18 +122,8 @@ class PreconditionedLBFGS(Solver):
     def _dtype(self) -> torch.dtype:
         return torch.float64 if self._state()["exact"] else torch.float32
 
-    def _first_order(self, problem: LogisticProblem, theta: Theta) -> FirstOrder:
-        """At a point that the last search has ended at, as a rule."""
-        if self._seen is not None:
-            known, dtype, where, found = self._seen
-            if known is problem and dtype is self._dtype and torch.equal(where, theta):
-                return found
-        return self._evaluate(problem, theta)
-
     def _evaluate(self, problem: LogisticProblem, theta: Theta) -> FirstOrder:
-        found = problem.first_order(theta, self._dtype)
-        self._seen = problem, self._dtype, theta, found
-        return found
+        return self._look(problem, theta, lambda theta: problem.first_order(theta, self._dtype))
 
     # --- the parts of an iteration ------------------------------------------------------------------------------------
 
@@ -142,20 +139,12 @@ class PreconditionedLBFGS(Solver):
         return self._sample[1]
 
     def _direction(self, problem: LogisticProblem, gradient: Theta) -> Theta:
-        """The two-loop recursion."""
         precondition, pairs = self._preconditioner(problem), self._state()["pairs"]
-        q, shares = gradient.clone(), []
-        for s, change in reversed(pairs):
-            share = (s @ q) / (s @ change)
-            q -= share * change
-            shares.append(share)
-        found = precondition(q)
+        scale = 1.0
         if pairs and precondition.is_diagonal:  # whose size says little
             s, change = pairs[-1]
-            found *= (s @ change) / (change @ precondition(change))
-        for (s, change), share in zip(pairs, reversed(shares), strict=True):
-            found += (share - (change @ found) / (s @ change)) * s
-        return -found
+            scale = float((s @ change) / (change @ precondition(change)))
+        return -inverse_times(pairs, gradient, lambda q: scale * precondition(q))
 
     def _is_small(self, gap: float, at: FirstOrder) -> bool:
         return gap <= self._setting("tolerance") * max(at.value, SMALL)
@@ -170,7 +159,7 @@ class PreconditionedLBFGS(Solver):
         return near and memory["stuck"] >= (PATIENCE if memory["exact"] else 1)
 
     def _rounding(self, at: FirstOrder) -> float:
-        return ROUNDING[self._dtype] * max(at.value, SMALL)
+        return (LogisticProblem.noise if self._state()["exact"] else SINGLE_NOISE) * max(at.value, SMALL)
 
     def _is_resolved(self, problem: LogisticProblem, theta: Theta, at: FirstOrder, gap: float) -> bool:
         """Whether the gap would be small still if the gradient were as wrong as float32 makes it."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from logreg.optim.problem import FirstOrder, Theta
+from logreg.optim.blocks import Theta
+from logreg.optim.problem import FirstOrder
 
 SHARE = 1e-4  # of the promised fall that a step has to keep (Armijo)
 FLATTER = 0.9  # of the slope that may be left where the objective is too flat to compare

@@ -11,19 +11,20 @@ condition. Where that is not enough, for columns that are combinations of others
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from logreg.errors import UserError
 from logreg.memory import free_memory
+from logreg.optim.blocks import Theta
 from logreg.optim.firth import FirthProblem
 from logreg.optim.line_search import MOST_TRIALS, SHARE, shorter
-from logreg.optim.problem import Derivatives, LogisticProblem, Theta
+from logreg.optim.problem import Derivatives, LogisticProblem
 from logreg.optim.solver import SMALL, Iteration, Solver
 
-HELD = 4  # matrices of the Hessian's size at once: itself, scaled, its factor, and that of the next point
+# Matrices of the Hessian's size at once: itself, the one that is summed at the next point, a block of rows, the same
+# weighted, their product, and that with the intercept.
+HELD = 6
 NEGLIGIBLE = 1e-12  # of the largest eigenvalue of the scaled Hessian
 
 
@@ -32,13 +33,10 @@ class Newton(Solver):
 
     name = "newton"
 
-    def __init__(self, params: Iterable[nn.Parameter], lr: float = 1.0, tolerance: float = 1e-12) -> None:
-        super().__init__(params, lr, tolerance)
-        self._seen: tuple[LogisticProblem, Theta, Derivatives] | None = None
-
     def _iterate(self, problem: LogisticProblem, theta: Theta) -> Iteration:
-        check_memory(problem)
-        at = self._derivatives(problem, theta)
+        if self._known is None or self._known[0] is not problem:
+            check_memory(problem)
+        at = self._look(problem, theta, problem.derivatives)
         self._check(at.value)
         if (back := self._from_afar(theta, at)) is not None:
             return back
@@ -73,19 +71,13 @@ class Newton(Solver):
         step = self._setting("lr")
         for trial in range(MOST_TRIALS):
             reached = theta + step * direction
-            found = problem.derivatives(reached) if trial == 0 else None  # later trials are to find a length first
-            rise = (problem.value(reached) if found is None else found.value) - value
+            # Trials after the first one look for a length, before the Hessian is worth its while.
+            found = self._look(problem, reached, problem.derivatives).value if trial == 0 else problem.value(reached)
+            rise = found - value
             if rise <= SHARE * step * slope and rise < 0:
-                self._seen = problem, reached, found or problem.derivatives(reached)
                 return reached, step
             step *= shorter(step * slope, rise)
         return theta, 0.0
-
-    def _derivatives(self, problem: LogisticProblem, theta: Theta) -> Derivatives:
-        """At a point that the last search has ended at, as a rule."""
-        if self._seen is not None and self._seen[0] is problem and torch.equal(self._seen[1], theta):
-            return self._seen[2]
-        return problem.derivatives(theta)
 
 
 def check_memory(problem: LogisticProblem) -> None:

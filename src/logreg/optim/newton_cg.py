@@ -18,14 +18,14 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import nn
 
+from logreg.optim.blocks import Theta
 from logreg.optim.line_search import search
 from logreg.optim.precondition import Preconditioner, subsample
-from logreg.optim.problem import FirstOrder, HessianProduct, LogisticProblem, Theta
+from logreg.optim.problem import FirstOrder, HessianProduct, LogisticProblem
 from logreg.optim.solver import SMALL, Iteration, Solver
 
 LARGEST_SHARE = 0.5  # of the gradient that a solution of the model may leave
 MOST_PRODUCTS = 500  # of an iteration
-ROUNDING = 1e-14  # of the objective: a change that means nothing
 
 
 class NewtonCG(Solver):
@@ -35,11 +35,14 @@ class NewtonCG(Solver):
 
     def __init__(self, params: Iterable[nn.Parameter], lr: float = 1.0, tolerance: float = 1e-16) -> None:
         super().__init__(params, lr, tolerance)
-        self._seen: tuple[LogisticProblem, Theta, FirstOrder] | None = None
         self._sample: tuple[LogisticProblem, LogisticProblem] | None = None  # a problem and its subsample
 
+    def forget(self) -> None:
+        super().forget()
+        self._sample = None
+
     def _iterate(self, problem: LogisticProblem, theta: Theta) -> Iteration:
-        at = self._first_order(problem, theta)
+        at = self._look(problem, theta, problem.first_order)
         self._check(at.value)
         if (back := self._from_afar(theta, at)) is not None:
             return back
@@ -54,17 +57,15 @@ class NewtonCG(Solver):
         gap = -float(at.gradient @ direction) / 2
         if gap <= self._setting("tolerance") * size:
             return Iteration(theta, at.value, at.accuracy, norm, gap, 0.0, finished=True)
-        reached, found, step = search(problem.first_order, theta, at, direction, self._setting("lr"), ROUNDING * size)
-        self._seen = problem, reached, found
-        # Where the objective does not change any more, a gradient that does not fall either is rounding.
-        stuck = at.value - found.value <= ROUNDING * size and float(found.gradient.norm()) > norm / 2
-        return Iteration(reached, at.value, at.accuracy, norm, gap, step, finished=step == 0.0 or stuck)
 
-    def _first_order(self, problem: LogisticProblem, theta: Theta) -> FirstOrder:
-        """At a point that the last search has ended at, as a rule."""
-        if self._seen is not None and self._seen[0] is problem and torch.equal(self._seen[1], theta):
-            return self._seen[2]
-        return problem.first_order(theta)
+        def evaluate(theta: Theta) -> FirstOrder:
+            return self._look(problem, theta, problem.first_order)
+
+        rounding = problem.noise * size
+        reached, found, step = search(evaluate, theta, at, direction, self._setting("lr"), rounding)
+        # Where the objective does not change any more, a gradient that does not fall either is rounding.
+        stuck = at.value - found.value <= rounding and float(found.gradient.norm()) > norm / 2
+        return Iteration(reached, at.value, at.accuracy, norm, gap, step, finished=step == 0.0 or stuck)
 
 
 def conjugate_gradients(

@@ -1,15 +1,11 @@
 """Products of a block of rows with vectors and with itself.
 
 Rows in memory are multiplied by numpy and scipy: numpy's OpenBLAS reads dense rows up to twice as fast as torch's BLAS
-does on some processors, scipy sparse ones several times as fast as torch, which still calls its own CSR a beta. The
-threads of two libraries get in each other's way where both work in turn, so that torch does what is left of a pass in
-one thread (`torch_in_one_thread`); it is a few operations on a number for each row.
+does on some processors, scipy sparse ones several times as fast as torch, which still calls its own CSR a beta.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -23,18 +19,6 @@ from logreg.objective import transposed_product
 DENSE_PAYS = 1 / 20  # entries of a row, as a share of the columns, from which on sparse rows are made dense for a Gram
 
 Rows = Float[Tensor, "rows features"]
-
-
-@contextmanager
-def torch_in_one_thread() -> Iterator[None]:
-    """Torch does not wake its threads, and numpy as little as torch complains of numbers that are not finite."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        with np.errstate(over="ignore", invalid="ignore"):
-            yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def times(x: Rows, v: Float[Tensor, " features"]) -> Float[Tensor, " rows"]:

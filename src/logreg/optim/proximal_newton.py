@@ -17,9 +17,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from logreg.optim.blocks import Theta
 from logreg.optim.lasso import minimise
 from logreg.optim.line_search import MOST_TRIALS, SHARE, shorter
-from logreg.optim.problem import FirstOrder, LogisticProblem, Theta
+from logreg.optim.problem import FirstOrder, LogisticProblem
 from logreg.optim.solver import SMALL, Iteration, Solver
 
 LEAST_NEW = 100  # columns that may enter the working set in an iteration, or as many as are in it
@@ -63,7 +64,7 @@ class ProximalNewton(Solver):
     ) -> tuple[Theta, float]:
         """From theta to the minimum of the model, and how far the model falls on the way."""
         on = torch.cat([working, working.new_tensor([problem.features])])  # and the intercept
-        hessian = problem.gram(theta, working).cpu().numpy()
+        hessian = problem.hessian(theta, working).cpu().numpy()
         gradient, here = at.gradient[on].cpu().numpy(), theta[on].cpu().numpy()
         l1 = np.append(np.full(len(working), problem.l1), 0.0)
         there = minimise(hessian, gradient - hessian @ here, l1, here)

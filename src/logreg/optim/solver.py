@@ -5,17 +5,20 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from collections.abc import Callable, Iterable
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, TypeVar, cast
 
 import torch
 from torch import nn
 from torch.optim import Optimizer
 
 from logreg.errors import UserError
-from logreg.optim.problem import Derivatives, FirstOrder, LogisticProblem, Theta
+from logreg.optim.blocks import Theta
+from logreg.optim.problem import Derivatives, FirstOrder, LogisticProblem
 
 SMALL = 1e-6  # an objective below which a gap is small by itself: that of separated labels falls for ever
 OF_ZERO = math.log(2) * (1 + 1e-6)  # the objective of coefficients that are zero, and its rounding
+
+Found = TypeVar("Found", FirstOrder, Derivatives)
 
 
 class Iteration(NamedTuple):
@@ -56,6 +59,7 @@ class Solver(Optimizer):
 
     def __init__(self, params: Iterable[nn.Parameter], lr: float = 1.0, tolerance: float = 1e-12) -> None:
         super().__init__(params, {"lr": lr, "tolerance": tolerance})
+        self._known: tuple[LogisticProblem, Theta, FirstOrder | Derivatives] | None = None
 
     def step(self, closure: Callable[[], float] | None = None) -> Any:
         raise RuntimeError(f"{type(self).__name__} needs the objective itself; call iterate")
@@ -63,8 +67,11 @@ class Solver(Optimizer):
     @torch.no_grad()
     def iterate(self, problem: LogisticProblem, theta: Theta) -> Iteration:
         """One iteration from these coefficients."""
-        with problem.at_work():
-            return self._iterate(problem, theta)
+        return self._iterate(problem, theta)
+
+    def forget(self) -> None:
+        """Let go of the rows; what a resume needs is kept."""
+        self._known = None
 
     @abstractmethod
     def _iterate(self, problem: LogisticProblem, theta: Theta) -> Iteration: ...
@@ -88,6 +95,12 @@ class Solver(Optimizer):
             done.append(self.iterate(problem, theta))
             theta = done[-1].theta
         return theta, done
+
+    def _look(self, problem: LogisticProblem, theta: Theta, look: Callable[[Theta], Found]) -> Found:
+        """What ``look`` says of a point, which is remembered: an iteration begins where the last search has ended."""
+        if self._known is None or self._known[0] is not problem or not torch.equal(self._known[1], theta):
+            self._known = problem, theta, look(theta)
+        return cast("Found", self._known[2])
 
     @staticmethod
     def _from_afar(theta: Theta, at: FirstOrder | Derivatives) -> Iteration | None:

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from logreg.data.rows import TensorRows
 from logreg.errors import UserError
-from logreg.optim.penalties import Iterations, solve_penalties
+from logreg.optim.penalties import Beginning, Iterations, neighbour, solve_penalties
 from logreg.optim.problem import LogisticProblem
 from logreg.optim.solver import Iteration
 from logreg.vectorized.fit import Fit
@@ -60,6 +60,7 @@ class SolverFit(Fit):
         if len(self.held_out):
             self._validate(self.active.copy())
         rows: list[dict[str, np.ndarray]] = []
+        self._near: dict[tuple[float, ...], Beginning] = {}  # by penalties
         of_a_table = len(self.jobs) // len(self.tables)
         for table in range(len(self.tables)):
             jobs = np.arange(table * of_a_table, (table + 1) * of_a_table)
@@ -84,14 +85,18 @@ class SolverFit(Fit):
             self._note(rows, told, [jobs[problem] for problem in told.problems])
             return self.interrupt
 
-        x, y, weight = self.batches.everything()
-        theta = self._thetas()[jobs]
+        x, y, weight = (None if part is None else part[table] for part in self.batches.everything())
+        assert x is not None
+        assert y is not None
+        l2 = torch.tensor([self.jobs[job].l2 for job in jobs], device=x.device)
+        penalties = tuple(l2.tolist())
         solved = solve_penalties(
-            x[table], y[table], torch.tensor([self.jobs[job].l2 for job in jobs], device=x.device),
-            None if weight is None else weight[table], theta, most=epochs, seen=seen,
+            x, y, l2, weight, self._thetas()[jobs], most=epochs, seen=seen, near=self._near.get(penalties),
             thresholds=torch.tensor([self.jobs[job].threshold for job in jobs], device=x.device),
         )  # fmt: skip
         self._keep(solved.theta, solved.value.tolist(), solved.iterations, jobs)
+        if penalties not in self._near and table + 1 < len(self.tables) and bool(solved.finished.all()):
+            self._near[penalties] = neighbour(x, y, l2, solved.theta, weight)
 
     def _solve_in_turn(self, table: int, jobs: list[int], epochs: int, rows: list[dict[str, np.ndarray]]) -> None:
         x, y, weight = self.batches.everything()

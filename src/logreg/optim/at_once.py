@@ -1,0 +1,62 @@
+"""Several blocks of rows at once, each in one thread from beginning to end.
+
+Threads that share every single operation, as those of torch and of BLAS do, wait for each other after each of them. For
+operations of less than a millisecond that costs much, and very much where another process takes a core away meanwhile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from threadpoolctl import threadpool_limits
+from torch import Tensor
+
+Sums = list[Tensor]
+
+
+@contextmanager
+def torch_in_one_thread() -> Iterator[None]:
+    """Torch does not wake its threads, and numpy as little as torch complains of numbers that are not finite."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with np.errstate(over="ignore", invalid="ignore"):
+            yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def summed(work: Callable[[int], Sums], blocks: int, device: torch.device, at_once: bool = True) -> Sums:
+    """The sums, over all blocks, of what ``work`` makes of each, given its number.
+
+    Args:
+        work: returns tensors that are its own, of the same shapes for all blocks.
+        device: where it works; on others than the CPU one block comes after the other.
+        at_once: otherwise too, with the threads of BLAS sharing each product.
+    """
+    if device.type != "cpu":
+        return _of_some(work, range(blocks))
+    workers = min(torch.get_num_threads(), blocks) if at_once else 1
+    with torch_in_one_thread():
+        if workers <= 1:
+            return _of_some(work, range(blocks))
+        with threadpool_limits(1, "blas"), ThreadPoolExecutor(workers, initializer=_alone) as pool:
+            parts = list(pool.map(_of_some, [work] * workers, [range(k, blocks, workers) for k in range(workers)]))
+    return [sum(of_all[1:], start=of_all[0]) for of_all in zip(*parts, strict=True)]
+
+
+def _alone() -> None:
+    torch.set_num_threads(1)
+    np.seterr(over="ignore", invalid="ignore")
+
+
+def _of_some(work: Callable[[int], Sums], blocks: range) -> Sums:
+    total = work(blocks[0])
+    for block in blocks[1:]:
+        for part, further in zip(total, work(block), strict=True):
+            part += further
+    return total

@@ -1,0 +1,64 @@
+"""Cholesky factors of Hessians, whatever the units of their columns.
+
+A Hessian is scaled to a unit diagonal before it is factorised. What cannot be factorised, as columns are combinations
+of others but for rounding, gets the least ridge of a few that makes it regular.
+"""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from logreg.errors import UserError
+
+RIDGE = 1e-12  # of the scaled Hessian
+LARGEST_RIDGE = 1.0
+
+
+class Factors:
+    """Of one Hessian, or of a stack of them.
+
+    Args:
+        hessians: (..., coefficients, coefficients), symmetric, float64.
+
+    Raises:
+        UserError: they are not of finite numbers.
+    """
+
+    def __init__(self, hessians: Float[Tensor, "*stack coefficients coefficients"]) -> None:
+        if not bool(hessians.isfinite().all()):
+            raise UserError("the objective is not finite; scale the columns (data.standardize=true).")
+        diagonal = hessians.diagonal(dim1=-2, dim2=-1)
+        self.scale = diagonal.clamp(min=torch.finfo(hessians.dtype).tiny).rsqrt()
+        self.lower = _lower(hessians * self.scale.unsqueeze(-1) * self.scale.unsqueeze(-2))
+
+    def __call__(self, gradient: Float[Tensor, "*stack coefficients"]) -> Float[Tensor, "*stack coefficients"]:
+        """``H^-1 g`` of each."""
+        solved = torch.cholesky_solve((self.scale * gradient).unsqueeze(-1), self.lower).squeeze(-1)
+        return self.scale * solved
+
+    def __getitem__(self, chosen: Tensor) -> Factors:
+        """Those of some Hessians of a stack, chosen by number or by a mask."""
+        return self._with(self.scale[chosen], self.lower[chosen])
+
+    @property
+    def least_pivot(self) -> float:
+        """The least square on the diagonals: how far from singular the scaled Hessians are, from 0 to 1."""
+        return float(self.lower.diagonal(dim1=-2, dim2=-1).min()) ** 2
+
+    @staticmethod
+    def _with(scale: Tensor, lower: Tensor) -> Factors:
+        made = object.__new__(Factors)
+        made.scale, made.lower = scale, lower
+        return made
+
+
+def _lower(scaled: Tensor) -> Tensor:
+    one = torch.eye(scaled.shape[-1], dtype=scaled.dtype, device=scaled.device)
+    ridge = torch.full((*scaled.shape[:-2], 1, 1), RIDGE, dtype=scaled.dtype, device=scaled.device)
+    while True:
+        lower, failed = torch.linalg.cholesky_ex(scaled + ridge * one)
+        if not bool(failed.any()) or float(ridge.max()) >= LARGEST_RIDGE:
+            return lower
+        ridge = torch.where(failed[..., None, None] > 0, 100 * ridge, ridge)
