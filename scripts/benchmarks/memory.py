@@ -50,6 +50,8 @@ def run(rows: int, folder: Path | None) -> dict[str, Any]:
             f"  {size:>11,}  {anonymous[0]:.2f}, {anonymous[1]:.2f} GiB  {seconds}  {result['iterations']}  "
             f"{result['relative_gap']:.0e}  {cost:.1f} ns", flush=True,
         )  # fmt: skip
+    most = max(max(result["prepare_bytes"], result["train_bytes"]) for result in results)
+    print(f"  the most of all {most / 2**30:.2f} GiB   wanted: under {ALLOWED / 2**30:g}")
     costs = [result["nanoseconds_per_row_and_iteration"] for result in results]
     print(f"  the dearest row over the cheapest one {max(costs) / min(costs):.2f}   wanted: at most 1.2")
     return {"sizes": results, "columns": FEATURES, "allowed_bytes": ALLOWED} | setting()

@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import cache
 
 import numpy as np
 import torch
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 from torch import Tensor
 
 Sums = list[Tensor]
@@ -44,9 +45,15 @@ def summed(work: Callable[[int], Sums], blocks: int, device: torch.device, at_on
     with torch_in_one_thread():
         if workers <= 1:
             return _of_some(work, range(blocks))
-        with threadpool_limits(1, "blas"), ThreadPoolExecutor(workers, initializer=_alone) as pool:
+        with _blas().limit(limits=1, user_api="blas"), ThreadPoolExecutor(workers, initializer=_alone) as pool:
             parts = list(pool.map(_of_some, [work] * workers, [range(k, blocks, workers) for k in range(workers)]))
     return [sum(of_all[1:], start=of_all[0]) for of_all in zip(*parts, strict=True)]
+
+
+@cache
+def _blas() -> ThreadpoolController:
+    """The libraries that are loaded, looked for once: it takes as long as a pass over 100,000 rows."""
+    return ThreadpoolController()
 
 
 def _alone() -> None:
