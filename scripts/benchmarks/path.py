@@ -1,9 +1,9 @@
 """Ten folds of fifty penalties, validated, chosen from and refitted: ours against LogisticRegressionCV.
 
 Ours is what a fused sweep makes of its folds: all penalties of a fold together, and from the second fold on near where
-the first one ended. Both sides have the same folds and the same penalties, and each the loosest tolerance at which every one of the 500 fits
-is as near to its optimum as wanted. How near it is comes from the least objectives, which duality gives at coefficients
-that were solved for as exactly as float64 allows (`logreg.diagnostics.optimality`).
+the first one ended. Both sides have the same folds and the same penalties, and each the loosest tolerance at which
+every one of the 500 fits is as near to its optimum as wanted. How near it is comes from the least objectives, which
+duality gives at coefficients that were solved for as exactly as float64 allows (`logreg.diagnostics.optimality`).
 """
 
 from __future__ import annotations
