@@ -24,8 +24,8 @@ from omegaconf.errors import InterpolationKeyError, MissingMandatoryValue, Omega
 from logreg import settings
 from logreg.errors import UserError, nearest
 from logreg.runs import RECORD
+from logreg.settings import CONF
 
-CONF = Path(__file__).resolve().parents[2] / "conf"
 LONGEST_DIRECTORY_NAME = 100
 INTERNAL_GROUPS = ("hydra", "reading", "requirements")  # not for users to choose from
 EXAMPLES = {
