@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 import torch
-from lightning.pytorch import Trainer
+from lightning.pytorch import LightningDataModule, Trainer
 from lightning.pytorch.loggers import CSVLogger
 from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
 
 from logreg import BinaryClassifier, RunRecord, train
 from logreg.callbacks import Checkpoints
@@ -61,6 +62,15 @@ def fit(
     )
     record = train(data, classifier, lightning, resume=resume)
     return record, classifier, read_history(directory)
+
+
+class Ordinary(LightningDataModule):
+    """The six points through a DataLoader of PyTorch's own."""
+
+    num_features = 2
+
+    def train_dataloader(self) -> DataLoader:
+        return DataLoader(TensorDataset(*toy().tensors("train")), batch_size=6)
 
 
 def column(history: list[dict[str, float]], name: str) -> dict[int, float]:

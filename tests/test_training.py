@@ -13,11 +13,10 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from lightning.pytorch import LightningDataModule, Trainer
+from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import Callback, EarlyStopping
 from sklearn.linear_model import LogisticRegression as ScikitLearn
 from torch import nn
-from torch.utils.data import DataLoader, TensorDataset
 
 from logreg import BinaryClassifier, load_run, train
 from logreg.callbacks import Checkpoints
@@ -26,7 +25,7 @@ from logreg.data.blocks import BlockLoader
 from logreg.errors import UserError
 from logreg.models import HandWritten, LogisticRegression, SequentialRegression
 from logreg.objective import linear_coefficients
-from tests.helpers import breast_cancer, column, fit, toy
+from tests.helpers import Ordinary, breast_cancer, column, fit, toy
 
 OPTIMIZERS: list[tuple[type[torch.optim.Optimizer], dict[str, Any]]] = [
     (torch.optim.SGD, {"lr": 0.1}),
@@ -444,15 +443,6 @@ def test_early_stopping_counts_on_after_a_resume(tmp_path: Path) -> None:
     fit(tmp_path / "first", breast_cancer(), cut, callbacks=stop())
     rest, _, _ = fit(tmp_path / "rest", breast_cancer(), 500, callbacks=stop(), resume=tmp_path / "first")
     assert (rest.epochs, rest.evaluated, rest.metrics) == (whole.epochs, whole.evaluated, whole.metrics)
-
-
-class Ordinary(LightningDataModule):
-    """The six points through a DataLoader of PyTorch's own."""
-
-    num_features = 2
-
-    def train_dataloader(self) -> DataLoader:
-        return DataLoader(TensorDataset(*toy().tensors("train")), batch_size=6)
 
 
 def test_a_scheduler_steps_with_an_ordinary_dataloader_and_a_resume_is_refused(tmp_path: Path) -> None:

@@ -14,10 +14,10 @@ from hydra import compose, initialize_config_dir
 from torch import nn
 
 from benchmarks.timing import Pair
-from logreg.cli import CONF
 from logreg.data import InMemoryData, Table
 from logreg.data.toy import LABELS, POINTS
 from logreg.experiment import assemble, make_classifier, resolve
+from logreg.settings import CONF
 from logreg.training import train
 
 UPDATES = 1001

@@ -24,8 +24,8 @@ from omegaconf.errors import InterpolationKeyError, MissingMandatoryValue, Omega
 from logreg import settings
 from logreg.errors import UserError, nearest
 from logreg.runs import RECORD
+from logreg.settings import CONF
 
-CONF = Path(__file__).resolve().parents[2] / "conf"
 LONGEST_DIRECTORY_NAME = 100
 INTERNAL_GROUPS = ("hydra", "reading", "requirements")  # not for users to choose from
 EXAMPLES = {
@@ -94,7 +94,7 @@ class ClaimDirectories(Callback):
             sys.exit("error: sweep.resume completes a sweep: add -m, and the settings that it was started with.")
         if config.get("vectorized", {}).get("dry_run"):
             sys.exit("error: vectorized.dry_run says what a sweep would do: add -m.")
-        if _searches(config):
+        if searches(config):
             sys.exit("error: hydra/sweeper=optuna searches in a sweep: add -m.")
         claim_directory(config, "run", holds=RECORD)
 
@@ -106,7 +106,7 @@ class ClaimDirectories(Callback):
         for key, asked in (("sweep.resume", resumed), ("vectorized.dry_run", dry)):
             if asked and not together:
                 sys.exit(f"error: {key}: this is what hydra/launcher=vectorized does; leave the other launcher out.")
-        if dry and _searches(config):
+        if dry and searches(config):
             sys.exit(
                 "error: vectorized.dry_run: Optuna draws each batch after the results of the one before; leave it out."
             )
@@ -125,7 +125,7 @@ class ClaimDirectories(Callback):
         config.hydra.overrides.hydra.append(f"hydra.sweep.dir='{quoted}'")
 
 
-def _searches(config: DictConfig) -> bool:
+def searches(config: DictConfig) -> bool:
     """Whether Optuna is to choose the jobs."""
     return "optuna" in str(config.hydra.sweeper.get("_target_"))
 

@@ -26,7 +26,9 @@ class Diverged(Exception):
 
     def __init__(self, updates: int) -> None:
         self.updates = updates
-        super().__init__(f"the training loss is not finite after {updates} updates; a smaller lr usually helps")
+        super().__init__(
+            f"the training loss is not finite after {plural(updates, 'update')}; a smaller lr usually helps"
+        )
 
 
 class Interrupted(Exception):

@@ -17,7 +17,7 @@ from logreg.data.tables.labels import label_codes
 from logreg.data.tables.source import Source
 from logreg.diagnostics.bootstrap import intervals, majority_baseline
 from logreg.diagnostics.reliability import reliability
-from logreg.errors import UserError
+from logreg.errors import UserError, plural
 from logreg.metrics import Evaluation, bins_of
 from logreg.predicting import Predictor, matching, scored
 from logreg.runs import Run, write_atomically
@@ -167,10 +167,8 @@ def _scores(run: Run, source: Source, options: EvaluateOptions) -> tuple[np.ndar
         if weight is not None:
             found[2].append(_weights(as_numbers(frame[weight].filter(there), None, source.key), weight))
     if missing and not options.drop_missing_target:
-        raise UserError(
-            f"data.target={target}: {missing:,} rows of {source.key} have no value there; "
-            "data.drop_missing_target=true leaves them out."
-        )
+        lack = f"{plural(missing, 'row')} of {source.key} {'has' if missing == 1 else 'have'} no value there"
+        raise UserError(f"data.target={target}: {lack}; data.drop_missing_target=true leaves them out.")
     z, y = np.concatenate(found[0]), np.concatenate(found[1])
     total = np.concatenate(found[2]) if weight is not None else None
     if total is not None and not total.any():

@@ -21,7 +21,7 @@ from omegaconf import DictConfig
 from logreg import settings
 from logreg.choosing import chosen_optimizer, is_auto
 from logreg.cli import plain, trusted_packages
-from logreg.errors import UserError
+from logreg.errors import UserError, plural
 from logreg.runs import (
     CONFIG,
     PREPROCESSING,
@@ -123,7 +123,9 @@ def _report_failure(record: RunRecord, directory: Path) -> None:
 
 def _outcome(record: RunRecord, directory: Path, in_sweep: bool) -> float | None:
     if record.status == "interrupted":
-        log.info("interrupted after %d updates; resume=%s goes on from here", record.updates, shown(directory))
+        log.info(
+            "interrupted after %s; resume=%s goes on from here", plural(record.updates, "update"), shown(directory)
+        )
         raise KeyboardInterrupt
     if record.status == "diverged":
         if not in_sweep:

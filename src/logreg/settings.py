@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from logreg.errors import UserError
+
+CONF = Path(__file__).resolve().parents[2] / "conf"
 
 
 def _whole(value: Any) -> bool:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from logreg.cli import trusted_packages
-from logreg.errors import UserError
+from logreg.errors import UserError, plural
 from logreg.experiment import make_data
 from logreg.path import REFIT, read_choice
 from logreg.runs import PREPROCESSING, RECORD, read_config, read_record, shown, splits_of, write_record
@@ -75,7 +75,7 @@ def _show_choice(directory: Path) -> None:
 
 def _show_failures(failed: Sequence[Job], jobs: int) -> int:
     if failed:
-        print(f"error: {len(failed)} of {jobs} jobs did not complete:", file=sys.stderr)
+        print(f"error: {len(failed)} of {plural(jobs, 'job')} did not complete:", file=sys.stderr)
         for job in sorted(failed, key=lambda job: job.number)[:MOST_SHOWN]:
             print(f"  job {job.number} {job.record['status']}: {job.record.get('error')}", file=sys.stderr)
         if len(failed) > MOST_SHOWN:

@@ -38,7 +38,7 @@ from logreg.data.rows import Batch, Rows, batch_parts
 from logreg.data.splits import SPLITS
 from logreg.diagnostics.optimality import MOST_SEARCHED, Optimality, certify, separation_of
 from logreg.diagnostics.separation import Separation
-from logreg.errors import Diverged, Interrupted, UserError, nearest
+from logreg.errors import Diverged, Interrupted, UserError, nearest, plural
 from logreg.objective import linear_coefficients
 from logreg.optim.newton import Newton
 from logreg.optim.problem import LogisticProblem, theta_of
@@ -114,8 +114,8 @@ def train(
     record.device, record.resumed_from = str(trainer.strategy.root_device), str(checkpoint) if checkpoint else None
     with _settings_kept(trainer):
         _take_over(trainer, classifier, data)
-        if rule is not None and _batches(data, "val") is None:
-            raise UserError(f"threshold={rule.name} is chosen on validation rows, and there are none; set data.split.")
+        if _batches(data, "val") is None:
+            check_held_out(rule)
         if calibration is not None:
             check_labels(calibration, validation_labels(_batches(data, "val")))
         if isinstance(data, BlockData):
@@ -360,7 +360,7 @@ def _plan(trainer: Trainer, data: BlockData, state: Mapping[str, Any] | None) ->
     if left <= 0:
         raise UserError(
             f"epochs={passes} counts from the start of the first run, and the checkpoint has already made "
-            f"{position['passes']} epochs ({made} updates); give a larger epochs."
+            f"{plural(position['passes'], 'epoch')} ({plural(made, 'update')}); give a larger epochs."
         )
     if state:
         log.info("resuming at update %d, epoch %d; this run ends at update %d", made, position["passes"], made + left)
@@ -377,12 +377,33 @@ def check_monitor(monitor: str, classifier: BinaryClassifier, data: BlockData) -
     known = [f"{split}/{name}" for split in SPLITS if len(data.rows[split]) for name in names[split]]
     split = monitor.partition("/")[0]
     if split in ("val", "test") and not len(data.rows[split]):
-        rows = {"val": "validation", "test": "test"}[split]
-        raise UserError(f"monitor={monitor}: there are no {rows} rows; set monitor=train/loss or data.split.")
+        raise no_rows(monitor)
     if monitor not in known:
         raise UserError(
             f"monitor={monitor}: there is no such metric{nearest(monitor, known)}; valid: {', '.join(known)}."
         )
+
+
+def no_rows(monitor: str) -> UserError:
+    """What is wrong with a metric of a split that has no rows."""
+    rows = {"val": "validation", "test": "test"}[monitor.partition("/")[0]]
+    return UserError(f"monitor={monitor}: there are no {rows} rows; set monitor=train/loss or data.split.")
+
+
+def check_held_out(rule: ThresholdRule | None, plateau: bool = False) -> None:
+    """Refuse what is decided by validation rows, where there are none.
+
+    Args:
+        rule: of the threshold.
+        plateau: whether the scheduler follows the validation loss.
+
+    Raises:
+        UserError: names it.
+    """
+    if rule is not None:
+        raise UserError(f"threshold={rule.name} is chosen on validation rows, and there are none; set data.split.")
+    if plateau:
+        raise UserError("scheduler=plateau watches the validation loss, and there are no validation rows.")
 
 
 def check_parts(trainer: Any, classifier: BinaryClassifier, data: LightningDataModule, has_val: bool) -> None:
@@ -405,14 +426,14 @@ def check_parts(trainer: Any, classifier: BinaryClassifier, data: LightningDataM
         raise UserError("certify_every is for linear models, and for data that is served in blocks; leave it out here.")
     if classifier.accumulate > 1 and batches is None:
         raise UserError("trainer.accumulate_grad_batches works with data that is served in blocks; use 1 here.")
-    if isinstance(scheduler, ReduceLROnPlateau) and not has_val:
-        raise UserError("scheduler=plateau watches the validation loss, and there are no validation rows.")
+    if not has_val:
+        check_held_out(None, isinstance(scheduler, ReduceLROnPlateau))
     for callback in callbacks_of(trainer):
         monitor = getattr(callback, "monitor", None)
         if isinstance(callback, Checkpoints | EarlyStopping) and has_val and str(monitor).startswith("train/"):
             raise UserError(f"monitor={monitor}: with validation rows the best state is chosen by them; use val/….")
         if isinstance(callback, Checkpoints | EarlyStopping) and not has_val and str(monitor).startswith("val/"):
-            raise UserError(f"monitor={monitor}: there are no validation rows; set monitor=train/loss or data.split.")
+            raise no_rows(str(monitor))
         if isinstance(callback, Checkpoints | EarlyStopping) and str(monitor).startswith("test/"):
             raise UserError(f"monitor={monitor}: no state is chosen by test rows; use val/…, or callbacks=none.")
         if isinstance(callback, EarlyStopping) and not has_val:

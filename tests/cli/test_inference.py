@@ -155,6 +155,28 @@ def test_jobs_that_ask_for_standard_errors_are_run_one_by_one(people: Path) -> N
     assert "it asks for standard errors" in done.stdout + done.stderr
 
 
+@pytest.mark.parametrize(
+    ("rows", "extra", "said"),
+    [
+        ("1,2,0\n2,1,0\n3,3,0\n4,1,1\n5,2,1\n6,1,1\n", [], "the labels are completely separated"),
+        ("1,2,0\n2,4,1\n3,6,0\n4,8,1\n5,10,0\n6,12,1\n", [], "a combination of other columns"),
+        ("1,1,0\n2,2,1\n3,1,0\n4,2,1\n5,3,1\n6,3,0\n7,1,1\n8,2,0\n", ["epochs=1"], "the fit is not converged"),
+    ],
+)
+def test_what_only_the_fit_can_show_leaves_a_complete_run(
+    tmp_path: Path, rows: str, extra: list[str], said: str
+) -> None:
+    (tmp_path / "t.csv").write_text(f"a,b,y\n{rows}")
+    arguments = ["experiment=inference", "data.path=t.csv", "data.target=y", "figures=false", *extra]
+    done = run_command("train.py", *arguments, "hydra.run.dir=run", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    record = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert record["status"] == "completed"
+    assert said in record["inference"]["refused"]
+    assert record["inference"]["refused"] in done.stdout
+    assert table(tmp_path / "run" / "coefficients.csv")["a", ""].keys() == {"coefficient", "coefficient_standardised"}
+
+
 def test_a_refusal_leaves_the_columns_empty(tmp_path: Path) -> None:
     path = shared_file("endometrial.csv")
     done = run_command(

@@ -443,6 +443,54 @@ def test_jobs_that_would_fail_alone_fail_and_the_others_complete(tmp_path: Path)
         assert all(said in record["error"] for record in records[2:])
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["seed=1,2", "threshold=max_f1"], "error: threshold=max_f1 is chosen on validation rows, and there are none"),
+        (
+            ["lr=0.1,1", "data=breast_cancer", "callbacks.checkpoints.monitor=val/f"],
+            "error: monitor=val/f: there is no",
+        ),
+        (["seed=1,2", "data=table", "data.path=none.csv", "data.target=y"], "error: data.path=none.csv"),
+        (["seed=1,2", "data=table"], "error: data.path: a table is needed"),
+        (["optimizer=newton,lbfgs", "penalty.l2=0.1,1", "monitor=val/loss"], "error: monitor=val/loss: there are no"),
+    ],
+)
+def test_what_is_wrong_with_all_jobs_is_said_once_before_the_first(
+    tmp_path: Path, arguments: list[str], said: str
+) -> None:
+    done = run_command("train.py", "-m", *arguments, "hydra.sweep.dir=sweep", cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.count(said) == done.stderr.count("error: ") == 1, done.stderr
+    assert not (tmp_path / "sweep").exists()
+
+
+def test_of_a_sweep_in_batches_each_job_says_by_itself_what_is_wrong(tmp_path: Path) -> None:
+    jobs = sweep(tmp_path, "sweep", "lr=-1,-2,0.1", "seed=1,2", "hydra.sweeper.max_batch_size=2", "epochs=5", status=1)
+    statuses = [json.loads((jobs[number] / "run.json").read_text())["status"] for number in sorted(jobs)]
+    assert statuses == ["failed"] * 4 + ["completed"] * 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["seed=1,2", "epochs=5"], "training 2 jobs, 5 updates each"),
+        (["penalty.l2=0.1,1", "optimizer=newton", "epochs=20"], "training 2 jobs, at most 20 updates each"),
+    ],
+)
+def test_a_sweep_says_how_long_it_may_take(tmp_path: Path, arguments: list[str], said: str) -> None:
+    done = run_command("train.py", "-m", *arguments, "figures=false", "hydra.sweep.dir=sweep", cwd=tmp_path)
+    assert said in done.stderr.splitlines()
+
+
+def test_one_of_a_thing_is_no_plural(tmp_path: Path) -> None:
+    done = run_command("train.py", "-m", "seed=1", "epochs=1", "figures=false", "hydra.sweep.dir=sweep", cwd=tmp_path)
+    assert "completed after 1 update, " in done.stderr
+    assert "1 job, best first" in done.stdout
+    done = run_command("train.py", "-m", "lr=-1", "epochs=1", "hydra.sweep.dir=bad", cwd=tmp_path)
+    assert "1 of 1 job did not complete" in done.stderr
+
+
 def test_a_sweep_without_checkpoints_ends_in_a_leaderboard(tmp_path: Path) -> None:
     jobs = sweep(tmp_path, "sweep", "callbacks=none", "seed=range(25)", "epochs=5")
     assert len(jobs) == 25

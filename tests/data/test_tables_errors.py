@@ -405,7 +405,7 @@ def test_weights_are_numbers_and_not_all_zero(tmp_path: Path) -> None:
 
 def test_a_class_with_fewer_rows_than_splits_or_folds_is_refused(tmp_path: Path) -> None:
     path = labelled(tmp_path, ["0"] * 30 + ["1"] * 2)
-    said = "there are 30 rows of label 0 and 2 of label 1"
+    said = "label 0 has 30 rows, label 1 has 2"
     assert re.match(rf"data\.split: each of the 3 splits needs a row of each class, and {said}", refusal(path))
     assert re.match(rf"data\.folds: each of the 5 folds .*{said}", refusal(path, folds=5, fold=0))
 

@@ -4,16 +4,37 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
+import hydra
 import pytest
 import scipy.sparse as sp
 import torch
 
+from logreg.choosing import TARGET, chosen_optimizer
+from logreg.cli import plain
 from logreg.errors import UserError
 from logreg.optim import newton
-from logreg.optim.choice import NODES, choose
+from logreg.optim.choice import choose
+from logreg.settings import CONF
 from tests.conftest import Command
+from tests.helpers import Ordinary, breast_cancer
 from tests.optim.problems import drawn, problem_of, solve
+
+
+def configured(l1: float = 0.0, network: str | None = None, **optimizer: Any) -> dict[str, Any]:
+    """A configuration with optimizer=auto; ``network`` with a hidden layer."""
+    layers = [{"_target_": "torch.nn.Linear", "_args_": args} for args in ([30, 4], [4, 1])]
+    layers = [layers[0], {"_target_": "torch.nn.Tanh"}, layers[1], {"_target_": "torch.nn.Sigmoid"}]
+    linear = {"_target_": "logreg.models.SequentialRegression"}
+    model = linear if network is None else {"_target_": network, "_args_": layers}
+    return {"model": model, "penalty": {"l1": l1}, "optimizer": {"_target_": TARGET, "lr": 1.0} | optimizer}
+
+
+def table() -> Any:
+    data = breast_cancer(batch_size=None)
+    data.setup()
+    return data
 
 
 @pytest.mark.parametrize(
@@ -21,6 +42,9 @@ from tests.optim.problems import drawn, problem_of, solve
     [
         (500, 30, {}, "newton"),
         (32_561, 123, {"sparse": True}, "lbfgs"),
+        (5_000, 100, {}, "newton"),
+        (5_000, 100, {"sparse": True}, "lbfgs"),
+        (1_000, 100, {"sparse": True}, "newton"),
         (1_000_000, 50, {}, "lbfgs"),
         (200_000, 500, {}, "lbfgs"),
         (1_000, 20_000, {}, "newton_cg"),
@@ -38,10 +62,36 @@ def test_the_choice_follows_the_shape_the_penalty_and_the_model(
     assert choice.sentence.startswith(f"optimizer=auto is {name}: ")
 
 
-def test_every_choice_is_the_optimizer_of_that_name() -> None:
-    conf = Path(__file__).parents[2] / "conf" / "optimizer"
-    for name, node in NODES.items():
-        assert f"_target_: {node['_target_']}" in (conf / f"{name}.yaml").read_text(encoding="utf-8")
+@pytest.mark.parametrize(
+    ("settings", "name"),
+    [({}, "newton"), ({"l1": 0.1}, "proximal_newton"), ({"network": "torch.nn.Sequential"}, "torch_lbfgs")],
+)
+def test_every_choice_is_the_optimizer_of_that_name(settings: dict, name: str) -> None:
+    with hydra.initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
+        named = plain(hydra.compose("train", [f"optimizer={name}"]))["optimizer"]
+    choice, node = chosen_optimizer(configured(**settings), table())
+    assert choice.name == name
+    assert node == named
+    assert chosen_optimizer(configured(**settings, lr=0.5), table())[1] == named | {"lr": 0.5}
+
+
+def test_all_that_is_chosen_can_be_chosen_by_name() -> None:
+    shapes = [(500, 30), (10**6, 50), (1000, 20_000)]
+    chosen = {choose(*shape, sparse=sparse, linear=True).name for shape in shapes for sparse in (False, True)}
+    assert chosen == {"newton", "lbfgs", "newton_cg"}
+    assert all((CONF / "optimizer" / f"{name}.yaml").is_file() for name in chosen)
+
+
+def test_a_setting_that_the_choice_has_not_is_refused_in_a_sentence() -> None:
+    config = configured(network="torch.nn.Sequential", tolerance=1e-8)
+    with pytest.raises(UserError, match=r"optimizer.tolerance: optimizer=auto is torch_lbfgs: .*; valid: lr, max_iter"):
+        chosen_optimizer(config, table())
+    assert chosen_optimizer(configured(tolerance=1e-8), table())[1]["tolerance"] == 1e-8
+
+
+def test_rows_that_come_batch_by_batch_have_no_solver() -> None:
+    with pytest.raises(UserError, match=r"optimizer=auto: .* Ordinary serves them batch by batch; use adam or sgd"):
+        chosen_optimizer(configured(), Ordinary())
 
 
 def test_more_columns_than_memory_holds_names_newton_cg(monkeypatch: pytest.MonkeyPatch) -> None:

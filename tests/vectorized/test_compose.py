@@ -25,7 +25,8 @@ from hypothesis import strategies as st
 from omegaconf import II, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from logreg.cli import CONF, ClaimDirectories, plain
+from logreg.cli import ClaimDirectories, plain
+from logreg.settings import CONF
 from logreg.vectorized import compose
 from logreg.vectorized.compose import ComposedJob, compose_jobs
 

@@ -9,8 +9,9 @@ import pytest
 import torch
 from torch import nn
 
-from logreg.cli import CONF, plain
+from logreg.cli import plain
 from logreg.experiment import in_force, with_groups
+from logreg.settings import CONF
 from logreg.vectorized import assemble
 from logreg.vectorized.assemble import Assembler, CannotFuse
 from logreg.vectorized.chunks import default_memory, stacks

@@ -110,7 +110,35 @@ def test_an_interrupted_fit_keeps_its_jobs() -> None:
     found.interrupt = True
     found.run()
     assert found.status == ["interrupted"] * 3
-    assert found.made.tolist() == [1, 1, 1]
+    assert found.made.tolist() == [0, 0, 0]
+    assert found.last.kept.all()
+    assert all(metrics["val/loss"] > 0 for metrics in measure(found, [None] * 3).metrics)
+
+
+def test_a_signal_between_l1_penalties_leaves_the_rest_where_they_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    tables = [breast_cancer(seed=seed, batch_size=None) for seed in (1, 2)]
+    jobs = []
+    for number, data in enumerate(tables):
+        data.setup()
+        jobs += [Job(number, drawn(SequentialRegression, 30), {"lr": 1.0}, {}, l1, 0.0, 50, 0.5) for l1 in (0.01, 0.1)]
+    settings = Settings(ProximalNewton, None, default_metrics(), "val/loss", "min", dtype=torch.float64)
+    found, starts = SolverFit(tables, jobs, settings), []
+    iterate = ProximalNewton.iterate
+
+    def counted(solver: Any, problem: Any, theta: Any) -> Any:
+        starts.append(problem.l1)
+        found.interrupt = len(starts) > 1 and starts[-1] == 0.01  # in the second job's first iteration
+        return iterate(solver, problem, theta)
+
+    monkeypatch.setattr(ProximalNewton, "iterate", counted)
+    found.run()
+    assert starts.count(0.01) == 1
+    assert found.status == ["interrupted", "completed", "interrupted", "interrupted"]
+    assert found.made.tolist() == [1, starts.count(0.1), 0, 0]
+    assert found.last.kept.all()
+    assert found.last.updates.tolist() == found.made.tolist()
+    metrics = measure(found, [None] * 4).metrics
+    assert all(values["val/loss"] > 0 for values in metrics)
 
 
 def test_a_sweep_over_folds_and_penalties_writes_runs_like_any_other(tmp_path: Path) -> None:

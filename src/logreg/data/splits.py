@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from logreg.errors import UserError
+from logreg.errors import UserError, plural
 from logreg.seeds import derive
 
 SPLITS = ("train", "val", "test")
@@ -66,8 +66,8 @@ def in_folds(labels: np.ndarray, folds: int, fold: int, seed: int) -> dict[str, 
     counts = np.bincount(labels, minlength=2)
     if counts.min() < folds:
         raise UserError(
-            f"data.folds={folds}: each fold needs a row of each class, and there are {counts[0]} rows of label 0 and "
-            f"{counts[1]} of label 1."
+            f"data.folds={folds}: each fold needs a row of each class, and "
+            f"label 0 has {plural(counts[0], 'row')}, label 1 has {counts[1]}."
         )
     dealt = shares(labels, [1 / folds] * folds, np.random.default_rng(derive(seed, "split")))
     rows = np.arange(len(labels))

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from logreg.errors import UserError, nearest
+from logreg.errors import UserError, nearest, plural
 from logreg.runs import applied_checkpoint, shown
 
 
@@ -71,7 +71,7 @@ class Export:
     snippet: str
 
     def __str__(self) -> str:
-        rows = f"{self.rows:,} rows" if self.rows == self.total else f"{self.rows:,} of {self.total:,} rows"
+        rows = plural(self.rows, "row") if self.rows == self.total else f"{self.rows:,} of {plural(self.total, 'row')}"
         lines = "".join(f"    {line}\n" for line in self.snippet.splitlines())
         return (
             f"wrote {shown(self.path)} ({self.format}, {_readable(self.size)})\n"

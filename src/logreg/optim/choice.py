@@ -3,27 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from logreg.optim.precondition import MOST_COLUMNS
 
-# Above so many rows * columns², the Gram matrices of Newton's method take longer than further passes of L-BFGS.
-MOST_GRAM_WORK = 10**8
-
-NODES: dict[str, dict[str, Any]] = {
-    "newton": {"_target_": "logreg.optim.newton.Newton"},
-    "newton_cg": {"_target_": "logreg.optim.newton_cg.NewtonCG"},
-    "lbfgs": {"_target_": "logreg.optim.lbfgs.PreconditionedLBFGS"},
-    "proximal_newton": {"_target_": "logreg.optim.proximal_newton.ProximalNewton"},
-    "torch_lbfgs": {
-        "_target_": "torch.optim.LBFGS",
-        "max_iter": 20,
-        "history_size": 10,
-        "tolerance_grad": 1e-9,
-        "tolerance_change": 0.0,
-        "line_search_fn": "strong_wolfe",
-    },
-}
+# Above so many rows * columns², the Gram matrices of Newton's method take longer than further passes of L-BFGS. A pass
+# over sparse rows reads only what is not zero, and the Gram matrix has columns² numbers all the same. Measured with 10
+# numbers a row, on one core, newton against lbfgs: 0.04 s each at 2.5e7 (10,000 x 50), 0.05 and 0.02 s at 5e7
+# (5,000 x 100), 0.8 and 0.15 s at 1e9 (100,000 x 100), 6.1 and 0.8 s at 1e11 (100,000 x 1,000).
+MOST_GRAM_WORK, MOST_SPARSE_GRAM_WORK = 10**8, 2 * 10**7
 
 
 @dataclass(frozen=True)
@@ -57,6 +44,8 @@ def choose(rows: int, features: int, *, sparse: bool, linear: bool, l1: float = 
         return Choice("proximal_newton", f"penalty.l1={l1:g} asks for coefficients that are exactly zero")
     if features > MOST_COLUMNS:
         return Choice("newton_cg", f"{shape} have too many columns for a Hessian; it needs its products only")
-    if rows * features**2 <= MOST_GRAM_WORK:
+    if rows * features**2 <= (MOST_SPARSE_GRAM_WORK if sparse else MOST_GRAM_WORK):
         return Choice("newton", f"{shape} have few columns, whose Hessian is made at once")
+    if sparse:
+        return Choice("lbfgs", f"{shape} have a Hessian that costs more than passes over what is not zero")
     return Choice("lbfgs", f"{shape} are many; it passes over them fewest times, starting at the optimum of some")

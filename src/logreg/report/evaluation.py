@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from logreg.errors import plural
 from logreg.evaluating import TableEvaluation
 from logreg.report.calibration import brier_lines, is_part
 from logreg.runs import shown
@@ -16,7 +17,7 @@ from logreg.runs import shown
 def show(result: TableEvaluation, labels: tuple[str, str], path: Path, console: Console) -> None:
     """The metrics with their intervals and the baseline, the confusion matrix, the file."""
     zeros, ones = result.data["labels"]
-    title = f"{result.data['rows']:,} rows: {zeros:,} of {labels[0]} (0), {ones:,} of {labels[1]} (1)"
+    title = f"{plural(result.data['rows'], 'row')}: {zeros:,} of {labels[0]} (0), {ones:,} of {labels[1]} (1)"
     if result.data["weight"]:
         title += f"; the metrics are weighted by {result.data['weight']}, the counts are of rows"
     if not (zeros and ones):

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from logreg.errors import UserError
+from logreg.errors import UserError, plural
 from logreg.path import REFIT
 from logreg.runs import RECORD, read_record, settings_of, shown, write_atomically
 
@@ -172,7 +172,7 @@ def show(sweep: Path, jobs: list[Job], console: Console, by_job: bool = True) ->
         by_job: name the best job; not where jobs repeat settings, as the luckiest repetition says little.
     """
     keys, metrics = swept_keys(jobs), _columns(jobs)
-    table = Table(title=f"{len(jobs)} jobs, best first", title_justify="left")
+    table = Table(title=f"{plural(len(jobs), 'job')}, best first", title_justify="left")
     for name in ("job", *keys, *metrics, "status"):
         table.add_column(name, justify="left" if name in (*keys, "status") else "right", overflow="fold")
     for job in jobs[:SHOWN]:

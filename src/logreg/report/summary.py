@@ -14,6 +14,7 @@ from rich.table import Table
 from logreg.classifier import BinaryClassifier
 from logreg.data.in_memory import InMemoryData
 from logreg.diagnostics.inference import Inference, Refusal
+from logreg.errors import plural
 from logreg.report.calibration import calibration_lines, is_part
 from logreg.report.coefficients import Coefficient, Coefficients, infinite_of
 from logreg.report.inference import show_inference
@@ -37,8 +38,9 @@ def show(
     """Final metrics, learned coefficients, predictions of a small table, and where to look next."""
     state = "best checkpoint" if record.evaluated.get("checkpoint") == "best" else "last state"
     console.print(
-        f"{record.status} after {record.updates} updates ({record.epochs} epochs) in {record.seconds['fit']:.2f} s; "
-        f"metrics of the {state}, update {record.evaluated.get('updates', record.updates)}",
+        f"{record.status} after {plural(record.updates, 'update')} ({plural(record.epochs, 'epoch')}) in "
+        f"{record.seconds['fit']:.2f} s; metrics of the {state}, "
+        f"update {record.evaluated.get('updates', record.updates):,}",
         highlight=False,
         soft_wrap=True,
     )
@@ -72,7 +74,9 @@ def show_briefly(record: RunRecord, console: Console) -> None:
     """A line for a job of a sweep."""
     value = record.metrics.get(record.monitor.get("metric", ""))
     result = "" if value is None else f", {record.monitor['metric']} = {value:.6g}"
-    console.print(f"\t{record.status} after {record.updates} updates{result}", highlight=False, soft_wrap=True)
+    console.print(
+        f"\t{record.status} after {plural(record.updates, 'update')}{result}", highlight=False, soft_wrap=True
+    )
 
 
 def metrics_table(metrics: dict[str, float]) -> Table:

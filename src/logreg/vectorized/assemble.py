@@ -24,11 +24,10 @@ from logreg.classifier import BinaryClassifier
 from logreg.data.block_data import BlockData
 from logreg.data.rows import TensorRows, dense_rows
 from logreg.data.splits import SPLITS
-from logreg.errors import UserError
 from logreg.experiment import check_device, check_separation, make_data, parts, threshold_rule
 from logreg.objective import check_network, is_observed
 from logreg.settings import AUTO
-from logreg.training import check_monitor, check_parts, validation_labels
+from logreg.training import check_held_out, check_monitor, check_parts, validation_labels
 from logreg.vectorized.fit import Job, Settings
 
 Config = dict[str, Any]
@@ -105,8 +104,8 @@ class Assembler:
         if config["penalty"]["l2"] == AUTO:
             config["penalty"]["l2"] = 1 / data.training_weight
         plateau = str(config["scheduler"].get("_target_", "")).endswith(".ReduceLROnPlateau")
-        if not len(data.rows["val"]) and (plateau or threshold_rule(config) is not None):
-            raise UserError("there are no validation rows")  # which key asks for them it says when it runs alone
+        if not len(data.rows["val"]):
+            check_held_out(threshold_rule(config), plateau)
         if (method := config.get("calibration")) is not None:
             check_labels(method, validation_labels(data.batches("val") if len(data.rows["val"]) else None))
         network, state = self._network(config, data.num_features)
@@ -167,10 +166,9 @@ class Assembler:
         check_parts(SimpleNamespace(callbacks=callbacks), classifier, member.data, has_val)
         stopping = next((c for c in callbacks if isinstance(c, EarlyStopping)), None)
         checkpoints = next((c for c in callbacks if isinstance(c, Checkpoints)), None)
-        there = {f"val/{name}" for name in ("loss", "log_loss", *metrics)}
         for callback in (stopping, checkpoints) if has_val else ():
-            if callback is not None and callback.monitor not in there:
-                raise UserError(f"monitor={callback.monitor}: there is no such metric.")
+            if callback is not None:
+                check_monitor(callback.monitor, classifier, member.data)
         check_network(member.network, dense_rows(member.data.served("train").cut(0, 8)[0].float(), 8))
         return Settings(
             type(factory([nn.Parameter(torch.zeros(1, 1))])),

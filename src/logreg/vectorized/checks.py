@@ -1,9 +1,9 @@
-"""What is looked at before a sweep starts: that its jobs are several and different, and that there is room for them."""
+"""What is looked at before a sweep starts: that its jobs are several, different and valid, and have room."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from logreg.errors import UserError
@@ -25,6 +25,31 @@ def check_jobs(job_overrides: Sequence[Sequence[str]]) -> None:
         if first != number:
             shown = " ".join(overrides)
             raise UserError(f"jobs {first} and {number} of the sweep are the same, {shown}; give each value once.")
+
+
+class AllRefused(Exception):
+    """No job of a group can be trained.
+
+    Attributes:
+        errors: why, by the jobs' positions in the sweep.
+    """
+
+    def __init__(self, errors: Mapping[int, UserError]) -> None:
+        super().__init__(f"{len(errors)} jobs are not valid")
+        self.errors = errors
+
+
+def check_any_valid(errors: Mapping[int, UserError], jobs: int) -> None:
+    """Say once what is wrong with all jobs of a sweep, instead of once for each.
+
+    Args:
+        errors: of the jobs that are not valid.
+
+    Raises:
+        UserError: there are several, and the same is wrong with each.
+    """
+    if 1 < len(errors) == jobs and len({str(error) for error in errors.values()}) == 1:
+        raise next(iter(errors.values()))
 
 
 def check_space(directory: Path, jobs: int, further: int = 0) -> None:

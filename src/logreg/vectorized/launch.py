@@ -18,12 +18,12 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
 
 from logreg import settings
-from logreg.cli import trusted_packages
+from logreg.cli import searches, trusted_packages
 from logreg.errors import UserError, plural
 from logreg.experiment import in_force, quiet_lightning, with_groups
 from logreg.path import REFIT, check_folds, prepare_refit
 from logreg.runs import RunRecord, settings_of
-from logreg.vectorized.checks import check_space
+from logreg.vectorized.checks import AllRefused, check_any_valid, check_space
 from logreg.vectorized.compose import ComposedJob, compose_jobs
 from logreg.vectorized.plan import Group, plan
 from logreg.vectorized.resume import earlier_jobs
@@ -48,6 +48,7 @@ def launch(hydra: Hydra, job_overrides: Sequence[Sequence[str]], first: int) -> 
 
     Raises:
         HydraException: a job cannot be composed; nothing has been run then.
+        UserError: the same is wrong with all jobs; nothing has been run then either.
         KeyboardInterrupt: after a clean stop by Ctrl-C.
     """
     setup_globals()
@@ -58,15 +59,18 @@ def launch(hydra: Hydra, job_overrides: Sequence[Sequence[str]], first: int) -> 
             raise job.error
     if hydra.config.get("path") is not None:
         check_folds(job_overrides, hydra.config.data.get("folds"))
-    configs = {position: config for position, job in enumerate(jobs) if (config := _checked(job)) is not None}
+    configs, refused = _checked(jobs)
+    batches = hydra.config.hydra.sweeper.get("max_batch_size") is not None
+    whole = not batches and not searches(hydra.config)  # else there are jobs of which nothing is known yet
+    if whole:
+        check_any_valid(refused, len(jobs))
     sweep = Path(hydra.config.hydra.sweep.dir)
     returns: dict[int, JobReturn] = {}
     unfinished: list[Path] = []
     if hydra.config.get("sweep", {}).get("resume") is not None:
-        batches = hydra.config.hydra.sweeper.get("max_batch_size") is not None
         done, unfinished = earlier_jobs(sweep, jobs, configs, batches)
         returns = {position: _returned(jobs[position], metric) for position, metric in done.items()}
-        log.info("%d of %d jobs are done already", len(returns), len(jobs))
+        log.info("%d of %s are done already", len(returns), plural(len(jobs), "job"))
     groups = _groups(hydra, configs, [position for position in range(len(jobs)) if position not in returns])
     for line in _lines(groups, jobs):
         log.info("%s", line)
@@ -77,14 +81,13 @@ def launch(hydra: Hydra, job_overrides: Sequence[Sequence[str]], first: int) -> 
     check_space(sweep, len(jobs) - len(returns))
     for directory in unfinished:  # each is a job's own, as was seen
         shutil.rmtree(directory)
-    for group in groups:
-        if group.reason is None:
-            for position, record in _together(hydra, group, jobs, configs):
-                returns[position] = _returned(jobs[position], record.metrics.get(record.monitor["metric"]))
-        for position in group.jobs:
-            if position not in returns:
-                log.info("#%d: %s", jobs[position].number, " ".join(jobs[position].overrides))
-                returns[position] = _alone(hydra, job_overrides[position], jobs[position].number)
+    for position, record in _together(hydra, groups, jobs, configs, refused):
+        returns[position] = _returned(jobs[position], record.metrics.get(record.monitor["metric"]))
+    if whole:
+        check_any_valid(refused, len(jobs))
+    for position in (position for group in groups for position in group.jobs if position not in returns):
+        log.info("#%d: %s", jobs[position].number, " ".join(jobs[position].overrides))
+        returns[position] = _alone(hydra, job_overrides[position], jobs[position].number)
     return [returns[position] for position in range(len(jobs))]
 
 
@@ -113,9 +116,20 @@ def _obstacle(settings_of_hydra: DictConfig) -> str | None:
 
 
 def _together(
-    hydra: Hydra, group: Group, jobs: Sequence[ComposedJob], configs: Mapping[int, dict[str, Any]]
+    hydra: Hydra,
+    groups: Sequence[Group],
+    jobs: Sequence[ComposedJob],
+    configs: Mapping[int, dict[str, Any]],
+    refused: dict[int, UserError],
 ) -> Iterator[tuple[int, RunRecord]]:
-    """Train the jobs of a group together; those that turn out not to fit are not among what is yielded."""
+    """Train the jobs of each group together; those that turn out not to fit are not among what is yielded.
+
+    Args:
+        refused: to which the jobs of a group without a valid one are added.
+    """
+    fused = [group for group in groups if group.reason is None]
+    if not fused:
+        return
     quiet_lightning()
     from logreg.vectorized.together import Options, train_together
 
@@ -125,21 +139,31 @@ def _together(
         hydra.config.hydra.output_subdir,
         f"{hydra.config.hydra.job.name}.log",
     )
-    return train_together({p: jobs[p] for p in group.jobs}, configs, options)
+    for group in fused:
+        try:
+            yield from train_together({p: jobs[p] for p in group.jobs}, configs, options)
+        except AllRefused as error:
+            refused |= error.errors
 
 
-def _checked(job: ComposedJob) -> dict[str, Any] | None:
-    """The configuration of a job as `logreg.experiment.run` uses it; None if it will be refused there."""
-    if job.error is not None:
-        return None
-    try:
-        config = with_groups(job.config)
-        settings.check(config)
-        config = in_force(config)
-        settings.check_targets(config, trusted_packages())
-    except UserError:
-        return None
-    return config
+def _checked(jobs: Sequence[ComposedJob]) -> tuple[dict[int, dict[str, Any]], dict[int, UserError]]:
+    """Configurations as `logreg.experiment.run` uses them, and why some will be refused there, both by position."""
+    configs: dict[int, dict[str, Any]] = {}
+    refused: dict[int, UserError] = {}
+    for position, job in enumerate(jobs):
+        if job.error is not None:
+            if isinstance(job.error, UserError):
+                refused[position] = job.error
+            continue
+        try:
+            config = with_groups(job.config)
+            settings.check(config)
+            config = in_force(config)
+            settings.check_targets(config, trusted_packages())
+            configs[position] = config
+        except UserError as error:
+            refused[position] = error
+    return configs, refused
 
 
 def _option(hydra: Hydra, name: str) -> Any:

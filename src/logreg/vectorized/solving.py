@@ -59,6 +59,8 @@ class SolverFit(Fit):
         """Solve every job's problem."""
         if len(self.held_out):
             self._validate(self.active.copy())
+        self.made[self.active] = 0  # and so it stays for those that a signal keeps from beginning
+        self.whole: set[int] = set()  # jobs that came to their end before a signal
         rows: list[dict[str, np.ndarray]] = []
         self._near: dict[tuple[float, ...], Beginning] = {}  # by penalties
         of_a_table = len(self.jobs) // len(self.tables)
@@ -66,7 +68,11 @@ class SolverFit(Fit):
             jobs = np.arange(table * of_a_table, (table + 1) * of_a_table)
             for epochs in sorted({self.jobs[job].epochs for job in jobs[self.active[jobs]].tolist()}):
                 chosen = [job for job in jobs.tolist() if self.active[job] and self.jobs[job].epochs == epochs]
-                self._solve(table, chosen, epochs, rows)
+                if not self.interrupt:
+                    self._solve(table, chosen, epochs, rows)
+                for job in chosen if self.interrupt else ():
+                    if self.active[job] and job not in self.whole:
+                        self.status[job] = "interrupted"
                 if progress is not None:
                     progress(epochs / len(self.tables))
         for step, values in enumerate(rows):  # every iteration, as a solver's runs log it
@@ -105,6 +111,8 @@ class SolverFit(Fit):
         thetas = self._thetas()
         theta = None
         for number in sorted(jobs, key=lambda number: (-self.jobs[number].l1, -self.jobs[number].l2)):
+            if self.interrupt:
+                break
             job = self.jobs[number]
             problem = LogisticProblem(shared, job.l2, job.threshold, job.l1)
             solver = made([nn.Parameter(thetas[number])], **job.optimizer)
@@ -121,6 +129,8 @@ class SolverFit(Fit):
                     break
             if theta is not None:
                 self._keep(theta.unsqueeze(0), [done.value], [iteration + 1], [number])
+                if done.finished or iteration + 1 == epochs:
+                    self.whole.add(number)
 
     def _note(self, rows: list[dict[str, np.ndarray]], told: Iterations, jobs: list[int]) -> None:
         """The values of one more iteration of some jobs, which each of them counts for itself."""
@@ -149,15 +159,16 @@ class SolverFit(Fit):
                 self.status[job], self.active[job] = "diverged", False
 
     def _end(self) -> None:
-        """Validate the jobs where they ended, and keep them."""
-        status = "interrupted" if self.interrupt else "completed"
-        for made in np.unique(self.made[self.active]).tolist():
-            jobs, self.updates = self.active & (self.made == made), int(made)
-            if len(self.held_out):
+        """Validate the jobs where they ended, and keep them; those that made no iteration were validated there."""
+        ends = {(int(self.made[job]), self.status[job]) for job in np.flatnonzero(self.active).tolist()}
+        for made, status in sorted(ends):
+            jobs = self.active & (self.made == made) & (np.array(self.status) == status)
+            self.updates = made
+            if len(self.held_out) and made:
                 values = self._validate(jobs)
                 if self.settings.monitor is not None:
                     self._keep_best(jobs, self._monitored(values, self.settings.monitor), 0)
-            self._stop(jobs, status, 1)
+            self._stop(jobs, status, min(made, 1))
 
 
 def _told_of(done: Iteration, iteration: int) -> Iterations:

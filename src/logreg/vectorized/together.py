@@ -23,7 +23,7 @@ from logreg.runs import RunRecord, git_state
 from logreg.settings import most_searched
 from logreg.training import signals_stop
 from logreg.vectorized.assemble import Assembler, CannotFuse, Member
-from logreg.vectorized.checks import check_space
+from logreg.vectorized.checks import AllRefused, check_space
 from logreg.vectorized.chunks import Stack, bytes_on_disk, default_memory, stacks
 from logreg.vectorized.compose import ComposedJob
 from logreg.vectorized.fit import Fit, Settings
@@ -65,20 +65,13 @@ def train_together(jobs: Jobs, configs: Mapping[int, dict[str, Any]], options: O
     Those that turn out not to fit together, or not to be valid, are left out: they say why when they run alone.
 
     Raises:
+        AllRefused: none of them is valid; nothing has been written then.
         KeyboardInterrupt: after a clean stop by Ctrl-C.
     """
-    assembler, members = Assembler(trusted_packages()), []
     try:
-        for position in jobs:
-            with contextlib.suppress(UserError):
-                members.append(assembler.member(position, configs[position]))
-        common = assembler.settings(members[0]) if members else None
+        members, common = _assembled(jobs, configs)
     except CannotFuse as reason:
         log.info("each by itself, as %s", reason)
-        return
-    except UserError:
-        return
-    if common is None:
         return
     memory = int(options.memory) if options.memory else default_memory(common.device)
     waiting = stacks(members, common, memory)
@@ -101,6 +94,27 @@ def train_together(jobs: Jobs, configs: Mapping[int, dict[str, Any]], options: O
             waiting = stacks(left, common, memory)
         except Exception as error:  # each says by itself what is wrong with it
             log.info("each by itself, as together they failed (%s: %s)", type(error).__name__, error)
+
+
+def _assembled(jobs: Jobs, configs: Mapping[int, dict[str, Any]]) -> tuple[list[Member], Settings]:
+    """The jobs that are valid, and what they have in common.
+
+    Raises:
+        AllRefused: there are none.
+    """
+    assembler, members = Assembler(trusted_packages()), []
+    errors: dict[int, UserError] = {}
+    for position in jobs:
+        try:
+            members.append(assembler.member(position, configs[position]))
+        except UserError as error:
+            errors[position] = error
+    try:
+        if members:
+            return members, assembler.settings(members[0])
+    except UserError as error:
+        errors |= {member.position: error for member in members}
+    raise AllRefused(errors)
 
 
 def _train(jobs: Jobs, stack: Stack, common: Settings, options: Options) -> Trained:
@@ -129,8 +143,9 @@ def _results(fit: Fit, stack: Stack) -> Results:
     """Train and measure."""
     epochs = [job.epochs for job, counts in zip(fit.jobs, stack.counted, strict=True) if counts]
     total, count = max(epochs) * fit.batches.batches_per_pass, len(epochs)
-    most = "up to " if min(epochs) < max(epochs) else ""
-    log.info("training %s, %s%d updates%s", plural(count, "job"), most, total, " each" if count > 1 else "")
+    most = "at most " if min(epochs) < max(epochs) or isinstance(fit, SolverFit) else ""  # a solver stops by itself
+    each = " each" if count > 1 else ""
+    log.info("training %s, %s%s%s", plural(count, "job"), most, plural(total, "update"), each)
     with _bar(total, " updates", "training") as bar, _failures_named():
         fit.run(bar.update)
     first = next(member for member in stack.members if member is not None)

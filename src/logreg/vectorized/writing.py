@@ -15,7 +15,7 @@ import torch
 from lightning.pytorch import __version__ as lightning_version
 
 from logreg.data.block_data import BlockData
-from logreg.errors import Diverged
+from logreg.errors import Diverged, plural
 from logreg.report.coefficients import Coefficients
 from logreg.report.run import draw, save_figures
 from logreg.report.tensorboard import EventFile
@@ -212,5 +212,7 @@ def write_all(files: Sequence[JobFiles | None], fit: Fit, results: Results, bega
 def outcome(record: RunRecord) -> logging.LogRecord:
     """How a job ended, for its log."""
     losses = [f"{name} {value:.6g}" for name, value in record.metrics.items() if name.endswith("/loss")]
-    text = f"{record.status} after {record.updates} updates in a fused fit: {record.error or ', '.join(losses)}"
+    text = (
+        f"{record.status} after {plural(record.updates, 'update')} in a fused fit: {record.error or ', '.join(losses)}"
+    )
     return logging.makeLogRecord({"name": __name__, "levelno": logging.INFO, "levelname": "INFO", "msg": text})

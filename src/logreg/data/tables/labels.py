@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from logreg.errors import UserError
+from logreg.errors import UserError, plural
 
 # Which of two labels is the positive one goes without saying for these.
 OBVIOUS = frozenset({"1", "1.0", "+1", "true", "yes", "y", "t", "pos", "positive", "+"})
@@ -108,7 +108,7 @@ def _order(label: str) -> tuple[bool, float, str]:
 
 def _listed(counts: Mapping[str, int], only: Sequence[str] | None = None) -> str:
     labels = sorted(only or counts, key=lambda label: -counts[label])
-    listed = ", ".join(f"{shown(label)} ({counts[label]:,} rows)" for label in labels[:SHOWN_VALUES])
+    listed = ", ".join(f"{shown(label)} ({plural(counts[label], 'row')})" for label in labels[:SHOWN_VALUES])
     return listed + (f" and {len(labels) - SHOWN_VALUES} more" if len(labels) > SHOWN_VALUES else "")
 
 

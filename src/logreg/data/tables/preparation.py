@@ -19,7 +19,7 @@ from logreg.data.tables.reference import Reference, without_reference
 from logreg.data.tables.source import Source, WrongKinds
 from logreg.data.tables.sparse import convert_sparse, sparse_rows
 from logreg.data.tables.statistics import Training
-from logreg.errors import UserError
+from logreg.errors import UserError, plural
 
 # Up to so many bytes of text, or of float64 features, numbers are kept in float64; above, in float32.
 FLOAT64_BYTES = 2**27
@@ -152,10 +152,8 @@ class Preparation:
         for name in ("codes", "target"):
             (folder / name).unlink(missing_ok=True)
         zero, one = self._spelled(raw, pre.target.labels)
-        total = [sum(by_split[i] for by_split in labels.values()) for i in (0, 1)]
-        notes.insert(
-            0, f"{pre.target.column or 'label'}: 1 is {one} ({total[1]:,} rows), 0 is {zero} ({total[0]:,} rows)"
-        )
+        total = [plural(sum(by_split[i] for by_split in labels.values()), "row") for i in (0, 1)]
+        notes.insert(0, f"{pre.target.column or 'label'}: 1 is {one} ({total[1]}), 0 is {zero} ({total[0]})")
         return Manifest(
             rows=counts,
             labels=labels,

@@ -22,7 +22,7 @@ from logreg.data.tables.labels import choose_labels, label_codes
 from logreg.data.tables.roles import RoleOptions, Roles, empty_column
 from logreg.data.tables.source import batch_rows
 from logreg.data.tables.statistics import Training, in_threads
-from logreg.errors import UserError
+from logreg.errors import UserError, plural
 from logreg.seeds import derive
 
 # A column of texts of which at least this share are different looks like a name or an id.
@@ -72,7 +72,7 @@ def binary_target(
                 "data.drop_missing_target=true leaves them out."
             )
         if absent:
-            notes.append(f"{absent:,} rows of {key} have no label and are left out")
+            notes.append(f"{plural(absent, 'row')} of {key} without a label {'is' if absent == 1 else 'are'} left out")
     occurring = {values[code]: count for code, count in sorted(raw.label_counts[0].items()) if code >= 0}
     if not occurring:
         raise UserError(f"{target}: no row has a value there.")
@@ -113,8 +113,8 @@ def assign_rows(raw: Raw, y: np.ndarray, own_files: Sequence[str], split: SplitO
     if min(counts) < len(names):
         key, what = ("folds", "folds") if split.folds else ("split", "splits")
         raise UserError(
-            f"data.{key}: each of the {len(names)} {what} needs a row of each class, and there are {counts[0]} rows of "
-            f"label 0 and {counts[1]} of label 1."
+            f"data.{key}: each of the {len(names)} {what} needs a row of each class, and "
+            f"label 0 has {plural(counts[0], 'row')}, label 1 has {counts[1]}."
         )
     random = np.random.default_rng(derive(seed, "split"))
     if raw.has_group:
