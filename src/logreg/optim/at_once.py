@@ -18,17 +18,26 @@ from torch import Tensor
 
 Sums = list[Tensor]
 
+_threads: int | None = None  # that torch had outside of `torch_in_one_thread`
+
 
 @contextmanager
-def torch_in_one_thread() -> Iterator[None]:
-    """Torch does not wake its threads, and numpy as little as torch complains of numbers that are not finite."""
-    threads = torch.get_num_threads()
+def torch_in_one_thread() -> Iterator[int]:
+    """Torch does not wake its threads, and numpy as little as torch complains of numbers that are not finite.
+
+    Yields:
+        How many threads there are to share out, also where one such surrounding is inside another.
+    """
+    global _threads
+    before, torch_had = _threads, torch.get_num_threads()
+    _threads = before or torch_had
     torch.set_num_threads(1)
     try:
         with np.errstate(over="ignore", invalid="ignore"):
-            yield
+            yield _threads
     finally:
-        torch.set_num_threads(threads)
+        _threads = before
+        torch.set_num_threads(torch_had)
 
 
 def summed(work: Callable[[int], Sums], blocks: int, device: torch.device, at_once: bool = True) -> Sums:
@@ -41,12 +50,16 @@ def summed(work: Callable[[int], Sums], blocks: int, device: torch.device, at_on
     """
     if device.type != "cpu":
         return _of_some(work, range(blocks))
-    workers = min(torch.get_num_threads(), blocks) if at_once else 1
-    with torch_in_one_thread():
-        if workers <= 1:
+    with torch_in_one_thread() as threads:
+        workers = min(threads, blocks)
+        if not at_once:
             return _of_some(work, range(blocks))
-        with _blas().limit(limits=1, user_api="blas"), ThreadPoolExecutor(workers, initializer=_alone) as pool:
-            parts = list(pool.map(_of_some, [work] * workers, [range(k, blocks, workers) for k in range(workers)]))
+        with _blas().limit(limits=1, user_api="blas"):
+            if workers == 1:
+                return _of_some(work, range(blocks))
+            with ThreadPoolExecutor(workers, initializer=_alone) as pool:
+                shares = [range(k, blocks, workers) for k in range(workers)]
+                parts = list(pool.map(_of_some, [work] * workers, shares))
     return [sum(of_all[1:], start=of_all[0]) for of_all in zip(*parts, strict=True)]
 
 

@@ -23,6 +23,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from logreg.optim.at_once import torch_in_one_thread
 from logreg.optim.factors import Factors
 from logreg.optim.many import BLOCK_ELEMENTS, ManyObjectives, OfEach, Thetas
 from logreg.optim.solver import OF_ZERO
@@ -111,13 +112,14 @@ def solve_penalties(
         near: where the same penalties ended with another table like this one, instead of a start.
     """
     rows = ManyObjectives(x, y, weight, l2.double(), None if thresholds is None else thresholds.double())
-    if near is not None:
-        solver = _LBFGS(rows, near, tolerance, most, seen)
-        if bool((solver.value <= OF_ZERO).all()):  # or the tables are not alike
-            return solver.run()
-    shape = (len(l2), x.shape[1] + 1)
-    theta = torch.zeros(shape, dtype=torch.float64, device=x.device) if start is None else start.double().clone()
-    return _LBFGS(rows, _on_a_sample(rows, theta), tolerance, most, seen).run()
+    with torch_in_one_thread():
+        if near is not None:
+            solver = _LBFGS(rows, near, tolerance, most, seen)
+            if bool((solver.value <= OF_ZERO).all()):  # or the tables are not alike
+                return solver.run()
+        shape = (len(l2), x.shape[1] + 1)
+        theta = torch.zeros(shape, dtype=torch.float64, device=x.device) if start is None else start.double().clone()
+        return _LBFGS(rows, _on_a_sample(rows, theta), tolerance, most, seen).run()
 
 
 def neighbour(
@@ -129,7 +131,8 @@ def neighbour(
 ) -> Beginning:
     """What tables like this one may begin with: these coefficients, and the Hessians of all rows there."""
     rows = ManyObjectives(x, y, weight, l2.double())
-    return Beginning(theta, rows.factors(theta, torch.arange(len(theta), device=theta.device)))
+    with torch_in_one_thread():
+        return Beginning(theta, rows.factors(theta, torch.arange(len(theta), device=theta.device)))
 
 
 def _on_a_sample(rows: ManyObjectives, theta: Thetas) -> Beginning:

@@ -12,6 +12,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from logreg.errors import UserError
+from logreg.optim.at_once import torch_in_one_thread
 from logreg.optim.blocks import Theta
 from logreg.optim.problem import Derivatives, FirstOrder, LogisticProblem
 
@@ -67,7 +68,8 @@ class Solver(Optimizer):
     @torch.no_grad()
     def iterate(self, problem: LogisticProblem, theta: Theta) -> Iteration:
         """One iteration from these coefficients."""
-        return self._iterate(problem, theta)
+        with torch_in_one_thread():
+            return self._iterate(problem, theta)
 
     def forget(self) -> None:
         """Let go of the rows; what a resume needs is kept."""
