@@ -24,7 +24,6 @@ from logreg.optim.solver import SMALL, Iteration, Solver
 
 LEAST_NEW = 100  # columns that may enter the working set in an iteration, or as many as are in it
 MOST_WORKING = 3000  # columns of a Gram matrix
-ROUNDING = 1e-14  # of the objective: a change that means nothing
 
 
 class ProximalNewton(Solver):
@@ -42,11 +41,12 @@ class ProximalNewton(Solver):
         if (back := self._from_afar(theta, at)) is not None:
             return back
         working, complete = working_set(problem, theta, at.gradient)
-        direction, promised = self._step_of_the_model(problem, theta, at, working)
+        direction, promised, solved = self._step_of_the_model(problem, theta, at, working)
         norm = float(stationarity(problem, theta, at.gradient).norm())
         gap = max(promised, 0.0)
         size = max(at.value, SMALL)
-        small = complete and gap <= self._setting("tolerance") * size
+        # A model that was not solved may promise too little.
+        small = complete and solved and gap <= self._setting("tolerance") * size
         reached, found, step = self._search(problem, theta, at, direction, small)
         self._seen = problem, reached, found
         return Iteration(reached, at.value, at.accuracy, norm, gap, step, finished=small or step == 0.0)
@@ -60,18 +60,18 @@ class ProximalNewton(Solver):
     @staticmethod
     def _step_of_the_model(
         problem: LogisticProblem, theta: Theta, at: FirstOrder, working: Tensor
-    ) -> tuple[Theta, float]:
-        """From theta to the minimum of the model, and how far the model falls on the way."""
+    ) -> tuple[Theta, float, bool]:
+        """From theta to the minimum of the model, how far the model falls on the way, and whether it is solved."""
         on = torch.cat([working, working.new_tensor([problem.features])])  # and the intercept
         hessian = problem.gram(theta, working).cpu().numpy()
         gradient, here = at.gradient[on].cpu().numpy(), theta[on].cpu().numpy()
         l1 = np.append(np.full(len(working), problem.l1), 0.0)
-        there = minimise(hessian, gradient - hessian @ here, l1, here)
+        there, solved = minimise(hessian, gradient - hessian @ here, l1, here)
         move = there - here
         rise = gradient @ move + move @ hessian @ move / 2 + float(l1 @ (np.abs(there) - np.abs(here)))
         direction = torch.zeros_like(theta)
         direction[on] = torch.as_tensor(move, device=theta.device)
-        return direction, -float(rise)
+        return direction, -float(rise), solved
 
     def _search(
         self, problem: LogisticProblem, theta: Theta, at: FirstOrder, direction: Theta, small: bool
@@ -82,7 +82,7 @@ class ProximalNewton(Solver):
         """
         w, d = theta[:-1], direction[:-1]
         promised = float(at.gradient @ direction) + problem.l1 * float((w + d).abs().sum() - w.abs().sum())
-        step, rounding = self._setting("lr"), ROUNDING * max(at.value, SMALL)
+        step, rounding = self._setting("lr"), problem.noise * max(at.value, SMALL)
         for _ in range(1 if small else MOST_TRIALS):
             reached = theta + step * direction
             found = problem.first_order(reached)
