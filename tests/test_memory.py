@@ -13,7 +13,7 @@ CPU, GIB = torch.device("cpu"), 2**30
 
 
 def system(folder: Path, groups: str, **files: str) -> tuple[Path, Path]:
-    """A machine of 8 GiB that are free, and control groups whose files are these: a double underscore in a name is a slash."""
+    """A machine of 8 GiB that are free, with these files of control groups; two underscores in a name are a slash."""
     proc, cgroups = folder / "proc", folder / "cgroup"
     (proc / "self").mkdir(parents=True)
     (proc / "meminfo").write_text(f"MemTotal: 9999 kB\nMemAvailable: {8 * 2**20} kB\n")
