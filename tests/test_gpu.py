@@ -13,13 +13,18 @@ import scipy.sparse as sp
 import torch
 from torch import nn
 
-from logreg.data.rows import MappedRows, Rows, SparseRows, TensorRows
+from logreg.data.rows import MappedRows, Rows, SparseRows, TensorRows, cut_rows
+from logreg.diagnostics.covariance import covariance
+from logreg.diagnostics.inference import Estimates, statistics
+from logreg.diagnostics.marginal_effects import marginal_effects
 from logreg.diagnostics.optimality import certify, separation_of
+from logreg.diagnostics.profile import profile
 from logreg.objective import linear_coefficients
 from logreg.optim import precondition
 from logreg.optim.firth import FirthProblem
 from logreg.optim.penalties import solve_penalties
 from logreg.optim.problem import LogisticProblem
+from logreg.optim.products import times, transposed_times
 from tests.conftest import Command
 from tests.helpers import breast_cancer, column, fit, toy
 from tests.optim.problems import SOLVERS, drawn, solve
@@ -135,6 +140,15 @@ def test_without_a_penalty_the_decrement_certifies_and_the_separation_is_looked_
     assert found.separation.kind == "none"
 
 
+def test_products_of_consecutive_sparse_rows(device: torch.device, tmp_path: Path) -> None:
+    rows = rows_of("CSR file", device, tmp_path, 200)
+    x, v = rows.cut(0, 200)[0], torch.linspace(-1, 1, 6, dtype=torch.float64, device=device)
+    for first in range(0, 190, 7):  # their entries begin at any place
+        part = cut_rows(x, first, first + 7)
+        torch.testing.assert_close(times(part, v), x.to_dense()[first : first + 7] @ v)
+        torch.testing.assert_close(transposed_times(part, times(part, v)), part.to_dense().t() @ times(part, v))
+
+
 @pytest.mark.parametrize("name", ["newton_cg", "lbfgs"])
 @pytest.mark.parametrize("kind", ["dense", "CSR tensor"])
 def test_the_diagonal_of_many_columns_preconditions(
@@ -161,6 +175,21 @@ def test_firths_estimates(kind: str, device: torch.device, tmp_path: Path) -> No
     assert_same(theta, solve("newton", here)[0])
     assert certify(there, theta).converged
     assert there.penalty(theta) == pytest.approx(here.penalty(theta.cpu()), rel=1e-9)
+
+
+def test_standard_errors_profiles_and_marginal_effects(device: torch.device, tmp_path: Path) -> None:
+    found = []
+    for d in (CPU, device):
+        problem = LogisticProblem(rows_of("weighted", d, tmp_path, 200, 3))
+        theta, _ = solve("newton", problem)
+        spread = covariance(problem, theta, 200.0, "HC1")
+        wald = Estimates.wald(theta.cpu().numpy(), spread.diagonal())
+        lines = profile(problem, theta, 200.0, np.eye(4), wald)
+        effects = marginal_effects(problem, theta, spread, np.ones(3), [(1, 2)])
+        found.append([wald.standard_error, lines.lower, lines.upper, lines.p, effects.estimate, effects.standard_error])
+        found[-1].append(np.array(statistics(problem, theta, 200.0, np.eye(4)).likelihood_ratio))
+    for here, there in zip(*found, strict=True):
+        np.testing.assert_allclose(there, here, rtol=1e-6)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])

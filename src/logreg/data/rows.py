@@ -213,7 +213,8 @@ class SparseRows(Rows):
         return (x, y) if self.weight is None else (x, y, self.weight[positions].to(self.device))
 
     def to(self, device: torch.device) -> None:
-        self.device, self._all = device, None
+        if device != self.device:  # it is called with every block, and what is kept stays
+            self.device, self._all = device, None
 
 
 def batch_parts(batch: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor | None]:
@@ -222,7 +223,7 @@ def batch_parts(batch: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor | None]
 
 
 def cut_rows(x: Tensor, first: int, end: int) -> Tensor:
-    """Consecutive rows of a dense or sparse x, without a copy of its numbers."""
+    """Consecutive rows of a dense or sparse x, without a copy of its numbers but for sparse ones on a GPU."""
     if x.layout is not torch.sparse_csr:
         return x[first:end]
     rows, features = x.shape
@@ -232,6 +233,8 @@ def cut_rows(x: Tensor, first: int, end: int) -> Tensor:
     pointers = x.crow_indices()[first : end + 1]
     start, stop = int(pointers[0]), int(pointers[-1])
     columns, values = x.col_indices()[start:stop], x.values()[start:stop]
+    if x.is_cuda:  # cuSPARSE may fail on addresses that are not aligned, as those inside a tensor need not be
+        columns, values = columns.clone(), values.clone()
     size = (end - first, features)
     return torch.sparse_csr_tensor(pointers - start, columns, values, size, check_invariants=False)
 
