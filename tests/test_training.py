@@ -25,6 +25,8 @@ from logreg.data.blocks import BlockLoader
 from logreg.errors import UserError
 from logreg.models import HandWritten, LogisticRegression, SequentialRegression
 from logreg.objective import linear_coefficients
+from logreg.optim.newton import Newton
+from logreg.training import check_float64
 from tests.helpers import Ordinary, breast_cancer, column, fit, toy
 
 OPTIMIZERS: list[tuple[type[torch.optim.Optimizer], dict[str, Any]]] = [
@@ -533,3 +535,21 @@ def test_dropout_is_on_again_in_a_second_training(tmp_path: Path) -> None:
     trainer = Trainer(max_epochs=1, logger=False, enable_progress_bar=False, default_root_dir=tmp_path / "second")
     train(breast_cancer(), classifier, trainer)
     assert True in seen
+
+
+@pytest.mark.parametrize(
+    ("precision", "certify_every", "optimizer", "named"),
+    [
+        ("32-true", None, Newton, "optimizer=newton"),
+        ("32-true", 3, torch.optim.SGD, "certify_every=3"),
+        ("64-true", None, torch.optim.SGD, "trainer.precision=64-true"),
+    ],
+)
+def test_what_computes_in_float64_is_not_for_devices_without_it(
+    precision: str, certify_every: int | None, optimizer: Any, named: str
+) -> None:
+    classifier = BinaryClassifier(SequentialRegression(2), optimizer, certify_every=certify_every)
+    with pytest.raises(UserError, match=f"{named} computes in float64, .* use accelerator=cpu"):
+        check_float64(torch.device("mps"), precision, classifier)
+    check_float64(torch.device("cpu"), precision, classifier)
+    check_float64(torch.device("mps"), "32-true", BinaryClassifier(SequentialRegression(2)))

@@ -195,7 +195,7 @@ def _train(config: dict[str, Any], directory: Path, record: RunRecord, started: 
     splits = splits_in_sweep(config, data) if brief else SPLITS
     rule = threshold_rule(config)
     wanted = wanted_inference(config, brief)
-    check_separation(config, classifier)
+    check_separation(config, classifier, data)
     if wanted is not None and wanted.by_name:
         check_model(classifier, data)
     most = settings.most_searched(config, MOST_SEARCHED_IN_SWEEP if brief and wanted is None else MOST_SEARCHED)
@@ -314,16 +314,22 @@ def make_classifier(config: Mapping[str, Any], features: int, trusted: Sequence[
     )
 
 
-def check_separation(config: Mapping[str, Any], classifier: BinaryClassifier) -> None:
-    """Refuse to look for what another model than a linear one does not have.
+def check_separation(config: Mapping[str, Any], classifier: BinaryClassifier, data: Any) -> None:
+    """Refuse to look for what another model than a linear one does not have, or what there is no memory for.
 
     Raises:
-        UserError: ``separation=true`` for such a model.
+        UserError: ``separation=true`` for such a model, or for so large a table.
     """
+    from logreg.data.block_data import BlockData
+    from logreg.diagnostics.separation import check_memory
     from logreg.objective import linear_coefficients
 
-    if config.get("separation") is True and linear_coefficients(classifier.network) is None:
+    if config.get("separation") is not True:
+        return
+    if linear_coefficients(classifier.network) is None:
         raise UserError("separation=true: columns separate labels of linear models, and this is another; use auto.")
+    if isinstance(data, BlockData):
+        check_memory(len(data.rows["train"]), data.num_features)
 
 
 def threshold_rule(config: Mapping[str, Any]) -> ThresholdRule | None:

@@ -94,6 +94,7 @@ def train(
     """
     started = time.perf_counter()
     _check_trainer(trainer)
+    check_float64(trainer.strategy.root_device, trainer.precision, classifier)
     classifier.interrupt = False
     if not classifier.training:  # as an earlier `train` or `load_run` left it
         classifier.train()
@@ -304,6 +305,27 @@ def _check_trainer(trainer: Trainer) -> None:
             f"trainer.precision={trainer.precision} would need the loss to be scaled or the weights to be rounded; "
             f"valid: {', '.join(PRECISIONS)}."
         )
+
+
+def check_float64(device: torch.device, precision: Any, classifier: BinaryClassifier) -> None:
+    """Refuse what is computed in float64 on a device that has float32 alone.
+
+    Raises:
+        UserError: names it.
+    """
+    if device.type != "mps":
+        return
+    trial: Any = classifier.configure_optimizers()
+    optimizer = trial[0][0] if isinstance(trial, tuple) else trial
+    if isinstance(optimizer, Solver):
+        what = f"optimizer={optimizer.name}"
+    elif classifier.certify_every:
+        what = f"certify_every={classifier.certify_every}"
+    elif precision == "64-true":
+        what = "trainer.precision=64-true"
+    else:
+        return
+    raise UserError(f"{what} computes in float64, which an MPS device does not have; use accelerator=cpu.")
 
 
 def _check_counting(trainer: Trainer) -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from logreg.data.blocks import Batches, BlockLoader
-from logreg.data.rows import TensorRows
+from logreg.data.rows import SparseRows, TensorRows
 
 
 def loader(rows: int, batch_size: int | None, seed: int, passes: int, per_epoch: int, accumulate: int) -> BlockLoader:
@@ -101,3 +102,11 @@ def test_a_pass_over_a_large_table_visits_every_row_once_and_needs_little_memory
         assert source.positions(0, 10, 50).tolist() == orders[0][10:50]
         if rows > 64:  # a window holds rows from all over the table
             assert max(orders[0][:64]) - min(orders[0][:64]) > rows / 2
+
+
+def test_sparse_rows_that_are_kept_stay_where_they_are_on_the_device_already() -> None:
+    parts = np.array([0, 1, 2]), np.array([0, 1], dtype=np.int32), np.array([1.0, 2.0])
+    rows = SparseRows(*parts, np.arange(2), 2, torch.tensor([0.0, 1.0]), None, torch.float64)
+    kept = rows.everything()
+    rows.to(torch.device("cpu"))  # as every block of a training does
+    assert rows.everything() is kept

@@ -154,7 +154,9 @@ def test_the_quadratic_problem_is_solved(seed: int, l1: float) -> None:
     random = np.random.default_rng(seed)
     factor = random.normal(size=(6, 5))
     h, c, weights = factor.T @ factor, random.normal(size=5) * 3, np.array([l1, l1, l1, l1, 0.0])
-    z = minimise(h, c, weights, random.normal(size=5) * (random.random(5) < 0.5))
+    z, solved = minimise(h, c, weights, random.normal(size=5) * (random.random(5) < 0.5))
+
+    assert solved
 
     def value(z: np.ndarray) -> float:
         return z @ h @ z / 2 + c @ z + weights @ np.abs(z)
@@ -165,6 +167,48 @@ def test_the_quadratic_problem_is_solved(seed: int, l1: float) -> None:
         options={"ftol": 1e-15, "gtol": 1e-10, "maxiter": 5000, "maxfun": 100_000},
     )  # fmt: skip
     assert value(z) <= split.fun + 1e-9 * abs(split.fun)
+
+
+def gram_of(kind: str, rows: int, columns: int) -> tuple[np.ndarray, np.ndarray]:
+    """Gram matrix and product with a response: of columns that are alike, that are many, or that are there twice."""
+    random = np.random.default_rng(1)
+    x = random.normal(size=(rows, columns))
+    if kind == "alike":
+        x = np.sqrt(0.99) * random.normal(size=(rows, 1)) + 0.1 * x
+    if kind == "twice":
+        x[:, columns // 2 :] = x[:, : columns - columns // 2]
+    y = x @ random.normal(size=columns) + random.normal(size=rows)
+    return x.T @ x / rows, -x.T @ y / rows
+
+
+@pytest.mark.parametrize("share", [0.3, 0.01, 1e-4])
+@pytest.mark.parametrize(
+    ("kind", "rows", "columns"), [("alike", 400, 100), ("alike", 40, 100), ("many", 40, 100), ("twice", 80, 60)]
+)
+def test_the_quadratic_problem_is_solved_for_columns_that_are_alike_or_combinations(
+    kind: str, rows: int, columns: int, share: float
+) -> None:
+    h, c = gram_of(kind, rows, columns)
+    l1 = np.append(np.full(columns - 1, share * np.abs(c).max()), 0.0)
+    z, solved = minimise(h, c, l1, np.zeros(columns))
+    assert solved
+    slope = h @ z + c
+    off = np.where(z != 0, np.abs(slope + l1 * np.sign(z)), np.maximum(np.abs(slope) - l1, 0))
+    assert off.max() <= 1e-10 * np.abs(c).max()
+
+
+def test_a_model_that_is_not_solved_is_not_the_last_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    problem = problem_of(*drawn(3, rows=200, columns=40), l1=0.005)
+
+    def hardly(h: np.ndarray, c: np.ndarray, l1: np.ndarray, z: np.ndarray) -> tuple[np.ndarray, bool]:
+        return z + 1e-3 * (minimise(h, c, l1, z)[0] - z), False
+
+    monkeypatch.setattr(proximal_newton, "minimise", hardly)
+    solver = proximal_newton.ProximalNewton([torch.nn.Parameter(torch.zeros(1))], tolerance=1e-2)
+    _, (first, second) = solver.solve(problem, most=2)
+    assert max(first.gap, second.gap) < 1e-2 * second.value
+    assert not first.finished
+    assert second.value < first.value
 
 
 def test_training_reports_exact_zeros_and_a_certificate(tmp_path: Path) -> None:

@@ -80,6 +80,14 @@ def test_what_runs_by_itself_and_why(setting: str, reason: str) -> None:
     assert reason in group.reason
 
 
+@pytest.mark.parametrize("there", [True, False])
+def test_a_gpu_that_is_not_cudas_has_no_float64_for_a_fit_together(
+    monkeypatch: pytest.MonkeyPatch, there: bool
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: there)
+    assert groups(["accelerator=gpu"], ["accelerator=gpu", "seed=2"]) == [([0, 1], there)]
+
+
 def test_a_single_job_runs_by_itself() -> None:
     assert groups([], ["optimizer=adam"]) == [([0], False), ([1], False)]
 

@@ -139,7 +139,7 @@ class MappedRows(Rows):
         # Consecutive rows need no index, which is the usual thing for a table that was not split.
         whole = self.x[begin:stop] if stop - begin == len(chosen) else self.x.index_select(0, chosen)
         kind = dtype or self.dtype
-        x, y = whole.to(self.device, kind), self.y[first:end].to(kind)
+        x, y = whole.to(self.device).to(kind), self.y[first:end].to(kind)  # narrow numbers travel faster
         return self._on_device((x, y) if self.weight is None else (x, y, self.weight[first:end]))
 
     def everything(self) -> LargeBatch:
@@ -213,7 +213,8 @@ class SparseRows(Rows):
         return (x, y) if self.weight is None else (x, y, self.weight[positions].to(self.device))
 
     def to(self, device: torch.device) -> None:
-        self.device, self._all = device, None
+        if device != self.device:  # it is called with every block, and what is kept stays
+            self.device, self._all = device, None
 
 
 def batch_parts(batch: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor | None]:
@@ -222,7 +223,7 @@ def batch_parts(batch: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor | None]
 
 
 def cut_rows(x: Tensor, first: int, end: int) -> Tensor:
-    """Consecutive rows of a dense or sparse x, without a copy of its numbers."""
+    """Consecutive rows of a dense or sparse x, without a copy of its numbers but for sparse ones on a GPU."""
     if x.layout is not torch.sparse_csr:
         return x[first:end]
     rows, features = x.shape
@@ -232,6 +233,8 @@ def cut_rows(x: Tensor, first: int, end: int) -> Tensor:
     pointers = x.crow_indices()[first : end + 1]
     start, stop = int(pointers[0]), int(pointers[-1])
     columns, values = x.col_indices()[start:stop], x.values()[start:stop]
+    if x.is_cuda:  # cuSPARSE may fail on addresses that are not aligned, as those inside a tensor need not be
+        columns, values = columns.clone(), values.clone()
     size = (end - first, features)
     return torch.sparse_csr_tensor(pointers - start, columns, values, size, check_invariants=False)
 

@@ -37,10 +37,9 @@ def marginal_effects(
         levels: first feature and number of features of each column whose features are levels, or a flag.
     """
     count = problem.features
-    slope, of_level = torch.zeros(()).double(), torch.zeros(count, dtype=torch.float64)
-    bend = torch.zeros(count + 1, dtype=torch.float64)  # mean of d(p (1 - p))/dtheta
-    gradient = torch.zeros((count, count + 1), dtype=torch.float64)
-    theta = theta.cpu()
+    slope, of_level = theta.new_zeros(()), theta.new_zeros(count)
+    bend = theta.new_zeros(count + 1)  # mean of d(p (1 - p))/dtheta
+    gradient = theta.new_zeros((count, count + 1))
     for x, _, weight in designs(problem, theta):
         z = x @ theta
         p = torch.sigmoid(z)
@@ -58,6 +57,7 @@ def marginal_effects(
                 of_level[j] += (weight * (p1 - p0)).sum()
                 gradient[j] += rest.t() @ (weight * (v1 - v0))
                 gradient[j, j] += (weight * v1).sum()
+    theta, slope, of_level, bend, gradient = (part.cpu() for part in (theta, slope, of_level, bend, gradient))
     rows, factor = len(problem), torch.as_tensor(1 / np.asarray(scale))
     is_level = torch.zeros(count, dtype=torch.bool)
     for first, width in levels:

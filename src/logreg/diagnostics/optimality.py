@@ -30,19 +30,23 @@ does not exist either, and the decrement says how far the other directions are.
 
 from __future__ import annotations
 
+import logging
 import math
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
 
-from logreg.diagnostics.separation import Separation, Undetermined, find_separation
+from logreg.diagnostics.separation import Separation, Undetermined, check_memory, find_separation
+from logreg.errors import UserError
 from logreg.optim.blocks import Theta
 from logreg.optim.firth import FirthProblem
 from logreg.optim.newton import newton_direction
 from logreg.optim.problem import Derivatives, LogisticProblem
 from logreg.optim.proximal_newton import stationarity
 from logreg.optim.solver import OF_ZERO, SMALL
+
+log = logging.getLogger(__name__)
 
 CONVERGED = 1e-6  # of the objective: a relative distance that no metric shows
 FLAT = 1e-12  # of the objective: squared slopes, over the curvature, in directions that count as flat
@@ -202,10 +206,15 @@ def separation_of(problem: LogisticProblem, names: list[str], most: float = MOST
         most: rows times columns up to which an unpenalised problem is searched; infinity for any problem.
 
     Returns:
-        What was found; None where it was not looked for, or a linear program failed.
+        What was found; None where it was not looked for, as where the memory is too small, or a linear program failed.
     """
     penalised = problem.l1 > 0 or problem.l2 > 0 or isinstance(problem, FirthProblem)
     if most != math.inf and (penalised or len(problem) * problem.features > most):
+        return None
+    try:
+        check_memory(len(problem), problem.features)
+    except UserError as reason:
+        log.warning("not looked for a separation of the labels: %s", reason)
         return None
     blocks = list(problem.blocks(problem.features))
     x = torch.cat([block.dense for block in blocks])

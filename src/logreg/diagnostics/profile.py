@@ -23,6 +23,7 @@ from scipy.stats import chi2
 
 from logreg.diagnostics.inference import QUANTILE, Estimates
 from logreg.optim.blocks import Theta
+from logreg.optim.line_search import SHARE, shorter
 from logreg.optim.newton import newton_direction
 from logreg.optim.problem import Derivatives, LogisticProblem
 
@@ -129,7 +130,8 @@ class _Profile:
         while step > 1e-10:
             reached = theta + step * direction
             found = self.problem.derivatives(reached)
-            if found.value <= at.value + 1e-4 * step * slope and found.value < at.value:
+            rise = found.value - at.value
+            if rise <= SHARE * step * slope and rise < 0:
                 return reached, found, True
-            step /= 2
+            step *= shorter(step * slope, rise)
         return theta, at, False

@@ -23,11 +23,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import torch
 from scipy.linalg import qr
 from scipy.optimize import linprog
 
+from logreg.errors import UserError
+from logreg.memory import free_memory
+
 RANK_TOLERANCE = 1e-9  # of a column's norm that is left when those before it are taken out
 MARGIN = 1e-7  # of a sum of margins, or of the least one, that counts as more than zero
+HELD = 50  # copies of the table, dense and in float64, that the linear programs hold at their peak
 NAMED = 1e-6  # the least entry of a direction that names its column
 
 CONSTANT = "(intercept)"
@@ -35,6 +40,20 @@ CONSTANT = "(intercept)"
 
 class Undetermined(Exception):
     """A linear program was not solved."""
+
+
+def check_memory(rows: int, features: int) -> None:
+    """Refuse a search that takes more memory than there is.
+
+    Raises:
+        UserError: says how much it needs and how much is free.
+    """
+    wanted, free = HELD * 8 * rows * (features + 1), free_memory(torch.device("cpu"))
+    if wanted > free:
+        raise UserError(
+            f"separation=true: the linear programs over {rows:,} training rows of {features:,} features need about "
+            f"{wanted / 2**30:,.1f} GiB, and {free / 2**30:,.1f} GiB are free; use separation=auto."
+        )
 
 
 @dataclass(frozen=True)

@@ -11,11 +11,9 @@ The gap is the fall that the model promises.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from logreg.optim.blocks import Theta
 from logreg.optim.lasso import minimise
@@ -25,7 +23,6 @@ from logreg.optim.solver import SMALL, Iteration, Solver
 
 LEAST_NEW = 100  # columns that may enter the working set in an iteration, or as many as are in it
 MOST_WORKING = 3000  # columns of a Gram matrix
-ROUNDING = 1e-14  # of the objective: a change that means nothing
 
 
 class ProximalNewton(Solver):
@@ -33,69 +30,59 @@ class ProximalNewton(Solver):
 
     name = "proximal_newton"
 
-    def __init__(self, params: Iterable[nn.Parameter], lr: float = 1.0, tolerance: float = 1e-12) -> None:
-        super().__init__(params, lr, tolerance)
-        self._seen: tuple[LogisticProblem, Theta, FirstOrder] | None = None
-
     def _iterate(self, problem: LogisticProblem, theta: Theta) -> Iteration:
-        at = self._first_order(problem, theta)
+        at = self._look(problem, theta, problem.first_order)
         self._check(at.value)
         if (back := self._from_afar(theta, at)) is not None:
             return back
         working, complete = working_set(problem, theta, at.gradient)
-        direction, promised = self._step_of_the_model(problem, theta, at, working)
+        direction, promised, solved = self._step_of_the_model(problem, theta, at, working)
         norm = float(stationarity(problem, theta, at.gradient).norm())
         gap = max(promised, 0.0)
         size = max(at.value, SMALL)
-        small = complete and gap <= self._setting("tolerance") * size
-        reached, found, step = self._search(problem, theta, at, direction, small)
-        self._seen = problem, reached, found
+        # A model that was not solved may promise too little.
+        small = complete and solved and gap <= self._setting("tolerance") * size
+        reached, step = self._search(problem, theta, at, direction, small)
         return Iteration(reached, at.value, at.accuracy, norm, gap, step, finished=small or step == 0.0)
-
-    def _first_order(self, problem: LogisticProblem, theta: Theta) -> FirstOrder:
-        """At a point that the last search has ended at, as a rule."""
-        if self._seen is not None and self._seen[0] is problem and torch.equal(self._seen[1], theta):
-            return self._seen[2]
-        return problem.first_order(theta)
 
     @staticmethod
     def _step_of_the_model(
         problem: LogisticProblem, theta: Theta, at: FirstOrder, working: Tensor
-    ) -> tuple[Theta, float]:
-        """From theta to the minimum of the model, and how far the model falls on the way."""
+    ) -> tuple[Theta, float, bool]:
+        """From theta to the minimum of the model, how far the model falls on the way, and whether it is solved."""
         on = torch.cat([working, working.new_tensor([problem.features])])  # and the intercept
         hessian = problem.hessian(theta, working).cpu().numpy()
         gradient, here = at.gradient[on].cpu().numpy(), theta[on].cpu().numpy()
         l1 = np.append(np.full(len(working), problem.l1), 0.0)
-        there = minimise(hessian, gradient - hessian @ here, l1, here)
+        there, solved = minimise(hessian, gradient - hessian @ here, l1, here)
         move = there - here
         rise = gradient @ move + move @ hessian @ move / 2 + float(l1 @ (np.abs(there) - np.abs(here)))
         direction = torch.zeros_like(theta)
         direction[on] = torch.as_tensor(move, device=theta.device)
-        return direction, -float(rise)
+        return direction, -float(rise), solved
 
     def _search(
         self, problem: LogisticProblem, theta: Theta, at: FirstOrder, direction: Theta, small: bool
-    ) -> tuple[Theta, FirstOrder, float]:
+    ) -> tuple[Theta, float]:
         """The first point along the direction where the objective is low enough; none is a step of 0.
 
         The last step promises less than the rounding of the objective: it is taken where the slopes become smaller.
         """
         w, d = theta[:-1], direction[:-1]
         promised = float(at.gradient @ direction) + problem.l1 * float((w + d).abs().sum() - w.abs().sum())
-        step, rounding = self._setting("lr"), ROUNDING * max(at.value, SMALL)
+        step, rounding = self._setting("lr"), problem.noise * max(at.value, SMALL)
         for _ in range(1 if small else MOST_TRIALS):
             reached = theta + step * direction
-            found = problem.first_order(reached)
+            found = self._look(problem, reached, problem.first_order)
             rise = found.value - at.value
             if rise <= SHARE * step * promised and not small:
-                return reached, found, step
+                return reached, step
             if rise <= rounding and (small or rise >= -rounding):
                 norms = [stationarity(problem, t, f.gradient).norm() for t, f in ((reached, found), (theta, at))]
                 if float(norms[0]) < float(norms[1]):
-                    return reached, found, step
+                    return reached, step
             step *= shorter(step * promised, rise)
-        return theta, at, 0.0
+        return theta, 0.0
 
 
 def stationarity(problem: LogisticProblem, theta: Theta, gradient: Theta) -> Theta:

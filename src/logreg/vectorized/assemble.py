@@ -160,7 +160,7 @@ class Assembler:
         scheduler = self._once(config["scheduler"], lambda: None)
         classifier = BinaryClassifier(member.network, factory, scheduler, metrics=metrics)
         check_monitor(config["monitor"], classifier, member.data)
-        check_separation(config, classifier)
+        check_separation(config, classifier, member.data)
         classifier.clip_value = trainer["gradient_clip_val"] or 0.0
         has_val = len(member.data.rows["val"]) > 0
         check_parts(SimpleNamespace(callbacks=callbacks), classifier, member.data, has_val)
@@ -187,6 +187,4 @@ class Assembler:
 
 
 def _device(accelerator: str) -> torch.device:
-    if accelerator == "gpu":
-        accelerator = "cuda" if torch.cuda.is_available() else "mps"
-    return torch.device("cuda:0" if accelerator == "cuda" else accelerator)
+    return torch.device("cuda:0" if accelerator in ("gpu", "cuda") else accelerator)

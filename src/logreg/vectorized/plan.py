@@ -103,7 +103,7 @@ def obstacle(config: Mapping[str, Any]) -> str | None:
         return f"trainer.{key} is set"
     if config["trainer"].get("devices") != 1 or config["trainer"].get("num_sanity_val_steps") != -1:
         return "it has several devices, or another check before training"
-    if config["trainer"].get("accelerator") in ("auto", "mps"):  # torch computes in float32 alone on the latter
+    if _may_be_mps(config["trainer"].get("accelerator")):  # where torch computes in float32 alone
         return f"its accelerator is {config['trainer']['accelerator']}"
     if not set(config["trainer"]) >= TRAINER - OPTIONAL or config["trainer"][CLASS] != "lightning.pytorch.Trainer":
         return "its Trainer is another one"
@@ -127,6 +127,14 @@ def obstacle(config: Mapping[str, Any]) -> str | None:
     if _is_solver(config["optimizer"]):
         return _solver_obstacle(config)
     return _optimizer_obstacle(config["optimizer"]) or _scheduler_obstacle(config["scheduler"])
+
+
+def _may_be_mps(accelerator: Any) -> bool:
+    if accelerator != "gpu":
+        return accelerator in ("auto", "mps")
+    import torch
+
+    return not torch.cuda.is_available()
 
 
 def _is_solver(node: Mapping[str, Any]) -> bool:

@@ -94,11 +94,11 @@ class SolverFit(Fit):
         x, y, weight = (None if part is None else part[table] for part in self.batches.everything())
         assert x is not None
         assert y is not None
-        l2 = torch.tensor([self.jobs[job].l2 for job in jobs], device=x.device)
+        l2 = torch.tensor([self.jobs[job].l2 for job in jobs], dtype=torch.float64, device=x.device)
         penalties = tuple(l2.tolist())
         solved = solve_penalties(
             x, y, l2, weight, self._thetas()[jobs], most=epochs, seen=seen, near=self._near.get(penalties),
-            thresholds=torch.tensor([self.jobs[job].threshold for job in jobs], device=x.device),
+            thresholds=torch.tensor([self.jobs[job].threshold for job in jobs], dtype=torch.float64, device=x.device),
         )  # fmt: skip
         self._keep(solved.theta, solved.value.tolist(), solved.iterations, jobs)
         if penalties not in self._near and table + 1 < len(self.tables) and bool(solved.finished.all()):
