@@ -190,7 +190,9 @@ def _gap_with_l1(problem: LogisticProblem, theta: Theta, value: float) -> float:
 
 
 def _newton_decrement(at: Derivatives) -> float | None:
-    """``g' H^-1 g / 2``; None where the Hessian is flat in a direction that g is not."""
+    """``g' H^-1 g / 2``; None where the Hessian is flat in a direction that g is not, or not finite."""
+    if not bool(at.hessian.isfinite().all()):
+        return None
     direction = newton_direction(at.hessian, at.gradient)
     scale = at.hessian.diagonal().clamp(min=torch.finfo(at.hessian.dtype).tiny).rsqrt()
     left = float((scale * (at.gradient + at.hessian @ direction)).square().sum())  # in units of the objective

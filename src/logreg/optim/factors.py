@@ -12,6 +12,7 @@ from torch import Tensor
 
 from logreg.errors import UserError
 
+SCALE = "scale the columns (data.standardize=true)"
 RIDGE = 1e-12  # of the scaled Hessian
 LARGEST_RIDGE = 1.0
 
@@ -28,7 +29,7 @@ class Factors:
 
     def __init__(self, hessians: Float[Tensor, "*stack coefficients coefficients"]) -> None:
         if not bool(hessians.isfinite().all()):
-            raise UserError("the objective is not finite; scale the columns (data.standardize=true).")
+            raise UserError(f"the objective is not finite; {SCALE}.")
         diagonal = hessians.diagonal(dim1=-2, dim2=-1)
         self.scale = diagonal.clamp(min=torch.finfo(hessians.dtype).tiny).rsqrt()
         self.lower = _lower(hessians * self.scale.unsqueeze(-1) * self.scale.unsqueeze(-2))

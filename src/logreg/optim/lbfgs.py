@@ -24,7 +24,7 @@ from torch import nn
 
 from logreg.optim.blocks import Theta
 from logreg.optim.line_search import search
-from logreg.optim.precondition import Preconditioner, subsample
+from logreg.optim.precondition import Preconditioner, has_many_columns, subsample
 from logreg.optim.problem import FirstOrder, LogisticProblem
 from logreg.optim.solver import SMALL, Iteration, Solver
 from logreg.optim.two_loop import inverse_times
@@ -35,6 +35,7 @@ ROUGH = 10  # rows a column whose Hessian is enough for the subsample's own opti
 REFRESH = 10  # iterations after which the Hessian of the subsample is made anew, where it is needed that long
 SINGLE_NOISE = 1e-7  # of the objective: changes that mean nothing in float32
 NEAR = 1e-5  # of the objective: a gap at which rounding may be what is left
+SHORT = 0.1  # of the length that is tried first: a step that says that the metric is wrong somewhere
 PATIENCE = 5  # iterations in a row without any progress that are the end
 
 
@@ -56,7 +57,7 @@ class PreconditionedLBFGS(Solver):
         super().__init__(params, lr, tolerance)
         self.param_groups[0]["history_size"] = history_size
         self._sample: tuple[LogisticProblem, LogisticProblem] | None = None  # a problem and its subsample
-        self._made: tuple[LogisticProblem, Theta, Preconditioner] | None = None
+        self._made: tuple[LogisticProblem, bool, Theta, Preconditioner] | None = None
 
     def forget(self) -> None:
         super().forget()
@@ -82,15 +83,18 @@ class PreconditionedLBFGS(Solver):
         if small or stuck:
             return self._iteration(theta, at, gap, 0.0, finished=True)
         reached, step = self._search(problem, theta, at, direction)
-        if step == 0.0 and (memory["pairs"] or not memory["exact"]):
-            # Old pairs, or gradients that are too coarse, may be what led nowhere.
-            memory["pairs"], memory["exact"], memory["point"] = [], True, theta
-            self._known = None
-            return self._iteration(theta, at, gap, 0.0)
+        # Old pairs, gradients that are too coarse, or a column that the subsample knows too little of may be what led
+        # nowhere, or not far.
+        hopeless = step == 0.0 and memory["exact"] and memory["careful"] and not memory["pairs"]
         memory["iterations"] += 1
-        if step and memory["iterations"] % REFRESH == 0:
+        if step < SHORT * self._setting("lr"):
+            memory |= {"careful": True, "point": reached}
+        elif memory["iterations"] % REFRESH == 0:
             memory["point"] = reached
-        return self._iteration(reached, at, gap, step, finished=step == 0.0)
+        if step == 0.0:
+            memory |= {"exact": True, "pairs": []}
+            self._known = None
+        return self._iteration(reached, at, gap, step, finished=hopeless)
 
     @staticmethod
     def _iteration(theta: Theta, at: FirstOrder, gap: float, step: float, finished: bool = False) -> Iteration:
@@ -103,13 +107,13 @@ class PreconditionedLBFGS(Solver):
 
         ``begun``: whether the start was looked for; ``point``: where the subsample's Hessian is taken; ``pairs`` of
         step and change of the gradient; ``exact``: whether passes are in float64; ``least`` gap and ``lowest``
-        objective so far; ``stuck``: iterations since then.
+        objective so far; ``stuck``: iterations since then; ``careful``: whether the diagonal of all rows is looked at.
         """
         memory: dict[str, Any] = self.state[self.param_groups[0]["params"][0]]
         if not memory:
             exact = problem.rows.stored is not torch.float32 or problem.sparse
             memory |= {"begun": False, "iterations": 0, "point": theta, "pairs": [], "exact": exact}
-            memory |= {"least": math.inf, "lowest": math.inf, "stuck": 0}
+            memory |= {"least": math.inf, "lowest": math.inf, "stuck": 0, "careful": has_many_columns(problem)}
         # A checkpoint keeps them in the type of the parameters.
         memory["point"] = memory["point"].to(theta.dtype)
         memory["pairs"] = [(s.to(theta.dtype), change.to(theta.dtype)) for s, change in memory["pairs"]]
@@ -128,10 +132,12 @@ class PreconditionedLBFGS(Solver):
     # --- the parts of an iteration ------------------------------------------------------------------------------------
 
     def _preconditioner(self, problem: LogisticProblem) -> Preconditioner:
-        point, sample = self._state()["point"], self._subsample(problem)
-        if self._made is None or self._made[0] is not sample or not torch.equal(self._made[1], point):
-            self._made = sample, point, Preconditioner(sample, point)
-        return self._made[2]
+        point, careful, sample = self._state()["point"], self._state()["careful"], self._subsample(problem)
+        known = self._made
+        if known is None or known[0] is not sample or known[1] is not careful or not torch.equal(known[2], point):
+            made = Preconditioner(sample, point, problem.diagonal(point) if careful else None)
+            self._made = known = sample, careful, point, made
+        return known[3]
 
     def _subsample(self, problem: LogisticProblem) -> LogisticProblem:
         if self._sample is None or self._sample[0] is not problem:

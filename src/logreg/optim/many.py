@@ -55,9 +55,13 @@ class ManyObjectives:
 
     def sample(self, count: int) -> ManyObjectives:
         """The same over some of the rows, drawn in the same way each time, in float64."""
-        drawn = torch.randperm(len(self), generator=torch.Generator().manual_seed(0))[:count].sort().values
-        chosen = drawn.to(self.y.device)
+        counted = None if self.weight is None else torch.nonzero(self.weight > 0)[:, 0]
+        rows = len(self) if counted is None else len(counted)  # those without weight are as if they were not there
+        drawn = torch.randperm(rows, generator=torch.Generator().manual_seed(0))[:count].sort().values
+        drawn = drawn.to(self.y.device)
+        chosen = drawn if counted is None else counted[drawn]
         weight = None if self.weight is None else self.weight[chosen].double()
+        weight = None if weight is None else weight / weight.mean()
         return ManyObjectives(self.x[chosen].double(), self.y[chosen].double(), weight, self.l2)
 
     def of(self, theta: Thetas, chosen: Tensor, single: bool) -> tuple[OfEach, Thetas]:

@@ -17,6 +17,7 @@ from torch import Tensor
 from logreg.errors import UserError
 from logreg.memory import free_memory
 from logreg.optim.blocks import Theta
+from logreg.optim.factors import SCALE
 from logreg.optim.firth import FirthProblem
 from logreg.optim.line_search import MOST_TRIALS, SHARE, shorter
 from logreg.optim.problem import Derivatives, LogisticProblem
@@ -40,6 +41,8 @@ class Newton(Solver):
         self._check(at.value)
         if (back := self._from_afar(theta, at)) is not None:
             return back
+        if not bool(at.hessian.isfinite().all()):
+            raise UserError(f"optimizer={self.name}: the Hessian is not finite; {SCALE}.")
         direction = newton_direction(at.hessian, at.gradient)
         slope = float(at.gradient @ direction)
         gap = -slope / 2

@@ -49,7 +49,7 @@ class NewtonCG(Solver):
         norm = float(at.gradient.norm())
         if self._sample is None or self._sample[0] is not problem:
             self._sample = problem, subsample(problem)
-        precondition = Preconditioner(self._sample[1], theta)
+        precondition = Preconditioner(self._sample[1], theta, problem.diagonal(theta))
         size = max(at.value, SMALL)
         distance = max(float(at.gradient @ precondition(at.gradient)) / size, 1e-300)
         share = min(LARGEST_SHARE, max(math.sqrt(distance), 0.1 * math.sqrt(self._setting("tolerance") / distance)))

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float
@@ -94,32 +95,43 @@ def solve_penalties(
     l2: OfEach,
     weight: Float[Tensor, " rows"] | None = None,
     start: Thetas | None = None,
-    tolerance: float = 1e-14,
+    tolerance: float | OfEach = 1e-14,
     most: int = 100,
     seen: Callable[[Iterations], bool] | None = None,
     thresholds: OfEach | None = None,
     near: Beginning | None = None,
+    lr: float | OfEach = 1.0,
 ) -> Solved:
     """Minimise ``mean(weight * log loss) + l2 / 2 * ||w||^2`` for every one of these penalties, intercepts free.
 
     Args:
         weight: of mean 1.
         start: coefficients to begin with, zeros by default.
-        tolerance: a problem is finished when its gap is at most this share of its value.
+        tolerance: a problem is finished when its gap is at most this share of its value; of all, or of each.
         most: iterations of each problem.
         seen: is told of every iteration; what it returns says whether to stop.
         thresholds: from which probability on a row is predicted to be of label 1, for the accuracies that it is told.
         near: where the same penalties ended with another table like this one, instead of a start.
+        lr: the length of a step that is tried first; of all, or of each.
     """
     rows = ManyObjectives(x, y, weight, l2.double(), None if thresholds is None else thresholds.double())
+    settings = _Settings(
+        *(torch.as_tensor(value, device=x.device).double().expand(len(l2)) for value in (tolerance, lr))
+    )
     with torch_in_one_thread():
         if near is not None:
-            solver = _LBFGS(rows, near, tolerance, most, seen)
+            solver = _LBFGS(rows, near, settings, most, seen)
             if bool((solver.value <= OF_ZERO).all()):  # or the tables are not alike
                 return solver.run()
         shape = (len(l2), x.shape[1] + 1)
         theta = torch.zeros(shape, dtype=torch.float64, device=x.device) if start is None else start.double().clone()
-        return _LBFGS(rows, _on_a_sample(rows, theta), tolerance, most, seen).run()
+        begin = _on_a_sample(rows, theta)
+        solver = _LBFGS(rows, begin, settings, most, seen)
+        afar = ~(solver.value <= OF_ZERO)  # where a sample is not like the rest
+        if bool(afar.any()):
+            theta = torch.where(afar.unsqueeze(1), 0.0, begin.theta)
+            solver = _LBFGS(rows, Beginning(theta, rows.factors(theta, solver.active)), settings, most, seen)
+        return solver.run()
 
 
 def neighbour(
@@ -167,14 +179,21 @@ def _on_a_sample(rows: ManyObjectives, theta: Thetas) -> Beginning:
     return Beginning(theta, factors)
 
 
+class _Settings(NamedTuple):
+    """Of each problem; see `solve_penalties`."""
+
+    tolerance: OfEach
+    lr: OfEach
+
+
 class _LBFGS:
     """The passes over all rows; what is indexed by problem has those alone that are not finished."""
 
     def __init__(
-        self, rows: ManyObjectives, begin: Beginning, tolerance: float, most: int,
+        self, rows: ManyObjectives, begin: Beginning, settings: _Settings, most: int,
         seen: Callable[[Iterations], bool] | None,
     ) -> None:  # fmt: skip
-        self.rows, self.tolerance, self.most, self.seen = rows, tolerance, most, seen
+        self.rows, self.settings, self.most, self.seen = rows, settings, most, seen
         self.single = rows.x.dtype == torch.float64 and rows.x.numel() > BLOCK_ELEMENTS
         self.theta, self.factors = begin.theta, begin.metric
         self.active = torch.arange(len(self.theta), device=self.theta.device)
@@ -190,11 +209,12 @@ class _LBFGS:
             direction = -inverse_times(self.pairs, self.gradient, self.factors)
             slope = inner(self.gradient, direction)[:, 0]
             gap = -slope / 2
-            too_coarse = self.single and self.tolerance < SINGLE_TELLS
-            if too_coarse and bool((gap <= SINGLE_TELLS * self.value).all()):
+            least = self.settings.tolerance[self.active]
+            too_coarse = (least < SINGLE_TELLS) if self.single else torch.zeros_like(gap, dtype=torch.bool)
+            if bool(too_coarse.any()) and bool((gap <= least.clamp(min=SINGLE_TELLS) * self.value).all()):
                 self._in_double()
                 continue
-            finished = torch.zeros_like(gap, dtype=torch.bool) if too_coarse else gap <= self.tolerance * self.value
+            finished = (gap <= least * self.value) & ~too_coarse
             self._record(gap, finished, iteration)
             direction, slope, gap = direction[~finished], slope[~finished], gap[~finished]
             self._leave(finished)
@@ -210,6 +230,8 @@ class _LBFGS:
             stuck = step == 0
             if self.single and bool(stuck.any()):
                 self._in_double()
+            elif bool(stuck.any()) and self.since > 1:
+                self._new_metric()  # the old one may be the reason
             else:
                 self._leave(stuck)
             if self.since > LONG:
@@ -226,9 +248,9 @@ class _LBFGS:
 
         Where an objective changes by less than its rounding the gradient decides, in the metric of the sample.
         """
-        step, was = torch.ones_like(slope), inner(self.gradient, self.factors(self.gradient))[:, 0]
+        step, was = self.settings.lr[self.active].clone(), inner(self.gradient, self.factors(self.gradient))[:, 0]
         rounding = (1e-5 if self.single else 1e-13) * self.value
-        reached = self.theta + direction
+        reached = self.theta + step.unsqueeze(1) * direction
         value, gradient = self.rows.of(reached, self.active, self.single)
         for _ in range(MOST_HALVINGS):
             now = inner(gradient, self.factors(gradient))[:, 0]

@@ -8,6 +8,7 @@ there are too many columns for a factor, only the diagonal is used.
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
 from logreg.data.rows import TensorRows, batch_parts
 from logreg.optim.blocks import Theta
@@ -23,25 +24,39 @@ SINGLE_TELLS = 1e-2  # the least squared pivot of a scaled Hessian that float32 
 
 
 class Preconditioner:
-    """The inverse of the Hessian at a point, as nearly as the problem's rows give it.
+    """The inverse of the Hessian at a point, as nearly as the rows of a subsample give it.
 
     Args:
-        problem: whose rows are all used: pass a `subsample`.
+        sample: a `subsample`, all rows of which are used.
+        diagonal: that of the Hessian of all rows. A column may be nearly constant in the sample and not in the rest,
+            such as a rare level, and then the sample's curvature along it is much too small.
     """
 
-    def __init__(self, problem: LogisticProblem, theta: Theta) -> None:
-        self.is_diagonal = problem.features > (MOST_SPARSE_COLUMNS if problem.sparse else MOST_COLUMNS)
+    def __init__(self, sample: LogisticProblem, theta: Theta, diagonal: Theta | None = None) -> None:
+        self.is_diagonal = has_many_columns(sample)
         if self.is_diagonal:
-            self._diagonal = problem.diagonal(theta).clamp(min=torch.finfo(theta.dtype).tiny)
+            found = sample.diagonal(theta) if diagonal is None else diagonal
+            self._diagonal = found.clamp(min=torch.finfo(theta.dtype).tiny)
             return
-        stored = problem.rows.stored
-        self._factors = Factors(problem.hessian(theta, dtype=stored))
+        stored = sample.rows.stored
+        self._factors = self._of(sample.hessian(theta, dtype=stored), diagonal)
         if stored is not torch.float64 and self._factors.least_pivot < SINGLE_TELLS:
-            self._factors = Factors(problem.hessian(theta))
+            self._factors = self._of(sample.hessian(theta), diagonal)
+
+    @staticmethod
+    def _of(hessian: Tensor, diagonal: Theta | None) -> Factors:
+        if diagonal is not None:
+            hessian.diagonal().add_((diagonal - hessian.diagonal()).clamp(min=0))
+        return Factors(hessian)
 
     def __call__(self, gradient: Theta) -> Theta:
         """``H^-1 g``."""
         return gradient / self._diagonal if self.is_diagonal else self._factors(gradient)
+
+
+def has_many_columns(problem: LogisticProblem) -> bool:
+    """Whether a factor would cost more than it saves."""
+    return problem.features > (MOST_SPARSE_COLUMNS if problem.sparse else MOST_COLUMNS)
 
 
 def subsample(problem: LogisticProblem, least: int = LEAST) -> LogisticProblem:
@@ -51,10 +66,14 @@ def subsample(problem: LogisticProblem, least: int = LEAST) -> LogisticProblem:
         least: rows a column.
     """
     least, most = (k * (min(problem.features, MOST_COLUMNS) + 1) for k in (least, MOST))
-    count = min(max(int(SHARE_OF_ROWS * len(problem)), least), most)
-    if 2 * count >= len(problem):
+    weight = problem.rows.weight
+    counted = None if weight is None else torch.nonzero(weight > 0)[:, 0]  # the others are as if they were not there
+    rows = len(problem) if counted is None else len(counted)
+    count = min(max(int(SHARE_OF_ROWS * rows), least), most)
+    if 2 * count >= rows:
         return problem
-    drawn = torch.randint(len(problem), (count,), generator=generator(0, "subsample")).sort().values
-    x, y, weight = batch_parts(problem.rows.take(drawn.to(problem.rows.y.device)))
-    rows = TensorRows(x, y, None if weight is None else weight / weight.mean())
-    return LogisticProblem(rows, problem.l2, problem.threshold, problem.l1)
+    drawn = torch.randint(rows, (count,), generator=generator(0, "subsample")).sort().values
+    drawn = drawn.to(problem.rows.y.device)
+    x, y, weight = batch_parts(problem.rows.take(drawn if counted is None else counted.to(drawn.device)[drawn]))
+    kept = TensorRows(x, y, None if weight is None else weight / weight.mean())
+    return LogisticProblem(kept, problem.l2, problem.threshold, problem.l1)

@@ -14,6 +14,7 @@ from torch.optim import Optimizer
 from logreg.errors import UserError
 from logreg.optim.at_once import torch_in_one_thread
 from logreg.optim.blocks import Theta
+from logreg.optim.factors import SCALE
 from logreg.optim.problem import Derivatives, FirstOrder, LogisticProblem
 
 SMALL = 1e-6  # an objective below which a gap is small by itself: that of separated labels falls for ever
@@ -121,8 +122,8 @@ class Solver(Optimizer):
         """
         if not math.isfinite(value):
             raise UserError(
-                f"optimizer={self.name}: the objective is {value} at the start; scale the columns "
-                "(data.standardize=true) or start from smaller coefficients."
+                f"optimizer={self.name}: the objective is {value} at the start; {SCALE}, or start from smaller "
+                "coefficients."
             )
 
     def _setting(self, name: str) -> float:

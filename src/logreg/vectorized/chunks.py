@@ -14,11 +14,13 @@ from logreg.data.block_data import BlockData
 from logreg.data.rows import TensorRows
 from logreg.data.splits import SPLITS
 from logreg.memory import free_memory
+from logreg.optim.solver import Solver
 from logreg.vectorized.assemble import Member
 from logreg.vectorized.fit import Job, Settings
 
 MEMORY_SHARE = 0.25  # of what is free, for one fit
 PLACES = 16  # jobs of a table come in multiples of so many, if there are several
+FACTORS = 6  # matrices of a solver's job: its Hessian, scaled, its factor, and what these are made from
 
 
 @dataclass
@@ -54,17 +56,21 @@ def stacks(members: Sequence[Member], settings: Settings, memory: int) -> list[S
         shape = (*(len(data.rows[split]) for split in SPLITS), data.num_features, len(of_table))
         by_shape.setdefault(shape, []).append(of_table)
     result: list[Stack] = []
+    solved = issubclass(settings.optimizer, Solver)  # whose last bits depend on its neighbours anyway
     for tables in by_shape.values():
         of_a_table = len(tables[0])
         of_job = _bytes_of_a_job(tables[0][0], settings) + _bytes_of_a_table(tables[0][0], settings) // of_a_table
         most = max(1, memory // of_job)
-        most -= most % PLACES if most > PLACES else 0  # as `_filled` fills them up
+        most -= most % PLACES if most > PLACES and not solved else 0  # as `_filled` fills them up
         if of_a_table > most:
             chunks = [[t[i : i + most]] for t in tables for i in range(0, of_a_table, most)]
         else:
             step = max(1, most // of_a_table)
             chunks = [tables[i : i + step] for i in range(0, len(tables), step)]
-        result += [Stack([t[0].data for t in chunk], [m for t in chunk for m in _filled(t)]) for chunk in chunks]
+        result += [
+            Stack([t[0].data for t in chunk], [m for t in chunk for m in (t if solved else _filled(t))])
+            for chunk in chunks
+        ]
     return result
 
 
@@ -96,7 +102,8 @@ def _bytes_of_a_job(member: Member, settings: Settings) -> int:
     parameters = sum(p.numel() for p in member.network.parameters())
     logged, validations = _measurements(member, settings)
     kept = 16 * logged + 8 * (len(settings.metrics) + 2) * validations
-    return size * (8 * batch + 6 * rows + 12 * parameters) + kept
+    factors = FACTORS * 8 * (data.num_features + 1) ** 2 if issubclass(settings.optimizer, Solver) else 0
+    return size * (8 * batch + 6 * rows + 12 * parameters) + kept + factors
 
 
 def bytes_on_disk(member: Member, settings: Settings) -> int:

@@ -4,15 +4,15 @@ What a job leaves is what it leaves alone, but for the way to the optimum: the i
 `logreg.optim.penalties`, whichever solver was asked for. Coefficients and metrics agree as closely as both are
 certified to be at the optimum.
 
-Penalties with an l1 part are solved by their own solver, from the largest to the smallest, each from where the one
-before ended: few columns enter from one to the next (Friedman, Hastie and Tibshirani, 2010, Journal of Statistical
-Software 33).
+Penalties with an l1 part, and those of so many columns that a Hessian for each penalty is too much, are solved by the
+jobs' own solver, from the largest to the smallest, each from where the one before ended: few columns enter from one to
+the next (Friedman, Hastie and Tibshirani, 2010, Journal of Statistical Software 33).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,10 +22,13 @@ from torch import Tensor, nn
 from logreg.data.rows import TensorRows
 from logreg.errors import UserError
 from logreg.optim.penalties import Beginning, Iterations, neighbour, solve_penalties
+from logreg.optim.precondition import MOST_COLUMNS
 from logreg.optim.problem import LogisticProblem
 from logreg.optim.solver import Iteration
 from logreg.vectorized.fit import Fit
 from logreg.vectorized.networks import LinearNetworks
+
+LINEARLY = 1e-2  # of a tolerance: the last step of a solver alone, Newton's, lands far below its own
 
 
 class SolverState:
@@ -83,7 +86,10 @@ class SolverFit(Fit):
         self._end()
 
     def _solve(self, table: int, jobs: list[int], epochs: int, rows: list[dict[str, np.ndarray]]) -> None:
-        if any(self.jobs[job].l1 for job in jobs):
+        x, y, weight = (None if part is None else part[table] for part in self.batches.everything())
+        assert x is not None
+        assert y is not None
+        if any(self.jobs[job].l1 for job in jobs) or x.shape[1] > MOST_COLUMNS:
             self._solve_in_turn(table, jobs, epochs, rows)
             return
 
@@ -91,14 +97,17 @@ class SolverFit(Fit):
             self._note(rows, told, [jobs[problem] for problem in told.problems])
             return self.interrupt
 
-        x, y, weight = (None if part is None else part[table] for part in self.batches.everything())
-        assert x is not None
-        assert y is not None
-        l2 = torch.tensor([self.jobs[job].l2 for job in jobs], dtype=torch.float64, device=x.device)
+        def of_each(values: Iterable[float]) -> Tensor:
+            return torch.tensor(list(values), dtype=torch.float64, device=x.device)
+
+        l2 = of_each(self.jobs[job].l2 for job in jobs)
+        settings = [self.optimizer.groups[job] for job in jobs]
         penalties = tuple(l2.tolist())
         solved = solve_penalties(
             x, y, l2, weight, self._thetas()[jobs], most=epochs, seen=seen, near=self._near.get(penalties),
-            thresholds=torch.tensor([self.jobs[job].threshold for job in jobs], dtype=torch.float64, device=x.device),
+            thresholds=of_each(self.jobs[job].threshold for job in jobs),
+            tolerance=of_each(LINEARLY * group["tolerance"] for group in settings),
+            lr=of_each(group["lr"] for group in settings),
         )  # fmt: skip
         self._keep(solved.theta, solved.value.tolist(), solved.iterations, jobs)
         if penalties not in self._near and table + 1 < len(self.tables) and bool(solved.finished.all()):
