@@ -166,3 +166,32 @@ def test_numbers_that_are_not_finite_are_refused() -> None:
     x = torch.full((40, 2), torch.nan, dtype=torch.float64)
     with pytest.raises(UserError, match="not finite"):
         solve_penalties(x, torch.ones(40, dtype=torch.float64), torch.tensor([0.1]))
+
+
+def test_rows_without_weight_are_as_if_they_were_not_there() -> None:
+    x, y, _ = drawn(8, 60_000, 4)
+    weight = np.zeros(len(y))
+    weight[500:900] = np.random.default_rng(1).integers(1, 4, 400)
+    kept, l2 = weight > 0, torch.tensor([1e-4, 1e-2], dtype=torch.float64)
+    some, every = (
+        solve_penalties(torch.tensor(x[of]), torch.tensor(y[of]), l2, torch.tensor(weight[of] / weight[of].mean()))
+        for of in (kept, np.ones_like(kept))
+    )
+    assert every.finished.all()
+    torch.testing.assert_close(every.theta, some.theta, rtol=1e-6, atol=1e-9)
+
+
+def test_each_problem_has_its_own_tolerance_and_first_step() -> None:
+    x, y, _ = drawn(9, 30_000, 6)
+    l2, tolerances = torch.full((3,), 1e-4, dtype=torch.float64), torch.tensor([1e-2, 1e-6, 1e-14])
+    found = solve_penalties(torch.tensor(x), torch.tensor(y), l2, tolerance=tolerances)
+    assert found.finished.all()
+    assert found.iterations[0] < found.iterations[1] < found.iterations[2]
+    lengths: list[float] = []
+
+    def look(told: Iterations) -> bool:
+        lengths.append(float(told.step.max()))
+        return False
+
+    solve_penalties(torch.tensor(x), torch.tensor(y), l2[:1], lr=0.5, seen=look)
+    assert max(lengths) == 0.5

@@ -226,3 +226,60 @@ def test_lbfgs_goes_on_from_what_a_checkpoint_kept_for_parameters_in_float32() -
     for _ in range(10):
         theta = second.iterate(found, theta).theta
     assert found.value(theta) == pytest.approx(found.value(solve("newton", found)[0]), rel=1e-12)
+
+
+@every_solver
+@pytest.mark.parametrize("sparse", [False, True])
+@pytest.mark.parametrize("standardised", [False, True])
+def test_a_rare_level_that_a_subsample_misses(name: str, sparse: bool, standardised: bool) -> None:
+    random = np.random.default_rng(0)
+    x = random.normal(size=(60_000, 5))
+    x[:, 4] = 0.0
+    x[random.choice(len(x), 12, replace=False), 4] = 1.0
+    y = (x @ [1.0, -0.5, 0.3, 0.2, 1.0] + random.logistic(size=len(x)) > 0).astype(float)
+    assert 0 < y[x[:, 4] == 1].mean() < 1
+    columns = (x - x.mean(0)) / x.std(0) if standardised else x
+    found = problem_of(sp.csr_matrix(columns) if sparse else columns, y)
+    theta, _ = solve(name, found)
+    oracle = LogisticRegression(C=np.inf, solver="newton-cholesky", tol=1e-10, max_iter=100).fit(columns, y)
+    np.testing.assert_allclose(theta.numpy(), [*oracle.coef_[0], *oracle.intercept_], rtol=1e-6)
+
+
+@every_solver
+def test_raw_sparse_columns_without_a_penalty(name: str) -> None:
+    """Quasi-separated by rare columns and of less than full rank: the objective has a least value all the same."""
+    x, y = load_svmlight_file(str(shared_file("a9a.svm")))
+    found = problem_of(x, y > 0)
+    theta, _ = solve(name, found)
+    exact, _ = solve("newton", found)
+    assert found.value(theta) == pytest.approx(found.value(exact), rel=1e-8)
+
+
+@every_solver
+def test_rows_without_weight_are_as_if_they_were_not_there(name: str) -> None:
+    x, y = drawn(3, 60_000)
+    weight = np.zeros(len(y))
+    weight[1000:1300] = np.random.default_rng(1).integers(1, 4, 300)
+    kept = weight > 0
+    some, _ = solve(name, problem_of(x[kept], y[kept], 1e-3, weight[kept]))
+    every, _ = solve(name, problem_of(x, y, 1e-3, weight))
+    np.testing.assert_allclose(every.numpy(), some.numpy(), rtol=1e-7)
+
+
+@every_solver
+def test_columns_whose_squares_are_infinite_are_refused(name: str) -> None:
+    x, y = drawn(4, 200)
+    x[:, 2] *= 1e160
+    with pytest.raises(UserError, match="not finite; scale the columns"):
+        solve(name, problem_of(x, y, 1e-3, l1=1e-3 if name == "proximal_newton" else 0.0))
+
+
+def test_products_of_many_sparse_columns_are_those_of_one_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    x = sp.random(3000, 5000, 0.002, "csr", random_state=0)
+    y = (np.random.default_rng(0).random(3000) < 0.5).astype(float)
+    theta = torch.randn(5001, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    expected = problem_of(x, y, 0.1).first_order(theta)
+    monkeypatch.setattr(blocks, "BLOCK_BYTES", 2**8)
+    found = problem_of(x, y, 0.1)
+    assert 1 < len(found.blocks()) < 100
+    torch.testing.assert_close(found.first_order(theta).gradient, expected.gradient, rtol=1e-12, atol=1e-15)

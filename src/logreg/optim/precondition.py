@@ -75,5 +75,6 @@ def subsample(problem: LogisticProblem, least: int = LEAST) -> LogisticProblem:
     drawn = torch.randint(rows, (count,), generator=generator(0, "subsample")).sort().values
     drawn = drawn.to(problem.rows.y.device)
     x, y, weight = batch_parts(problem.rows.take(drawn if counted is None else counted.to(drawn.device)[drawn]))
+    x = x.to(problem.rows.stored)  # rows are served in the precision of the training, and stored in half of it
     kept = TensorRows(x, y, None if weight is None else weight / weight.mean())
     return LogisticProblem(kept, problem.l2, problem.threshold, problem.l1)

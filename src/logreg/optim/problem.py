@@ -77,7 +77,10 @@ class LogisticProblem:
 
     def blocks(self, width: int = 1, dtype: torch.dtype = torch.float64) -> Blocks:
         """The rows, some at a time: few enough that ``width`` numbers for each are no more than a block."""
-        return Blocks(self.rows, block_rows(max(self.rows.width, width), dtype, self.device), dtype)
+        step = block_rows(max(self.rows.width, width), dtype, self.device)
+        if self.sparse and width < self.features:  # a product makes a number for each column, whatever the rows hold
+            step = max(step, 2 * self.features // self.rows.width)
+        return Blocks(self.rows, step, dtype)
 
     def mean(self, of_block: Callable[[Block], Sums], blocks: Blocks, at_once: bool = True) -> Sums:
         """The sums over blocks of what is made of each, over the number of rows.
@@ -239,7 +242,14 @@ class HessianProduct:
     def __init__(self, problem: LogisticProblem, theta: Theta) -> None:
         self.problem, self.blocks = problem, problem.blocks(dtype=problem.rows.stored)
         point = theta.to(self.blocks.dtype)
-        self.curvature = torch.cat([block.curvatures(block.logits(point)) for block in self.blocks])
+        self.curvature = torch.empty(len(problem), dtype=self.blocks.dtype, device=problem.device)
+
+        def fill(number: int) -> Sums:
+            block = self.blocks[number]
+            self.curvature[self.blocks.bounds(number)] = block.curvatures(block.logits(point))
+            return []
+
+        summed(fill, len(self.blocks), problem.device)
 
     def __call__(self, v: Theta) -> Theta:
         """``H v``."""

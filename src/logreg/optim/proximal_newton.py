@@ -15,7 +15,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from logreg.errors import UserError
 from logreg.optim.blocks import Theta
+from logreg.optim.factors import SCALE
 from logreg.optim.lasso import minimise
 from logreg.optim.line_search import MOST_TRIALS, SHARE, shorter
 from logreg.optim.problem import FirstOrder, LogisticProblem
@@ -52,6 +54,8 @@ class ProximalNewton(Solver):
         """From theta to the minimum of the model, how far the model falls on the way, and whether it is solved."""
         on = torch.cat([working, working.new_tensor([problem.features])])  # and the intercept
         hessian = problem.hessian(theta, working).cpu().numpy()
+        if not np.isfinite(hessian).all():
+            raise UserError(f"optimizer=proximal_newton: the Hessian is not finite; {SCALE}.")
         gradient, here = at.gradient[on].cpu().numpy(), theta[on].cpu().numpy()
         l1 = np.append(np.full(len(working), problem.l1), 0.0)
         there, solved = minimise(hessian, gradient - hessian @ here, l1, here)
