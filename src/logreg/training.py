@@ -45,7 +45,7 @@ from logreg.optim.problem import LogisticProblem, theta_of
 from logreg.optim.proximal_newton import ProximalNewton
 from logreg.optim.solver import Solver
 from logreg.runs import RunRecord, find_checkpoint, read_checkpoint, versions
-from logreg.settings import not_smooth
+from logreg.settings import not_scheduled, not_smooth
 from logreg.thresholds import ThresholdRule
 
 log = logging.getLogger(__name__)
@@ -440,6 +440,8 @@ def check_parts(trainer: Any, classifier: BinaryClassifier, data: LightningDataM
         )
     if isinstance(optimizer, Solver) and linear_coefficients(classifier.network) is None:
         raise UserError(f"optimizer={name} solves linear models; for this one use adam, sgd or torch_lbfgs.")
+    if isinstance(optimizer, Solver) and scheduler is not None:
+        raise not_scheduled(name)
     if isinstance(optimizer, LBFGS | Solver) and classifier.l1 and not isinstance(optimizer, ProximalNewton):
         raise not_smooth(name)
     if classifier.firth and not isinstance(optimizer, Newton):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 
 import numpy as np
@@ -166,6 +167,9 @@ def test_what_a_solver_cannot_train_is_said(name: str, tmp_path: Path) -> None:
     hidden = nn.Sequential(nn.Linear(30, 4), nn.Tanh(), nn.Linear(4, 1), nn.Sigmoid())
     with pytest.raises(UserError, match=f"optimizer={name} solves linear models; .* torch_lbfgs"):
         fit(tmp_path, breast_cancer(batch_size=None), 5, SOLVERS[name], network=hidden)
+    decay = functools.partial(torch.optim.lr_scheduler.ExponentialLR, gamma=0.5)
+    with pytest.raises(UserError, match=f"optimizer={name} has no learning rate to schedule"):
+        fit(tmp_path, breast_cancer(batch_size=None), 5, SOLVERS[name], scheduler=decay)
 
 
 # --- the subsample ---------------------------------------------------------------------------------------------
