@@ -229,8 +229,8 @@ def collected_rows(batches: Iterable[Batch]) -> TensorRows | None:
         numbers += x.numel()
         if numbers > MAX_ELEMENTS:
             return None
-        x = (x if x.layout is torch.strided else x.to_dense()).flatten(1)
-        parts.append((x if x.is_floating_point() else x.float(), y.reshape(-1).to(x.device)))
+        x = (x if x.layout is torch.strided else x.to_dense()).flatten(1).cpu()
+        parts.append((x if x.is_floating_point() else x.float(), y.reshape(-1).cpu()))
     x = torch.cat([x for x, _ in parts])
     return TensorRows(x, torch.cat([y for _, y in parts]).to(x.dtype))
 
