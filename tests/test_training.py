@@ -13,14 +13,14 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from lightning.pytorch import Trainer
+from lightning.pytorch import LightningDataModule, Trainer
 from lightning.pytorch.callbacks import Callback, EarlyStopping
 from sklearn.linear_model import LogisticRegression as ScikitLearn
 from torch import nn
 
-from logreg import BinaryClassifier, load_run, train
+from logreg import BinaryClassifier, RunRecord, load_run, train, training
 from logreg.callbacks import Checkpoints
-from logreg.data import InMemoryData, Table
+from logreg.data import InMemoryData, Table, rows
 from logreg.data.blocks import BlockLoader
 from logreg.errors import UserError
 from logreg.models import HandWritten, LogisticRegression, SequentialRegression
@@ -388,6 +388,31 @@ def test_an_ordinary_dataloader_trains_too(tmp_path: Path) -> None:
     losses, _ = bare_loop(toy(), 102, functools.partial(torch.optim.SGD, lr=1.0))
     assert record.metrics["train/loss"] == pytest.approx(losses[101], abs=2e-6)
     assert (record.status, record.updates, record.epochs) == ("completed", 101, 101)
+
+
+def ordinary(module: LightningDataModule, **settings: Any) -> RunRecord:
+    classifier = BinaryClassifier(SequentialRegression(2), functools.partial(torch.optim.SGD, lr=1.0), **settings)
+    return train(module, classifier, Trainer(max_epochs=31, logger=False, enable_checkpointing=False, barebones=True))
+
+
+def test_an_ordinary_dataloader_is_certified_as_any_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(1)
+    found = ordinary(Ordinary(), l2=0.1).optimality
+    torch.manual_seed(1)
+    expected, _, _ = fit(tmp_path, toy(), 31, l2=0.1)
+    assert found is not None
+    assert expected.optimality is not None
+    assert found["gap"] == pytest.approx(expected.optimality["gap"], rel=1e-3)
+    assert found["sentence"] == expected.optimality["sentence"]
+    unpenalised = ordinary(Ordinary()).optimality
+    assert unpenalised is not None
+    assert unpenalised["separation"]["kind"] == "complete"
+    monkeypatch.setattr(rows, "MAX_ELEMENTS", 11)
+    monkeypatch.setattr(training, "MAX_ELEMENTS", 11)
+    assert ordinary(Ordinary(), l2=0.1).optimality == {
+        "sentence": "not certified: Ordinary serves its rows batch by batch, more than 11 numbers; "
+        "derive it from BlockData"
+    }
 
 
 def test_the_docstring_example_of_training_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

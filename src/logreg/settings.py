@@ -188,6 +188,7 @@ def check(config: Mapping[str, Any], only: str | None = None) -> None:
     if only is None:
         _check_inference(config)
         _check_l1(config)
+        _check_scheduler(config)
         smallest, largest = (lookup(config, f"path.{key}", 0) for key in ("smallest", "largest"))
         if smallest > largest:
             raise UserError(f"path.smallest={smallest} is above path.largest={largest}; give the smaller number first.")
@@ -211,6 +212,22 @@ def not_smooth(optimizer: str) -> UserError:
     return UserError(
         f"optimizer={optimizer} needs a smooth objective, which penalty.l1 is not; use proximal_newton{others}."
     )
+
+
+def _check_scheduler(config: Mapping[str, Any]) -> None:
+    """Refuse a learning-rate scheduler for a solver.
+
+    Raises:
+        UserError: names the solver.
+    """
+    package, _, path = str(lookup(config, "optimizer._target_", "")).partition(".optim.")
+    if package == "logreg" and lookup(config, "scheduler._target_") is not None:
+        raise not_scheduled(path.split(".")[0])
+
+
+def not_scheduled(solver: str) -> UserError:
+    """What is wrong with a scheduler for a solver, whose steps are as long as the objective falls."""
+    return UserError(f"scheduler: optimizer={solver} has no learning rate to schedule; leave it out (scheduler=none).")
 
 
 def most_searched(config: Mapping[str, Any], unasked: int) -> float:

@@ -26,7 +26,7 @@ import torch
 from lightning.pytorch import Callback, LightningDataModule, Trainer
 from lightning.pytorch.callbacks import EarlyStopping
 from lightning.pytorch.utilities.exceptions import SIGTERMException
-from torch.optim import LBFGS
+from torch.optim import LBFGS, Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from logreg.calibration import check_labels, fit_calibration
@@ -34,7 +34,7 @@ from logreg.callbacks import Checkpoints
 from logreg.classifier import BinaryClassifier
 from logreg.data.block_data import BlockData
 from logreg.data.blocks import Batches
-from logreg.data.rows import Batch, Rows, batch_parts
+from logreg.data.rows import MAX_ELEMENTS, Batch, Rows, batch_parts, collected_rows
 from logreg.data.splits import SPLITS
 from logreg.diagnostics.optimality import MOST_SEARCHED, Optimality, certify, separation_of
 from logreg.diagnostics.separation import Separation
@@ -45,7 +45,7 @@ from logreg.optim.problem import LogisticProblem, theta_of
 from logreg.optim.proximal_newton import ProximalNewton
 from logreg.optim.solver import Solver
 from logreg.runs import RunRecord, find_checkpoint, read_checkpoint, versions
-from logreg.settings import not_smooth
+from logreg.settings import not_scheduled, not_smooth
 from logreg.thresholds import ThresholdRule
 
 log = logging.getLogger(__name__)
@@ -131,10 +131,8 @@ def train(
     if record.status != "diverged":
         data.setup("test")
         _evaluate(record, data, classifier, trainer, rule, splits, calibration)
-    if record.status != "diverged" and isinstance(data, BlockData):
-        names = data.preprocessor.feature_names
-        found = optimality_of(classifier, data.served("train"), lambda p: separation_of(p, names, most_searched))
-        record.optimality = None if found is None else found.as_record()
+    if record.status != "diverged":  # which the evaluation finds out of the very last update
+        record.optimality = _certificate(data, classifier, trainer, most_searched)
     return record
 
 
@@ -265,19 +263,44 @@ def firth_penalty(classifier: BinaryClassifier, batches: Iterable[Batch]) -> flo
     return classifier.problem(batches.rows).penalty(theta_of(*pair).cpu())
 
 
+def _certificate(
+    data: LightningDataModule, classifier: BinaryClassifier, trainer: Trainer, most_searched: float
+) -> dict[str, Any] | None:
+    """What the record says of the distance from the optimum; None of a model that is not linear."""
+    pair = linear_coefficients(classifier.network)
+    if pair is None:
+        return None
+    if isinstance(data, BlockData):
+        rows, names = data.served("train"), data.preprocessor.feature_names
+    else:
+        collected = collected_rows(_batches(data, "train") or ())
+        if collected is None:
+            what = f"{type(data).__name__} serves its rows batch by batch"
+            return {"sentence": f"not certified: {what}, more than {MAX_ELEMENTS:,} numbers; derive it from BlockData"}
+        rows, names = collected, [f"column_{i + 1}" for i in range(pair[0].numel())]
+    optimizer = type(trainer.optimizers[0]) if trainer.optimizers else Optimizer  # a signal may come early
+    found = optimality_of(classifier, rows, lambda p: separation_of(p, names, most_searched), optimizer)
+    return None if found is None else found.as_record()
+
+
 def optimality_of(
-    classifier: BinaryClassifier, rows: Rows, separation: Callable[[LogisticProblem], Separation | None]
+    classifier: BinaryClassifier,
+    rows: Rows,
+    separation: Callable[[LogisticProblem], Separation | None],
+    optimizer: type[Optimizer],
 ) -> Optimality | None:
     """How far a linear classifier is from the best coefficients for its training rows; None of another one.
 
     Args:
         separation: looks for one of the labels.
+        optimizer: what they were trained by.
     """
     pair = linear_coefficients(classifier.network)
     if pair is None:
         return None
     problem = classifier.problem(rows)
-    return certify(problem, theta_of(*pair).cpu(), separation(problem))
+    solver = optimizer.name if issubclass(optimizer, Solver) else ""
+    return certify(problem, theta_of(*pair).cpu(), separation(problem), solver)
 
 
 def _batches(data: LightningDataModule, split: str) -> Iterable[Batch] | None:
@@ -440,6 +463,8 @@ def check_parts(trainer: Any, classifier: BinaryClassifier, data: LightningDataM
         )
     if isinstance(optimizer, Solver) and linear_coefficients(classifier.network) is None:
         raise UserError(f"optimizer={name} solves linear models; for this one use adam, sgd or torch_lbfgs.")
+    if isinstance(optimizer, Solver) and scheduler is not None:
+        raise not_scheduled(name)
     if isinstance(optimizer, LBFGS | Solver) and classifier.l1 and not isinstance(optimizer, ProximalNewton):
         raise not_smooth(name)
     if classifier.firth and not isinstance(optimizer, Newton):

@@ -45,6 +45,7 @@ AT_ONCE = [
     (["certify_every=0"], ["certify_every=0", "above 0"]),
     (["optimizer=newton", "penalty.l1=0.1"], ["optimizer=newton", "penalty.l1", "proximal_newton"]),
     (["optimizer=torch_lbfgs", "penalty.l1=0.1"], ["optimizer=torch_lbfgs", "penalty.l1", "adam or sgd"]),
+    (["optimizer=lbfgs", "scheduler=cosine"], ["scheduler", "optimizer=lbfgs", "scheduler=none"]),
     (["optimizer=auto", "optimizer.lr=0"], ["optimizer.lr=0", "above 0"]),
     (["optimizer=newton", "optimizer.tolerance=-1"], ["optimizer.tolerance=-1", "0 or more"]),
     (["threshold=1.5"], ["threshold=1.5", "between 0 and 1"]),

@@ -23,6 +23,9 @@ from logreg.data.preprocessing import MISSING, RARE, Preprocessor
 from logreg.data.tables import cache
 from logreg.data.tables.statistics import weighted_median
 from logreg.errors import UserError
+from logreg.objective import linear_coefficients
+from logreg.optim.newton import Newton
+from tests.helpers import fit
 
 
 def people(rows: int = 400, seed: int = 0) -> pd.DataFrame:
@@ -203,6 +206,15 @@ def test_integer_weights_are_repeated_rows_inside_folds_too(tmp_path: Path) -> N
     b = table(tmp_path, written(tmp_path, repeated, "repeated.csv"), **folds)
     assert set(repeated.row.to_numpy()[b.rows["val"]]) == set(kept.row.to_numpy()[a.rows["val"]])
     assert_alike(a.preprocessor, b.preprocessor)
+    fitted = [
+        fit(tmp_path / name, data, 50, Newton, l2=0.01, precision="64-true") for name, data in (("a", a), ("b", b))
+    ]
+    pairs = [linear_coefficients(classifier.network) for _, classifier, _ in fitted]
+    coefficients = [np.concatenate([p.detach().numpy().reshape(-1) for p in pair or ()]) for pair in pairs]
+    np.testing.assert_allclose(*coefficients, rtol=1e-8, atol=1e-12)
+    for name in ("train/loss", "train/accuracy", "val/log_loss", "val/accuracy", "val/auroc"):
+        ours, theirs = (record.metrics[name] for record, *_ in fitted)
+        assert ours == pytest.approx(theirs, rel=1e-6), name
 
 
 def test_weighted_statistics_are_those_of_repeated_rows(tmp_path: Path) -> None:

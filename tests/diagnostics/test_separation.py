@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.datasets import load_svmlight_file
 from sklearn.linear_model import LogisticRegression
 
 from logreg.diagnostics.separation import CONSTANT, find_separation
-from tests.helpers import shared_file
+from tests.helpers import fit, shared_file, toy
+from tests.optim.problems import problem_of, solve
 
 TOY = np.array([(1, 2), (2, 3), (3, 1), (4, 3), (5, 3), (6, 2)], dtype=float)
 
@@ -49,6 +53,21 @@ def test_quasi_separated_tables_name_the_column_whose_estimate_is_infinite(name:
     assert (found.kind, found.columns) == ("quasi-complete", [column])
     assert found.direction[column] > 0
     assert found.dependent == []
+
+
+def test_the_published_estimate_of_four_points_that_are_not_separated() -> None:
+    theta, _ = solve("newton", problem_of(np.array([[-1.0], [0.0], [1.0], [2.0]]), np.array([0.0, 1.0, 0.0, 1.0])))
+    np.testing.assert_allclose(theta.numpy(), [0.9081843, -0.4540921], rtol=1e-7)  # as many digits as are published
+
+
+def test_the_cost_of_separated_labels_falls_for_ever_and_the_weights_grow(tmp_path: Path) -> None:
+    costs, norms = [], []
+    for epochs in (50, 500, 5000):
+        record, classifier, _ = fit(tmp_path / str(epochs), toy(), epochs, log_every_n_steps=epochs)
+        costs.append(record.metrics["train/loss"])
+        norms.append(float(torch.cat([p.detach().reshape(-1) for p in classifier.network.parameters()]).norm()))
+    assert costs[0] > 5 * costs[1] > 25 * costs[2] > 0
+    assert norms[0] < norms[1] - 1 < norms[2] - 2
 
 
 def test_heart_scale_is_not_separated() -> None:

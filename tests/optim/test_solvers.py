@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from sklearn.datasets import load_breast_cancer, load_svmlight_file
 from sklearn.linear_model import LogisticRegression
 from torch import nn
 
-from logreg.data import rows
+from logreg.data import TableData, rows
 from logreg.diagnostics.optimality import certify, separation_of
 from logreg.errors import UserError
 from logreg.optim import blocks, precondition
@@ -45,6 +46,25 @@ def test_the_published_optimum_of_breast_cancer_and_that_of_its_raw_columns(name
     certificate = certify(raw, solve(name, raw)[0])
     assert certificate.relative_gap is not None
     assert certificate.relative_gap < 1e-8
+
+
+def test_the_published_accuracy_of_breast_cancer(tmp_path: Path) -> None:
+    data = breast_cancer(batch_size=None, split={"train": 1.0})
+    record, _, _ = fit(tmp_path, data, 100, SOLVERS["newton"], l2=1 / 569, precision="64-true")
+    assert record.metrics["train/accuracy"] == pytest.approx(0.987698, abs=1e-6)
+    assert 569 * record.metrics["train/loss"] == pytest.approx(37.7589459619, rel=1e-9)
+
+
+def test_the_published_accuracy_of_a9a_on_rows_of_fewer_columns(tmp_path: Path) -> None:
+    path, test_path = (str(shared_file(name)) for name in ("a9a.svm", "a9a.t.svm"))
+    data = TableData(
+        path=path, test_path=test_path, split={"train": 1.0}, standardize=False, cache_dir=str(tmp_path / "cache")
+    )
+    data.prepare_data()
+    record, _, _ = fit(tmp_path, data, 100, SOLVERS["lbfgs"], l2=1 / 32561, precision="64-true")
+    assert data.num_features == 123
+    assert record.metrics["test/accuracy"] == pytest.approx(0.849764, abs=1e-6)
+    assert 32561 * record.metrics["train/loss"] == pytest.approx(10528.5724305433, rel=1e-9)
 
 
 @every_solver
@@ -166,6 +186,9 @@ def test_what_a_solver_cannot_train_is_said(name: str, tmp_path: Path) -> None:
     hidden = nn.Sequential(nn.Linear(30, 4), nn.Tanh(), nn.Linear(4, 1), nn.Sigmoid())
     with pytest.raises(UserError, match=f"optimizer={name} solves linear models; .* torch_lbfgs"):
         fit(tmp_path, breast_cancer(batch_size=None), 5, SOLVERS[name], network=hidden)
+    decay = functools.partial(torch.optim.lr_scheduler.ExponentialLR, gamma=0.5)
+    with pytest.raises(UserError, match=f"optimizer={name} has no learning rate to schedule"):
+        fit(tmp_path, breast_cancer(batch_size=None), 5, SOLVERS[name], scheduler=decay)
 
 
 # --- the subsample ---------------------------------------------------------------------------------------------

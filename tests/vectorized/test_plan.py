@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import hydra
@@ -15,6 +16,8 @@ from logreg.settings import CONF
 from logreg.vectorized import assemble
 from logreg.vectorized.assemble import Assembler, CannotFuse
 from logreg.vectorized.chunks import default_memory, stacks
+from logreg.vectorized.compose import ComposedJob
+from logreg.vectorized.launch import _checked
 from logreg.vectorized.networks import agree, stacked_networks
 from logreg.vectorized.plan import plan
 
@@ -54,6 +57,19 @@ def test_what_a_job_may_have_for_itself(difference: str) -> None:
 )  # fmt: skip
 def test_what_parts_jobs(difference: str) -> None:
     assert groups([], ["lr=0.1"], [difference], [difference, "lr=0.1"]) == [([0, 1], True), ([2, 3], True)]
+
+
+@pytest.mark.parametrize("solver", ["newton", "newton_cg", "lbfgs", "proximal_newton"])
+def test_a_scheduler_of_a_solver_is_refused_before_anything_is_planned(solver: str) -> None:
+    with hydra.initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
+        composed = [
+            plain(hydra.compose("train", overrides=[f"optimizer={name}", "scheduler=cosine"]))
+            for name in (solver, "adam")
+        ]
+    jobs = [ComposedJob(number, [], Path(), config, {}) for number, config in enumerate(composed)]
+    configs, refused = _checked(jobs)
+    assert list(configs) == [1]
+    assert f"optimizer={solver} has no learning rate to schedule" in str(refused[0])
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -220,6 +220,19 @@ class SparseRows(Rows):
 def batch_parts(batch: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor | None]:
     """x, y and the weights of a batch, if it has any."""
     return batch[0], batch[1], batch[2] if len(batch) > 2 else None
+
+
+def collected_rows(batches: Iterable[Batch]) -> TensorRows | None:
+    """The rows of all batches, of which there is one at least; None where x has more than `MAX_ELEMENTS` numbers."""
+    parts, numbers = [], 0
+    for x, y, *_ in batches:  # which may go on for ever
+        numbers += x.numel()
+        if numbers > MAX_ELEMENTS:
+            return None
+        x = (x if x.layout is torch.strided else x.to_dense()).flatten(1).cpu()
+        parts.append((x if x.is_floating_point() else x.float(), y.reshape(-1).cpu()))
+    x = torch.cat([x for x, _ in parts])
+    return TensorRows(x, torch.cat([y for _, y in parts]).to(x.dtype))
 
 
 def cut_rows(x: Tensor, first: int, end: int) -> Tensor:

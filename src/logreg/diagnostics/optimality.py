@@ -25,7 +25,9 @@ decrement, g' H^-1 g / 2, is what the quadratic model at this point expects to g
 distance, far from it an estimate; where the Hessian has lost directions in which the gradient still points, it says
 nothing and there is none. F* is at most log 2, that without coefficients. Where the labels are completely separated
 the least value is 0, which nothing reaches, and the distance is F itself; where they are partly separated the estimate
-does not exist either, and the decrement says how far the other directions are.
+does not exist either, and the decrement says how far the other directions are. H^-1 g comes from a factor of H, or
+where there are too many columns for one from conjugate gradients, of whose answer the same is asked: that H times it is
+g.
 """
 
 from __future__ import annotations
@@ -40,9 +42,12 @@ import torch
 from logreg.diagnostics.separation import Separation, Undetermined, check_memory, find_separation
 from logreg.errors import UserError
 from logreg.optim.blocks import Theta
+from logreg.optim.choice import choose
 from logreg.optim.firth import FirthProblem
 from logreg.optim.newton import newton_direction
-from logreg.optim.problem import Derivatives, LogisticProblem
+from logreg.optim.newton_cg import conjugate_gradients
+from logreg.optim.precondition import Preconditioner
+from logreg.optim.problem import Derivatives, HessianProduct, LogisticProblem
 from logreg.optim.proximal_newton import stationarity
 from logreg.optim.solver import OF_ZERO, SMALL
 
@@ -51,7 +56,10 @@ log = logging.getLogger(__name__)
 CONVERGED = 1e-6  # of the objective: a relative distance that no metric shows
 FLAT = 1e-12  # of the objective: squared slopes, over the curvature, in directions that count as flat
 ROUNDING = 1e-16  # no distance is said to be smaller
-MOST_GRAM_COLUMNS = 2000  # of the Hessian that the Newton decrement needs
+# The same where the directions were not looked for one by one: what is left in one whose scaled curvature is 1e-12,
+# which a factor would count as curved, is then at most `CONVERGED` of the objective.
+UNSOLVED = 1e-18
+MOST_GRAM_COLUMNS = 2000  # of the Hessian of which a factor is made for the Newton decrement
 # Rows times columns that are searched for a separation unasked, of a run and of each job of a sweep.
 MOST_SEARCHED, MOST_SEARCHED_IN_SWEEP = 500_000, 5_000
 
@@ -70,6 +78,7 @@ class Optimality:
             coefficients are the best.
         separation: what was found, where it was looked for.
         penalised: whether a penalty makes one choice of coefficients the best, whatever the labels.
+        remedy: what would lead nearer to the optimum.
     """
 
     objective: float
@@ -80,6 +89,7 @@ class Optimality:
     converged: bool | None
     separation: Separation | None = None
     penalised: bool = False
+    remedy: str = "more epochs"
 
     def as_record(self) -> dict[str, Any]:
         return {"sentence": self.sentence, **asdict(self)}
@@ -102,12 +112,12 @@ class Optimality:
         if self.gap is None:
             return f"not certified: the norm of the gradient is {self.gradient_norm:.2g}"
         if self.relative_gap is None:
-            return f"not converged: far from the optimum (objective {self.objective:.3g}); try optimizer=newton"
+            return f"not converged: far from the optimum (objective {self.objective:.3g}); try {self.remedy}"
         if self.converged:
             return f"{_about(self)} {max(self.gap, ROUNDING):.1g} of the optimum"
         share = f"{100 * self.relative_gap:.2g} %" if self.relative_gap < 10 else f"{self.relative_gap:.0f} times"
         most = "at most" if self.method == "duality gap" else "about"
-        return f"not converged: {most} {share} above the optimum; try optimizer=newton or more epochs"
+        return f"not converged: {most} {share} above the optimum; try {self.remedy}"
 
 
 def _about(optimality: Optimality) -> str:
@@ -133,19 +143,24 @@ def _of_separation(optimality: Optimality) -> str:
     )
 
 
-def certify(problem: LogisticProblem, theta: Theta, separation: Separation | None = None) -> Optimality:
+def certify(
+    problem: LogisticProblem, theta: Theta, separation: Separation | None = None, optimizer: str = ""
+) -> Optimality:
     """How good these coefficients are.
 
     Args:
         theta: (features + 1,), the intercept last, in float64.
         separation: what `separation_of` found for the problem, if it was looked for.
+        optimizer: that they come from, if it is a solver: by its name.
     """
-    ridge_or_lasso = problem.l1 > 0 or problem.l2 > 0
-    at = None if ridge_or_lasso or problem.features > MOST_GRAM_COLUMNS else problem.derivatives(theta)
+    ridge_or_lasso, firth = problem.l1 > 0 or problem.l2 > 0, isinstance(problem, FirthProblem)
+    # Firth's problem makes the matrix for its gradient anyway.
+    has_factor = not ridge_or_lasso and (firth or problem.features <= MOST_GRAM_COLUMNS)
+    at = problem.derivatives(theta) if has_factor else None
     value, gradient = problem.gradient(theta) if at is None else (at.value, at.gradient)
     found = Optimality(
         value, float(stationarity(problem, theta, gradient).norm()), None, None, None, None, separation,
-        penalised=ridge_or_lasso or isinstance(problem, FirthProblem),
+        penalised=ridge_or_lasso or firth, remedy=_remedy(problem, optimizer),
     )  # fmt: skip
     if not math.isfinite(value):
         return found
@@ -157,11 +172,20 @@ def certify(problem: LogisticProblem, theta: Theta, separation: Separation | Non
         return replace(found, gap=value, method="separation", converged=False)
     if value > OF_ZERO:
         return replace(found, gap=value - OF_ZERO, converged=False)
-    decrement = None if at is None else _newton_decrement(at)
+    decrement = _decrement_by_products(problem, theta, value, gradient) if at is None else _newton_decrement(at)
     if decrement is None:
         return found
     judged = _judged(found, decrement, "half squared Newton decrement")
     return replace(judged, converged=False) if separated else judged
+
+
+def _remedy(problem: LogisticProblem, optimizer: str) -> str:
+    """What would lead nearer to the optimum: the solver that suits the problem, unless it was that one already."""
+    firth = isinstance(problem, FirthProblem)
+    solver = choose(len(problem), problem.features, sparse=problem.sparse, linear=True, l1=problem.l1, firth=firth).name
+    if solver == optimizer:
+        return "more epochs, or columns of one scale (data.standardize=true)"
+    return f"optimizer={solver} or more epochs"
 
 
 def _judged(found: Optimality, gap: float, method: str) -> Optimality:
@@ -199,6 +223,22 @@ def _newton_decrement(at: Derivatives) -> float | None:
     if not left <= FLAT * max(at.value, SMALL):
         return None
     return max(-0.5 * float(at.gradient @ direction), 0.0)
+
+
+def _decrement_by_products(problem: LogisticProblem, theta: Theta, value: float, gradient: Theta) -> float | None:
+    """The same from products of the Hessian; None where they find neither H^-1 g nor that the optimum is far."""
+    precondition, product = Preconditioner(problem, theta), HessianProduct(problem, theta)
+    enough = UNSOLVED * max(value, SMALL)
+    slopes = max(float(gradient @ precondition(gradient)), enough)
+    # The residual that conjugate gradients reckon with drifts from the true one: they are to end well below it.
+    direction = conjugate_gradients(product, -gradient, precondition, min(1e-3, 0.1 * math.sqrt(enough / slopes)))
+    image, slope = product(direction), float(gradient @ direction)
+    residual, curvature = gradient + image, float(direction @ image)
+    if float(residual @ precondition(residual)) <= enough:
+        return max(-0.5 * slope, 0.0)
+    # Along any direction the model falls by no more than it does at its minimum: enough to tell what is far from it.
+    least = slope**2 / (2 * curvature) if curvature > 0 else 0.0
+    return least if CONVERGED * value < least < math.inf else None
 
 
 def separation_of(problem: LogisticProblem, names: list[str], most: float = MOST_SEARCHED) -> Separation | None:

@@ -144,8 +144,6 @@ def _is_solver(node: Mapping[str, Any]) -> bool:
 def _solver_obstacle(config: Mapping[str, Any]) -> str | None:
     if config["penalty"].get("firth"):
         return "Firth's penalty is worked out for one table and one fit"
-    if config["scheduler"]:
-        return "its scheduler steps a solver"
     if any("EarlyStopping" in str(node.get(CLASS)) for node in (config["callbacks"] or {}).values() if node):
         return "its solver may stop early"
     return None

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.optim import Optimizer
 
 from logreg.calibration import from_record
 from logreg.classifier import BinaryClassifier
@@ -98,7 +99,7 @@ def measure(
         torch.where(mask.view(-1, *[1] * (last.ndim - 1)), best, last)
         for best, last in zip(fit.best.parameters, fit.last.parameters, strict=True)
     ]
-    tables = [_Prepared(table, most_searched) for table in fit.tables]
+    tables = [_Prepared(table, most_searched, fit.settings.optimizer) for table in fit.tables]
     of_a_table = len(fit.jobs) // len(fit.tables)
     for job in np.flatnonzero(ended).tolist():
         table = tables[job // of_a_table]
@@ -128,15 +129,15 @@ def _losses(fit: Fit) -> np.ndarray:
 class _Prepared:
     """The splits of a table, made once for all of its jobs."""
 
-    def __init__(self, table: BlockData, most_searched: float) -> None:
-        self._table, self._most_searched = table, most_searched
+    def __init__(self, table: BlockData, most_searched: float, optimizer: type[Optimizer]) -> None:
+        self._table, self._most_searched, self._optimizer = table, most_searched, optimizer
         self._rows, self._names = table.served("train"), table.preprocessor.feature_names
         self._separations: dict[bool, Separation | None] = {}  # with a penalty and without
         self._batches = {split: list(table.batches(split)) for split in SPLITS if len(table.rows[split])}
 
     def optimality_of(self, classifier: BinaryClassifier) -> Optimality | None:
         """As `logreg.training` finds it for a run alone."""
-        return optimality_of(classifier, self._rows, self._separation)
+        return optimality_of(classifier, self._rows, self._separation, self._optimizer)
 
     def _separation(self, problem: LogisticProblem) -> Separation | None:
         """Looked for once."""
