@@ -98,7 +98,7 @@ def infer(
     _check_curvature(problem, theta, data.preprocessor.feature_names)
     scale, mean = data.preprocessor.raw_units
     groups = data.training_groups if wanted.covariance == "cluster" else None
-    clusters = None if groups is None else len(np.unique(groups))
+    clusters = None if groups is None else _number_of(groups, data.own_weights("train"))
     if clusters is not None and clusters < 2:
         raise Refused("data.group has one group only, and covariance=cluster needs several")
     if wanted.covariance in ("HC1", "cluster") and total <= len(theta):
@@ -158,6 +158,11 @@ def check_known(optimality: Mapping[str, Any], total: float, features: int) -> N
             f"the fit is not converged{far}; optimizer=newton, or more epochs, gets there",
             optimality.get("converged") is True,
         )
+
+
+def _number_of(groups: np.ndarray, weight: np.ndarray | None) -> int:
+    """How many groups there are, of rows that count."""
+    return len(np.unique(groups if weight is None else groups[weight > 0]))
 
 
 def _depends(columns: list[str]) -> str:
