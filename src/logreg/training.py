@@ -18,6 +18,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,7 @@ from logreg.data.block_data import BlockData
 from logreg.data.blocks import Batches
 from logreg.data.rows import Batch, Rows, batch_parts
 from logreg.data.splits import SPLITS
+from logreg.diagnostics.flatness import remark
 from logreg.diagnostics.optimality import MOST_SEARCHED, Optimality, certify, separation_of
 from logreg.diagnostics.separation import Separation
 from logreg.errors import Diverged, Interrupted, UserError, nearest, plural
@@ -133,7 +135,7 @@ def train(
         _evaluate(record, data, classifier, trainer, rule, splits, calibration)
     if record.status != "diverged" and isinstance(data, BlockData):
         names = data.preprocessor.feature_names
-        found = optimality_of(classifier, data.served("train"), lambda p: separation_of(p, names, most_searched))
+        found = optimality_of(classifier, data.served("train"), lambda p: separation_of(p, names, most_searched), names)
         record.optimality = None if found is None else found.as_record()
     return record
 
@@ -266,18 +268,26 @@ def firth_penalty(classifier: BinaryClassifier, batches: Iterable[Batch]) -> flo
 
 
 def optimality_of(
-    classifier: BinaryClassifier, rows: Rows, separation: Callable[[LogisticProblem], Separation | None]
+    classifier: BinaryClassifier,
+    rows: Rows,
+    separation: Callable[[LogisticProblem], Separation | None],
+    names: Sequence[str] = (),
 ) -> Optimality | None:
     """How far a linear classifier is from the best coefficients for its training rows; None of another one.
 
     Args:
         separation: looks for one of the labels.
+        names: of the features, for what is found where none is looked for.
     """
     pair = linear_coefficients(classifier.network)
     if pair is None:
         return None
     problem = classifier.problem(rows)
-    return certify(problem, theta_of(*pair).cpu(), separation(problem))
+    theta, separated = theta_of(*pair).cpu(), separation(problem)
+    found = certify(problem, theta, separated)
+    if separated is not None or found.penalised:
+        return found
+    return replace(found, remark=remark(problem, theta, found.gap if found.converged else None, names))
 
 
 def _batches(data: LightningDataModule, split: str) -> Iterable[Batch] | None:

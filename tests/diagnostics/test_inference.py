@@ -419,6 +419,25 @@ def test_separated_labels_are_refused_where_nobody_searched(tmp_path: Path) -> N
     assert "separated by NV" in found.sentence
 
 
+@pytest.mark.parametrize("searched", [True, False])
+@pytest.mark.parametrize("far", [1e3, 1e5, 1e6])
+def test_a_row_far_out_is_no_separation(tmp_path: Path, far: float, searched: bool) -> None:
+    random = np.random.default_rng(0)
+    x = random.normal(size=400)
+    frame = pd.DataFrame({"x": x, "y": (0.9 * x + random.logistic(size=400) > 0).astype(int)})
+    frame.loc[5] = [far, 1]
+    record, classifier, table = fitted(frame, tmp_path)
+    assert record.optimality is not None
+    assert record.optimality["separation"]["kind"] == "none"
+    if not searched:
+        record.optimality["separation"] = None
+    ours = infer(classifier, table, record.optimality, Wanted("wald", "model", True))
+    theirs = sm.Logit(frame.y, frame[["x"]].assign(const=1.0)).fit(disp=0, tol=1e-10, maxiter=200)
+    assert ours is not None
+    np.testing.assert_allclose(ours.coefficients.estimate, theirs.params, rtol=1e-6)
+    np.testing.assert_allclose(ours.coefficients.standard_error, theirs.bse, rtol=1e-6)
+
+
 def test_dependent_columns_are_refused_and_named(tmp_path: Path) -> None:
     frame = drawn(7)
     frame["d"] = frame.a - frame.b

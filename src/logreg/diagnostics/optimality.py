@@ -70,6 +70,7 @@ class Optimality:
             coefficients are the best.
         separation: what was found, where it was looked for.
         penalised: whether a penalty makes one choice of coefficients the best, whatever the labels.
+        remark: what else there is to say, where no separation was looked for; see `logreg.diagnostics.flatness`.
     """
 
     objective: float
@@ -80,9 +81,11 @@ class Optimality:
     converged: bool | None
     separation: Separation | None = None
     penalised: bool = False
+    remark: str | None = None
 
     def as_record(self) -> dict[str, Any]:
-        return {"sentence": self.sentence, **asdict(self)}
+        sentence = self.sentence if self.remark is None else f"{self.sentence}; {self.remark}"
+        return {"sentence": sentence, **asdict(self)}
 
     @property
     def sentence(self) -> str:

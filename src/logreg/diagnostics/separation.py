@@ -95,7 +95,7 @@ class Separation:
         if self.kind == "complete":
             return "completely separated"
         names = [f"{name} ({'+' if self.direction[name] > 0 else '-'})" for name in self.columns]
-        return f"quasi-completely separated by {_listed(names)}"
+        return f"quasi-completely separated by {listed(names)}"
 
     @property
     def dependence(self) -> str:
@@ -103,7 +103,7 @@ class Separation:
         verb, what = ("is a combination", "its") if len(self.dependent) == 1 else ("are combinations", "their")
         plural = "coefficient is" if len(self.dependent) == 1 else "coefficients are"
         return (
-            f"{_listed(self.dependent)} {verb} of other columns, so that {what} {plural} not determined; "
+            f"{listed(self.dependent)} {verb} of other columns, so that {what} {plural} not determined; "
             "data.reference=first leaves out a level of each text column, data.exclude whole columns"
         )
 
@@ -188,15 +188,17 @@ def _direction(signed: np.ndarray, kept: list[int]) -> tuple[str, np.ndarray] | 
     return None
 
 
-def _listed(names: Sequence[str], most: int = 5) -> str:
+def listed(names: Sequence[str], most: int = 5) -> str:
+    """The first names, and how many more there are."""
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
-def independent_columns(design: np.ndarray) -> list[int]:
+def independent_columns(design: np.ndarray, tolerance: float = RANK_TOLERANCE) -> list[int]:
     """The first columns that span all of them, in their order.
 
     Args:
         design: (rows, columns), the constant first.
+        tolerance: of a column's norm that is left when those before it are taken out.
     """
     # The triangle of a QR decomposition has the same dependencies in fewer rows.
     triangle = qr(design, mode="r")[0][: design.shape[1]] if len(design) > design.shape[1] else design
@@ -206,7 +208,7 @@ def independent_columns(design: np.ndarray) -> list[int]:
         norm = np.linalg.norm(column)
         rest = column - basis @ (basis.T @ column)
         rest = rest - basis @ (basis.T @ rest)  # once more, for what rounding left
-        if norm > 0 and np.linalg.norm(rest) > RANK_TOLERANCE * norm:
+        if norm > 0 and np.linalg.norm(rest) > tolerance * norm:
             kept.append(i)
             basis = np.hstack([basis, (rest / np.linalg.norm(rest))[:, None]])
     return kept
