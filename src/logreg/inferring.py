@@ -8,12 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
-from scipy.linalg import eigh
 
 from logreg.classifier import BinaryClassifier
 from logreg.data.block_data import BlockData
 from logreg.diagnostics.covariance import covariance
+from logreg.diagnostics.flatness import flatness
 from logreg.diagnostics.inference import Estimates, Inference, Refusal, raw_matrix, statistics
 from logreg.diagnostics.marginal_effects import marginal_effects
 from logreg.diagnostics.optimality import MOST_GRAM_COLUMNS
@@ -29,7 +28,6 @@ from logreg.settings import AUTO
 NEAR_ENOUGH = 1e-3  # standard errors that an estimate may be from the optimum
 ADVERBS = {"complete": "completely", "quasi-complete": "quasi-completely"}
 MOST_PROFILED = 20  # coefficients whose profiles are made unasked: each takes some hundred passes
-FLAT = 1e-7  # of the curvature at 0 in some direction: what is left of it where labels are separated
 
 
 @dataclass(frozen=True)
@@ -95,10 +93,11 @@ def infer(
         return None
     problem, theta, total = classifier.problem(data.served("train")), theta_of(*pair).cpu(), data.training_weight
     check_known(optimality, total, problem.features)
-    _check_curvature(problem, theta, data.preprocessor.feature_names)
+    if optimality.get("separation") is None:
+        _check_flatness(problem, theta, total, data.preprocessor.feature_names)
     scale, mean = data.preprocessor.raw_units
     groups = data.training_groups if wanted.covariance == "cluster" else None
-    clusters = None if groups is None else len(np.unique(groups))
+    clusters = None if groups is None else _number_of(groups, data.own_weights("train"))
     if clusters is not None and clusters < 2:
         raise Refused("data.group has one group only, and covariance=cluster needs several")
     if wanted.covariance in ("HC1", "cluster") and total <= len(theta):
@@ -147,7 +146,7 @@ def check_known(optimality: Mapping[str, Any], total: float, features: int) -> N
             False,
         )
     if dependent := separation.get("dependent"):
-        raise Refused(_depends(dependent), False)
+        raise Refused(Separation("none", dependent=dependent).dependence, False)
     if features > MOST_GRAM_COLUMNS:
         raise Refused(f"there are more than {MOST_GRAM_COLUMNS:,} features")
     gap = optimality.get("gap")
@@ -160,32 +159,19 @@ def check_known(optimality: Mapping[str, Any], total: float, features: int) -> N
         )
 
 
-def _depends(columns: list[str]) -> str:
-    return Separation("none", dependent=columns).dependence
+def _number_of(groups: np.ndarray, weight: np.ndarray | None) -> int:
+    """How many groups there are, of rows that count."""
+    return len(np.unique(groups if weight is None else groups[weight > 0]))
 
 
-def _check_curvature(problem: LogisticProblem, theta: Theta, names: Sequence[str]) -> None:
-    """Look for a direction in which the objective is all but flat, of a table too large for the linear programs too.
-
-    Where labels are separated, rows that are not certain yet say nothing of the direction that separates: the curvature
-    in it, over that at coefficients of 0, goes to 0.
+def _check_flatness(problem: LogisticProblem, theta: Theta, total: float, names: Sequence[str]) -> None:
+    """Look for what the linear programs would have found, had they been asked.
 
     Raises:
-        Refused: there is one.
+        Refused: the labels seem to be separated, or columns depend on others.
     """
-    at_zero = problem.derivatives(torch.zeros_like(theta)).hessian.cpu().numpy()
-    scale = 1 / np.sqrt(np.maximum(at_zero.diagonal(), np.finfo(float).tiny))
-    at_zero, here = (m * np.outer(scale, scale) for m in (at_zero, problem.derivatives(theta).hessian.cpu().numpy()))
-    values, vectors = np.linalg.eigh(at_zero)
-    if values[0] <= 1e-12 * values[-1]:
-        raise Refused(_depends([_strongest(vectors[:, 0], names)]))
-    ratios, directions = eigh(here, at_zero)
-    if ratios[0] < FLAT:
-        name = _strongest(directions[:, 0], names)
-        raise Refused(
-            f"the labels are separated by {name}, or nearly, so that its estimate says little; use penalty=firth"
-        )
-
-
-def _strongest(direction: np.ndarray, names: Sequence[str]) -> str:
-    return names[int(np.abs(direction[:-1]).argmax())]
+    found = flatness(problem, theta, names, total)
+    if found.dependent:
+        raise Refused(found.dependence)
+    if found.separating:
+        raise Refused(f"{found.separation}; use penalty=firth")

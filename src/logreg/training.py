@@ -18,6 +18,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,7 @@ from logreg.data.block_data import BlockData
 from logreg.data.blocks import Batches
 from logreg.data.rows import MAX_ELEMENTS, Batch, Rows, batch_parts, collected_rows
 from logreg.data.splits import SPLITS
+from logreg.diagnostics.flatness import remark
 from logreg.diagnostics.optimality import MOST_SEARCHED, Optimality, certify, separation_of
 from logreg.diagnostics.separation import Separation
 from logreg.errors import Diverged, Interrupted, UserError, nearest, plural
@@ -279,7 +281,8 @@ def _certificate(
             return {"sentence": f"not certified: {what}, more than {MAX_ELEMENTS:,} numbers; derive it from BlockData"}
         rows, names = collected, [f"column_{i + 1}" for i in range(pair[0].numel())]
     optimizer = type(trainer.optimizers[0]) if trainer.optimizers else Optimizer  # a signal may come early
-    found = optimality_of(classifier, rows, lambda p: separation_of(p, names, most_searched), optimizer)
+    told = names if most_searched else ()
+    found = optimality_of(classifier, rows, lambda p: separation_of(p, names, most_searched), optimizer, told)
     return None if found is None else found.as_record()
 
 
@@ -288,19 +291,25 @@ def optimality_of(
     rows: Rows,
     separation: Callable[[LogisticProblem], Separation | None],
     optimizer: type[Optimizer],
+    names: Sequence[str] = (),
 ) -> Optimality | None:
     """How far a linear classifier is from the best coefficients for its training rows; None of another one.
 
     Args:
         separation: looks for one of the labels.
         optimizer: what they were trained by.
+        names: of the features, for what is said where none was looked for; none where nobody wants to know.
     """
     pair = linear_coefficients(classifier.network)
     if pair is None:
         return None
     problem = classifier.problem(rows)
+    theta, separated = theta_of(*pair).cpu(), separation(problem)
     solver = optimizer.name if issubclass(optimizer, Solver) else ""
-    return certify(problem, theta_of(*pair).cpu(), separation(problem), solver)
+    found = certify(problem, theta, separated, solver)
+    if separated is not None or found.penalised or not names:
+        return found
+    return replace(found, remark=remark(problem, theta, found.gap if found.converged else None, names))
 
 
 def _batches(data: LightningDataModule, split: str) -> Iterable[Batch] | None:

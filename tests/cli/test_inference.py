@@ -186,10 +186,28 @@ def test_a_refusal_leaves_the_columns_empty(tmp_path: Path) -> None:
     assert "no standard errors: the labels are quasi-completely separated" in done.stdout
     assert done.stdout.count("+inf") == 3  # NV, and the intercept of centred columns
     found = table(tmp_path / "run" / "coefficients.csv")
-    assert found["NV", ""].keys() == {"coefficient", "coefficient_standardised"}
+    # By statsmodels the estimate of the others is that of the rows where NV is 0, and NV's is beyond all bounds.
+    infinite = {"coefficient": np.inf, "coefficient_standardised": np.inf, "odds_ratio": np.inf}
+    assert found["NV", ""] == infinite
+    frame = pd.read_csv(path).query("NV == 0")
+    theirs = sm.Logit(frame.HG, sm.add_constant(frame[["PI", "EH"]])).fit(disp=0, tol=1e-10)
+    for name in ("PI", "EH"):
+        assert found[name, ""].keys() == {"coefficient", "coefficient_standardised"}
+        assert found[name, ""]["coefficient"] == pytest.approx(theirs.params[name], rel=1e-5)
+    assert found["(intercept)", ""]["coefficient"] == pytest.approx(theirs.params["const"], rel=1e-5)
+    assert found["(intercept)", ""]["coefficient_standardised"] == np.inf  # of centred columns
     header = (tmp_path / "run" / "coefficients.csv").read_text().splitlines()[0]
     assert header.endswith(",standard_error,z,p,lower,upper,odds_ratio")
     assert "refused" in json.loads((tmp_path / "run" / "run.json").read_text())["inference"]
+
+
+def test_a_penalty_leaves_no_infinite_coefficient(tmp_path: Path) -> None:
+    path = shared_file("endometrial.csv")
+    arguments = ["data=table", f"data.path={path}", "data.target=HG", "optimizer=newton", "penalty.l2=0.01"]
+    done = run_command("train.py", *arguments, "separation=true", "hydra.run.dir=run", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "inf" not in done.stdout
+    assert np.isfinite(table(tmp_path / "run" / "coefficients.csv")["NV", ""]["coefficient"])
 
 
 def test_a_reference_level_that_is_not_there_is_refused(people: Path) -> None:

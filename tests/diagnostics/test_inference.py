@@ -192,6 +192,39 @@ def test_integer_weights_are_repeated_rows(tmp_path: Path, kind: str, method: st
             np.testing.assert_allclose(getattr(a, name), getattr(b, name), rtol=1e-6, err_msg=name)
 
 
+@pytest.mark.parametrize("kind", ["model", "HC0", "HC1", "cluster"])
+def test_rows_of_weight_0_are_absent(tmp_path: Path, kind: str) -> None:
+    frame = drawn(4, rows=80)
+    frame["weight"] = np.where(frame.index < 60, 1, 0)
+    frame.loc[60:, "group"] = [f"h{i}" for i in range(20)]  # groups of rows that do not count
+    group = {"group": "group"} if kind == "cluster" else {"exclude": ["group"]}
+    ours = inference_of(frame, tmp_path, covariance=kind, weight="weight", **group)
+    frame = frame[:60]
+    groups = {"cov_kwds": {"groups": frame.group.astype("category").cat.codes}} if kind == "cluster" else {}
+    theirs = oracle(frame, cov_type={"model": "nonrobust", "HC1": "HC0"}.get(kind, kind), **groups)
+    correction = np.sqrt(60 / 56) if kind == "HC1" else 1.0  # which statsmodels leaves out
+    np.testing.assert_allclose(ours.coefficients.standard_error, theirs.bse * correction, rtol=1e-6)
+    assert ours.clusters == (frame.group.nunique() if kind == "cluster" else None)
+    s = ours.statistics
+    for a, b in [
+        (s.observations, 60),
+        (s.aic, theirs.aic),
+        (s.bic, theirs.bic),
+        (s.null_log_likelihood, theirs.llnull),
+    ]:
+        assert a == pytest.approx(b, rel=1e-9)
+
+
+def test_one_group_that_counts_is_one_group(tmp_path: Path) -> None:
+    frame = drawn(4).assign(weight=1)
+    frame["group"] = np.where(frame.index < 50, "all", "none")
+    frame.loc[50:, "weight"] = 0
+    record, classifier, table = fitted(frame, tmp_path, weight="weight", group="group")
+    found = infer_run(record, classifier, table, Wanted("wald", "cluster", True))
+    assert isinstance(found, Refusal)
+    assert "data.group has one group only" in found.sentence
+
+
 @pytest.mark.parametrize("seed", [1, 2])
 def test_profile_intervals_are_where_refits_with_an_offset_fall_short(tmp_path: Path, seed: int) -> None:
     frame = drawn(seed)
@@ -384,6 +417,25 @@ def test_separated_labels_are_refused_where_nobody_searched(tmp_path: Path) -> N
     found = infer_run(record, classifier, table, Wanted("wald", "model", True))
     assert isinstance(found, Refusal)
     assert "separated by NV" in found.sentence
+
+
+@pytest.mark.parametrize("searched", [True, False])
+@pytest.mark.parametrize("far", [1e3, 1e5, 1e6])
+def test_a_row_far_out_is_no_separation(tmp_path: Path, far: float, searched: bool) -> None:
+    random = np.random.default_rng(0)
+    x = random.normal(size=400)
+    frame = pd.DataFrame({"x": x, "y": (0.9 * x + random.logistic(size=400) > 0).astype(int)})
+    frame.loc[5] = [far, 1]
+    record, classifier, table = fitted(frame, tmp_path)
+    assert record.optimality is not None
+    assert record.optimality["separation"]["kind"] == "none"
+    if not searched:
+        record.optimality["separation"] = None
+    ours = infer(classifier, table, record.optimality, Wanted("wald", "model", True))
+    theirs = sm.Logit(frame.y, frame[["x"]].assign(const=1.0)).fit(disp=0, tol=1e-10, maxiter=200)
+    assert ours is not None
+    np.testing.assert_allclose(ours.coefficients.estimate, theirs.params, rtol=1e-6)
+    np.testing.assert_allclose(ours.coefficients.standard_error, theirs.bse, rtol=1e-6)
 
 
 def test_dependent_columns_are_refused_and_named(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import statsmodels.api as sm
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -84,6 +85,24 @@ def test_a9a_is_separated_by_the_columns_that_see_one_class_only() -> None:
     assert (found.kind, found.rank) == ("quasi-complete", 108)
     assert found.columns == ["12", "13", "34", "89", "123"]
     assert len(found.dependent) == 124 - 108
+
+
+@pytest.mark.parametrize("huge", [1e5, 1e10, 1e12])
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_a_huge_value_separates_nothing(seed: int, huge: float) -> None:
+    random = np.random.default_rng(seed)
+    x = random.normal(size=(500, 3))
+    y = (x.sum(1) + 2 * random.logistic(size=500) > 0).astype(int)
+    x[7, 1] = huge
+    # The other rows alone have an estimate, and more rows never separate what is not separated.
+    assert sm.Logit(np.delete(y, 7), sm.add_constant(np.delete(x, 7, 0))).fit(disp=0).mle_retvals["converged"]
+    assert find_separation(x, y, ["a", "b", "c"]).kind == "none"
+    both = np.column_stack([x, x[:, 1] + random.normal(size=500)])  # huge in the same row
+    assert find_separation(both, y, ["a", "b", "c", "d"]).dependent == []
+    seen = np.where((random.random(500) < 0.1) & (y == 1), 1.0, 0.0)  # by label 1 only, as its definition says
+    found = find_separation(np.column_stack([x, seen]), y, ["a", "b", "c", "seen"])
+    assert (found.kind, found.columns) == ("quasi-complete", ["seen"])
+    assert found.direction["seen"] > 0
 
 
 def test_dependent_columns_are_named() -> None:

@@ -81,13 +81,19 @@ def test_estimates_are_those_of_a_general_maximiser(seed: int) -> None:
     assert penalised_log_likelihood(theta.numpy(), x, y) >= -oracle.fun - 1e-9
 
 
+def test_a_saturated_model_of_two_groups_adds_a_half_to_each_cell() -> None:
+    ones, size = [1, 2], 10  # of label 1 in each group; the closed form is log((k + 1/2) / (n - k + 1/2))
+    x = np.repeat([-1.0, 1.0], size)[:, None]
+    y = np.concatenate([np.arange(size) < k for k in ones]).astype(float)
+    theta = solve(firth_problem(x, y))
+    low, high = (np.log((k + 0.5) / (size - k + 0.5)) for k in ones)
+    np.testing.assert_allclose(theta.numpy(), [(high - low) / 2, (low + high) / 2], rtol=1e-9)
+
+
 def test_a_constant_alone_is_the_closed_form() -> None:
-    y = np.array([1.0] * 3 + [0.0] * 17)
-    x = np.concatenate([np.arange(10), np.arange(10)]).astype(float)[:, None] * 0 + np.resize([-1.0, 1.0], 20)[:, None]
-    theta = solve(firth_problem(x, y))  # a saturated model of two groups of ten: a half is added to each cell
-    low, high = y[x[:, 0] < 0].sum(), y[x[:, 0] > 0].sum()
-    logit = [float(np.log((k + 0.5) / (10 - k + 0.5))) for k in (low, high)]
-    np.testing.assert_allclose(theta.numpy(), [(logit[1] - logit[0]) / 2, (logit[0] + logit[1]) / 2], rtol=1e-9)
+    y = np.repeat([1.0, 0.0], [3, 17])
+    theta = solve(firth_problem(np.empty((20, 0)), y))
+    np.testing.assert_allclose(theta.numpy(), [np.log(3.5 / 17.5)], rtol=1e-9)
 
 
 @pytest.mark.parametrize("weighted", [False, True])

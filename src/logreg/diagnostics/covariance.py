@@ -8,8 +8,9 @@ weights s_i are f_i divided by their mean, the kinds are
     HC1       HC0 times N / (N - k), for k coefficients
     cluster   I^-1 (sum_g u_g u_g') I^-1 times G / (G - 1) (N - 1) / (N - k),  u_g = sum_(i in g) f_i r_i x_i
 
-A row of frequency 3 counts as three. The correction of HC1 is that of R's sandwich (statsmodels' Logit leaves it out),
-that of cluster is statsmodels'; Stata's logit has G / (G - 1) alone.
+A row of frequency 3 counts as three, one of frequency 0 not at all: G is of the groups that have others. The correction
+of HC1 is that of R's sandwich (statsmodels' Logit leaves it out), that of cluster is statsmodels'; Stata's logit has
+G / (G - 1) alone.
 """
 
 from __future__ import annotations
@@ -73,16 +74,18 @@ def inverse(matrix: Matrix) -> Matrix:
 def group_scores(
     problem: LogisticProblem, theta: Theta, total: float, groups: Int[np.ndarray, " rows"]
 ) -> Float[np.ndarray, "groups coefficients"]:
-    """The sum of the scores of the rows of each group."""
+    """The sum of the scores of the rows of each group; groups whose rows all have weight 0 are not there."""
     _, number = np.unique(groups, return_inverse=True)
     place = torch.as_tensor(number, device=theta.device)
     sums = torch.zeros((int(number.max()) + 1, len(theta)), dtype=torch.float64, device=theta.device)
+    mass = sums.new_zeros(len(sums))
     first = 0
     for x, residual, weight in designs(problem, theta):
-        scores = x * (weight * residual).unsqueeze(1)
-        sums.index_add_(0, place[first : first + len(x)], scores)
+        here = place[first : first + len(x)]
+        sums.index_add_(0, here, x * (weight * residual).unsqueeze(1))
+        mass.index_add_(0, here, weight)
         first += len(x)
-    return sums.cpu().numpy() * (total / len(problem))
+    return sums[mass > 0].cpu().numpy() * (total / len(problem))
 
 
 def _squared_scores(problem: LogisticProblem, theta: Theta, total: float) -> Matrix:

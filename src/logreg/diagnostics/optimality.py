@@ -79,6 +79,7 @@ class Optimality:
         separation: what was found, where it was looked for.
         penalised: whether a penalty makes one choice of coefficients the best, whatever the labels.
         remedy: what would lead nearer to the optimum.
+        remark: what else there is to say, where no separation was looked for; see `logreg.diagnostics.flatness`.
     """
 
     objective: float
@@ -90,9 +91,11 @@ class Optimality:
     separation: Separation | None = None
     penalised: bool = False
     remedy: str = "more epochs"
+    remark: str | None = None
 
     def as_record(self) -> dict[str, Any]:
-        return {"sentence": self.sentence, **asdict(self)}
+        sentence = self.sentence if self.remark is None else f"{self.sentence}; {self.remark}"
+        return {"sentence": sentence, **asdict(self)}
 
     @property
     def sentence(self) -> str:

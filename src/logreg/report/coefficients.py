@@ -56,6 +56,7 @@ class Coefficients(Sequence[Coefficient]):
         self, preprocessor: Preprocessor, raw: np.ndarray, standardised: np.ndarray, intercepts: tuple[float, float]
     ) -> None:
         self.preprocessor, self.raw, self.standardised, self.intercepts = preprocessor, raw, standardised, intercepts
+        self.infinite: Mapping[tuple[str, str], tuple[float, float]] = {}  # see `infinite_of`
         self.estimates: Estimates | None = None  # with an error each
         self.has_errors = False  # whether the file has columns for them, which may be empty
 
@@ -88,13 +89,20 @@ class Coefficients(Sequence[Coefficient]):
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow((*COLUMNS, *(ERRORS if self.has_errors else ())))
             for i, r in enumerate(self):
-                values = (repr(r.coefficient), repr(r.coefficient_standardised))
-                writer.writerow((r.feature, r.level, *values, *(self._errors(i) if self.has_errors else ())))
+                values = self.values(r)
+                cells = [repr(value) for value in values] + (self._errors(i, values[0]) if self.has_errors else [])
+                writer.writerow((r.feature, r.level, *cells))
 
-    def _errors(self, i: int) -> list[str]:
-        """The cells of `ERRORS` of a row."""
+    def values(self, row: Coefficient) -> tuple[float, float]:
+        """The coefficient in raw and in standardised units, infinite where the number found says nothing."""
+        raw, standardised = self.infinite.get((row.feature, row.level), (0.0, 0.0))
+        return raw or row.coefficient, standardised or row.coefficient_standardised
+
+    def _errors(self, i: int, coefficient: float) -> list[str]:
+        """The cells of `ERRORS` of a row; without inference an infinite coefficient has its odds ratio alone."""
         if self.estimates is None:
-            return [""] * len(ERRORS)
+            odds = repr(0.0 if coefficient < 0 else math.inf) if math.isinf(coefficient) else ""
+            return [*[""] * (len(ERRORS) - 1), odds]
         return [repr(float(getattr(self.estimates, name)[i - 1])) for name in ERRORS]  # the intercept is their last
 
 
@@ -118,9 +126,10 @@ def infinite_of(
     Returns:
         For each its infinity with its sign, or 0 where it is finite: in raw and in standardised units.
     """
-    separation = (optimality or {}).get("separation") or {}
-    if rows is None or separation.get("kind") != "quasi-complete":
-        return {}
+    optimality = optimality or {}
+    separation = optimality.get("separation") or {}
+    if rows is None or separation.get("kind") != "quasi-complete" or optimality.get("penalised"):
+        return {}  # a penalty makes every estimate finite
     pre, direction = rows.preprocessor, separation["direction"]
     standardised = np.array([direction.get(name, 0.0) for name in pre.feature_names])
     constant = direction.get(CONSTANT, 0.0)

@@ -42,7 +42,8 @@ def path_figure(settings: Sequence[Setting], choice: Choice) -> Figure | None:
     figure = Figure(figsize=(7, 7), layout="constrained")
     FigureCanvasAgg(figure)
     above, below = figure.subplots(2, 1, sharex=True)
-    largest = np.argsort(-np.abs(paths).max(0))
+    paths[~np.isfinite(paths)] = np.nan  # infinite where labels are separated: a gap in the line
+    largest = np.argsort(-np.nan_to_num(np.abs(paths)).max(0))
     for rank, column in enumerate(largest.tolist()):
         named = rank < MOST_NAMED
         color, width, label = (COLORS[rank], 1.5, names[column]) if named else ("#cccccc", 0.7, None)

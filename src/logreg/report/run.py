@@ -18,7 +18,7 @@ from logreg.data.splits import SPLITS
 from logreg.diagnostics.inference import Inference, Refusal
 from logreg.metrics import bins_of
 from logreg.report import summary
-from logreg.report.coefficients import Coefficients, coefficients
+from logreg.report.coefficients import Coefficients, coefficients, infinite_of
 from logreg.report.inference import write_marginal_effects
 from logreg.report.tensorboard import EventFile, TensorBoardLogger
 from logreg.runs import RunRecord, splits_of
@@ -54,6 +54,7 @@ def report_run(
     if record.metrics and isinstance(data, BlockData):
         learned = coefficients(classifier, data.preprocessor)
         if learned is not None:
+            learned.infinite = infinite_of(record.optimality, learned)
             learned.has_errors = inference is not None
             learned.estimates = inference.coefficients if isinstance(inference, Inference) else None
             learned.write(directory)

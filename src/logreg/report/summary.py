@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -16,14 +15,12 @@ from logreg.data.in_memory import InMemoryData
 from logreg.diagnostics.inference import Inference, Refusal
 from logreg.errors import plural
 from logreg.report.calibration import calibration_lines, is_part
-from logreg.report.coefficients import Coefficient, Coefficients, infinite_of
+from logreg.report.coefficients import Coefficients
 from logreg.report.inference import show_inference
 from logreg.runs import RunRecord, shown, splits_of
 
 MOST_ROWS = 20  # a table of more rows is not printed row by row
 MOST_COEFFICIENTS = 10
-
-Infinite = Mapping[tuple[str, str], tuple[float, float]]  # see `infinite_of`
 
 
 def show(
@@ -62,7 +59,7 @@ def show(
         if isinstance(inference, Inference) and coefficients is not None:
             show_inference(inference, coefficients, console, MOST_COEFFICIENTS)
         else:
-            _coefficients(coefficients, console, infinite_of(record.optimality, coefficients))
+            _coefficients(coefficients, console)
         if isinstance(data, InMemoryData):
             _predictions(classifier, data, console)
     here = shown(directory)
@@ -99,28 +96,21 @@ def comparison_table(recorded: dict[str, float], metrics: dict[str, float]) -> T
     return table
 
 
-def _coefficients(rows: Coefficients | None, console: Console, infinite: Infinite) -> None:
+def _coefficients(rows: Coefficients | None, console: Console) -> None:
     if rows is None:
         return
-    standardised = rows.differ
+    shown = 2 if rows.differ else 1
     title = "learned W and b"
-    table = Table("column", *(["W", "W, standardised"] if standardised else ["W"]), title=title, title_justify="left")
+    table = Table("column", *("W", "W, standardised")[:shown], title=title, title_justify="left")
     for column in table.columns[1:]:
         column.justify = "right"
     top = rows.largest(MOST_COEFFICIENTS)
     for row in top:
-        table.add_row(escape(row.name), *_values(row, standardised, infinite))
+        table.add_row(escape(row.name), *map(_number, rows.values(row)[:shown]))
     if len(top) < len(rows) - 1:
         table.add_row(f"… {len(rows) - 1 - len(top)} smaller ones")
-    table.add_row("b (intercept)", *_values(rows[0], standardised, infinite))
+    table.add_row("b (intercept)", *map(_number, rows.values(rows[0])[:shown]))
     console.print(table)
-
-
-def _values(row: Coefficient, standardised: bool, infinite: Infinite) -> list[str]:
-    values = (row.coefficient, row.coefficient_standardised)
-    ends = infinite.get((row.feature, row.level), (0.0, 0.0))
-    shown = [_number(end or value) for value, end in zip(values, ends, strict=True)]
-    return shown if standardised else shown[:1]
 
 
 def _number(value: float) -> str:

@@ -137,7 +137,8 @@ class _Prepared:
 
     def optimality_of(self, classifier: BinaryClassifier) -> Optimality | None:
         """As `logreg.training` finds it for a run alone."""
-        return optimality_of(classifier, self._rows, self._separation, self._optimizer)
+        told = self._names if self._most_searched else ()
+        return optimality_of(classifier, self._rows, self._separation, self._optimizer, told)
 
     def _separation(self, problem: LogisticProblem) -> Separation | None:
         """Looked for once."""

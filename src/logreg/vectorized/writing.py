@@ -16,7 +16,7 @@ from lightning.pytorch import __version__ as lightning_version
 
 from logreg.data.block_data import BlockData
 from logreg.errors import Diverged, plural
-from logreg.report.coefficients import Coefficients
+from logreg.report.coefficients import Coefficients, infinite_of
 from logreg.report.run import draw, save_figures
 from logreg.report.tensorboard import EventFile
 from logreg.runs import CONFIG, PREPROCESSING, RunRecord, open_atomically, splits_of, versions, write_atomically
@@ -157,7 +157,9 @@ class JobFiles:
         if pair is not None:
             weight, bias = pair
             raw, intercept = self.data.preprocessor.raw_coefficients(weight, bias)
-            Coefficients(self.data.preprocessor, raw, weight, (intercept, bias)).write(self.directory)
+            learned = Coefficients(self.data.preprocessor, raw, weight, (intercept, bias))
+            learned.infinite = infinite_of(self.record.optimality, learned)
+            learned.write(self.directory)
 
     # --- checkpoints --------------------------------------------------------------------------------------------------
 
