@@ -20,13 +20,13 @@ from torch import nn
 
 from logreg import BinaryClassifier, RunRecord, load_run, train, training
 from logreg.callbacks import Checkpoints
+from logreg.checks import check_float64
 from logreg.data import InMemoryData, Table, rows
 from logreg.data.blocks import BlockLoader
 from logreg.errors import UserError
 from logreg.models import HandWritten, LogisticRegression, SequentialRegression
 from logreg.objective import linear_coefficients
 from logreg.optim.newton import Newton
-from logreg.training import check_float64
 from tests.helpers import Ordinary, breast_cancer, column, fit, toy
 
 OPTIMIZERS: list[tuple[type[torch.optim.Optimizer], dict[str, Any]]] = [

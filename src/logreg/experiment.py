@@ -171,12 +171,13 @@ def _train(config: dict[str, Any], directory: Path, record: RunRecord, started: 
     """Objects from the configuration, then fit, results and report; fills in the record."""
     check_device(config["trainer"]["accelerator"])
     quiet_lightning()
+    from logreg.checks import check_monitor
     from logreg.data.block_data import BlockData
     from logreg.data.splits import SPLITS
     from logreg.diagnostics.optimality import MOST_SEARCHED, MOST_SEARCHED_IN_SWEEP
     from logreg.inferring import check_model, infer_run
     from logreg.report.run import report_run
-    from logreg.training import check_monitor, train
+    from logreg.training import train
 
     data, classifier, trainer = assemble(config, directory, trusted_packages())
     write_atomically(directory / CONFIG, json.dumps(config, indent=2, ensure_ascii=False) + "\n")  # with its penalty

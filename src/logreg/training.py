@@ -18,45 +18,41 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from lightning.pytorch import Callback, LightningDataModule, Trainer
-from lightning.pytorch.callbacks import EarlyStopping
+from lightning.pytorch import LightningDataModule, Trainer
 from lightning.pytorch.utilities.exceptions import SIGTERMException
-from torch.optim import LBFGS, Optimizer
-from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from logreg.calibration import check_labels, fit_calibration
 from logreg.callbacks import Checkpoints
+from logreg.certifying import certificate, firth_penalty
+from logreg.checks import (
+    TRAIN_METRICS,
+    callbacks_of,
+    check_counting,
+    check_float64,
+    check_held_out,
+    check_parts,
+    check_trainer,
+    checked_checkpoint,
+)
 from logreg.classifier import BinaryClassifier
 from logreg.data.block_data import BlockData
-from logreg.data.blocks import Batches
-from logreg.data.rows import MAX_ELEMENTS, Batch, Rows, batch_parts, collected_rows
+from logreg.data.rows import Batch, batch_parts
 from logreg.data.splits import SPLITS
-from logreg.diagnostics.flatness import remark
-from logreg.diagnostics.optimality import MOST_SEARCHED, Optimality, certify, separation_of
-from logreg.diagnostics.separation import Separation
-from logreg.errors import Diverged, Interrupted, UserError, nearest, plural
-from logreg.objective import linear_coefficients
-from logreg.optim.newton import Newton
-from logreg.optim.problem import LogisticProblem, theta_of
-from logreg.optim.proximal_newton import ProximalNewton
-from logreg.optim.solver import Solver
+from logreg.diagnostics.optimality import MOST_SEARCHED
+from logreg.errors import Diverged, Interrupted, UserError, plural
 from logreg.runs import RunRecord, find_checkpoint, read_checkpoint, versions
-from logreg.settings import not_scheduled, not_smooth
 from logreg.thresholds import ThresholdRule
 
 log = logging.getLogger(__name__)
 
 SAME_SIGNAL_SECONDS = 1.0
 TRANSLATED = ("gradient_clip_val", "accumulate_grad_batches", "check_val_every_n_epoch")
-PRECISIONS = ("32-true", "64-true", "bf16-mixed")
 OF_CALIBRATION = ("log_loss", "brier", "calibration_error")  # are kept as they were before it
-TRAIN_METRICS = ("loss", "log_loss", "accuracy")  # all metrics of a large training table would take long
 
 
 def train(
@@ -95,7 +91,7 @@ def train(
         UserError: the objects do not fit together.
     """
     started = time.perf_counter()
-    _check_trainer(trainer)
+    check_trainer(trainer)
     check_float64(trainer.strategy.root_device, trainer.precision, classifier)
     classifier.interrupt = False
     if not classifier.training:  # as an earlier `train` or `load_run` left it
@@ -111,7 +107,7 @@ def train(
         data.accumulate = trainer.accumulate_grad_batches
     if trainer.precision == "64-true":
         classifier.network.double()  # Lightning converts it after it has read a checkpoint, which would be rounded then
-    state = _checked_checkpoint(checkpoint, classifier, data) if checkpoint is not None else None
+    state = checked_checkpoint(checkpoint, classifier, data) if checkpoint is not None else None
     record = record or RunRecord()
     record.threshold, record.versions = classifier.threshold, versions()
     record.device, record.resumed_from = str(trainer.strategy.root_device), str(checkpoint) if checkpoint else None
@@ -134,7 +130,7 @@ def train(
         data.setup("test")
         _evaluate(record, data, classifier, trainer, rule, splits, calibration)
     if record.status != "diverged":  # which the evaluation finds out of the very last update
-        record.optimality = _certificate(data, classifier, trainer, most_searched)
+        record.optimality = certificate(data, classifier, trainer, _batches(data, "train"), most_searched)
     return record
 
 
@@ -257,61 +253,6 @@ def evaluate_splits(
     return metrics
 
 
-def firth_penalty(classifier: BinaryClassifier, batches: Iterable[Batch]) -> float:
-    """What Firth's penalty adds to the log loss of the training rows."""
-    pair = linear_coefficients(classifier.network)
-    assert pair is not None
-    assert isinstance(batches, Batches)
-    return classifier.problem(batches.rows).penalty(theta_of(*pair).cpu())
-
-
-def _certificate(
-    data: LightningDataModule, classifier: BinaryClassifier, trainer: Trainer, most_searched: float
-) -> dict[str, Any] | None:
-    """What the record says of the distance from the optimum; None of a model that is not linear."""
-    pair = linear_coefficients(classifier.network)
-    if pair is None:
-        return None
-    if isinstance(data, BlockData):
-        rows, names = data.served("train"), data.preprocessor.feature_names
-    else:
-        collected = collected_rows(_batches(data, "train") or ())
-        if collected is None:
-            what = f"{type(data).__name__} serves its rows batch by batch"
-            return {"sentence": f"not certified: {what}, more than {MAX_ELEMENTS:,} numbers; derive it from BlockData"}
-        rows, names = collected, [f"column_{i + 1}" for i in range(pair[0].numel())]
-    optimizer = type(trainer.optimizers[0]) if trainer.optimizers else Optimizer  # a signal may come early
-    told = names if most_searched else ()
-    found = optimality_of(classifier, rows, lambda p: separation_of(p, names, most_searched), optimizer, told)
-    return None if found is None else found.as_record()
-
-
-def optimality_of(
-    classifier: BinaryClassifier,
-    rows: Rows,
-    separation: Callable[[LogisticProblem], Separation | None],
-    optimizer: type[Optimizer],
-    names: Sequence[str] = (),
-) -> Optimality | None:
-    """How far a linear classifier is from the best coefficients for its training rows; None of another one.
-
-    Args:
-        separation: looks for one of the labels.
-        optimizer: what they were trained by.
-        names: of the features, for what is said where none was looked for; none where nobody wants to know.
-    """
-    pair = linear_coefficients(classifier.network)
-    if pair is None:
-        return None
-    problem = classifier.problem(rows)
-    theta, separated = theta_of(*pair).cpu(), separation(problem)
-    solver = optimizer.name if issubclass(optimizer, Solver) else ""
-    found = certify(problem, theta, separated, solver)
-    if separated is not None or found.penalised or not names:
-        return found
-    return replace(found, remark=remark(problem, theta, found.gap if found.converged else None, names))
-
-
 def _batches(data: LightningDataModule, split: str) -> Iterable[Batch] | None:
     if isinstance(data, BlockData):
         return data.batches(split) if len(data.rows[split]) else None
@@ -323,54 +264,6 @@ def _batches(data: LightningDataModule, split: str) -> Iterable[Batch] | None:
         return loader if len(loader) else None
     except TypeError:  # an iterable without a length
         return loader
-
-
-def callbacks_of(trainer: Any) -> list[Callback]:
-    return list(getattr(trainer, "callbacks"))  # noqa: B009 - assigned outside Trainer's class, unseen by type checkers
-
-
-def _check_trainer(trainer: Trainer) -> None:
-    if trainer.world_size > 1:
-        raise UserError("trainer.devices: training on several devices at once is not supported; use trainer.devices=1.")
-    if trainer.precision not in PRECISIONS:
-        raise UserError(
-            f"trainer.precision={trainer.precision} would need the loss to be scaled or the weights to be rounded; "
-            f"valid: {', '.join(PRECISIONS)}."
-        )
-
-
-def check_float64(device: torch.device, precision: Any, classifier: BinaryClassifier) -> None:
-    """Refuse what is computed in float64 on a device that has float32 alone.
-
-    Raises:
-        UserError: names it.
-    """
-    if device.type != "mps":
-        return
-    trial: Any = classifier.configure_optimizers()
-    optimizer = trial[0][0] if isinstance(trial, tuple) else trial
-    if isinstance(optimizer, Solver):
-        what = f"optimizer={optimizer.name}"
-    elif classifier.certify_every:
-        what = f"certify_every={classifier.certify_every}"
-    elif precision == "64-true":
-        what = "trainer.precision=64-true"
-    else:
-        return
-    raise UserError(f"{what} computes in float64, which an MPS device does not have; use accelerator=cpu.")
-
-
-def _check_counting(trainer: Trainer) -> None:
-    """Refuse the settings that count Lightning's training steps: one of them is a block of updates here."""
-    if getattr(trainer, "fast_dev_run", False):
-        raise UserError("trainer.fast_dev_run switches off what a run writes; use debug=fast.")
-    for name, default in (("limit_train_batches", 1.0), ("overfit_batches", 0.0), ("val_check_interval", 1.0)):
-        value = getattr(trainer, name)
-        if value != default:
-            raise UserError(
-                f"trainer.{name}={value} would count blocks of updates; use epochs, trainer.max_steps (in updates) or "
-                "trainer.check_val_every_n_epoch."
-            )
 
 
 @contextmanager
@@ -403,7 +296,7 @@ def _plan(trainer: Trainer, data: BlockData, state: Mapping[str, Any] | None) ->
     Raises:
         UserError: the checkpoint that is resumed has already come that far.
     """
-    _check_counting(trainer)
+    check_counting(trainer)
     position = state[type(data).__qualname__] if state else {"passes": 0, "batches": 0}
     made = state["global_step"] if state else 0
     passes = trainer.max_epochs if trainer.max_epochs is not None and trainer.max_epochs >= 0 else 1000
@@ -423,105 +316,6 @@ def _plan(trainer: Trainer, data: BlockData, state: Mapping[str, Any] | None) ->
     trainer.fit_loop.max_epochs = -(-passes // data.passes_per_epoch)
     trainer.check_val_every_n_epoch = 1
     trainer.fit_loop.epoch_loop.max_steps = made + left
-
-
-def check_monitor(monitor: str, classifier: BinaryClassifier, data: BlockData) -> None:
-    """Refuse a metric that no split of the data has."""
-    names = {split: TRAIN_METRICS if split == "train" else classifier.evaluation.order for split in SPLITS}
-    known = [f"{split}/{name}" for split in SPLITS if len(data.rows[split]) for name in names[split]]
-    split = monitor.partition("/")[0]
-    if split in ("val", "test") and not len(data.rows[split]):
-        raise no_rows(monitor)
-    if monitor not in known:
-        raise UserError(
-            f"monitor={monitor}: there is no such metric{nearest(monitor, known)}; valid: {', '.join(known)}."
-        )
-
-
-def no_rows(monitor: str) -> UserError:
-    """What is wrong with a metric of a split that has no rows."""
-    rows = {"val": "validation", "test": "test"}[monitor.partition("/")[0]]
-    return UserError(f"monitor={monitor}: there are no {rows} rows; set monitor=train/loss or data.split.")
-
-
-def check_held_out(rule: ThresholdRule | None, plateau: bool = False) -> None:
-    """Refuse what is decided by validation rows, where there are none.
-
-    Args:
-        rule: of the threshold.
-        plateau: whether the scheduler follows the validation loss.
-
-    Raises:
-        UserError: names it.
-    """
-    if rule is not None:
-        raise UserError(f"threshold={rule.name} is chosen on validation rows, and there are none; set data.split.")
-    if plateau:
-        raise UserError("scheduler=plateau watches the validation loss, and there are no validation rows.")
-
-
-def check_parts(trainer: Any, classifier: BinaryClassifier, data: LightningDataModule, has_val: bool) -> None:
-    trial = classifier.configure_optimizers()
-    optimizer, scheduler = (trial[0][0], trial[1][0]) if isinstance(trial, tuple) else (trial, None)
-    batches = data.batches_per_pass if isinstance(data, BlockData) else None
-    name = optimizer.name if isinstance(optimizer, Solver) else "torch_lbfgs"  # of those that need one
-    if isinstance(optimizer, LBFGS | Solver) and (batches != 1 or classifier.accumulate != 1 or classifier.clip_value):
-        raise UserError(
-            f"optimizer={name} needs the full batch and its own gradients: "
-            "data.batch_size=null, trainer.accumulate_grad_batches=1 and no gradient clipping."
-        )
-    if isinstance(optimizer, Solver) and linear_coefficients(classifier.network) is None:
-        raise UserError(f"optimizer={name} solves linear models; for this one use adam, sgd or torch_lbfgs.")
-    if isinstance(optimizer, Solver) and scheduler is not None:
-        raise not_scheduled(name)
-    if isinstance(optimizer, LBFGS | Solver) and classifier.l1 and not isinstance(optimizer, ProximalNewton):
-        raise not_smooth(name)
-    if classifier.firth and not isinstance(optimizer, Newton):
-        raise UserError("penalty=firth needs optimizer=newton, which knows its gradient; leave the other one out.")
-    if classifier.certify_every and (batches is None or linear_coefficients(classifier.network) is None):
-        raise UserError("certify_every is for linear models, and for data that is served in blocks; leave it out here.")
-    if classifier.accumulate > 1 and batches is None:
-        raise UserError("trainer.accumulate_grad_batches works with data that is served in blocks; use 1 here.")
-    if not has_val:
-        check_held_out(None, isinstance(scheduler, ReduceLROnPlateau))
-    for callback in callbacks_of(trainer):
-        monitor = getattr(callback, "monitor", None)
-        if isinstance(callback, Checkpoints | EarlyStopping) and has_val and str(monitor).startswith("train/"):
-            raise UserError(f"monitor={monitor}: with validation rows the best state is chosen by them; use val/….")
-        if isinstance(callback, Checkpoints | EarlyStopping) and not has_val and str(monitor).startswith("val/"):
-            raise no_rows(str(monitor))
-        if isinstance(callback, Checkpoints | EarlyStopping) and str(monitor).startswith("test/"):
-            raise UserError(f"monitor={monitor}: no state is chosen by test rows; use val/…, or callbacks=none.")
-        if isinstance(callback, EarlyStopping) and not has_val:
-            raise UserError("callbacks=early_stopping decides after each validation, and there are no validation rows.")
-
-
-def _checked_checkpoint(path: Path, classifier: BinaryClassifier, data: LightningDataModule) -> dict[str, Any]:
-    """The content of a checkpoint; one that another model, optimizer or table wrote is refused."""
-    checkpoint = read_checkpoint(path)
-    theirs, ours = checkpoint["state_dict"], classifier.state_dict()
-    for name in sorted(set(theirs) | set(ours)):
-        shapes = [tuple(state[name].shape) if name in state else "absent" for state in (theirs, ours)]
-        if shapes[0] != shapes[1]:
-            raise UserError(
-                f"resume={path}: the checkpoint is of another model: {name} is {shapes[0]} there and {shapes[1]} here; "
-                "use the same model and data."
-            )
-    trial: Any = classifier.configure_optimizers()
-    optimizer = type(trial[0][0] if isinstance(trial, tuple) else trial).__name__
-    if checkpoint["logreg"]["optimizer"] != optimizer:
-        raise UserError(
-            f"resume={path}: the checkpoint holds the state of {checkpoint['logreg']['optimizer']}, "
-            f"this run has {optimizer}; use the same optimizer."
-        )
-    has_scheduler = bool(checkpoint.get("lr_schedulers"))
-    if has_scheduler != isinstance(trial, tuple):
-        there, here = ("a", "none") if has_scheduler else ("no", "one")
-        raise UserError(f"resume={path}: the checkpoint has {there} scheduler and this run has {here}; use the same.")
-    if not isinstance(data, BlockData):
-        raise UserError("resume: only data that is served in blocks can say where it stopped; derive from BlockData.")
-    data.check_state(checkpoint.get(type(data).__qualname__))
-    return checkpoint
 
 
 @contextmanager

@@ -20,6 +20,7 @@ from torch.nn.modules.dropout import _DropoutNd
 from logreg.build import build, build_metrics, build_network, optimizer_factory, scheduler_factory
 from logreg.calibration import check_labels
 from logreg.callbacks import Checkpoints
+from logreg.checks import check_held_out, check_monitor, check_parts
 from logreg.classifier import BinaryClassifier
 from logreg.data.block_data import BlockData
 from logreg.data.rows import TensorRows, dense_rows
@@ -27,7 +28,7 @@ from logreg.data.splits import SPLITS
 from logreg.experiment import check_device, check_separation, make_data, parts, threshold_rule
 from logreg.objective import check_network, is_observed
 from logreg.settings import AUTO
-from logreg.training import check_held_out, check_monitor, check_parts, validation_labels
+from logreg.training import validation_labels
 from logreg.vectorized.fit import Job, Settings
 
 Config = dict[str, Any]

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from logreg.calibration import from_record
+from logreg.certifying import optimality_of
 from logreg.classifier import BinaryClassifier
 from logreg.data.block_data import BlockData
 from logreg.data.rows import Batch
@@ -22,7 +23,7 @@ from logreg.diagnostics.optimality import MOST_SEARCHED_IN_SWEEP, Optimality, se
 from logreg.diagnostics.separation import Separation
 from logreg.optim.problem import LogisticProblem
 from logreg.thresholds import ThresholdRule
-from logreg.training import calibrate, evaluate_splits, held_out, optimality_of
+from logreg.training import calibrate, evaluate_splits, held_out
 from logreg.vectorized.fit import Fit
 from logreg.vectorized.metrics import BatchedEvaluation
 from logreg.vectorized.stack import Split
