@@ -18,7 +18,7 @@ from lightning.pytorch.callbacks import Callback, EarlyStopping
 from sklearn.linear_model import LogisticRegression as ScikitLearn
 from torch import nn
 
-from logreg import BinaryClassifier, RunRecord, load_run, train, training
+from logreg import BinaryClassifier, RunRecord, certifying, load_run, train
 from logreg.callbacks import Checkpoints
 from logreg.checks import check_float64
 from logreg.data import InMemoryData, Table, rows
@@ -408,7 +408,7 @@ def test_an_ordinary_dataloader_is_certified_as_any_data(tmp_path: Path, monkeyp
     assert unpenalised is not None
     assert unpenalised["separation"]["kind"] == "complete"
     monkeypatch.setattr(rows, "MAX_ELEMENTS", 11)
-    monkeypatch.setattr(training, "MAX_ELEMENTS", 11)
+    monkeypatch.setattr(certifying, "MAX_ELEMENTS", 11)
     assert ordinary(Ordinary(), l2=0.1).optimality == {
         "sentence": "not certified: Ordinary serves its rows batch by batch, more than 11 numbers; "
         "derive it from BlockData"
