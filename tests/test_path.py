@@ -105,6 +105,7 @@ def test_a_path_over_l1_is_sagas(tmp_path: Path) -> None:
         (["experiment=path", "data.folds=1"], "data.folds=1: "),
         (["experiment=path_l1", "data.fold=0"], "set data.fold themselves"),
         (["experiment=path", "path.smallest=1", "path.largest=0.1"], "path.smallest=1 is above path.largest=0.1"),
+        (["experiment=path", "penalty=firth"], "penalty.l2: Firth's penalty stands alone"),
         (["experiment=path_l1", "optimizer=newton"], "optimizer=newton needs a smooth objective"),
         (["experiment=path", "monitor=val/none"], "monitor=val/none: there is no such metric"),
     ],

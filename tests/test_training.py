@@ -578,3 +578,13 @@ def test_what_computes_in_float64_is_not_for_devices_without_it(
         check_float64(torch.device("mps"), precision, classifier)
     check_float64(torch.device("cpu"), precision, classifier)
     check_float64(torch.device("mps"), "32-true", BinaryClassifier(SequentialRegression(2)))
+
+
+def test_training_rows_of_which_only_one_label_counts_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = breast_cancer()
+    data.setup()
+    monkeypatch.setattr(data, "own_weights", lambda split: (data.labels_of(split) == 0).astype(float))
+    with pytest.raises(UserError, match="data.weight: all training rows of label benign have weight 0"):
+        fit(tmp_path, data, 1)

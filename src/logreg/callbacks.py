@@ -15,15 +15,16 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from tqdm import tqdm
 
 from logreg.errors import Interrupted, UserError, nearest
+from logreg.optim.solver import Solver
 from logreg.runs import read_checkpoint
 
 
 class Checkpoints(Checkpoint):
     """Keeps ``checkpoints/last.ckpt`` and ``checkpoints/best.ckpt`` in the run directory.
 
-    ``best`` is the state after the validation with the best value of ``monitor``; without validation rows there is
-    nothing to choose by and it is the last state. ``last`` is written when training ends or is interrupted, and every
-    so many seconds, so that a run that was killed can be resumed.
+    ``best`` is the state after the validation with the best value of ``monitor``, and that after the newest one where a
+    solver trains; without validation rows there is nothing to choose by and it is the last state. ``last`` is written
+    when training ends or is interrupted, and every so many seconds, so that a run that was killed can be resumed.
 
     Args:
         monitor: name of the metric.
@@ -84,7 +85,9 @@ class Checkpoints(Checkpoint):
             )
         score = float(metrics[self.monitor])
         better = self.best_score is None or (score < self.best_score if self.mode == "min" else score > self.best_score)
-        if math.isfinite(score) and better:
+        # A solver is on its way to the optimum, and that is what it was asked for.
+        solves = any(isinstance(optimizer, Solver) for optimizer in trainer.optimizers)
+        if math.isfinite(score) and (better or solves):
             self.best_score = score
             self._save(trainer, self.best)
 

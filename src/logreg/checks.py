@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from lightning.pytorch import Callback, LightningDataModule, Trainer
 from lightning.pytorch.callbacks import EarlyStopping
@@ -129,6 +130,8 @@ def check_parts(trainer: Any, classifier: BinaryClassifier, data: LightningDataM
         raise UserError("certify_every is for linear models, and for data that is served in blocks; leave it out here.")
     if classifier.accumulate > 1 and batches is None:
         raise UserError("trainer.accumulate_grad_batches works with data that is served in blocks; use 1 here.")
+    if isinstance(data, BlockData):
+        _check_label_weights(data)
     if not has_val:
         check_held_out(None, isinstance(scheduler, ReduceLROnPlateau))
     for callback in callbacks_of(trainer):
@@ -141,6 +144,17 @@ def check_parts(trainer: Any, classifier: BinaryClassifier, data: LightningDataM
             raise UserError(f"monitor={monitor}: no state is chosen by test rows; use val/…, or callbacks=none.")
         if isinstance(callback, EarlyStopping) and not has_val:
             raise UserError("callbacks=early_stopping decides after each validation, and there are no validation rows.")
+
+
+def _check_label_weights(data: BlockData) -> None:
+    """Refuse training rows of which only those of one label count."""
+    weight = data.own_weights("train")
+    if weight is None:
+        return
+    totals = np.bincount(np.asarray(data.labels_of("train")).astype(np.int64), weight, minlength=2)
+    for label, total in zip(data.preprocessor.target.labels, totals.tolist(), strict=True):
+        if not total > 0:
+            raise UserError(f"data.weight: all training rows of label {label} have weight 0; both labels are needed.")
 
 
 def checked_checkpoint(path: Path, classifier: BinaryClassifier, data: LightningDataModule) -> dict[str, Any]:

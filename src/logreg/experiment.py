@@ -328,7 +328,7 @@ def check_separation(config: Mapping[str, Any], classifier: BinaryClassifier, da
     if config.get("separation") is not True:
         return
     if linear_coefficients(classifier.network) is None:
-        raise UserError("separation=true: columns separate labels of linear models, and this is another; use auto.")
+        raise UserError("separation=true needs a linear model, which this one is not; use separation=auto.")
     if isinstance(data, BlockData):
         check_memory(len(data.rows["train"]), data.num_features)
 

@@ -70,9 +70,7 @@ def check_model(classifier: BinaryClassifier, data: Any) -> None:
         UserError: the model is not linear, or its data cannot be read once more.
     """
     if linear_coefficients(classifier.network) is None:
-        raise UserError(
-            "inference=wald and covariance are of linear models, and this one is another; use inference=auto."
-        )
+        raise UserError("inference=wald and covariance need a linear model, which this one is not; use inference=auto.")
     if not isinstance(data, BlockData):
         raise UserError("inference needs data that can be read once more; derive it from BlockData.")
 

@@ -251,7 +251,8 @@ def _check_inference(config: Mapping[str, Any]) -> None:
     covariance, firth = config.get("covariance", "model"), bool(penalty.get("firth"))
     penalised = [f"penalty.{key}={penalty[key]}" for key in ("l1", "l2") if penalty.get(key)]
     if firth and penalised:
-        raise UserError(f"{penalised[0]}: Firth's penalty stands alone; penalty=firth sets the others to 0.")
+        key = penalised[0].partition("=")[0]  # without the number, so that a sweep says it once
+        raise UserError(f"{key}: Firth's penalty stands alone; penalty=firth sets the others to 0.")
     if firth and lookup(config, "optimizer._target_") not in FITS_FIRTH:
         raise UserError("penalty=firth needs optimizer=newton, which knows its gradient; leave the other one out.")
     asked = f"inference={inference}" if inference in ("wald", "profile") else f"covariance={covariance}"

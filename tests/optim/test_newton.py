@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from sklearn.datasets import load_breast_cancer, load_svmlight_file
 from torch import nn
 
+from logreg import RunRecord
 from logreg.classifier import BinaryClassifier
 from logreg.data.rows import SparseRows
 from logreg.diagnostics import optimality, separation
@@ -33,6 +34,8 @@ from logreg.optim.problem import LogisticProblem
 from tests.helpers import breast_cancer, column, fit, shared_file, toy
 from tests.optim.problems import drawn, problem_of
 from tests.optim.problems import solve as solved
+
+OF_ITSELF = "try more epochs, a smaller optimizer.tolerance, or columns of one scale (data.standardize=true)"
 
 
 def solve(problem: LogisticProblem) -> torch.Tensor:
@@ -196,11 +199,11 @@ def of_many_columns() -> tuple[np.ndarray, np.ndarray]:
     [
         ("", 0.0, 3, "try optimizer=newton or more epochs"),
         ("newton_cg", 0.0, 3, "try optimizer=newton or more epochs"),
-        ("newton", 0.0, 3, "try more epochs, or columns of one scale (data.standardize=true)"),
+        ("newton", 0.0, 3, OF_ITSELF),
         ("", 0.01, 3, "try optimizer=proximal_newton or more epochs"),
-        ("proximal_newton", 0.01, 3, "try more epochs, or columns of one scale (data.standardize=true)"),
+        ("proximal_newton", 0.01, 3, OF_ITSELF),
         ("", 0.0, 1500, "try optimizer=newton_cg or more epochs"),
-        ("newton_cg", 0.0, 1500, "try more epochs, or columns of one scale (data.standardize=true)"),
+        ("newton_cg", 0.0, 1500, OF_ITSELF),
     ],
 )
 def test_what_is_advised_is_possible(optimizer: str, l1: float, columns: int, remedy: str) -> None:
@@ -215,7 +218,7 @@ def test_what_is_advised_is_possible(optimizer: str, l1: float, columns: int, re
 
 def test_firths_estimate_is_advised_to_be_newtons() -> None:
     problem = FirthProblem(problem_of(*drawn(1)).rows, 1 / 40)
-    for optimizer, remedy in (("", "try optimizer=newton or more epochs"), ("newton", "try more epochs, or columns")):
+    for optimizer, remedy in (("", "try optimizer=newton or more epochs"), ("newton", OF_ITSELF)):
         assert remedy in certify(problem, torch.zeros(4).double(), optimizer=optimizer).sentence
 
 
@@ -359,3 +362,29 @@ def test_a_linear_program_that_fails_is_no_finding(monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(separation, "linprog", lambda *_, **__: Failed())
     assert separation_of(problem_of(x, y), list("abc")) is None
+
+
+def test_coefficients_that_classify_every_row_prove_the_separation_themselves() -> None:
+    x = np.array([[-2.0], [-1.0], [1.0], [3.0]])
+    found = problem_of(x, np.array([0, 0, 1, 1]))
+    near, far = (certify(found, torch.tensor([w, 0.0], dtype=torch.float64)) for w in (0.3, 30.0))
+    assert near.separation is None  # four rows could lose so little and one be wrong
+    assert far.converged is False
+    assert far.method == "separation"
+    assert far.sentence.startswith("completely separated: the maximum-likelihood estimate does not exist")
+
+
+def test_a_resumed_solver_reports_where_it_ends(tmp_path: Path) -> None:
+    """Also where an iterate on the way does better on the validation rows."""
+
+    def run(name: str, epochs: int, resume: Path | None = None) -> RunRecord:
+        data = breast_cancer(batch_size=None)
+        return fit(tmp_path / name, data, epochs, Newton, l2=1e-6, resume=resume, precision="64-true")[0]
+
+    whole, first = run("whole", 30), run("first", 5)
+    resumed = run("second", 30, tmp_path / "first" / "checkpoints" / "last.ckpt")
+    assert resumed.metrics["val/loss"] > first.metrics["val/loss"]
+    for record in (whole, resumed):
+        assert record.optimality is not None
+        assert record.optimality["converged"]
+    assert resumed.metrics["train/loss"] == pytest.approx(whole.metrics["train/loss"], rel=1e-9)

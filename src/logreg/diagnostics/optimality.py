@@ -118,9 +118,15 @@ class Optimality:
             return f"not converged: far from the optimum (objective {self.objective:.3g}); try {self.remedy}"
         if self.converged:
             return f"{_about(self)} {max(self.gap, ROUNDING):.1g} of the optimum"
-        share = f"{100 * self.relative_gap:.2g} %" if self.relative_gap < 10 else f"{self.relative_gap:.0f} times"
         most = "at most" if self.method == "duality gap" else "about"
-        return f"not converged: {most} {share} above the optimum; try {self.remedy}"
+        return f"not converged: {most} {_share(self.relative_gap)} above the optimum; try {self.remedy}"
+
+
+def _share(relative: float) -> str:
+    """A relative distance in words."""
+    if relative >= 10:
+        return f"{relative:.0f} times"
+    return f"{100 * relative:.0f} %" if relative >= 1 else f"{100 * relative:.2g} %"
 
 
 def _about(optimality: Optimality) -> str:
@@ -173,6 +179,8 @@ def certify(
     separated = separation is not None and separation.kind != "none" and not found.penalised
     if separated and separation is not None and separation.kind == "complete":
         return replace(found, gap=value, method="separation", converged=False)
+    if separation is None and not found.penalised and value < _of_one_row(problem):
+        return replace(found, gap=value, method="separation", converged=False, separation=Separation("complete"))
     if value > OF_ZERO:
         return replace(found, gap=value - OF_ZERO, converged=False)
     decrement = _decrement_by_products(problem, theta, value, gradient) if at is None else _newton_decrement(at)
@@ -182,12 +190,19 @@ def certify(
     return replace(judged, converged=False) if separated else judged
 
 
+def _of_one_row(problem: LogisticProblem) -> float:
+    """The least objective at which a row may be on the wrong side: below it the coefficients separate the labels."""
+    weight = problem.rows.weight
+    least = 1.0 if weight is None else float(weight[weight > 0].min())
+    return math.log(2) * least / len(problem)
+
+
 def _remedy(problem: LogisticProblem, optimizer: str) -> str:
     """What would lead nearer to the optimum: the solver that suits the problem, unless it was that one already."""
     firth = isinstance(problem, FirthProblem)
     solver = choose(len(problem), problem.features, sparse=problem.sparse, linear=True, l1=problem.l1, firth=firth).name
     if solver == optimizer:
-        return "more epochs, or columns of one scale (data.standardize=true)"
+        return "more epochs, a smaller optimizer.tolerance, or columns of one scale (data.standardize=true)"
     return f"optimizer={solver} or more epochs"
 
 

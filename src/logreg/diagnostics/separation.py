@@ -104,7 +104,7 @@ class Separation:
         plural = "coefficient is" if len(self.dependent) == 1 else "coefficients are"
         return (
             f"{listed(self.dependent)} {verb} of other columns, so that {what} {plural} not determined; "
-            "data.reference=first leaves out a level of each text column, data.exclude whole columns"
+            "data.exclude leaves columns out, data.reference=first a level of each text column"
         )
 
 
