@@ -586,5 +586,5 @@ def test_training_rows_of_which_only_one_label_counts_are_refused(
     data = breast_cancer()
     data.setup()
     monkeypatch.setattr(data, "own_weights", lambda split: (data.labels_of(split) == 0).astype(float))
-    with pytest.raises(UserError, match="data.weight: all training rows of label benign have weight 0"):
+    with pytest.raises(UserError, match=r"data\.weight: all training rows of label benign have weight 0"):
         fit(tmp_path, data, 1)

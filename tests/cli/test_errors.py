@@ -37,7 +37,7 @@ AT_ONCE = [
     (["covariance=cluster"], ["covariance=cluster", "data.group"]),
     (["penalty=firth", "covariance=HC0"], ["covariance=HC0", "penalty=firth"]),
     (["penalty=firth", "optimizer=adam"], ["penalty=firth", "optimizer=newton"]),
-    (["penalty=firth", "penalty.l2=1"], ["penalty.l2=1", "penalty=firth"]),
+    (["penalty=firth", "penalty.l2=1"], ["penalty.l2: ", "penalty=firth"]),
     (["penalty.firth=maybe"], ["penalty.firth=maybe", "true or false"]),
     (["penalty=firt"], ["penalty=firt", "default, firth"]),
     (["data=table", "data.path=t.csv", "data.reference=last"], ["data.reference=last", "first"]),

@@ -464,7 +464,7 @@ def test_penalised_fits_have_none(tmp_path: Path) -> None:
 def test_other_models_are_refused_before_training(tmp_path: Path) -> None:
     _, _, table = fitted(drawn(9), tmp_path, **ALONE)
     network = nn.Sequential(nn.Linear(3, 2), nn.Tanh(), nn.Linear(2, 1), nn.Sigmoid())
-    with pytest.raises(UserError, match="linear models"):
+    with pytest.raises(UserError, match="need a linear model"):
         check_model(BinaryClassifier(network), table)
     check_model(BinaryClassifier(SequentialRegression(3)), table)
 

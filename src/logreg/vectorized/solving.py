@@ -28,6 +28,7 @@ from logreg.optim.solver import Iteration
 from logreg.vectorized.fit import Fit
 from logreg.vectorized.networks import LinearNetworks
 
+LEAST = 1e-20  # tolerance that rounding lets a problem reach
 LINEARLY = 1e-2  # of a tolerance: the last step of a solver alone, Newton's, lands far below its own
 
 
@@ -106,7 +107,7 @@ class SolverFit(Fit):
         solved = solve_penalties(
             x, y, l2, weight, self._thetas()[jobs], most=epochs, seen=seen, near=self._near.get(penalties),
             thresholds=of_each(self.jobs[job].threshold for job in jobs),
-            tolerance=of_each(LINEARLY * group["tolerance"] for group in settings),
+            tolerance=of_each(max(LINEARLY * group["tolerance"], LEAST) for group in settings),
             lr=of_each(group["lr"] for group in settings),
         )  # fmt: skip
         self._keep(solved.theta, solved.value.tolist(), solved.iterations, jobs)
