@@ -18,6 +18,8 @@ from torch import Tensor
 
 Sums = list[Tensor]
 
+LEAST_BLOCKS = 4  # for which it is worth while to start threads
+
 _threads: int | None = None  # that torch had outside of `torch_in_one_thread`
 
 
@@ -51,7 +53,7 @@ def summed(work: Callable[[int], Sums], blocks: int, device: torch.device, at_on
     if device.type != "cpu":
         return _of_some(work, range(blocks))
     with torch_in_one_thread() as threads:
-        workers = min(threads, blocks)
+        workers = min(threads, blocks) if blocks >= LEAST_BLOCKS else 1
         if not at_once:
             return _of_some(work, range(blocks))
         with _blas().limit(limits=1, user_api="blas"):

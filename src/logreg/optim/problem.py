@@ -29,6 +29,7 @@ from logreg.optim.products import is_sparse
 INTERCEPT_TOLERANCE = 1e-14  # of mean(p) - mean(y)
 MOST_INTERCEPT_STEPS = 100
 SAMPLED_BLOCKS = 4  # that are held against float64 to know how well float32 resolves a gradient
+MOST_NARROW = 100  # columns of dense rows whose products with a vector threads make a block each of
 MOST_AT_ONCE = 1000  # columns of a Gram matrix up to which each thread makes its own
 
 
@@ -82,12 +83,14 @@ class LogisticProblem:
             step = max(step, 2 * self.features // self.rows.width)
         return Blocks(self.rows, step, dtype)
 
-    def mean(self, of_block: Callable[[Block], Sums], blocks: Blocks, at_once: bool = True) -> Sums:
+    def mean(self, of_block: Callable[[Block], Sums], blocks: Blocks, at_once: bool | None = None) -> Sums:
         """The sums over blocks of what is made of each, over the number of rows.
 
         Args:
-            at_once: whether threads work on a block each; otherwise they share each product.
+            at_once: whether threads work on a block each; otherwise they share each product, which by default they do
+                where a block is few rows, so that what is done for it besides the products would keep them waiting.
         """
+        at_once = (self.sparse or self.features <= MOST_NARROW) if at_once is None else at_once
         found = summed(lambda number: of_block(blocks[number]), len(blocks), self.device, at_once)
         return [part.div_(len(self)) for part in found]
 
