@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from lightning.pytorch import Callback, LightningDataModule, Trainer
 from lightning.pytorch.callbacks import EarlyStopping
@@ -148,11 +147,9 @@ def check_parts(trainer: Any, classifier: BinaryClassifier, data: LightningDataM
 
 def _check_label_weights(data: BlockData) -> None:
     """Refuse training rows of which only those of one label count."""
-    weight = data.own_weights("train")
-    if weight is None:
+    if data.own_weights("train") is None:
         return
-    totals = np.bincount(np.asarray(data.labels_of("train")).astype(np.int64), weight, minlength=2)
-    for label, total in zip(data.preprocessor.target.labels, totals.tolist(), strict=True):
+    for label, total in zip(data.preprocessor.target.labels, data.label_totals(), strict=True):
         if not total > 0:
             raise UserError(f"data.weight: all training rows of label {label} have weight 0; both labels are needed.")
 

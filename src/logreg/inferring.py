@@ -152,7 +152,7 @@ def check_known(optimality: Mapping[str, Any], total: float, features: int) -> N
     if not distance <= NEAR_ENOUGH:
         far = f", about {distance:.2g} standard errors from the optimum" if math.isfinite(distance) else ""
         raise Refused(
-            f"the fit is not converged{far}; optimizer=newton, or more epochs, gets there",
+            f"the fit is not converged{far}; try {optimality['remedy']}",
             optimality.get("converged") is True,
         )
 

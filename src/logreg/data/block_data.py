@@ -80,6 +80,12 @@ class BlockData(LightningDataModule, ABC):
         """The weights that rows of a split have of themselves, (rows,); None where they have none."""
         return None
 
+    def label_totals(self) -> tuple[float, float]:
+        """The training rows of label 0 and of label 1, or the sums of their own weights."""
+        y, weight = self.labels_of("train"), self.own_weights("train")
+        totals = np.bincount(np.asarray(y).astype(np.int64), weight, minlength=2)
+        return float(totals[0]), float(totals[1])
+
     def label_weights(self) -> tuple[float, float]:
         """What ``class_weight`` makes of label 0 and label 1.
 
@@ -88,9 +94,7 @@ class BlockData(LightningDataModule, ABC):
         """
         if self.class_weight is None:
             return 1.0, 1.0
-        y, weight = self.labels_of("train"), self.own_weights("train")
-        totals = np.bincount(y.astype(np.int64), weight, minlength=2)
-        return label_weights(self.class_weight, self.preprocessor.target.labels, (float(totals[0]), float(totals[1])))
+        return label_weights(self.class_weight, self.preprocessor.target.labels, self.label_totals())
 
     def _weights(self, split: str) -> np.ndarray | None:
         """The weights of the rows of a split, (rows,); those of labels count in training alone."""

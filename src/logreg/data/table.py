@@ -266,11 +266,7 @@ class TableData(BlockData):
 
     def _weights_of_labels(self) -> list[float] | None:
         """The training weight of label 0 and 1; None where rows have no weights."""
-        weight = self.own_weights("train")
-        if weight is None:
-            return None
-        ones = self.labels_of("train") == 1
-        return [float(weight[~ones].sum()), float(weight[ones].sum())]
+        return None if self.own_weights("train") is None else list(self.label_totals())
 
 
 def fractions_beside(split: Mapping[str, float], own_files: Sequence[str]) -> dict[str, float]:

@@ -43,6 +43,7 @@ from logreg.diagnostics.separation import Separation, Undetermined, check_memory
 from logreg.errors import UserError
 from logreg.optim.blocks import Theta
 from logreg.optim.choice import choose
+from logreg.optim.factors import unit_scale
 from logreg.optim.firth import FirthProblem
 from logreg.optim.newton import newton_direction
 from logreg.optim.newton_cg import conjugate_gradients
@@ -162,14 +163,15 @@ def certify(
         separation: what `separation_of` found for the problem, if it was looked for.
         optimizer: that they come from, if it is a solver: by its name.
     """
-    ridge_or_lasso, firth = problem.l1 > 0 or problem.l2 > 0, isinstance(problem, FirthProblem)
+    firth = isinstance(problem, FirthProblem)
+    ridge_or_lasso = problem.penalised and not firth
     # Firth's problem makes the matrix for its gradient anyway.
     has_factor = not ridge_or_lasso and (firth or problem.features <= MOST_GRAM_COLUMNS)
     at = problem.derivatives(theta) if has_factor else None
     value, gradient = problem.gradient(theta) if at is None else (at.value, at.gradient)
     found = Optimality(
         value, float(stationarity(problem, theta, gradient).norm()), None, None, None, None, separation,
-        penalised=ridge_or_lasso or firth, remedy=_remedy(problem, optimizer),
+        penalised=problem.penalised, remedy=_remedy(problem, optimizer),
     )  # fmt: skip
     if not math.isfinite(value):
         return found
@@ -236,8 +238,8 @@ def _newton_decrement(at: Derivatives) -> float | None:
     if not bool(at.hessian.isfinite().all()):
         return None
     direction = newton_direction(at.hessian, at.gradient)
-    scale = at.hessian.diagonal().clamp(min=torch.finfo(at.hessian.dtype).tiny).rsqrt()
-    left = float((scale * (at.gradient + at.hessian @ direction)).square().sum())  # in units of the objective
+    residual = at.gradient + at.hessian @ direction
+    left = float((unit_scale(at.hessian) * residual).square().sum())  # in units of the objective
     if not left <= FLAT * max(at.value, SMALL):
         return None
     return max(-0.5 * float(at.gradient @ direction), 0.0)
@@ -268,8 +270,7 @@ def separation_of(problem: LogisticProblem, names: list[str], most: float = MOST
     Returns:
         What was found; None where it was not looked for, as where the memory is too small, or a linear program failed.
     """
-    penalised = problem.l1 > 0 or problem.l2 > 0 or isinstance(problem, FirthProblem)
-    if most != math.inf and (penalised or len(problem) * problem.features > most):
+    if most != math.inf and (problem.penalised or len(problem) * problem.features > most):
         return None
     try:
         check_memory(len(problem), problem.features)

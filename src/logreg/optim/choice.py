@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from logreg.optim.precondition import MOST_COLUMNS, MOST_SPARSE_COLUMNS
+from logreg.optim.precondition import most_columns
 
 # Above so many rows * columns², the Gram matrices of Newton's method take longer than further passes of L-BFGS. A pass
 # over sparse rows reads only what is not zero, and the Gram matrix has columns² numbers all the same. Measured with 10
@@ -42,7 +42,7 @@ def choose(rows: int, features: int, *, sparse: bool, linear: bool, l1: float = 
         return Choice("newton", "penalty=firth needs its scoring steps")
     if l1 > 0:
         return Choice("proximal_newton", f"penalty.l1={l1:g} asks for coefficients that are exactly zero")
-    if features > (MOST_SPARSE_COLUMNS if sparse else MOST_COLUMNS):
+    if features > most_columns(sparse):
         return Choice("newton_cg", f"{shape} have too many columns for a Hessian; it needs its products only")
     if rows * features**2 <= (MOST_SPARSE_GRAM_WORK if sparse else MOST_GRAM_WORK):
         return Choice("newton", f"{shape} have few columns, whose Hessian is made at once")

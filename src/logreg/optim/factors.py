@@ -30,8 +30,7 @@ class Factors:
     def __init__(self, hessians: Float[Tensor, "*stack coefficients coefficients"]) -> None:
         if not bool(hessians.isfinite().all()):
             raise UserError(f"the objective is not finite; {SCALE}.")
-        diagonal = hessians.diagonal(dim1=-2, dim2=-1)
-        self.scale = diagonal.clamp(min=torch.finfo(hessians.dtype).tiny).rsqrt()
+        self.scale = unit_scale(hessians)
         self.lower = _lower(hessians * self.scale.unsqueeze(-1) * self.scale.unsqueeze(-2))
 
     def __call__(self, gradient: Float[Tensor, "*stack coefficients"]) -> Float[Tensor, "*stack coefficients"]:
@@ -53,6 +52,13 @@ class Factors:
         made = object.__new__(Factors)
         made.scale, made.lower = scale, lower
         return made
+
+
+def unit_scale(
+    hessians: Float[Tensor, "*stack coefficients coefficients"],
+) -> Float[Tensor, "*stack coefficients"]:
+    """What rows and columns are to be multiplied by to make the diagonals 1."""
+    return hessians.diagonal(dim1=-2, dim2=-1).clamp(min=torch.finfo(hessians.dtype).tiny).rsqrt()
 
 
 def _lower(scaled: Tensor) -> Tensor:

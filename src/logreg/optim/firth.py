@@ -61,6 +61,10 @@ class FirthProblem(LogisticProblem):
         # The determinant is rounded the more, the closer columns are to combinations of others.
         self.noise += firth * len(zero) * EPSILON / float(factor.diagonal().square().min())
 
+    @property
+    def penalised(self) -> bool:
+        return True
+
     def penalty(self, theta: Theta) -> float:
         return self._penalty(self.likelihood.derivatives(theta).hessian)
 

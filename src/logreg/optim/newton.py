@@ -17,7 +17,7 @@ from torch import Tensor
 from logreg.errors import UserError
 from logreg.memory import free_memory
 from logreg.optim.blocks import Theta
-from logreg.optim.factors import SCALE
+from logreg.optim.factors import SCALE, unit_scale
 from logreg.optim.firth import FirthProblem
 from logreg.optim.line_search import MOST_TRIALS, SHARE, shorter
 from logreg.optim.problem import Derivatives, LogisticProblem
@@ -99,7 +99,7 @@ def check_memory(problem: LogisticProblem) -> None:
 
 def newton_direction(hessian: Tensor, gradient: Theta) -> Theta:
     """``-H^-1 g``; of least norm, in units of the scaled columns, where H is singular."""
-    scale = hessian.diagonal().clamp(min=torch.finfo(hessian.dtype).tiny).rsqrt()
+    scale = unit_scale(hessian)
     scaled = hessian * scale * scale.unsqueeze(1)
     factor, failed = torch.linalg.cholesky_ex(scaled)
     if not int(failed) and float(factor.diagonal().square().min()) > NEGLIGIBLE:

@@ -56,7 +56,12 @@ class Preconditioner:
 
 def has_many_columns(problem: LogisticProblem) -> bool:
     """Whether a factor would cost more than it saves."""
-    return problem.features > (MOST_SPARSE_COLUMNS if problem.sparse else MOST_COLUMNS)
+    return problem.features > most_columns(problem.sparse)
+
+
+def most_columns(sparse: bool) -> int:
+    """Of a factor, for sparse or for dense rows."""
+    return MOST_SPARSE_COLUMNS if sparse else MOST_COLUMNS
 
 
 def subsample(problem: LogisticProblem, least: int = LEAST) -> LogisticProblem:

@@ -94,6 +94,11 @@ class LogisticProblem:
         found = summed(lambda number: of_block(blocks[number]), len(blocks), self.device, at_once)
         return [part.div_(len(self)) for part in found]
 
+    @property
+    def penalised(self) -> bool:
+        """Whether a penalty makes one choice of coefficients the best, whatever the labels."""
+        return self.l1 > 0 or self.l2 > 0
+
     def penalty(self, theta: Theta) -> float:
         return 0.5 * self.l2 * float(theta[:-1].square().sum()) + self.l1 * float(theta[:-1].abs().sum())
 

@@ -143,10 +143,9 @@ class _Prepared:
 
     def _separation(self, problem: LogisticProblem) -> Separation | None:
         """Looked for once."""
-        penalised = problem.l1 > 0 or problem.l2 > 0
-        if penalised not in self._separations:
-            self._separations[penalised] = separation_of(problem, self._names, self._most_searched)
-        return self._separations[penalised]
+        if problem.penalised not in self._separations:
+            self._separations[problem.penalised] = separation_of(problem, self._names, self._most_searched)
+        return self._separations[problem.penalised]
 
     def batches(self, split: str) -> list[Batch] | None:
         return self._batches.get(split)
