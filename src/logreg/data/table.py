@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 import torch
 
+from logreg.data import cache
 from logreg.data.block_data import BlockData
 from logreg.data.rows import MappedRows, Rows, SparseRows, TensorRows
 from logreg.data.splits import SPLITS, check_folds
-from logreg.data.tables import cache, prepare, roles
-from logreg.data.tables.cache import Manifest, PreparedTable
+from logreg.data.tables import prepare, roles
+from logreg.data.tables.cache import VERSION, Manifest, PreparedTable
 from logreg.data.tables.labels import label_text, parsed_labels
 from logreg.data.tables.options import Form
 from logreg.data.tables.preparation import STORAGE, Preparation, with_kinds
@@ -149,7 +150,7 @@ class TableData(BlockData):
                 )
             return manifest
 
-        self.prepared, made = cache.prepared(self.cache_dir, cache.key_of(settings), make)
+        self.prepared, made = cache.prepared(self.cache_dir, cache.key_of(VERSION, settings), make, PreparedTable)
         manifest = self.prepared.manifest
         for note in manifest.notes:
             log.info("%s", note)

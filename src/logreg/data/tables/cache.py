@@ -1,35 +1,18 @@
-"""The prepared table on disk: made once, found again by what it was made from, mapped into memory by training.
-
-A table is written into a folder that is renamed when it is complete, so that one that is found is whole; a lock lets
-one run prepare it while others wait.
-"""
+"""A prepared table on disk; see `logreg.data.cache`."""
 
 from __future__ import annotations
 
-import contextlib
-import errno
-import fcntl
-import hashlib
-import json
-import logging
-import os
-import shutil
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
-from typing import Any
+from typing import ClassVar
 
 import numpy as np
 
+from logreg.data.cache import Prepared
 from logreg.data.preprocessing import Preprocessor
-from logreg.errors import UserError
-
-log = logging.getLogger(__name__)
 
 # Part of every key: a table prepared by another version of this room is not read.
 VERSION = 5
-MANIFEST = "manifest.json"
 
 
 @dataclass(frozen=True)
@@ -64,21 +47,17 @@ class Manifest:
 
 
 @dataclass(frozen=True)
-class PreparedTable:
+class PreparedTable(Prepared):
     """A prepared table, its arrays mapped when they are asked for."""
 
-    folder: Path
     manifest: Manifest
+
+    Manifest: ClassVar[type] = Manifest
+    what: ClassVar[str] = "table"
 
     @cached_property
     def preprocessor(self) -> Preprocessor:
         return Preprocessor.from_json(self.manifest.preprocessing)
-
-    def array(self, name: str, dtype: Any, *shape: int) -> np.ndarray:
-        """Mapped privately: a page that is only read stays the file's."""
-        if 0 in shape:
-            return np.empty(shape, dtype)
-        return np.memmap(self.folder / name, dtype=dtype, mode="c", shape=shape)
 
     @property
     def x(self) -> np.ndarray:
@@ -110,95 +89,3 @@ class PreparedTable:
             self.array("indices", np.int32, m.values),
             self.array("values", m.dtype, m.values),
         )
-
-
-def key_of(settings: Any) -> str:
-    """The name of the folder for tables prepared from these settings."""
-    text = json.dumps([VERSION, settings], sort_keys=True, default=_plain)
-    return hashlib.sha256(text.encode()).hexdigest()[:32]
-
-
-def _plain(value: Any) -> Any:
-    return asdict(value) if hasattr(value, "__dataclass_fields__") else str(value)
-
-
-def find(folder: Path) -> PreparedTable | None:
-    """The table in a folder, if it is there and whole."""
-    try:
-        manifest = Manifest(**json.loads((folder / MANIFEST).read_text(encoding="utf-8")))
-        whole = all((folder / name).stat().st_size == size for name, size in manifest.files.items())
-    except (OSError, ValueError, TypeError):
-        return None
-    return PreparedTable(folder, manifest) if whole else None
-
-
-def prepared(cache: Path, key: str, make: Callable[[Path], Manifest]) -> tuple[PreparedTable, bool]:
-    """The table of this key, made if need be, and whether it had to be made.
-
-    Args:
-        make: writes its arrays into the folder it is given.
-
-    Raises:
-        UserError: the cache cannot be written, or what ``make`` raises; nothing is left of the attempt.
-    """
-    folder = cache / key
-    if (table := find(folder)) is not None:
-        return table, False
-    try:
-        cache.mkdir(parents=True, exist_ok=True)
-        with _locked(cache / f"{key}.lock"):
-            if (table := find(folder)) is not None:
-                return table, False
-            _sweep(cache)
-            return _made(cache, folder, make), True
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise UserError(
-                f"data.cache_dir={cache}: no space is left for the prepared table ({error.strerror}); free some or "
-                "give another directory."
-            ) from error
-        what = error.strerror or str(error) or type(error).__name__
-        if error.filename is not None and not Path(error.filename).absolute().is_relative_to(cache.absolute()):
-            raise UserError(f"{error.filename}: the file cannot be read ({what}).") from error
-        raise UserError(f"data.cache_dir={cache}: the prepared table cannot be written there ({what}).") from error
-
-
-def _sweep(cache: Path) -> None:
-    """Remove what runs left behind that were killed while they prepared other tables."""
-    for part in cache.glob(".*.part"):
-        lock = cache / f"{part.name[1:].removesuffix('.part')}.lock"
-        with contextlib.suppress(OSError), lock.open("w") as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # nobody is at work there
-            shutil.rmtree(part, ignore_errors=True)
-
-
-def _made(cache: Path, folder: Path, make: Callable[[Path], Manifest]) -> PreparedTable:
-    part = cache / f".{folder.name}.part"
-    # What is there was left by a run that was killed: nobody else works on it while this run has the lock.
-    shutil.rmtree(part, ignore_errors=True)
-    shutil.rmtree(folder, ignore_errors=True)
-    part.mkdir()
-    try:
-        manifest = make(part)
-        files = {path.name: path.stat().st_size for path in part.iterdir()}
-        text = json.dumps(asdict(manifest) | {"files": files}, indent=1, ensure_ascii=False)
-        (part / MANIFEST).write_text(text + "\n", encoding="utf-8")
-        os.rename(part, folder)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
-    table = find(folder)
-    if table is None:
-        raise UserError(f"data.cache_dir={cache}: the prepared table was changed while it was being written.")
-    return table
-
-
-@contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Hold a lock that a crash gives back."""
-    with path.open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            log.info("waiting for another run that prepares the same table")
-            fcntl.flock(file, fcntl.LOCK_EX)
-        yield
