@@ -94,7 +94,7 @@ def _locate(target: str, key: str, trusted: Sequence[str]) -> Any:
         break
     for part in parts[position:] if found is not None else []:
         if not hasattr(found, part):
-            raise UserError(f"{key}={target}: {found.__name__} has no {part}{nearest(part, vars(found))}.")
+            raise UserError(f"{key}={target}: {found.__name__} has no {part}{nearest(part, dir(found))}.")
         found = getattr(found, part)
     if found is None:
         raise UserError(f"{key}={target}: there is no such class; give its full path, such as torch.optim.SGD.")

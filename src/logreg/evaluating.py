@@ -143,7 +143,7 @@ def evaluate_table(run: Run, source: Source, options: EvaluateOptions, checkpoin
 
 def _scores(run: Run, source: Source, options: EvaluateOptions) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
     """Logits, labels and weights of the labelled rows, (rows,) each."""
-    target = "label" if source.format == "libsvm" else options.target or run.preprocessor.target.column
+    target = "label" if source.format == "libsvm" else options.target or run.table_preprocessor.target.column
     weight = options.weight or run.config["data"].get("weight")
     if options.weight is None and weight not in source.columns:
         weight = None
@@ -151,7 +151,7 @@ def _scores(run: Run, source: Source, options: EvaluateOptions) -> tuple[np.ndar
         raise UserError(f"data.target: the run's own table has no such column; give the one that {source.key} has.")
     others = _other_columns(source, target, weight)
     source = matching(source, run, [] if source.format == "libsvm" else list(others), as_written=False)
-    labels, meanings = run.preprocessor.target.labels, dict(options.labels or {})
+    labels, meanings = run.table_preprocessor.target.labels, dict(options.labels or {})
     found: list[list[np.ndarray]] = [[], [], []]
     missing = 0
     for frame, z in scored(Predictor(run), source, others):

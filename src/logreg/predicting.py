@@ -37,7 +37,7 @@ class Predictor:
     """A run's model and preprocessing, applied to raw columns."""
 
     def __init__(self, run: Run) -> None:
-        self.run, self.preprocessor, self.threshold = run, run.preprocessor, run.model.threshold
+        self.run, self.preprocessor, self.threshold = run, run.table_preprocessor, run.model.threshold
         self.calibration = run.model.calibration
         pair = linear_coefficients(run.model.network)
         self.linear = None
@@ -136,14 +136,14 @@ def matching(source: Source, run: Run, keep: Sequence[str] = (), as_written: boo
     Raises:
         UserError: columns are missing, or hold something else than in training.
     """
-    if (source.format == "libsvm") != run.preprocessor.sparse:
-        what = "a sparse LIBSVM table" if run.preprocessor.sparse else "a table with columns"
+    if (source.format == "libsvm") != run.table_preprocessor.sparse:
+        what = "a sparse LIBSVM table" if run.table_preprocessor.sparse else "a table with columns"
         raise UserError(f"{source.key}: the run was trained on {what}, and this file is {source.format}.")
-    if run.preprocessor.sparse:
+    if run.table_preprocessor.sparse:
         if keep:
             raise UserError("data.keep: the columns of a LIBSVM file cannot be carried along; leave it out.")
         return source
-    run.preprocessor.check(list(source.columns), source.key)
+    run.table_preprocessor.check(list(source.columns), source.key)
     for column in keep:
         if list(keep).count(column) > 1:
             raise UserError(f"data.keep: {column} is named more than once.")
@@ -156,7 +156,7 @@ def matching(source: Source, run: Run, keep: Sequence[str] = (), as_written: boo
         return source
     # A sample of text does not tell the kind of a column; the run does.
     wanted: dict[str, str] = {c: kinds.VERBATIM if c in keep and as_written else "string" for c in source.columns}
-    for spec in run.preprocessor.columns:
+    for spec in run.table_preprocessor.columns:
         if not isinstance(spec, Categorical) and spec.feature not in keep:
             found = source.columns[spec.feature]
             wanted[spec.feature] = (
@@ -169,7 +169,7 @@ def matching(source: Source, run: Run, keep: Sequence[str] = (), as_written: boo
 
 def _check_kinds(source: Source, run: Run) -> None:
     """Refuse texts where the run has numbers, and numbers where it has dates."""
-    for spec in run.preprocessor.columns:
+    for spec in run.table_preprocessor.columns:
         kind = source.columns[spec.feature]
         needed = None
         if not isinstance(spec, Categorical):

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
     from logreg.classifier import BinaryClassifier
     from logreg.data.preprocessing import Preprocessor
+    from logreg.data.preprocessors import AnyPreprocessor
 
 RECORD = "run.json"
 PREPROCESSING = "preprocessing.json"
@@ -284,7 +285,20 @@ class Run:
     metrics: dict[str, float]
     history: list[dict[str, float]]
     model: BinaryClassifier
-    preprocessor: Preprocessor
+    preprocessor: AnyPreprocessor
+
+    @property
+    def table_preprocessor(self) -> Preprocessor:
+        """The preprocessor of a run on a table.
+
+        Raises:
+            UserError: the run was trained on photos.
+        """
+        from logreg.data.preprocessing import Preprocessor
+
+        if not isinstance(self.preprocessor, Preprocessor):
+            raise UserError(f"run={self.directory}: this run was trained on photos, and a table is no photo.")
+        return self.preprocessor
 
     @property
     def features(self) -> list[str]:
@@ -297,9 +311,10 @@ class Run:
         Args:
             rows: a polars or pandas frame that has the raw columns, in any order and among others; or numbers
                 (rows, columns) in the order of ``features``; or a scipy sparse matrix where the run's table was sparse.
+                Of a run on photos: a path, a Pillow image, an array (height, width, 3) of uint8, or several of them.
 
         Raises:
-            UserError: columns are missing, or hold something else than in training.
+            UserError: columns are missing, or hold something else than in training; or a photo cannot be read.
         """
         import numpy as np
         import torch
@@ -309,9 +324,9 @@ class Run:
         dtype = next(self.model.parameters()).dtype
         form = self.record.get("data", {}).get("form") or {}
         names = str(self.directory / PREPROCESSING)
-        blocks = feature_blocks(rows, self.preprocessor, names, form.get("missing", ()))
+        blocks = feature_blocks(rows, self.preprocessor, names, form.get("missing", ()), dtype)
         with torch.no_grad():
-            found = [self.model(torch.as_tensor(block, dtype=dtype)).numpy() for block in blocks]
+            found = [self.model(block).numpy() for block in blocks]
         return np.concatenate(found) if found else np.empty(0)
 
     def predict(self, rows: Any) -> np.ndarray:
@@ -343,7 +358,7 @@ def load_run(directory: str | Path, checkpoint: str = "best", trusted_packages: 
     from logreg.build import build_metrics, build_network
     from logreg.calibration import from_record
     from logreg.classifier import BinaryClassifier
-    from logreg.data.preprocessing import Preprocessor
+    from logreg.data.preprocessors import preprocessor_from_json
 
     directory = Path(directory)
     record = read_record(directory)
@@ -361,7 +376,7 @@ def load_run(directory: str | Path, checkpoint: str = "best", trusted_packages: 
         )
     if not (directory / PREPROCESSING).is_file():
         raise UserError(f"{directory} has no {PREPROCESSING}: its data is of a kind that only its own code can read.")
-    preprocessor = Preprocessor.from_json((directory / PREPROCESSING).read_text(encoding="utf-8"))
+    preprocessor = preprocessor_from_json((directory / PREPROCESSING).read_text(encoding="utf-8"))
     dtype = next(iter(state.values())).dtype
     network = build_network(config["model"], preprocessor.width, trusted_packages).to(dtype)
     metrics = build_metrics(config["metrics"], trusted_packages)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-_STREAMS = {"split": 1, "order": 2, "subsample": 3}
+_STREAMS = {"split": 1, "order": 2, "subsample": 3, "augment": 4}
 
 
 def derive(seed: int, stream: str, index: int = 0) -> int:

@@ -12,9 +12,9 @@ import torch
 from lightning.pytorch import LightningDataModule
 from torch import Tensor
 
-from logreg.data.blocks import Batches, BlockLoader
+from logreg.data.blocks import Augmentation, Batches, BlockLoader
 from logreg.data.class_weight import ClassWeight, label_weights, weighted_rows
-from logreg.data.preprocessing import Preprocessor
+from logreg.data.preprocessors import AnyPreprocessor
 from logreg.data.rows import LargeBatch, Rows
 from logreg.data.splits import SPLITS, check_fractions
 from logreg.errors import UserError
@@ -34,11 +34,13 @@ class BlockData(LightningDataModule, ABC):
         rows: row numbers of each split; `setup` sets it.
         preprocessor: from raw columns to features; `setup` sets it.
         dtype: of the tensors served; training sets it to the trainer's precision.
+        augmentation: changes training batches at random; None where each pass sees the rows as they are.
         class_weight: of the labels of training rows, see `logreg.data.class_weight`; the run's configuration sets it.
     """
 
     rows: dict[str, np.ndarray]
-    preprocessor: Preprocessor
+    preprocessor: AnyPreprocessor
+    augmentation: Augmentation | None = None
 
     def __init__(
         self,
@@ -163,6 +165,7 @@ class BlockData(LightningDataModule, ABC):
         self.loader.passes, self.loader.batches = position["passes"], position["batches"]
         self.loader.passes_in_total, self.loader.passes_per_epoch = self.passes_in_total, self.passes_per_epoch
         self.loader.accumulate, self.loader.updates_left = self.accumulate, self.updates_left
+        self.loader.augmentation = self.augmentation
         return self.loader
 
     def val_dataloader(self) -> Batches | list[Any]:

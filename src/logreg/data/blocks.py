@@ -8,12 +8,14 @@ update and go on from it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from logreg.data.rows import MAX_ELEMENTS, Batch, LargeBatch, Rows
+from logreg.data.rows import Batch, LargeBatch, Rows
 from logreg.seeds import generator
 
 # A block is what happens between two looks at the clock (progress bar, log files, Lightning's hooks): so many updates
@@ -23,6 +25,13 @@ MAX_UPDATES = 100
 # memory does not grow with the table, and what is read together lies together on disk. A table of no more rows than a
 # window is simply permuted.
 WINDOW, STRETCH = 2**20, 2**10
+
+
+class Augmentation(Protocol):
+    """Changes training batches at random."""
+
+    def start(self, seed: int, index: int) -> Callable[[Batch], Batch]:
+        """The change of batch number ``index`` of a run, to be called with its parts in their order."""
 
 
 class Block:
@@ -98,13 +107,14 @@ class BlockLoader:
         self.accumulate = 1  # batches whose gradients make one update
         self.updates_left: int | None = None  # an end that may come before that of the passes
         self.finished = False  # set to serve no further block
+        self.augmentation: Augmentation | None = None
         self._stretches: tuple[int, Tensor] = (-1, torch.empty(0))
         self._window: tuple[int, int, Tensor] = (-1, -1, torch.empty(0))
 
     def __iter__(self) -> Iterator[Block]:
         """The blocks from the position to the end of the Lightning epoch it lies in."""
         elements = self.batch_size * self.accumulate * self.rows.width
-        longest = max(1, min(MAX_UPDATES, MAX_ELEMENTS // elements))
+        longest = max(1, min(MAX_UPDATES, self.rows.elements // elements))
         passes, batches = self.passes, self.batches
         epoch = passes // self.passes_per_epoch
         last_pass = min((epoch + 1) * self.passes_per_epoch, self.passes_in_total)
@@ -132,9 +142,17 @@ class BlockLoader:
     def batch(self, passes: int, batches: int) -> Batch | LargeBatch:
         """Batch number ``batches`` of pass number ``passes``, both counted from 0."""
         if self.batches_per_pass == 1:
-            return self.rows.everything()
-        first = batches * self.batch_size
-        return self.rows.take(self.positions(passes, first, min(first + self.batch_size, len(self.rows))))
+            batch = self.rows.everything()
+        else:
+            first = batches * self.batch_size
+            batch = self.rows.take(self.positions(passes, first, min(first + self.batch_size, len(self.rows))))
+        return batch if self.augmentation is None else self._augmented(batch, passes, batches)
+
+    def _augmented(self, batch: Batch | LargeBatch, passes: int, batches: int) -> Batch | LargeBatch:
+        """With draws that depend on the seed and the position alone, as the order does."""
+        assert self.augmentation is not None
+        start = partial(self.augmentation.start, self.seed, passes * self.batches_per_pass + batches)
+        return LargeBatch(batch.rows, start) if isinstance(batch, LargeBatch) else start()(batch)
 
     def positions(self, passes: int, first: int, end: int) -> Tensor:
         """Where the rows number ``first`` to ``end`` of a pass stand in the table."""

@@ -7,28 +7,37 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+import torch
+from torch import Tensor
 
-from logreg.data.preprocessing import TRANSFORMED_AT_ONCE, Preprocessor
+from logreg.data.images.preprocessing import ImagePreprocessor
+from logreg.data.preprocessing import TRANSFORMED_AT_ONCE
+from logreg.data.preprocessors import AnyPreprocessor
 from logreg.errors import UserError
 
 
 def feature_blocks(
-    rows: Any, preprocessor: Preprocessor, names: str, missing: Sequence[str] = ()
-) -> Iterator[np.ndarray]:
-    """The features of raw rows, in blocks of (rows, features).
+    rows: Any, preprocessor: AnyPreprocessor, names: str, missing: Sequence[str], dtype: torch.dtype
+) -> Iterator[Tensor]:
+    """The features of raw rows, in blocks of (rows, features) of this type.
 
     Args:
+        rows: see `logreg.runs.Run.predict_proba`.
         names: where the columns are listed, for errors.
         missing: the texts that stood for a missing value in the table of the run, if that was text.
 
     Raises:
         UserError: the rows are not of the form that the run was trained on.
     """
+    if isinstance(preprocessor, ImagePreprocessor):
+        yield from preprocessor.blocks(rows, dtype)
+        return
     if preprocessor.sparse:
-        yield from _sparse_blocks(rows, preprocessor.width)
+        blocks = _sparse_blocks(rows, preprocessor.width)
     else:
         frame = as_frame(rows, preprocessor.raw_columns, names)
-        yield from preprocessor.blocks(preprocessor.read_as_text(frame, missing))
+        blocks = preprocessor.blocks(preprocessor.read_as_text(frame, missing))
+    yield from (torch.as_tensor(block, dtype=dtype) for block in blocks)
 
 
 def as_frame(rows: Any, columns: list[str], names: str) -> pl.DataFrame:

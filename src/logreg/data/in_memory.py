@@ -71,6 +71,7 @@ class InMemoryData(BlockData):
     """
 
     table: Table | None = None
+    preprocessor: Preprocessor
 
     def __init__(
         self,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -22,19 +22,28 @@ MAX_ELEMENTS = 2**24
 warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta state")
 
 
-class LargeBatch:
-    """All rows of a split as one batch, too large to be one tensor: it comes in parts."""
+# Starts to change batches at random: those of one batch, in their order.
+Change = Callable[[], Callable[[Batch], Batch]]
 
-    def __init__(self, rows: Rows) -> None:
-        self.rows = rows
+
+class LargeBatch:
+    """All rows of a split as one batch, too large to be one tensor: it comes in parts.
+
+    Args:
+        change: is started anew whenever the parts are gone through.
+    """
+
+    def __init__(self, rows: Rows, change: Change | None = None) -> None:
+        self.rows, self.change = rows, change
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def parts(self) -> Iterator[Batch]:
-        step = self.rows.at_once
+        step, change = self.rows.at_once, self.change() if self.change else None
         for first in range(0, len(self.rows), step):
-            yield self.rows.cut(first, first + step)
+            part = self.rows.cut(first, first + step)
+            yield part if change is None else change(part)
 
     def first(self) -> Tensor:
         """The x of a few rows."""
@@ -47,6 +56,7 @@ class Rows(ABC):
     y: Tensor
     weight: Tensor | None
     width: int  # elements of a row of x
+    elements: int = MAX_ELEMENTS  # of x in one tensor, of rows that are not all in one anyway
 
     def __len__(self) -> int:
         return len(self.y)
@@ -54,7 +64,7 @@ class Rows(ABC):
     @property
     def at_once(self) -> int:
         """How many rows fit into one tensor."""
-        return max(1, MAX_ELEMENTS // max(1, self.width))
+        return max(1, self.elements // max(1, self.width))
 
     @abstractmethod
     def take(self, positions: Tensor) -> Batch:

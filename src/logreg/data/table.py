@@ -13,6 +13,7 @@ import torch
 
 from logreg.data import cache
 from logreg.data.block_data import BlockData
+from logreg.data.preprocessing import Preprocessor
 from logreg.data.rows import MappedRows, Rows, SparseRows, TensorRows
 from logreg.data.splits import SPLITS, check_folds
 from logreg.data.tables import prepare, roles
@@ -50,6 +51,8 @@ class TableData(BlockData):
         leak_auroc: warn of a column whose AUROC alone reaches this.
         cache_dir: where prepared tables are kept.
     """
+
+    preprocessor: Preprocessor
 
     def __init__(
         self,

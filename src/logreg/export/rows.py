@@ -61,7 +61,7 @@ def rows_of(run: Run, data_path: str | None = None, trusted: Sequence[str] = ())
     Raises:
         UserError: the table is not there any more or cannot be read, or lacks columns.
     """
-    pre = run.preprocessor
+    pre = run.table_preprocessor
     if data_path is not None:
         options = ReadOptions.of(run.config["data"], {})
         return _of_sources([matching(open_source(data_path, options, "data.path"), run)], run)
@@ -83,7 +83,7 @@ def rows_of(run: Run, data_path: str | None = None, trusted: Sequence[str] = ())
 
 
 def _of_sources(sources: list[Source], run: Run) -> ComparedRows:
-    pre = run.preprocessor
+    pre = run.table_preprocessor
     if pre.sparse:
         zero_based = bool(run.config["data"].get("zero_based"))
         read: Callable[[], Iterator[Batch]] = lambda: _sparse_batches(sources, pre.width, zero_based)  # noqa: E731

@@ -46,11 +46,11 @@ def write(run: Run, rows: Iterable[Batch], path: Path) -> None:
         UserError: columns are called as the outputs.
     """
     model = linear(run)
-    doubles = double_inputs(run.preprocessor, model, rows)
-    built = build_model(run.preprocessor, model, run.model.threshold, doubles)
-    target = run.preprocessor.target
+    doubles = double_inputs(run.table_preprocessor, model, rows)
+    built = build_model(run.table_preprocessor, model, run.model.threshold, doubles)
+    target = run.table_preprocessor.target
     properties = {"threshold": repr(run.model.threshold), "target": target.column, "labels": ", ".join(target.labels)}
-    helper.set_model_props(built, {**properties, PREPROCESSING: run.preprocessor.to_json()})
+    helper.set_model_props(built, {**properties, PREPROCESSING: run.table_preprocessor.to_json()})
     onnx.checker.check_model(built, full_check=True)
     onnx.save_model(built, path)
 
@@ -60,13 +60,13 @@ def load(run: Run, path: Path) -> Callable[[Batch], np.ndarray]:
     types = {node.name: node.type for node in session.get_inputs()}
 
     def predict(batch: Batch) -> np.ndarray:
-        return session.run([PROBABILITY], inputs(batch, run.preprocessor, types))[0]
+        return session.run([PROBABILITY], inputs(batch, run.table_preprocessor, types))[0]
 
     return predict
 
 
 def snippet(run: Run, path: str) -> str:
-    what = f"{{{SPARSE!r}: rows}}" if run.preprocessor.sparse else "{column: values of shape (rows, 1), …}"
+    what = f"{{{SPARSE!r}: rows}}" if run.table_preprocessor.sparse else "{column: values of shape (rows, 1), …}"
     return (
         "import onnxruntime\n"
         f"session = onnxruntime.InferenceSession({path!r})\n"

@@ -93,7 +93,7 @@ def write(run: Run, rows: object, path: Path) -> None:
     Raises:
         UserError: the run has dates, whose parts scikit-learn has no transformer for.
     """
-    pipeline = build_pipeline(run.preprocessor, linear(run), run.model.threshold)
+    pipeline = build_pipeline(run.table_preprocessor, linear(run), run.model.threshold)
     skops.io.dump(pipeline, path, compression=zipfile.ZIP_DEFLATED)
 
 
@@ -113,8 +113,8 @@ def _trusted(run: Run) -> list[str]:
 
 
 def snippet(run: Run, path: str) -> str:
-    what = "a scipy sparse matrix" if run.preprocessor.sparse else "a pandas frame"
-    width = f"{run.preprocessor.width} columns" if run.preprocessor.sparse else "the run's raw columns"
+    what = "a scipy sparse matrix" if run.table_preprocessor.sparse else "a pandas frame"
+    width = f"{run.table_preprocessor.width} columns" if run.table_preprocessor.sparse else "the run's raw columns"
     return (
         "import skops.io\n"
         f"pipeline = skops.io.load({path!r}, trusted={_trusted(run)})\n"

@@ -39,7 +39,7 @@ def write(run: Run, rows: object, path: Path) -> None:
     Raises:
         UserError: torch.export cannot trace the network.
     """
-    pre = run.preprocessor
+    pre = run.table_preprocessor
     width = pre.width if pre.sparse else len(pre.raw_columns)
     example = torch.zeros(EXAMPLE_ROWS, width, dtype=torch.float64)
     module = Pipeline(pre, run.model.network, run.model.calibration).eval()
@@ -63,13 +63,13 @@ def load(run: Run, path: Path) -> Callable[[Batch], np.ndarray]:
 
     @torch.no_grad()
     def predict(batch: Batch) -> np.ndarray:
-        return program(torch.from_numpy(raw_matrix(batch, run.preprocessor))).numpy()
+        return program(torch.from_numpy(raw_matrix(batch, run.table_preprocessor))).numpy()
 
     return predict
 
 
 def snippet(run: Run, path: str) -> str:
-    width = run.preprocessor.width if run.preprocessor.sparse else len(run.features)
+    width = run.table_preprocessor.width if run.table_preprocessor.sparse else len(run.features)
     return (
         "import torch\n"
         f"program = torch.export.load({path!r}).module()\n"

@@ -10,8 +10,17 @@ Two optional methods let the training be exact and fast:
 A plain `torch.nn.Sequential` that ends in a `Sigmoid` needs neither: both are read off its layers.
 """
 
+from logreg.models.convolutional import ConvByHand, ConvSequential
 from logreg.models.hand_written import HandWritten
+from logreg.models.linear_on_pixels import LinearOnPixels
 from logreg.models.module_class import LogisticRegression
 from logreg.models.sequential import SequentialRegression
 
-__all__ = ["HandWritten", "LogisticRegression", "SequentialRegression"]
+__all__ = [
+    "ConvByHand",
+    "ConvSequential",
+    "HandWritten",
+    "LinearOnPixels",
+    "LogisticRegression",
+    "SequentialRegression",
+]

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from logreg.classifier import BinaryClassifier
-from logreg.data.preprocessing import Preprocessor
+from logreg.data.preprocessors import AnyPreprocessor
 from logreg.diagnostics.inference import Estimates
 from logreg.diagnostics.separation import CONSTANT
 from logreg.objective import linear_coefficients
@@ -53,7 +53,7 @@ class Coefficients(Sequence[Coefficient]):
     """
 
     def __init__(
-        self, preprocessor: Preprocessor, raw: np.ndarray, standardised: np.ndarray, intercepts: tuple[float, float]
+        self, preprocessor: AnyPreprocessor, raw: np.ndarray, standardised: np.ndarray, intercepts: tuple[float, float]
     ) -> None:
         self.preprocessor, self.raw, self.standardised, self.intercepts = preprocessor, raw, standardised, intercepts
         self.infinite: Mapping[tuple[str, str], tuple[float, float]] = {}  # see `infinite_of`
@@ -106,7 +106,7 @@ class Coefficients(Sequence[Coefficient]):
         return [repr(float(getattr(self.estimates, name)[i - 1])) for name in ERRORS]  # the intercept is their last
 
 
-def coefficients(classifier: BinaryClassifier, preprocessor: Preprocessor) -> Coefficients | None:
+def coefficients(classifier: BinaryClassifier, preprocessor: AnyPreprocessor) -> Coefficients | None:
     """What a linear model learned; None for another one."""
     pair = linear_coefficients(classifier.network)
     if pair is None:

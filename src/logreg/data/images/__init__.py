@@ -1,0 +1,1 @@
+"""Photos in folders: found, decoded into small arrays once, normalised, augmented."""

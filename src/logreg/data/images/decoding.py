@@ -1,0 +1,112 @@
+"""From a file to a small array of pixels, by Pillow.
+
+A photo is turned upright, made RGB and shrunk (or enlarged) to a square by area averaging, whatever its own shape.
+Nothing heavy is imported here: the processes that decode need nothing else.
+"""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "BMP", "DIB", "GIF")  # MPO is what some cameras write into .jpg files
+NAMES = "JPEG, PNG, WebP, BMP or GIF"
+CHANNELS = ("red", "green", "blue")
+BACKGROUND = (255, 255, 255)  # behind what is transparent, as in a browser
+
+
+class BadPhoto(Exception):
+    """Why a file cannot be used as a photo, as the end of a sentence that begins with its name."""
+
+
+def read_rgb(path: Path) -> Image.Image:
+    """A photo upright and in RGB, of its own size; the first frame of several.
+
+    Raises:
+        BadPhoto: it cannot be read, is damaged or too large, or is no photo.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            # From here on Pillow warns of what may be made to fill the memory; twice as large, it refuses by itself.
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(path, formats=FORMATS) as image:
+                image.load()
+                return as_rgb(ImageOps.exif_transpose(image))
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        most = Image.MAX_IMAGE_PIXELS or 0
+        raise BadPhoto(f"has more than {most:,} pixels, which may be a decompression bomb") from None
+    except UnidentifiedImageError:
+        raise BadPhoto(f"is no {NAMES} photo, or is damaged from its beginning") from None
+    except MemoryError:
+        raise BadPhoto("does not fit into memory") from None
+    except Exception as error:  # a damaged file may raise nearly anything
+        if isinstance(error, OSError) and error.errno is not None:
+            raise BadPhoto(f"cannot be read ({error.strerror})") from None
+        what = " ".join(str(error).split()) or type(error).__name__
+        raise BadPhoto(f"is truncated or damaged ({what[:100]})") from None
+
+
+def as_rgb(image: Image.Image) -> Image.Image:
+    """An image of any mode in RGB; what is transparent lies on white, 16 bits a pixel are rounded down to 8."""
+    if image.mode == "RGB" and "transparency" not in image.info:
+        return image
+    if image.mode.startswith("I;16"):
+        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    elif image.mode == "I":
+        image = Image.fromarray((np.asarray(image).clip(0, 2**16 - 1) >> 8).astype(np.uint8))
+    if not image.has_transparency_data:
+        return image.convert("RGB")
+    image = image.convert("RGBA")
+    behind = Image.new("RGBA", image.size, (*BACKGROUND, 255))
+    return Image.alpha_composite(behind, image).convert("RGB")
+
+
+def shrunk(image: Image.Image, size: int) -> np.ndarray:
+    """A square of (3, size, size) uint8: each pixel the mean of those it stands for."""
+    small = image.resize((size, size), Image.Resampling.BOX)
+    return np.asarray(small).transpose(2, 0, 1)
+
+
+def pixels_of(photo: Any, size: int) -> np.ndarray:
+    """A photo of (3, size, size) uint8, given as a path, a Pillow image, or an array (height, width, 3) of uint8.
+
+    Raises:
+        BadPhoto: it cannot be read.
+        TypeError: it is something else.
+    """
+    if isinstance(photo, str | Path):
+        return shrunk(read_rgb(Path(photo)), size)
+    if isinstance(photo, Image.Image):
+        return shrunk(as_rgb(ImageOps.exif_transpose(photo)), size)
+    array = np.asarray(photo)
+    if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3 or 0 in array.shape:
+        raise TypeError(f"an array of shape {array.shape} and type {array.dtype}")
+    return shrunk(Image.fromarray(np.ascontiguousarray(array)), size)
+
+
+def write_pixels(paths: list[str], size: int, first: int, target: str) -> list[tuple[int, str]]:
+    """Decode some files into their places in a file of pixels; what cannot be read leaves its place as it is.
+
+    Args:
+        first: number of the first of these photos among all.
+        target: (all photos, 3, size, size) uint8.
+
+    Returns:
+        Number and reason of each photo that cannot be read.
+    """
+    bad = []
+    with open(target, "r+b") as file:
+        for number, path in enumerate(paths, first):
+            try:
+                pixels = shrunk(read_rgb(Path(path)), size)
+            except BadPhoto as reason:
+                bad.append((number, str(reason)))
+                continue
+            file.seek(number * pixels.size)
+            file.write(pixels.tobytes())
+    return bad
