@@ -1,6 +1,7 @@
-"""Measure a run on a labelled table, or its own rows once more, held against its record.
+"""Measure a run on a labelled table or on photos, or its own rows once more, held against its record.
 
 python scripts/evaluate.py run=outputs/runs/… data.path=test.csv
+python scripts/evaluate.py run=outputs/runs/… data.path=photos/test
 python scripts/evaluate.py run=outputs/runs/…
 """
 
@@ -11,8 +12,9 @@ from typing import Any
 from omegaconf import DictConfig
 
 from logreg.cli import command, plain, trusted_packages
+from logreg.data.images.kind import is_of_photos
 from logreg.errors import UserError
-from logreg.runs import EVALUATION, applied_checkpoint, read_config, read_record
+from logreg.runs import EVALUATION, PREPROCESSING, applied_checkpoint, read_config, read_record
 
 
 def evaluate(cfg: DictConfig) -> None:
@@ -22,17 +24,46 @@ def evaluate(cfg: DictConfig) -> None:
     logging.captureWarnings(True)
     if config["data"]["path"] is None:
         on_own_rows(directory, checkpoint)
+        return
+    check(config)
+    if is_of_photos(directory / PREPROCESSING):
+        on_photos(directory, checkpoint, config)
     else:
         on_a_table(directory, checkpoint, config)
 
 
-def on_a_table(directory: Path, checkpoint: str, config: dict[str, Any]) -> None:
-    data = config["data"]
+def check(config: dict[str, Any]) -> None:
+    """Refuse values that are not valid before anything is read."""
     for key, least in (("bootstrap", 1), ("seed", 0)):
         if not isinstance(config[key], int) or isinstance(config[key], bool) or config[key] < least:
             raise UserError(f"{key}={config[key]}: a whole number, {least} or more, is needed.")
     if not isinstance(config["confidence"], float) or not 0 < config["confidence"] < 1:
         raise UserError(f"confidence={config['confidence']}: a number between 0 and 1 is needed, such as 0.95.")
+
+
+def on_photos(directory: Path, checkpoint: str, config: dict[str, Any]) -> None:
+    data = config["data"]
+    for key in ("target", "labels", "weight"):
+        if data[key] is not None:
+            raise UserError(f"data.{key}={data[key]}: photos have the label of their folder; leave it out.")
+
+    from rich.console import Console
+
+    from logreg.evaluating import EvaluateOptions
+    from logreg.evaluating_photos import evaluate_photos
+    from logreg.report.evaluation import show
+    from logreg.runs import load_run
+
+    run = load_run(directory, checkpoint, trusted_packages())
+    options = EvaluateOptions(resamples=config["bootstrap"], confidence=config["confidence"], seed=config["seed"])
+    result = evaluate_photos(run, str(data["path"]), options, checkpoint, bool(data["skip_bad"]))
+    path = Path(config["output"] or directory / EVALUATION)
+    result.write(path)
+    show(result, run.preprocessor.target.labels, path, Console(), "photo")
+
+
+def on_a_table(directory: Path, checkpoint: str, config: dict[str, Any]) -> None:
+    data = config["data"]
 
     from logreg.data.tables.labels import parsed_labels
     from logreg.data.tables.source import ReadOptions, open_source

@@ -1,28 +1,47 @@
-"""Predict every row of a table with a trained run.
+"""Predict every row of a table, or every photo of a folder, with a trained run.
 
 python scripts/predict.py run=outputs/runs/… data.path=new.csv output=predictions.csv
+python scripts/predict.py run=outputs/runs/… data.path=photo.jpg
 """
 
 import sys
 from pathlib import Path
+from typing import Any
 
 from omegaconf import DictConfig
 
 from logreg.cli import command, plain, trusted_packages
-from logreg.errors import UserError
-from logreg.runs import applied_checkpoint, read_config, shown
+from logreg.data.images.kind import is_of_photos
+from logreg.errors import UserError, plural
+from logreg.runs import PREPROCESSING, applied_checkpoint, read_config, shown
 
 ENDINGS = (".csv", ".parquet")
 
 
 def predict(cfg: DictConfig) -> None:
     config = plain(cfg)
-    directory, output, data = Path(str(config["run"])), str(config["output"]), config["data"]
+    directory = Path(str(config["run"]))
     checkpoint = applied_checkpoint(directory, config["checkpoint"])
+    if is_of_photos(directory / PREPROCESSING):
+        on_photos(directory, checkpoint, config)
+    else:
+        on_a_table(directory, checkpoint, config)
+
+
+def checked_output(output: str) -> str:
+    """Refuse what nothing can be written to."""
     if output != "-" and (Path(output).suffix not in ENDINGS or Path(output).is_dir()):
         raise UserError(f"output={output}: a file that ends in .csv or .parquet is needed, or - for standard output.")
     if output != "-" and not Path(output).parent.is_dir():
         raise UserError(f"output={output}: there is no folder {Path(output).parent}; create it first.")
+    return output
+
+
+def on_a_table(directory: Path, checkpoint: str, config: dict[str, Any]) -> None:
+    data = config["data"]
+    if config["output"] is None:
+        raise UserError("output: give a file that ends in .csv or .parquet, or - for standard output.")
+    output = checked_output(str(config["output"]))
     if not isinstance(data["keep"], list):
         raise UserError(f"data.keep={data['keep']}: a list of columns is needed, as in 'data.keep=[id]'.")
 
@@ -36,9 +55,34 @@ def predict(cfg: DictConfig) -> None:
 
     run = load_run(directory, checkpoint, trusted_packages())
     rows = predict_table(run, source, output, [str(column) for column in data["keep"]])
+    end(output, f"{rows:,} predictions", run)
+
+
+def on_photos(directory: Path, checkpoint: str, config: dict[str, Any]) -> None:
+    from logreg.data.images.folders import photos_below
+
+    data = config["data"]
+    if data["keep"]:
+        raise UserError("data.keep: a photo has no columns to carry along; leave it out.")
+    files = photos_below(str(data["path"]))
+    is_one = config["output"] is None and Path(str(data["path"])).is_file()
+    output = checked_output("-" if config["output"] is None else str(config["output"]))
+
+    from logreg.predicting_photos import predict_photos, sentence
+    from logreg.runs import load_run
+
+    run = load_run(directory, checkpoint, trusted_packages())
+    if is_one:
+        print(sentence(run, files[0]))
+        return
+    count = predict_photos(run, files, output, bool(data["skip_bad"]))
+    end(output, f"predictions for {plural(count, 'photo')}", run)
+
+
+def end(output: str, what: str, run: Any) -> None:
     if output != "-":
         one = run.preprocessor.target.labels[1]
-        print(f"{rows:,} predictions at threshold {run.model.threshold:g}, 1 is {one}: {shown(Path(output))}")
+        print(f"{what} at threshold {run.model.threshold:g}, 1 is {one}: {shown(Path(output))}")
     else:
         sys.stdout.flush()
 

@@ -21,13 +21,14 @@ from logreg.errors import UserError, plural
 from logreg.metrics import Evaluation, bins_of
 from logreg.predicting import Predictor, matching, scored
 from logreg.runs import Run, write_atomically
+from logreg.scoring import Scorer
 from logreg.weighted_metrics import WeightedMetrics
 
 OF_BOTH_CLASSES = (BinaryAUROC, BinaryAveragePrecision)
 
 
 @dataclass(frozen=True)
-class TableEvaluation:
+class NewRowsEvaluation:
     """The content of ``evaluation.json``.
 
     Attributes:
@@ -81,17 +82,42 @@ class EvaluateOptions:
     seed: int = 0
 
 
-def evaluate_table(run: Run, source: Source, options: EvaluateOptions, checkpoint: str) -> TableEvaluation:
+@dataclass(frozen=True)
+class Scored:
+    """Labelled rows that a run has scored.
+
+    Attributes:
+        path, fingerprint: of what they were read from.
+        logits, y: (rows,).
+        weight: (rows,), of the column ``weight_name``; None where rows have none.
+    """
+
+    path: str
+    fingerprint: str
+    logits: np.ndarray
+    y: np.ndarray
+    weight: np.ndarray | None = None
+    weight_name: str | None = None
+
+
+def evaluate_table(run: Run, source: Source, options: EvaluateOptions, checkpoint: str) -> NewRowsEvaluation:
     """Predict every row of a labelled table and say how good the predictions are.
 
     Raises:
         UserError: the table does not fit the run, has no labels, or labels that the run does not know.
     """
     logits, y, weight = _scores(run, source, options)
-    rows = len(y)
-    if not rows:
+    if not len(y):
         raise UserError(f"{source.key}: there is no labelled row.")
-    predictor = Predictor(run)
+    name = None if weight is None else options.weight or run.config["data"]["weight"]
+    scored_rows = Scored(source.key.partition("=")[2], source.fingerprint(), logits, y, weight, name)
+    return evaluate_scored(run, scored_rows, options, checkpoint)
+
+
+def evaluate_scored(run: Run, scored: Scored, options: EvaluateOptions, checkpoint: str) -> NewRowsEvaluation:
+    """Say how good predictions are."""
+    logits, y, weight = scored.logits, scored.y, scored.weight
+    rows, scorer = len(y), Scorer(run)
     evaluation: Evaluation = run.model.evaluation
     evaluation.reset()
     weights = None if weight is None else torch.from_numpy(weight / weight.mean())
@@ -102,7 +128,7 @@ def evaluate_table(run: Run, source: Source, options: EvaluateOptions, checkpoin
             name: float("nan") for name, m in evaluation.of_probabilities.items() if isinstance(m, OF_BOTH_CLASSES)
         }
     known = evaluation.of_predictions | evaluation.of_probabilities
-    predicted = predictor.results(logits)["prediction"].to_numpy()
+    predicted = scorer.results(logits)["prediction"].to_numpy()
     ones = np.ones(rows) if weight is None else weight
     weighted = WeightedMetrics(logits, y, predicted, run.model.calibration)
     ranges, made = intervals(weighted, ones, known, options.resamples, options.confidence, options.seed)
@@ -112,18 +138,17 @@ def evaluate_table(run: Run, source: Source, options: EvaluateOptions, checkpoin
     rate = float(ones @ y / ones.sum())
     table = np.bincount(2 * y.astype(np.int64) + predicted, minlength=4).tolist()
     names = ("true_negative", "false_positive", "false_negative", "true_positive")
-    path = source.key.partition("=")[2]
-    return TableEvaluation(
+    return NewRowsEvaluation(
         run=str(run.directory),
         checkpoint=checkpoint,
         data={
-            "path": path,
+            "path": scored.path,
             "rows": rows,
             "labels": [table[0] + table[1], table[2] + table[3]],
-            "fingerprint": source.fingerprint(),
-            "weight": None if weight is None else options.weight or run.config["data"]["weight"],
+            "fingerprint": scored.fingerprint,
+            "weight": scored.weight_name,
         },
-        threshold=predictor.threshold,
+        threshold=scorer.threshold,
         metrics={name: value if np.isfinite(value) else None for name, value in values.items()},
         intervals={name: ranges[name] for name in values if name in ranges and np.isfinite(values[name])},
         baseline={
@@ -135,7 +160,7 @@ def evaluate_table(run: Run, source: Source, options: EvaluateOptions, checkpoin
         resamples=made,
         seed=options.seed,
         calibration=run.model.calibration.method if run.model.calibration is not None else None,
-        reliability=reliability(predictor.probabilities(logits), y, bins_of(known.values()), weight).as_record(
+        reliability=reliability(scorer.probabilities(logits), y, bins_of(known.values()), weight).as_record(
             options.confidence
         ),
     )

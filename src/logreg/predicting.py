@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import logging
-import os
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -24,21 +20,22 @@ from logreg.data.tables.progress import PreparationBar
 from logreg.data.tables.source import Source, WrongKinds
 from logreg.errors import UserError
 from logreg.objective import linear_coefficients
+from logreg.prediction_files import STDOUT, replacing, to_file, to_parquet, to_stdout
 from logreg.runs import Run
+from logreg.scoring import RESULTS, Scorer
 
 log = logging.getLogger(__name__)
 
-RESULTS = ("probability", "prediction")
 UNSEEN_REPORTED = 0.05  # the share of such values from which on they are reported
 MOST_READINGS = 4  # of a text file whose beginning did not tell what is in it
 
 
-class Predictor:
+class Predictor(Scorer):
     """A run's model and preprocessing, applied to raw columns."""
 
     def __init__(self, run: Run) -> None:
-        self.run, self.preprocessor, self.threshold = run, run.table_preprocessor, run.model.threshold
-        self.calibration = run.model.calibration
+        super().__init__(run)
+        self.preprocessor = run.table_preprocessor
         pair = linear_coefficients(run.model.network)
         self.linear = None
         if pair is not None and not self.preprocessor.sparse:
@@ -81,18 +78,6 @@ class Predictor:
             parts[0], parts[1], parts[2].to(dtype), (x.shape[0], width), check_invariants=False
         )
         return model.logits(rows).double().numpy()
-
-    def probabilities(self, z: np.ndarray) -> np.ndarray:
-        """Of label 1, calibrated where the run is, (rows,)."""
-        if self.calibration is not None:
-            return self.calibration.probabilities(z)
-        with np.errstate(over="ignore"):
-            return 1 / (1 + np.exp(-z))
-
-    def results(self, z: np.ndarray) -> pl.DataFrame:
-        """The two columns that a prediction adds."""
-        p = self.probabilities(z)
-        return pl.DataFrame({RESULTS[0]: p, RESULTS[1]: (p >= self.threshold).astype(np.int8)})
 
 
 class UnseenLevels:
@@ -199,25 +184,12 @@ def predict_table(run: Run, source: Source, output: str, keep: list[str] | None 
     for column in set(keep) & set(RESULTS):
         raise UserError(f"data.keep: {column} is what the prediction itself writes; leave it out.")
     source = matching(source, run, keep)
-    if output == "-":
-        return _to_stdout(predictor, source, keep)
-    target = Path(output)
-    if target.exists() and any(target.samefile(path) for path in source.files):
-        raise UserError(f"output={output}: this is the table itself; give another file.")
-    part = target.with_name(f".{target.name}.{os.getpid()}.part")
-    try:
-        if target.suffix == ".parquet":
-            rows = _to_parquet(predictor, source, keep, part)
-        else:
-            with part.open("wb") as file:
-                rows = _to_csv(predictor, source, keep, file)
-        os.replace(part, target)
-        return rows
-    except OSError as error:
-        raise UserError(f"output={output}: the file cannot be written ({error.strerror or error}).") from error
-    finally:
-        with contextlib.suppress(OSError):
-            part.unlink(missing_ok=True)
+    if output == STDOUT:
+        return to_stdout(_outputs(predictor, source, keep))
+    with replacing(output, source.files, "the table itself") as part:
+        if output.endswith(".parquet"):
+            return _to_parquet(predictor, source, keep, part)
+        return to_file(_outputs(predictor, source, keep), part, parquet=False)
 
 
 def scored(predictor: Predictor, source: Source, others: Sequence[str]) -> Iterator[tuple[pl.DataFrame, np.ndarray]]:
@@ -299,25 +271,6 @@ def _outputs(predictor: Predictor, source: Source, keep: Sequence[str]) -> Itera
         yield pl.concat([frame.select(keep), predictor.results(z)], how="horizontal")
 
 
-def _to_stdout(predictor: Predictor, source: Source, keep: Sequence[str]) -> int:
-    try:
-        return _to_csv(predictor, source, keep, sys.stdout.buffer)
-    except OSError as error:
-        if error.errno != errno.EPIPE and "Broken pipe" not in str(error):
-            raise
-        # Whoever reads has seen enough, as in `… | head`.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-
-
-def _to_csv(predictor: Predictor, source: Source, keep: Sequence[str], file: IO[bytes]) -> int:
-    rows = 0
-    for i, frame in enumerate(_outputs(predictor, source, keep)):
-        frame.write_csv(file, include_header=i == 0)
-        rows += len(frame)
-    return rows
-
-
 def _to_parquet(predictor: Predictor, source: Source, keep: Sequence[str], part: Path) -> int:
     lazy = source.lazy()
     if lazy is not None and predictor.linear is not None:
@@ -327,7 +280,7 @@ def _to_parquet(predictor: Predictor, source: Source, keep: Sequence[str], part:
             try:
                 lazy.select(*keep, *predictor.expressions(dtypes)).sink_parquet(part, statistics=True)
             except pl.exceptions.PolarsError:
-                return _batches_to_parquet(_outputs(predictor, source, keep), part)  # says which file is damaged
+                return to_parquet(_outputs(predictor, source, keep), part)  # says which file is damaged
             written = pl.scan_parquet(part).select(pl.len(), pl.col(RESULTS[0]).null_count().alias("gaps")).collect()
             if not written["gaps"][0]:
                 levels = UnseenLevels(predictor.preprocessor)
@@ -338,21 +291,4 @@ def _to_parquet(predictor: Predictor, source: Source, keep: Sequence[str], part:
                     levels.report(source.key)
                 return int(written["len"][0])
             # Something is infinite: the other way says where.
-    return _batches_to_parquet(_outputs(predictor, source, keep), part)
-
-
-def _batches_to_parquet(frames: Iterator[pl.DataFrame], part: Path) -> int:
-    import pyarrow.parquet as pq
-
-    rows, writer = 0, None
-    try:
-        for frame in frames:
-            table = frame.to_arrow()
-            if writer is None:
-                writer = pq.ParquetWriter(part, table.schema, compression="zstd")
-            writer.write_table(table)
-            rows += len(frame)
-    finally:
-        if writer is not None:
-            writer.close()
-    return rows
+    return to_parquet(_outputs(predictor, source, keep), part)

@@ -9,15 +9,15 @@ from rich.markup import escape
 from rich.table import Table
 
 from logreg.errors import plural
-from logreg.evaluating import TableEvaluation
+from logreg.evaluating import NewRowsEvaluation
 from logreg.report.calibration import brier_lines, is_part
 from logreg.runs import shown
 
 
-def show(result: TableEvaluation, labels: tuple[str, str], path: Path, console: Console) -> None:
+def show(result: NewRowsEvaluation, labels: tuple[str, str], path: Path, console: Console, noun: str = "row") -> None:
     """The metrics with their intervals and the baseline, the confusion matrix, the file."""
     zeros, ones = result.data["labels"]
-    title = f"{plural(result.data['rows'], 'row')}: {zeros:,} of {labels[0]} (0), {ones:,} of {labels[1]} (1)"
+    title = f"{plural(result.data['rows'], noun)}: {zeros:,} of {labels[0]} (0), {ones:,} of {labels[1]} (1)"
     if result.data["weight"]:
         title += f"; the metrics are weighted by {result.data['weight']}, the counts are of rows"
     if not (zeros and ones):

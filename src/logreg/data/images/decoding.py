@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "BMP", "DIB", "GIF")  # MPO is what some cameras write into .jpg files
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "DIB", "GIF")
 NAMES = "JPEG, PNG, WebP, BMP or GIF"
 CHANNELS = ("red", "green", "blue")
 BACKGROUND = (255, 255, 255)  # behind what is transparent, as in a browser
@@ -89,24 +89,35 @@ def pixels_of(photo: Any, size: int) -> np.ndarray:
     return shrunk(Image.fromarray(np.ascontiguousarray(array)), size)
 
 
-def write_pixels(paths: list[str], size: int, first: int, target: str) -> list[tuple[int, str]]:
-    """Decode some files into their places in a file of pixels; what cannot be read leaves its place as it is.
+def read_pixels(paths: list[str], size: int, first: int = 0) -> tuple[np.ndarray, list[tuple[int, str]]]:
+    """Pixels of some files, (files, 3, size, size) uint8, all 0 of those that cannot be read.
 
     Args:
         first: number of the first of these photos among all.
+
+    Returns:
+        The pixels; number and reason of each photo that cannot be read.
+    """
+    pixels, bad = np.zeros((len(paths), len(CHANNELS), size, size), dtype=np.uint8), []
+    for i, path in enumerate(paths):
+        try:
+            pixels[i] = shrunk(read_rgb(Path(path)), size)
+        except BadPhoto as reason:
+            bad.append((first + i, str(reason)))
+    return pixels, bad
+
+
+def write_pixels(paths: list[str], size: int, target: str, first: int) -> list[tuple[int, str]]:
+    """`read_pixels` into their place in a file of pixels.
+
+    Args:
         target: (all photos, 3, size, size) uint8.
 
     Returns:
         Number and reason of each photo that cannot be read.
     """
-    bad = []
+    pixels, bad = read_pixels(paths, size, first)
     with open(target, "r+b") as file:
-        for number, path in enumerate(paths, first):
-            try:
-                pixels = shrunk(read_rgb(Path(path)), size)
-            except BadPhoto as reason:
-                bad.append((number, str(reason)))
-                continue
-            file.seek(number * pixels.size)
-            file.write(pixels.tobytes())
+        file.seek(first * pixels[0].size)
+        file.write(pixels.tobytes())
     return bad

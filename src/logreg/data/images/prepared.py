@@ -9,28 +9,24 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import sys
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
-from joblib import Parallel, delayed
-from tqdm import tqdm
 
 from logreg.data import cache
 from logreg.data.images.decoding import CHANNELS, write_pixels
-from logreg.errors import UserError, plural
+from logreg.data.images.streaming import Bad, in_parallel, refusal, tell_bad
+from logreg.errors import UserError
 
 log = logging.getLogger(__name__)
 
 VERSION = ("images", 1)
 PIXELS, SUMS, DIGESTS = "x", "sums", "digests"
-DECODED_TOGETHER = 16  # photos of a task
-FEW = 128  # photos for which it takes longer to start processes than to decode them in threads
 SUMMED_TOGETHER = 2**12
-MOST_NAMED = 5
 
 
 @dataclass(frozen=True)
@@ -105,7 +101,7 @@ def prepare_photos(
         return manifest
 
     found, made = cache.prepared(cache_dir, name, make, PreparedPhotos)
-    _tell_bad(files, found.manifest.bad, key)
+    tell_bad(files, found.manifest.bad, key)
     log.info("%s %s", "prepared" if made else "found prepared", found.folder)
     return found
 
@@ -123,30 +119,13 @@ def _decoded(files: Sequence[Path], size: int, skip_bad: bool, folder: Path, key
     total, target = len(files), folder / PIXELS
     with target.open("wb") as file:
         file.truncate(total * len(CHANNELS) * size * size)
-    firsts = range(0, total, DECODED_TOGETHER)
-    tasks = (
-        delayed(write_pixels)([str(path) for path in files[i : i + DECODED_TOGETHER]], size, i, str(target))
-        for i in firsts
-    )
-    backend = "threading" if total <= FEW else "loky"
-    bad: list[tuple[int, str]] = []
-    bar = tqdm(total=total, unit=" photos", desc="decoding", disable=not sys.stderr.isatty(), leave=False)
-    with bar, Parallel(n_jobs=-1, backend=backend, return_as="generator") as parallel:
-        results = parallel(tasks)
-        try:
-            for first, found in zip(firsts, results, strict=True):
-                bad += found
-                if bad and not skip_bad:
-                    raise _refusal(files, bad[0], key)
-                bar.update(min(DECODED_TOGETHER, total - first))
-        finally:
-            results.close()  # before their file goes away
+    bad: list[Bad] = []
+    with closing(in_parallel(write_pixels, files, size, str(target))) as written:  # before the folder goes away
+        for _, found in written:
+            bad += found
+            if bad and not skip_bad:
+                raise refusal(files, bad[0], key)
     return _summed(total, size, folder, bad)
-
-
-def _refusal(files: Sequence[Path], bad: tuple[int, str], key: str) -> UserError:
-    number, reason = bad
-    return UserError(f"{key}: {files[number]} {reason}; data.skip_bad=true leaves such files out.")
 
 
 def _summed(total: int, size: int, folder: Path, bad: list[tuple[int, str]]) -> Manifest:
@@ -166,20 +145,3 @@ def channel_sums(x: np.ndarray) -> np.ndarray:
     """Of the pixels (photos, 3, pixels) uint8 of each photo, and of their squares, (photos, 2, 3) int64."""
     wide = x.astype(np.int64)
     return np.stack([wide.sum(2), np.square(wide).sum(2)], axis=1)
-
-
-def _tell_bad(files: Sequence[Path], bad: Sequence[tuple[int, str]], key: str) -> None:
-    if not bad:
-        return
-    named = "; ".join(f"{files[number]} {reason}" for number, reason in bad[:MOST_NAMED])
-    more = f"; and {len(bad) - MOST_NAMED} more" if len(bad) > MOST_NAMED else ""
-    is_one = len(bad) == 1
-    log.warning(
-        "warning: %s: %s of %d cannot be read and %s left out: %s%s",
-        key,
-        plural(len(bad), "file"),
-        len(files),
-        "is" if is_one else "are",
-        named,
-        more,
-    )

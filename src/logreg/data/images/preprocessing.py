@@ -16,10 +16,10 @@ from PIL import Image
 from torch import Tensor
 
 from logreg.data.images.decoding import CHANNELS, BadPhoto, pixels_of
+from logreg.data.images.kind import KIND
 from logreg.data.preprocessing import Target
 from logreg.errors import UserError
 
-KIND = "images"
 LARGEST = 255  # of a pixel
 DECODED_AT_ONCE = 2**20  # numbers of the photos that are predicted together
 

@@ -1,0 +1,95 @@
+"""Photos decoded by all processors while they are used, a few at a time and in order."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from joblib import Parallel, delayed
+from tqdm import tqdm
+
+from logreg.data.images.decoding import read_pixels
+from logreg.errors import UserError, plural
+
+log = logging.getLogger(__name__)
+
+TOGETHER = 16  # photos of a task
+FEW = 128  # photos for which it takes longer to start processes than to decode them in threads
+MOST_NAMED = 5
+
+Bad = tuple[int, str]  # number of a photo, and why it cannot be read
+
+
+def in_parallel(task: Callable[..., Any], files: Sequence[Path], *settings: Any) -> Generator[tuple[range, Any]]:
+    """What ``task(paths, *settings, first number)`` returns for a few files at a time, in their order.
+
+    Args:
+        task: is sent to other processes, where there are many files.
+    """
+    total = len(files)
+    firsts = [range(i, min(total, i + TOGETHER)) for i in range(0, total, TOGETHER)]
+    tasks = (delayed(task)([str(files[i]) for i in numbers], *settings, numbers.start) for numbers in firsts)
+    backend = "threading" if total <= FEW else "loky"
+    bar = tqdm(total=total, unit=" photos", desc="decoding", disable=not sys.stderr.isatty(), leave=False)
+    with bar, Parallel(n_jobs=-1, backend=backend, return_as="generator") as parallel:
+        results = parallel(tasks)
+        try:
+            for numbers, found in zip(firsts, results, strict=True):
+                bar.update(len(numbers))
+                yield numbers, found
+        finally:
+            results.close()
+
+
+def streamed(files: Sequence[Path], size: int, skip_bad: bool, key: str) -> Iterator[tuple[list[int], np.ndarray]]:
+    """Numbers of files, and their pixels (photos, 3, size, size) uint8.
+
+    Args:
+        skip_bad: go on without those that cannot be read.
+
+    Raises:
+        UserError: a file cannot be read as a photo, or none can.
+    """
+    bad: list[Bad] = []
+    with closing(in_parallel(read_pixels, files, size)) as decoded:
+        for numbers, (pixels, found) in decoded:
+            bad += found
+            if bad and not skip_bad:
+                raise refusal(files, bad[0], key)
+            reasons = dict(found)
+            good = [i for i in numbers if i not in reasons]
+            if good:
+                yield good, pixels[[i - numbers.start for i in good]]
+    tell_bad(files, bad, key)
+    if len(bad) == len(files):
+        raise UserError(f"{key}: none of the {len(files)} files can be read as a photo.")
+
+
+def refusal(files: Sequence[Path], bad: Bad, key: str) -> UserError:
+    """What is wrong with a file."""
+    number, reason = bad
+    others = "; data.skip_bad=true leaves such files out" if len(files) > 1 else ""
+    return UserError(f"{key}: {files[number]} {reason}{others}.")
+
+
+def tell_bad(files: Sequence[Path], bad: Sequence[Bad], key: str) -> None:
+    """Say which files are left out."""
+    if not bad:
+        return
+    named = "; ".join(f"{files[number]} {reason}" for number, reason in bad[:MOST_NAMED])
+    more = f"; and {len(bad) - MOST_NAMED} more" if len(bad) > MOST_NAMED else ""
+    verb = "is" if len(bad) == 1 else "are"
+    log.warning(
+        "warning: %s: %s of %d cannot be read and %s left out: %s%s",
+        key,
+        plural(len(bad), "file"),
+        len(files),
+        verb,
+        named,
+        more,
+    )
