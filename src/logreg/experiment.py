@@ -171,6 +171,7 @@ def _train(config: dict[str, Any], directory: Path, record: RunRecord, started: 
     """Objects from the configuration, then fit, results and report; fills in the record."""
     check_device(config["trainer"]["accelerator"])
     quiet_lightning()
+    from logreg.baseline import check_baseline, linear_baseline
     from logreg.checks import check_monitor
     from logreg.data.block_data import BlockData
     from logreg.data.splits import SPLITS
@@ -197,10 +198,14 @@ def _train(config: dict[str, Any], directory: Path, record: RunRecord, started: 
     rule = threshold_rule(config)
     wanted = wanted_inference(config, brief)
     check_separation(config, classifier, data)
+    if config["baseline"]:
+        check_baseline(data)
     if wanted is not None and wanted.by_name:
         check_model(classifier, data)
     most = settings.most_searched(config, MOST_SEARCHED_IN_SWEEP if brief and wanted is None else MOST_SEARCHED)
     train(data, classifier, trainer, config["resume"], record, rule, splits, most, config.get("calibration"))
+    if config["baseline"] and record.status == "completed":
+        record.baseline = linear_baseline(data, classifier, rule, splits)
     inference = None if wanted is None else infer_run(record, classifier, data, wanted)
     record.seconds["total"] = time.perf_counter() - started
     values = record.hyperparameters

@@ -70,6 +70,8 @@ class RunRecord:
         optimality: how far a linear classifier is from the best coefficients; see `logreg.diagnostics.optimality`.
         inference: how well a linear classifier fits, see `logreg.diagnostics.inference`; or why it has no standard
             errors, ``refused``.
+        intervals: of accuracies on held-out rows; see `logreg.held_out`.
+        baseline: the linear classifier on the same rows, see `logreg.baseline`; None where it was not asked for.
         evaluated: which state the metrics belong to, ``best`` or ``last``, and the updates it had seen.
     """
 
@@ -97,6 +99,8 @@ class RunRecord:
     optimizer: dict[str, Any] | None = None
     calibration: dict[str, Any] | None = None
     inference: dict[str, Any] | None = None
+    intervals: dict[str, Any] = field(default_factory=dict)
+    baseline: dict[str, Any] | None = None
 
     def write(self, directory: Path) -> None:
         """Write ``run.json`` atomically: a reader sees the old one or the new one, never a part."""

@@ -100,7 +100,8 @@ def _forget(jobs: Sequence[Job]) -> bool:
     former = [job for job in jobs if any(n.startswith("test/") for n in job.metrics) and _could_wait(job.directory)]
     for job in former:
         record = read_record(job.directory)
-        record["metrics"] = {name: v for name, v in record["metrics"].items() if not name.startswith("test/")}
+        for key in ("metrics", "intervals"):
+            record[key] = {name: v for name, v in record.get(key, {}).items() if not name.startswith("test/")}
         write_record(job.directory, record)
     return bool(former)
 
@@ -121,6 +122,7 @@ def _measure(jobs: Sequence[Job]) -> bool:
 
     from tqdm import tqdm
 
+    from logreg.held_out import accuracy_intervals
     from logreg.report.tensorboard import EventFile
     from logreg.training import evaluate
 
@@ -133,6 +135,7 @@ def _measure(jobs: Sequence[Job]) -> bool:
         metrics = evaluate(run.model, data, ("test",))
         record = read_record(job.directory)
         record["metrics"] |= metrics
+        record["intervals"] = record.get("intervals", {}) | accuracy_intervals(metrics, data)
         write_record(job.directory, record)
         if any(job.directory.glob("events.out.tfevents.*")):
             events = EventFile(job.directory)

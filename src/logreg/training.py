@@ -45,6 +45,7 @@ from logreg.data.rows import Batch, batch_parts
 from logreg.data.splits import SPLITS
 from logreg.diagnostics.optimality import MOST_SEARCHED
 from logreg.errors import Diverged, Interrupted, UserError, plural
+from logreg.held_out import accuracy_intervals
 from logreg.runs import RunRecord, find_checkpoint, read_checkpoint, versions
 from logreg.thresholds import ThresholdRule
 
@@ -176,6 +177,7 @@ def _evaluate(
         record.threshold_rule = {"rule": rule.name, "value": value, "rows": "val"}
         record.threshold = classifier.threshold
     record.metrics = evaluate(classifier, data, splits)
+    record.intervals = accuracy_intervals(record.metrics, data)
 
 
 def calibrate(

@@ -20,7 +20,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.special import ndtri
+
+from logreg.diagnostics.proportion import wilson
 
 PARTS = ("reliability", "resolution", "uncertainty", "within_bins")
 
@@ -75,11 +76,7 @@ class Reliability:
 
         Weighted rows count for ``(sum of weights)^2 / sum of squared weights`` of them (Kish).
         """
-        z = float(ndtri(0.5 + confidence / 2))
-        n = self.weight**2 / self.squares
-        centre = (self.share + z**2 / (2 * n)) / (1 + z**2 / n)
-        half = z / (1 + z**2 / n) * np.sqrt(self.share * (1 - self.share) / n + z**2 / (4 * n**2))
-        return np.maximum(centre - half, 0.0), np.minimum(centre + half, 1.0)
+        return wilson(self.share, self.weight**2 / self.squares, confidence)
 
 
 def reliability(p: np.ndarray, y: np.ndarray, bins: int, weight: np.ndarray | None = None) -> Reliability:

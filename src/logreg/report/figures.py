@@ -81,10 +81,15 @@ def _axes(title: str, x_label: str, y_label: str) -> tuple[Figure, Any]:
 
 def to_png(figure: Figure, path: Path) -> tuple[bytes, int, int]:
     """Save a figure; returns the file's bytes, its width and height in pixels."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=100)
-    png = buffer.getvalue()
+    png, width, height = png_of(figure)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(png)
-    width, height = (int(side * 100) for side in figure.get_size_inches())
     return png, width, height
+
+
+def png_of(figure: Figure) -> tuple[bytes, int, int]:
+    """A figure as the bytes of a PNG file, its width and height in pixels."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=100)
+    width, height = (int(side * 100) for side in figure.get_size_inches())
+    return buffer.getvalue(), width, height

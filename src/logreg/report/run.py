@@ -13,6 +13,7 @@ from scipy.special import expit
 
 from logreg.classifier import BinaryClassifier
 from logreg.data.block_data import BlockData
+from logreg.data.image_data import ImageData
 from logreg.data.rows import batch_parts
 from logreg.data.splits import SPLITS
 from logreg.diagnostics.inference import Inference, Refusal
@@ -48,6 +49,9 @@ def report_run(
     if events is not None:
         events.hyperparameters(hyperparameters, group=f"{directory.parent.name}/{directory.name}")
         events.scalars({f"final/{name}": value for name, value in record.metrics.items()}, record.updates)
+        if record.baseline is not None:
+            linear = record.baseline["metrics"]
+            events.scalars({f"baseline/{name}": value for name, value in linear.items()}, record.updates)
         events.end(success=record.status == "completed")
         events.close()
     learned: Coefficients | None = None
@@ -78,7 +82,12 @@ def draw(classifier: BinaryClassifier, data: BlockData, splits: Sequence[str]) -
     with data.serving(next(classifier.parameters()).dtype):
         parts = [tuple(part.numpy() for part in data.tensors(name)) for name in data.rows] if boundary else []
         labels, z, weight = _scores(classifier, data, split)
-    drawn = {}
+    drawn: dict[str, Figure] = {}
+    if isinstance(data, ImageData):
+        from logreg.report.photos import photo_figures
+
+        probabilities = classifier.evaluation.probabilities(torch.from_numpy(z)).numpy()
+        drawn |= photo_figures(classifier, data, split, probabilities, f"{data.name}, {split} photos")
     if boundary:
         x, y = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
         names = [f"{name} (standardised)" if data.standardize else name for name in data.preprocessor.feature_names]

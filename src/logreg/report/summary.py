@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from rich.console import Console
@@ -11,10 +13,11 @@ from rich.markup import escape
 from rich.table import Table
 
 from logreg.classifier import BinaryClassifier
+from logreg.data.image_data import ImageData
 from logreg.data.in_memory import InMemoryData
 from logreg.diagnostics.inference import Inference, Refusal
 from logreg.errors import plural
-from logreg.report.calibration import calibration_lines, is_part
+from logreg.report.calibration import ROWS, calibration_lines, is_part
 from logreg.report.coefficients import Coefficients
 from logreg.report.inference import show_inference
 from logreg.runs import RunRecord, shown, splits_of
@@ -42,7 +45,9 @@ def show(
         soft_wrap=True,
     )
     if record.metrics:
-        console.print(metrics_table(record.metrics))
+        console.print(metrics_table(record.metrics, record.baseline))
+        for line in held_out_lines(record):
+            console.print(line, highlight=False, soft_wrap=True)
         for line in calibration_lines(record.metrics, record.calibration):
             console.print(line, highlight=False, soft_wrap=True)
         if record.threshold_rule is not None:
@@ -58,7 +63,7 @@ def show(
             console.print(inference.sentence, markup=False, highlight=False, soft_wrap=True)
         if isinstance(inference, Inference) and coefficients is not None:
             show_inference(inference, coefficients, console, MOST_COEFFICIENTS)
-        else:
+        elif not isinstance(data, ImageData):  # a pixel by itself says nothing; figures/filters.png shows them all
             _coefficients(coefficients, console)
         if isinstance(data, InMemoryData):
             _predictions(classifier, data, console)
@@ -76,16 +81,31 @@ def show_briefly(record: RunRecord, console: Console) -> None:
     )
 
 
-def metrics_table(metrics: dict[str, float]) -> Table:
-    """A row per metric, a column per split."""
+def metrics_table(metrics: dict[str, float], baseline: Mapping[str, Any] | None = None) -> Table:
+    """A row per metric, a column per split; of the linear baseline the split that was held out the longest."""
     splits = splits_of(metrics)
-    table = Table("metric", *splits)
+    linear = baseline["metrics"] if baseline else {}
+    table = Table("metric", *splits, *([f"linear, {splits[-1]}"] if linear else []))
     for column in table.columns[1:]:
         column.justify = "right"
     for name in dict.fromkeys(full.partition("/")[2] for full in metrics if not is_part(full)):
         cells = [metrics.get(f"{split}/{name}") for split in splits]
+        cells += [linear.get(f"{splits[-1]}/{name}")] if linear else []
         table.add_row(name, *("" if cell is None else f"{cell:.6f}" for cell in cells))
     return table
+
+
+def held_out_lines(record: RunRecord) -> list[str]:
+    """How far the accuracy may be from that on all rows there are, by those that were held out the longest."""
+    if not record.intervals:
+        return []
+    name, found = list(record.intervals.items())[-1]
+    rows = ROWS[name.partition("/")[0]]
+    low, high, percent = found["low"], found["high"], 100 * found["confidence"]
+    return [
+        f"accuracy on {found['rows']:,} {rows} rows: {record.metrics[name]:.4f}, {percent:g} % interval {low:.4f} to "
+        f"{high:.4f}; the commoner label alone would get {found['majority']:.4f}"
+    ]
 
 
 def comparison_table(recorded: dict[str, float], metrics: dict[str, float]) -> Table:

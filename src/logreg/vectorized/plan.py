@@ -33,6 +33,7 @@ OPTIONAL = {"deterministic", "enable_model_summary"}
 CALLBACKS = {
     "logreg.callbacks.Checkpoints": {"monitor", "mode", "every_seconds"},
     "logreg.callbacks.UpdateBar": set(),
+    "logreg.report.photos.PhotoGrids": {"every_n_epochs"},  # of a fused fit they are drawn at its end alone
     "lightning.pytorch.callbacks.EarlyStopping": {"monitor", "mode", "patience", "min_delta"},
 }
 LOGGERS = {"lightning.pytorch.loggers.CSVLogger", "logreg.report.tensorboard.TensorBoardLogger"}
@@ -97,6 +98,8 @@ def obstacle(config: Mapping[str, Any]) -> str | None:
         return "it resumes another run"
     if wants_inference(config):
         return "it asks for standard errors"
+    if config.get("baseline"):
+        return "it asks for a baseline"
     if config.get("certify_every") is not None:
         return "it asks for certificates on the way"
     for key in config["trainer"].keys() - TRAINER:

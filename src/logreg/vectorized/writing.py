@@ -16,6 +16,7 @@ from lightning.pytorch import __version__ as lightning_version
 
 from logreg.data.block_data import BlockData
 from logreg.errors import Diverged, plural
+from logreg.held_out import accuracy_intervals
 from logreg.report.coefficients import Coefficients, infinite_of
 from logreg.report.run import draw, save_figures
 from logreg.report.tensorboard import EventFile
@@ -99,6 +100,7 @@ class JobFiles:
         made, per_pass = int(fit.made[job]), fit.batches.batches_per_pass
         record.status, record.updates, record.epochs = fit.status[job], made, made // per_pass
         record.metrics, optimality = results.metrics[job], results.optimality[job]
+        record.intervals = accuracy_intervals(record.metrics, self.data)
         record.optimality = None if optimality is None else optimality.as_record()
         record.calibration = results.calibrations[job]
         record.threshold, record.threshold_rule = results.thresholds[job], results.rules[job]

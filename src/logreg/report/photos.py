@@ -1,0 +1,131 @@
+"""Pictures of a classifier of photos: those it is surest of, right and wrong, and what its first layer looks for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import Callback
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from torch import nn
+
+from logreg.classifier import BinaryClassifier
+from logreg.data.image_data import ImageData
+from logreg.data.images.decoding import CHANNELS
+from logreg.data.rows import batch_parts
+from logreg.objective import linear_coefficients
+from logreg.report.figures import COLORS, png_of
+from logreg.report.tensorboard import TensorBoardLogger
+
+ACROSS = 8  # photos in a row of the grid
+WORDS = {True: "right", False: "wrong"}
+
+
+def photo_grid(data: ImageData, split: str, p: Float[np.ndarray, " photos"], threshold: float, title: str) -> Figure:
+    """The photos of a split that were predicted right with the most confidence, and those that were predicted wrong.
+
+    Args:
+        p: probability of label 1 of each photo.
+    """
+    y, predicted = data.labels_of(split) == 1, p >= threshold
+    sureness = np.where(predicted, p, 1 - p)
+    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    FigureCanvasAgg(figure)
+    halves: Any = figure.subfigures(2, 1)
+    for right, below in zip((True, False), halves, strict=True):
+        found = np.flatnonzero((predicted == y) == right)
+        shown = found[np.argsort(-sureness[found], kind="stable")][:ACROSS]
+        most = f"most confidently {WORDS[right]}, of {len(found):,}" if len(found) else f"none is {WORDS[right]}"
+        below.suptitle(f"{title}: {most}" if right else most, fontsize=10)
+        for place, axes in enumerate(below.subplots(1, ACROSS)):
+            axes.set_axis_off()
+            if place < len(shown):
+                number = shown[place]
+                axes.imshow(data.pixels[data.rows[split][number]].transpose(1, 2, 0))
+                name = data.labels[int(predicted[number])]
+                axes.set_title(f"{name} {sureness[number]:.3f}", fontsize=8, color=COLORS[int(predicted[number])])
+    return figure
+
+
+def first_layer(network: nn.Module, size: int) -> Figure | None:
+    """The filters of the first convolution over photos, or the weights of a linear model, a picture for each colour."""
+    pair = linear_coefficients(network)
+    if pair is not None:
+        return _weights(pair[0].detach().double().cpu().reshape(len(CHANNELS), size, size).numpy())
+    for layer in network.modules():
+        if isinstance(layer, nn.Conv2d):
+            return _filters(layer.weight.detach().double().cpu().numpy()) if layer.in_channels == 3 else None
+    return None
+
+
+def _filters(weight: Float[np.ndarray, "filters 3 height width"]) -> Figure:
+    """Each filter in its own colours, from its least weight to its largest."""
+    count, _, height, width = weight.shape
+    across = int(np.ceil(np.sqrt(count)))
+    low, high = (f(weight, axis=(1, 2, 3), keepdims=True) for f in (np.min, np.max))
+    pictures = ((weight - low) / np.maximum(high - low, 1e-12)).transpose(0, 2, 3, 1)
+    picture = np.ones((-(-count // across) * (height + 1), across * (width + 1), 3))
+    for i, one in enumerate(pictures):
+        row, column = divmod(i, across)
+        picture[row * (height + 1) :, column * (width + 1) :][:height, :width] = one
+    figure = Figure(figsize=(4.5, 4.5), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots()
+    axes.imshow(picture)
+    axes.set_axis_off()
+    axes.set_title(f"the first layer's {count} filters", fontsize=10)
+    return figure
+
+
+def _weights(weight: Float[np.ndarray, "3 size size"]) -> Figure:
+    figure = Figure(figsize=(9, 3.2), layout="constrained")
+    FigureCanvasAgg(figure)
+    largest = float(np.abs(weight).max()) or 1.0
+    for channel, one, axes in zip(CHANNELS, weight, figure.subplots(1, len(CHANNELS)), strict=True):
+        shades = axes.imshow(one, cmap="RdBu", vmin=-largest, vmax=largest)
+        axes.set_axis_off()
+        axes.set_title(f"weights of {channel}", fontsize=10)
+    figure.colorbar(shades, ax=figure.axes, label="change of the logit per standard deviation", shrink=0.9)
+    return figure
+
+
+def photo_figures(
+    classifier: BinaryClassifier, data: ImageData, split: str, p: Float[np.ndarray, " photos"], title: str
+) -> dict[str, Figure]:
+    """By name."""
+    filters = first_layer(classifier.network, data.size)
+    drawn = {"photos": photo_grid(data, split, p, classifier.threshold, title)}
+    return drawn if filters is None else drawn | {"filters": filters}
+
+
+class PhotoGrids(Callback):
+    """Writes the grid of validation photos and the first layer into TensorBoard every few passes over the rows.
+
+    It does nothing where rows are no photos, or where none are held out to validate on.
+    """
+
+    def __init__(self, every_n_epochs: int = 5) -> None:
+        self.every_n_epochs = every_n_epochs
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        events = next((logger.events for logger in trainer.loggers if isinstance(logger, TensorBoardLogger)), None)
+        if events is None or not isinstance(data, ImageData) or trainer.sanity_checking:
+            return
+        passes = data.position["passes"]
+        if passes == 0 or passes % self.every_n_epochs:
+            return
+        assert isinstance(pl_module, BinaryClassifier)
+        p = _probabilities(pl_module, data)
+        for name, figure in photo_figures(pl_module, data, "val", p, f"{data.name}, val photos").items():
+            events.image(f"{name}/while_training", *png_of(figure), trainer.global_step)
+
+
+@torch.no_grad()
+def _probabilities(classifier: BinaryClassifier, data: ImageData) -> np.ndarray:
+    batches = (batch_parts(batch)[0].to(classifier.device) for batch in data.batches("val"))
+    return torch.cat([classifier(x).double().cpu() for x in batches]).numpy()
