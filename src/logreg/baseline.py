@@ -53,7 +53,7 @@ def linear_baseline(
     with data.serving(dtype), torch.random.fork_rng(devices=()):
         network = LinearOnPixels(data.num_features).to(dtype)
         weight, bias = network.linear.weight, network.linear.bias
-        solver = PreconditionedLBFGS([weight, bias])
+        solver = PreconditionedLBFGS([weight, bias])  # type: ignore[list-item]
         theta, _ = solver.solve(LogisticProblem(data.served("train"), l2), most=ITERATIONS)
         with torch.no_grad():
             weight.copy_(theta[:-1].view_as(weight))
