@@ -30,7 +30,7 @@ LONGEST_DIRECTORY_NAME = 100
 INTERNAL_GROUPS = ("hydra", "reading", "requirements")  # not for users to choose from
 EXAMPLES = {
     "run": "a run directory is needed, as in run=outputs/runs/<name>/<run>",
-    "data.path": "a table is needed, as in data.path=churn.csv",
+    "data.path": "a table is needed, as in data.path=churn.csv, or a folder of photos by class, as in data.path=photos",
     "output": "a file is needed, as in output=predictions.csv",
     "format": "one of sklearn, onnx, torch is needed",
 }

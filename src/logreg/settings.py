@@ -110,6 +110,12 @@ RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
         lambda value: isinstance(value, Mapping),
         "a mapping, in quotes, such as 'data.split={train:0.8,val:0.1,test:0.1}',",
     ),
+    "data.size": (lambda value: _whole(value) and 1 <= value <= 4096, "a whole number of pixels from 1 to 4096"),
+    "data.skip_bad": (lambda value: isinstance(value, bool), "true or false"),
+    "data.augment": (
+        lambda value: value is None or isinstance(value, Mapping),
+        "null or a mapping, in quotes, such as 'data.augment={flip: true, crop: 0.1, jitter: 0.2}',",
+    ),
     "data.folds": (_optional(lambda value: _whole(value) and value >= 2), "a whole number, 2 or more, or null"),
     "data.fold": (_optional(lambda value: _whole(value) and value >= 0), "a whole number, 0 or more, or null"),
     "data.min_count": (_optional(_positive(_whole)), "a whole number above 0, or null"),
