@@ -6,16 +6,18 @@ import functools
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from lightning.pytorch import LightningDataModule, Trainer
 from lightning.pytorch.loggers import CSVLogger
+from PIL import Image
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from logreg import BinaryClassifier, RunRecord, train
 from logreg.callbacks import Checkpoints
-from logreg.data import BreastCancerData, InMemoryData, ToyData
+from logreg.data import BreastCancerData, DigitsData, InMemoryData, ToyData
 from logreg.models import SequentialRegression
 from logreg.runs import read_history
 
@@ -55,7 +57,7 @@ def fit(
     lightning = Trainer(
         max_epochs=epochs,
         default_root_dir=str(directory),
-        logger=CSVLogger(directory, name="", version=""),
+        logger=trainer.pop("logger", None) or CSVLogger(directory, name="", version=""),
         callbacks=callbacks,
         enable_progress_bar=False,
         **{**settings, **trainer},
@@ -84,3 +86,20 @@ def shared_file(name: str) -> Path:
     if not path.exists():
         pytest.skip(f"{name} is not beside this checkout")
     return path
+
+
+def write_photos(folder: Path, counts: dict[str, int], seed: int = 0, side: int = 40) -> Path:
+    """JPEG photos that a classifier can tell apart: noise, redder in the first class and bluer in the others."""
+    random = np.random.default_rng(seed)
+    for place, (name, count) in enumerate(counts.items()):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+        for i in range(count):
+            pixels = random.integers(0, 160, (side, side + 10, 3))
+            pixels[..., 2 * min(place, 1)] += 60
+            Image.fromarray(pixels.astype(np.uint8)).save(folder / name / f"photo {i}.jpg", quality=90)
+    return folder
+
+
+def digits(**settings: Any) -> DigitsData:
+    """Few rows of few pixels."""
+    return DigitsData("digits", **{"seed": 1, "split": {"train": 0.2, "val": 0.1, "test": 0.7}, "size": 16, **settings})

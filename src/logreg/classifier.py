@@ -348,6 +348,8 @@ class BinaryClassifier(LightningModule):
 
     def validation_step(self, batch: Sequence[Tensor], batch_idx: int) -> None:
         x, y, weight = batch_parts(batch)
+        if self.trainer.sanity_checking and batch_idx == 0:  # the first rows that the network sees
+            check_network(self.network, dense_rows(x, 8))
         self.evaluation.update(self.logits(x), y, weight)
 
     def on_validation_epoch_end(self) -> None:
