@@ -11,18 +11,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from logreg.data.images.kind import is_of_photos
 from logreg.errors import UserError, nearest, plural
-from logreg.runs import applied_checkpoint, shown
+from logreg.runs import PREPROCESSING, applied_checkpoint, shown
 
 
 class Writer(Protocol):
     """What a module such as `logreg.export.to_onnx` offers."""
 
     def write(self, run: Any, rows: Any, path: Path) -> None:
-        """Write the run into a file; ``rows`` are those of its table."""
+        """Write the run into a file; ``rows`` are those of its table, or its photos."""
 
     def load(self, run: Any, path: Path) -> Any:
-        """The function from a batch of raw rows to probabilities, (rows,), that the file holds."""
+        """The function from a batch of raw rows, or photos, to probabilities, (rows,), that the file holds."""
 
     def snippet(self, run: Any, path: str) -> str:
         """Two or three lines of Python that use the file."""
@@ -50,6 +51,10 @@ FORMATS = {
     "onnx": Format("logreg.export.to_onnx", ("onnx", "onnxruntime"), 1e-5, linear=True),
     "torch": Format("logreg.export.to_torch", (), 1e-6, linear=False),
 }
+PHOTO_FORMATS = {
+    "onnx": Format("logreg.export.photos_to_onnx", ("onnx", "onnxruntime", "onnxscript"), 1e-5, linear=False),
+    "torch": Format("logreg.export.photos_to_torch", (), 1e-6, linear=False),
+}
 
 
 @dataclass(frozen=True)
@@ -60,6 +65,7 @@ class Export:
         rows: that were compared, of ``total`` in the table.
         difference: the largest between a probability of the export and of the run.
         snippet: how to load it.
+        what: a row is.
     """
 
     path: Path
@@ -69,9 +75,11 @@ class Export:
     total: int
     difference: float
     snippet: str
+    what: str = "row"
 
     def __str__(self) -> str:
-        rows = plural(self.rows, "row") if self.rows == self.total else f"{self.rows:,} of {plural(self.total, 'row')}"
+        total = plural(self.total, self.what)
+        rows = total if self.rows == self.total else f"{self.rows:,} of {total}"
         lines = "".join(f"    {line}\n" for line in self.snippet.splitlines())
         return (
             f"wrote {shown(self.path)} ({self.format}, {_readable(self.size)})\n"
@@ -98,11 +106,18 @@ def check_request(run: Any, format: Any, output: Any) -> None:
         raise UserError(f"output={output}: this is a folder; give a file in it.")
     if not path.parent.is_dir():
         raise UserError(f"output={output}: there is no folder {path.parent}; create it, or give another one.")
-    missing = [name for name in FORMATS[format].packages if importlib.util.find_spec(name) is None]
-    if missing:
-        several = len(FORMATS[format].packages) > 1
+    of_photos = is_of_photos(Path(str(run)) / PREPROCESSING)
+    if of_photos and format not in PHOTO_FORMATS:
         raise UserError(
-            f"format={format} needs the package{'s' if several else ''} {' and '.join(FORMATS[format].packages)}: "
+            f"format={format}: a scikit-learn pipeline holds tables, and this run was trained on photos; format=onnx "
+            "and format=torch hold photos."
+        )
+    packages = (PHOTO_FORMATS if of_photos else FORMATS)[format].packages
+    if any(importlib.util.find_spec(name) is None for name in packages):
+        *others, last = packages
+        named = f"s {', '.join(others)} and {last}" if others else f" {last}"
+        raise UserError(
+            f"format={format}{' of photos' if of_photos else ''} needs the package{named}: "
             "pip install 'lightning-logreg[export]'"
         )
 
@@ -117,13 +132,14 @@ def export_run(
 ) -> Export:
     """Write a run as one file.
 
-    The file is loaded again and compared with the run on the rows of the run's table before it takes its name. At most
-    100,000 rows, evenly spread, are compared.
+    The file is loaded again and compared with the run on the rows of the run's table, or on its photos, before it takes
+    its name. At most 100,000 rows or 200 photos, evenly spread, are compared.
 
     Args:
         format: ``sklearn``, ``onnx`` or ``torch``.
         output: the file; one that is there is replaced.
-        data_path: a table with the run's columns to compare on, instead of the run's own.
+        data_path: a table with the run's columns to compare on, or a photo or a folder of photos, instead of the
+            run's own.
         trusted: packages besides the project's own whose classes the run's configuration may name.
         checkpoint: ``best`` or ``last``; by default the one that the recorded metrics belong to.
 
@@ -134,45 +150,49 @@ def export_run(
     check_request(run_directory, format, output)
     checkpoint = applied_checkpoint(Path(run_directory), checkpoint)
 
+    from logreg.data.images.preprocessing import ImagePreprocessor
+    from logreg.export.photo_rows import photos_of
     from logreg.export.rows import rows_of
     from logreg.objective import linear_coefficients
     from logreg.runs import load_run
 
     run = load_run(run_directory, checkpoint, trusted)
-    if FORMATS[format].linear and linear_coefficients(run.model.network) is None:
+    of_photos = isinstance(run.preprocessor, ImagePreprocessor)
+    chosen = (PHOTO_FORMATS if of_photos else FORMATS)[format]
+    if chosen.linear and linear_coefficients(run.model.network) is None:
         name = type(run.model.network).__name__
         raise UserError(f"format={format}: {name} is not a linear model, which is all it can hold; format=torch can.")
-    rows = rows_of(run, data_path, trusted)
+    rows: Any = (photos_of if of_photos else rows_of)(run, data_path, trusted)
     path = Path(output)
     _check_target(path, Path(run_directory), data_path or str(run.config["data"].get("path", "")))
     with _replacing(path) as part:
-        writer: Any = importlib.import_module(FORMATS[format].module)
-        difference = _write_and_compare(writer, run, rows, part, format)
+        writer: Any = importlib.import_module(chosen.module)
+        difference = _write_and_compare(writer, run, rows, part, format, chosen)
         size = part.stat().st_size
-    return Export(path, format, size, rows.count, rows.total, difference, writer.snippet(run, str(path)))
+    what = "photo" if of_photos else "row"
+    return Export(path, format, size, rows.count, rows.total, difference, writer.snippet(run, str(path)), what)
 
 
 def _check_target(path: Path, run_directory: Path, table: str) -> None:
     """Refuse to write over what the export is made from."""
     if path.exists() and (Path(table).is_file() and path.samefile(table)):
-        raise UserError(f"output={path}: this is the table itself; give another file.")
+        raise UserError(f"output={path}: this is the data itself; give another file.")
     inside = path.resolve().is_relative_to(run_directory.resolve())
     if inside and path.exists() and path.suffix in ("", ".json", ".csv", ".ckpt", ".log", ".png", ".yaml"):
         raise UserError(f"output={path}: this file belongs to the run; give another one.")
 
 
-def _write_and_compare(writer: Writer, run: Any, rows: Any, part: Path, format: str) -> float:
+def _write_and_compare(writer: Writer, run: Any, rows: Any, part: Path, format: str, chosen: Format) -> float:
     from logreg.export.compare import in_double, largest_difference
 
     writer.write(run, rows, part)
     # The closed form of a linear model is exported in double precision, whatever the precision it was trained in.
-    reference = in_double(run) if FORMATS[format].linear else run
-    tolerance = FORMATS[format].tolerance
+    reference = in_double(run) if chosen.linear else run
     difference = largest_difference(reference.predict_proba, writer.load(run, part), rows)
-    if not difference <= tolerance:
+    if not difference <= chosen.tolerance:
         raise UserError(
             f"format={format}: the probabilities of the export differ from those of the run by {difference:.2g}, more "
-            f"than {tolerance:g}; nothing was written."
+            f"than {chosen.tolerance:g}; nothing was written."
         )
     return difference
 
