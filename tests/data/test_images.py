@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import io
 import logging
 import os
 import warnings
@@ -17,6 +16,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image, ImageOps
+from sklearn.datasets import load_digits
 from sklearn.preprocessing import StandardScaler
 
 from logreg.data import DigitsData, ImageFolderData, image_data
@@ -28,7 +28,7 @@ from logreg.data.images.preprocessing import ImagePreprocessor
 from logreg.data.images.rows import MappedPhotos, PhotosInMemory
 from logreg.data.rows import LargeBatch
 from logreg.errors import UserError
-from logreg.models import ConvSequential, LinearOnPixels
+from logreg.models import ConvByHand, ConvSequential, LinearOnPixels
 from logreg.optim.newton import Newton
 from logreg.seeds import generator
 from tests.data.photos import class_folders, images, picture, written
@@ -337,7 +337,9 @@ def test_statistics_are_those_of_the_training_photos(folder: Path) -> None:
         np.testing.assert_allclose(x, expected, atol=1e-5)
     again = ImagePreprocessor.from_content({**dataclasses.asdict(data.preprocessor)})
     assert again == data.preprocessor
-    np.testing.assert_allclose(data.preprocessor.intensities(x).numpy() * 255, data.pixels[data.rows["test"]], atol=1e-3)
+    np.testing.assert_allclose(
+        data.preprocessor.intensities(x).numpy() * 255, data.pixels[data.rows["test"]], atol=1e-3
+    )
 
 
 def test_a_channel_without_variance_is_centred_and_unscaled_pixels_are_shares_of_white(tmp_path: Path) -> None:
@@ -457,9 +459,7 @@ def test_held_out_photos_that_training_has_too_are_told(tmp_path: Path, caplog: 
     assert "1 photo of test also is among the training photos" in record.getMessage()
 
 
-def test_digits_are_scikit_learns(monkeypatch: pytest.MonkeyPatch) -> None:
-    from sklearn.datasets import load_digits
-
+def test_digits_are_scikit_learns() -> None:
     data = DigitsData(positive="3", size=16, split={"train": 0.6, "val": 0.2, "test": 0.2})
     data.setup()
     source = load_digits()
@@ -629,8 +629,6 @@ def test_a_run_that_stopped_inside_a_pass_goes_on_to_the_same_weights(
 
 
 def test_both_forms_trained_through_the_trainer_end_at_equal_weights(tmp_path: Path, folder: Path) -> None:
-    from logreg.models import ConvByHand
-
     ends = []
     for form in (ConvByHand, ConvSequential):
         torch.manual_seed(4)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import errno
+import io
 import logging
 import os
 import signal
+import struct
 import subprocess
 import sys
 import threading
 import time
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -28,6 +31,7 @@ from logreg.data.images.streaming import streamed
 from logreg.errors import UserError
 from tests.data.photos import class_folders, images, picture, refusal, written
 
+HALVES = {"train": 0.5, "val": 0.5}
 UNREADABLE = PermissionError(errno.EACCES, os.strerror(errno.EACCES))  # root may read everything
 
 
@@ -100,9 +104,7 @@ def test_folders_of_splits_that_do_not_fit_together(tmp_path: Path) -> None:
     class_folders(tmp_path / "c" / "val", 2, ("cats",))
     assert said(tmp_path / "c").endswith("the classes are cats; those of the training rows are cats and dogs.")
     class_folders(tmp_path / "d" / "train", 4)
-    assert said(tmp_path / "d", folds=2, fold=0) == "data.folds: d has folders for its splits; leave data.folds out." or (
-        "has folders for its splits" in said(tmp_path / "d", folds=2, fold=0)
-    )
+    assert said(tmp_path / "d", folds=2, fold=0) == "data.folds: d has folders for its splits; leave data.folds out."
 
 
 def test_photos_of_one_class_only_in_a_split(tmp_path: Path) -> None:
@@ -167,8 +169,6 @@ def test_folders_for_evaluation_and_prediction(folder: Path, tmp_path: Path) -> 
 
 
 def encoded(format: str, **settings: Any) -> bytes:
-    import io
-
     file = io.BytesIO()
     Image.fromarray(picture(1, 60, 90)).save(file, format, **settings)
     return file.getvalue()
@@ -222,9 +222,6 @@ def test_a_decompression_bomb_is_named(folder: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_a_bomb_is_refused_by_what_its_header_says(tmp_path: Path) -> None:
-    import struct
-    import zlib
-
     header = struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0)
     chunk = b"IHDR" + header
     path = tmp_path / "bomb.png"
@@ -248,7 +245,7 @@ def test_what_the_system_says_of_a_file_is_passed_on(folder: Path, monkeypatch: 
 
     monkeypatch.setattr(decoding.Image, "open", refuse)
     assert said(folder).startswith(f"data.path: photos{os.sep}cats{os.sep}002.png cannot be read (Permission denied);")
-    data = images(folder, skip_bad=True)
+    data = images(folder, skip_bad=True, split=HALVES)
     reasons = {reason for _, reason in data.prepared.manifest.bad}
     assert reasons == {"cannot be read (Permission denied)", "does not fit into memory"}
 
@@ -269,7 +266,7 @@ def test_skip_bad_leaves_files_out_and_counts_them(folder: Path, caplog: pytest.
     for _ in range(2):  # decoded, and found in the cache
         caplog.clear()
         with caplog.at_level(logging.WARNING):
-            data = images(folder, skip_bad=True)
+            data = images(folder, skip_bad=True, split=HALVES)
         (record,) = (r for r in caplog.records if "left out" in r.getMessage())
         assert "data.path: 3 files of 12 cannot be read and are left out: " in record.getMessage()
         assert record.getMessage().count("001.png") == 2
@@ -344,8 +341,8 @@ def test_a_full_disk_and_a_cache_that_cannot_be_written(folder: Path, monkeypatc
         assert said(folder) == (
             "data.cache_dir=cache: no space is left for the prepared photos (No space left on device); free some or "
             "give another directory."
-        ).replace("cache:", f"{folder.parent}{os.sep}cache:").replace(f"{folder.parent}{os.sep}", "")
-    file = written(folder.parent / "file")
+        )
+    file = written(folder.parent / "file.png")
     text = refusal(lambda: images(folder, cache_dir=str(file)))
     assert text.startswith(f"data.cache_dir={file}: the prepared photos cannot be written there (")
 
@@ -425,8 +422,16 @@ def test_a_photo_that_cannot_be_predicted_is_named(tmp_path: Path) -> None:
     assert refusal(lambda: list(preprocessor.blocks([good, bad]))).startswith(f"{bad} is no JPEG, PNG, WebP, BMP or")
     gone = tmp_path / "gone.jpg"
     assert refusal(lambda: list(preprocessor.blocks(gone))) == f"{gone} cannot be read (No such file or directory)."
-    for photo in (np.zeros((4, 4)), np.zeros((4, 4, 3)), np.zeros((4, 4, 4), np.uint8), 3, np.zeros((0, 4, 3), np.uint8)):
-        assert refusal(lambda photo=photo: list(preprocessor.blocks([photo]))).startswith("predict_proba got an array of")
+    for photo in (
+        np.zeros((4, 4)),
+        np.zeros((4, 4, 3)),
+        np.zeros((4, 4, 4), np.uint8),
+        3,
+        np.zeros((0, 4, 3), np.uint8),
+    ):
+        assert refusal(lambda photo=photo: list(preprocessor.blocks([photo]))).startswith(
+            "predict_proba got an array of"
+        )
 
 
 def test_photos_may_be_paths_images_arrays_or_tensors(tmp_path: Path) -> None:
@@ -445,7 +450,9 @@ def test_photos_that_stream_by_are_named_and_left_out_likewise(
     files = photos_below(str(folder))
     for i in (0, 7):
         files[i].write_bytes(b"no photo")
-    assert refusal(lambda: list(streamed(files, 8, False, "data.path"))).endswith("data.skip_bad=true leaves such files out.")
+    assert refusal(lambda: list(streamed(files, 8, False, "data.path"))).endswith(
+        "data.skip_bad=true leaves such files out."
+    )
     assert not refusal(lambda: list(streamed(files[:1], 8, False, "data.path"))).endswith("out.")
     monkeypatch.setattr(streaming, "TOGETHER", 3)
     with caplog.at_level(logging.WARNING):

@@ -48,7 +48,7 @@ def test_the_layers_are_those_of_the_notebook() -> None:
         assert [tuple(p.shape) for p in form(3 * 32 * 32).parameters()] == [*shapes[:-2], (1, 128), (1,)]
 
 
-@settings(max_examples=8)
+@settings(max_examples=6)
 @given(st.sampled_from([16, 17, 24, 32, 33]), st.sampled_from([1, 10]), st.integers(1, 5), st.integers(0, 1000))
 def test_with_copied_parameters_both_forms_agree_to_the_bit(size: int, outputs: int, rows: int, seed: int) -> None:
     by_hand, sequential = pair(size, outputs, seed)
@@ -76,11 +76,11 @@ def test_both_forms_stay_equal_to_the_bit_while_they_are_trained() -> None:
 
 
 @pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("size", [16, 20, 31, 32, 64])
+@pytest.mark.parametrize("size", [16, 31, 32, 64])
 def test_the_logits_are_what_torch_functional_says(form: type, size: int) -> None:
     torch.manual_seed(size)
     network = form(3 * size * size).double()
-    x = photos(4, size).double()
+    x = photos(2, size).double()
     torch.testing.assert_close(network.logits(x), oracle(network, x), rtol=1e-12, atol=1e-12)
     torch.testing.assert_close(network(x), torch.sigmoid(oracle(network, x)), rtol=1e-12, atol=1e-12)
 
