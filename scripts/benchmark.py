@@ -30,10 +30,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("benchmark", choices=RUNS)
     parser.add_argument(
-        "--repeats", type=int, help="rounds that count (default 9; images and solvers 5, tables and path 3)"
+        "--repeats", type=int, help="rounds that count (default 9; solvers 5, tables, path and images 3)"
     )
     parser.add_argument("--rows", type=int, default=5_000_000, help="of tables (default 5,000,000)")
     parser.add_argument("--photos", type=int, default=2_000, help="images: to decode (default 2,000)")
+    parser.add_argument("--trained", type=int, default=10_000, help="images: to train on (default 10,000)")
     parser.add_argument(
         "--folder", type=Path, help="where tables and photos are made and thrown away (default: a temporary one)"
     )
@@ -47,6 +48,7 @@ def main() -> None:
         ("repeats", arguments.repeats, 1),
         ("rows", arguments.rows, 1000),
         ("photos", arguments.photos, 2),
+        ("trained", arguments.trained, 100),
     ):
         if value is not None and value < least:
             parser.error(f"--{name}: {least} or more")
@@ -110,16 +112,16 @@ def images(arguments: argparse.Namespace) -> dict[str, Any]:
 
     if arguments.folder is not None:
         arguments.folder.mkdir(parents=True, exist_ok=True)
-    repeats, results = arguments.repeats or 5, {}
+    repeats, results = arguments.repeats or 3, {}
     with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
-        photos = Photos(Path(folder), arguments.photos)
+        photos = Photos(Path(folder), arguments.photos, arguments.trained)
         pairs = photos.pairs() + ([photos.on_gpu()] if torch.cuda.is_available() else [])
         for pair in pairs:
             results[pair.name] = measure(pair, repeats)
             show(pair, results[pair.name])
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else None
     print(f"the GPU is {device}" if device else "there is no CUDA device here, so nothing was measured on one")
-    return {"photos": arguments.photos, "pairs": results, "gpu": device} | setting()
+    return {"photos": arguments.photos, "trained": arguments.trained, "pairs": results, "gpu": device} | setting()
 
 
 def show(pair: Pair, result: dict[str, Any]) -> None:
