@@ -1,7 +1,7 @@
 """Photos against Pillow and PyTorch alone: decoding a folder, and epochs of the convolutional network.
 
-The photos to decode are drawn before the clock starts: waves of several lengths and some noise, as JPEG files of 500 x 375 pixels. Those
-to train on are PNG files of 32 x 32, decoded into the cache by then.
+The photos to decode are drawn before the clock starts: waves of several lengths and some noise, as JPEG files of 500 x
+375 pixels. Those to train on are PNG files of 32 x 32, decoded into the cache by then.
 """
 
 from __future__ import annotations
@@ -145,7 +145,8 @@ class Photos:
 
         def bare() -> float:
             assert self._tensors is not None
-            return bare_loop(*(part.to("cuda") for part in self._tensors), EPOCHS_ON_GPU)
+            x, y = self._tensors
+            return bare_loop(x.to("cuda"), y.to("cuda"), EPOCHS_ON_GPU)
 
         def ours() -> float:
             return self.fitted(EPOCHS_ON_GPU, "accelerator=gpu", "trainer.precision=bf16-mixed")
