@@ -3,6 +3,7 @@
     python scripts/benchmark.py notebook    the default toy run, everything on, against the notebook's loop
     python scripts/benchmark.py rows        mini-batches of 100,000 x 50 rows against slicing a shuffled index
     python scripts/benchmark.py tables      preparing, predicting and training on 5,000,000 x 20 rows in files
+    python scripts/benchmark.py images      decoding 2,000 photos, and epochs of the convolutional network on 10,000
     python scripts/benchmark.py sweep       1,000 and 10,000 jobs trained together; a cross-validation of 1,000 jobs
     python scripts/benchmark.py solvers     dense and sparse tables against scikit-learn's solvers and glum's
     python scripts/benchmark.py path        ten folds of fifty penalties against LogisticRegressionCV
@@ -28,16 +29,27 @@ from logreg.runs import write_atomically
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("benchmark", choices=RUNS)
-    parser.add_argument("--repeats", type=int, help="rounds that count (default 9; solvers 5, tables and path 3)")
+    parser.add_argument(
+        "--repeats", type=int, help="rounds that count (default 9; solvers 5, tables, path and images 3)"
+    )
     parser.add_argument("--rows", type=int, default=5_000_000, help="of tables (default 5,000,000)")
-    parser.add_argument("--folder", type=Path, help="where tables are made and thrown away (default: a temporary one)")
+    parser.add_argument("--photos", type=int, default=2_000, help="images: to decode (default 2,000)")
+    parser.add_argument("--trained", type=int, default=10_000, help="images: to train on (default 10,000)")
+    parser.add_argument(
+        "--folder", type=Path, help="where tables and photos are made and thrown away (default: a temporary one)"
+    )
     parser.add_argument("--small", action="store_true", help="sweep: without the 10,000 jobs")
     parser.add_argument(
         "--a9a", type=Path, help="solvers: the LIBSVM file of that name, to measure its sparse rows too"
     )
     parser.add_argument("--output", type=Path, help="the JSON file (default outputs/benchmarks/<benchmark>.json)")
     arguments = parser.parse_args()
-    for name, value, least in (("repeats", arguments.repeats, 1), ("rows", arguments.rows, 1000)):
+    for name, value, least in (
+        ("repeats", arguments.repeats, 1),
+        ("rows", arguments.rows, 1000),
+        ("photos", arguments.photos, 2),
+        ("trained", arguments.trained, 100),
+    ):
         if value is not None and value < least:
             parser.error(f"--{name}: {least} or more")
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
@@ -94,6 +106,24 @@ def tables(arguments: argparse.Namespace) -> dict[str, Any]:
     return {"rows": arguments.rows, "pairs": results, "second start": start} | setting()
 
 
+def images(arguments: argparse.Namespace) -> dict[str, Any]:
+    import torch
+    from benchmarks.images import Photos
+
+    if arguments.folder is not None:
+        arguments.folder.mkdir(parents=True, exist_ok=True)
+    repeats, results = arguments.repeats or 3, {}
+    with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
+        photos = Photos(Path(folder), arguments.photos, arguments.trained)
+        pairs = photos.pairs() + ([photos.on_gpu()] if torch.cuda.is_available() else [])
+        for pair in pairs:
+            results[pair.name] = measure(pair, repeats)
+            show(pair, results[pair.name])
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    print(f"the GPU is {device}" if device else "there is no CUDA device here, so nothing was measured on one")
+    return {"photos": arguments.photos, "trained": arguments.trained, "pairs": results, "gpu": device} | setting()
+
+
 def show(pair: Pair, result: dict[str, Any]) -> None:
     machine = result["machine"]
     print(f"{pair.name}: {machine['processor']}, {machine['cores']} cores; median of {result['repeats']} pairs")
@@ -113,8 +143,8 @@ def memory(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 RUNS = {
-    "notebook": training, "rows": training, "tables": tables, "sweep": sweep, "solvers": solvers, "path": path,
-    "memory": memory,
+    "notebook": training, "rows": training, "tables": tables, "images": images, "sweep": sweep, "solvers": solvers,
+    "path": path, "memory": memory,
 }  # fmt: skip
 
 if __name__ == "__main__":

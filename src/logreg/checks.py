@@ -120,7 +120,7 @@ def check_parts(trainer: Any, classifier: BinaryClassifier, data: LightningDataM
     if isinstance(optimizer, Solver) and linear_coefficients(classifier.network) is None:
         raise UserError(f"optimizer={name} solves linear models; for this one use adam, sgd or torch_lbfgs.")
     if isinstance(optimizer, Solver) and isinstance(data, BlockData) and data.augmentation is not None:
-        raise UserError(f"data.augment: optimizer={name} sees the same rows in every iteration; set data.augment=null.")
+        raise UserError(f"data.augment: optimizer={name} solves for rows that stay as they are; set data.augment=null.")
     if isinstance(optimizer, Solver) and scheduler is not None:
         raise not_scheduled(name)
     if isinstance(optimizer, LBFGS | Solver) and classifier.l1 and not isinstance(optimizer, ProximalNewton):

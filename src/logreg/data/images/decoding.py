@@ -8,19 +8,58 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "DIB", "GIF")
 NAMES = "JPEG, PNG, WebP, BMP or GIF"
 CHANNELS = ("red", "green", "blue")
 BACKGROUND = (255, 255, 255)  # behind what is transparent, as in a browser
+UPRIGHT = {  # by EXIF's number of how the camera was held
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 
 class BadPhoto(Exception):
     """Why a file cannot be used as a photo, as the end of a sentence that begins with its name."""
+
+
+class _Warnings:
+    """Pillow's warnings are not shown, and that of a decompression bomb is an error.
+
+    Filters are those of the whole process: the first thread to come changes them, the last one to go changes them back.
+    """
+
+    def __init__(self) -> None:
+        self._lock, self._inside, self._kept = Lock(), 0, warnings.catch_warnings()
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._inside:
+                self._kept = warnings.catch_warnings()
+                self._kept.__enter__()
+                warnings.simplefilter("ignore")
+                # From here on Pillow warns of what may be made to fill the memory; twice as large, it refuses itself.
+                warnings.simplefilter("error", Image.DecompressionBombWarning)
+            self._inside += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if not self._inside:
+                self._kept.__exit__(None, None, None)
+
+
+_warnings = _Warnings()
 
 
 def read_rgb(path: Path) -> Image.Image:
@@ -30,13 +69,9 @@ def read_rgb(path: Path) -> Image.Image:
         BadPhoto: it cannot be read, is damaged or too large, or is no photo.
     """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            # From here on Pillow warns of what may be made to fill the memory; twice as large, it refuses by itself.
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path, formats=FORMATS) as image:
-                image.load()
-                return as_rgb(ImageOps.exif_transpose(image))
+        with _warnings, Image.open(path, formats=FORMATS) as image:
+            image.load()
+            return as_rgb(upright(image))
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         most = Image.MAX_IMAGE_PIXELS or 0
         raise BadPhoto(f"has more than {most:,} pixels, which may be a decompression bomb") from None
@@ -49,6 +84,16 @@ def read_rgb(path: Path) -> Image.Image:
             raise BadPhoto(f"cannot be read ({error.strerror})") from None
         what = " ".join(str(error).split()) or type(error).__name__
         raise BadPhoto(f"is truncated or damaged ({what[:100]})") from None
+
+
+def upright(image: Image.Image) -> Image.Image:
+    """A photo as it was seen, by what its EXIF says; as it is where that cannot be read."""
+    try:
+        orientation = image.getexif().get(ExifTags.Base.Orientation)
+    except Exception:  # damaged metadata may raise nearly anything
+        return image
+    method = UPRIGHT.get(orientation) if isinstance(orientation, int) else None
+    return image if method is None else image.transpose(method)
 
 
 def as_rgb(image: Image.Image) -> Image.Image:
@@ -82,7 +127,7 @@ def pixels_of(photo: Any, size: int) -> np.ndarray:
     if isinstance(photo, str | Path):
         return shrunk(read_rgb(Path(photo)), size)
     if isinstance(photo, Image.Image):
-        return shrunk(as_rgb(ImageOps.exif_transpose(photo)), size)
+        return shrunk(as_rgb(upright(photo)), size)
     array = np.asarray(photo)
     if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3 or 0 in array.shape:
         raise TypeError(f"an array of shape {array.shape} and type {array.dtype}")

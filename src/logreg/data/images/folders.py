@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -95,8 +96,9 @@ def photos_below(path: str, key: str = "data.path") -> list[Path]:
         UserError: there is none.
     """
     given = Path(path)
-    if given.is_file():
-        return [given]
+    with _readable(given, key):
+        if given.is_file():
+            return [given]
     found = _files(_checked_folder(path, key), key)
     if not found:
         raise UserError(f"{key}={path}: there is no file in this folder.")
@@ -105,18 +107,27 @@ def photos_below(path: str, key: str = "data.path") -> list[Path]:
 
 def _checked_folder(path: str, key: str) -> Path:
     folder = Path(path)
-    if folder.is_file():
-        raise UserError(f"{key}={path}: this is a file; a folder with one folder of photos for each class is needed.")
-    if not folder.is_dir():
-        raise UserError(f"{key}={path}: there is no such folder.")
+    with _readable(folder, key):
+        if folder.is_file():
+            raise UserError(
+                f"{key}={path}: this is a file; a folder with one folder of photos for each class is needed."
+            )
+        if not folder.is_dir():
+            raise UserError(f"{key}={path}: there is no such folder.")
     return folder
 
 
-def _folders(folder: Path, key: str) -> list[Path]:
+@contextlib.contextmanager
+def _readable(folder: Path, key: str) -> Iterator[None]:
     try:
-        return sorted(below for below in folder.iterdir() if below.is_dir() and not _is_hidden(below.name))
+        yield
     except OSError as error:
         raise UserError(f"{key}={folder}: the folder cannot be read ({error.strerror}).") from error
+
+
+def _folders(folder: Path, key: str) -> list[Path]:
+    with _readable(folder, key):
+        return sorted(below for below in folder.iterdir() if below.is_dir() and not _is_hidden(below.name))
 
 
 def _split_folders(folder: Path, key: str) -> dict[str, Path] | None:

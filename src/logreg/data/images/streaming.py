@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,9 @@ def in_parallel(task: Callable[..., Any], files: Sequence[Path], *settings: Any)
 
     Args:
         task: is sent to other processes, where there are many files.
+
+    Raises:
+        UserError: one of the processes was killed.
     """
     total = len(files)
     firsts = [range(i, min(total, i + TOGETHER)) for i in range(0, total, TOGETHER)]
@@ -42,6 +46,8 @@ def in_parallel(task: Callable[..., Any], files: Sequence[Path], *settings: Any)
             for numbers, found in zip(firsts, results, strict=True):
                 bar.update(len(numbers))
                 yield numbers, found
+        except BrokenProcessPool as error:
+            raise UserError("data: a process that decodes photos was killed, perhaps as memory is short.") from error
         finally:
             results.close()
 
