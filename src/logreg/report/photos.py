@@ -33,7 +33,7 @@ def photo_grid(data: ImageData, split: str, p: Float[np.ndarray, " photos"], thr
     """
     y, predicted = data.labels_of(split) == 1, p >= threshold
     sureness = np.where(predicted, p, 1 - p)
-    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    figure = Figure(figsize=(9, 3.6))  # whose layout takes longer to work out than all else
     FigureCanvasAgg(figure)
     halves: Any = figure.subfigures(2, 1)
     for right, below in zip((True, False), halves, strict=True):
@@ -41,6 +41,7 @@ def photo_grid(data: ImageData, split: str, p: Float[np.ndarray, " photos"], thr
         shown = found[np.argsort(-sureness[found], kind="stable")][:ACROSS]
         most = f"most confidently {WORDS[right]}, of {len(found):,}" if len(found) else f"none is {WORDS[right]}"
         below.suptitle(f"{title}: {most}" if right else most, fontsize=10)
+        below.subplots_adjust(left=0.01, right=0.99, bottom=0.02, top=0.76, wspace=0.08)
         for place, axes in enumerate(below.subplots(1, ACROSS)):
             axes.set_axis_off()
             if place < len(shown):
