@@ -51,7 +51,7 @@ def report_run(
         events.scalars({f"final/{name}": value for name, value in record.metrics.items()}, record.updates)
         if record.baseline is not None:
             linear = record.baseline["metrics"]
-            events.scalars({f"baseline/{name}": value for name, value in linear.items()}, record.updates)
+            events.scalars({f"final_linear/{name}": value for name, value in linear.items()}, record.updates)
         events.end(success=record.status == "completed")
         events.close()
     learned: Coefficients | None = None
