@@ -17,6 +17,8 @@ from logreg.memory import free_memory
 from logreg.optim.solver import Solver
 from logreg.vectorized.assemble import Member
 from logreg.vectorized.fit import Job, Settings
+from logreg.vectorized.footprint import Footprint, footprint
+from logreg.vectorized.networks import GeneralNetworks, NetworksInTurn, form_of
 
 MEMORY_SHARE = 0.25  # of what is free, for one fit
 PLACES = 16  # jobs of a table come in multiples of so many, if there are several
@@ -58,17 +60,22 @@ def stacks(members: Sequence[Member], settings: Settings, memory: int) -> list[S
     result: list[Stack] = []
     solved = issubclass(settings.optimizer, Solver)  # whose last bits depend on its neighbours anyway
     for tables in by_shape.values():
-        of_a_table = len(tables[0])
-        of_job = _bytes_of_a_job(tables[0][0], settings) + _bytes_of_a_table(tables[0][0], settings) // of_a_table
-        most = max(1, memory // of_job)
-        most -= most % PLACES if most > PLACES and not solved else 0  # as `_filled` fills them up
+        of_a_table, first = len(tables[0]), tables[0][0]
+        made = footprint(first.network, first.data.served("train"))
+        filled = not solved and not made.convolves
+        of_job = _bytes_of_a_job(first, settings) + _bytes_of_a_table(first, settings) // of_a_table
+        form, of_batch = form_of(first.network, made, settings.device), _bytes_of_a_batch(first, settings, made)
+        of_job += of_batch if form is GeneralNetworks else 0
+        left = memory - (of_batch if form is NetworksInTurn else 0)  # of which there is one at a time
+        most = max(1, left // of_job)
+        most -= most % PLACES if most > PLACES and filled else 0  # as `_filled` fills them up
         if of_a_table > most:
             chunks = [[t[i : i + most]] for t in tables for i in range(0, of_a_table, most)]
         else:
             step = max(1, most // of_a_table)
             chunks = [tables[i : i + step] for i in range(0, len(tables), step)]
         result += [
-            Stack([t[0].data for t in chunk], [m for t in chunk for m in (t if solved else _filled(t))])
+            Stack([t[0].data for t in chunk], [m for t in chunk for m in (_filled(t) if filled else t)])
             for chunk in chunks
         ]
     return result
@@ -77,14 +84,17 @@ def stacks(members: Sequence[Member], settings: Settings, memory: int) -> list[S
 def _filled(of_table: Sequence[Member]) -> list[Member | None]:
     """The jobs of a table, in a number that a matrix product takes in whole steps.
 
-    Otherwise the last few go another way through the processor, and their last bits depend on how many there are.
+    Otherwise the last few go another way through the processor, and their last bits depend on how many there are. A
+    place costs as much as a job, which for convolutions is too much to pay for.
     """
     places = len(of_table) if len(of_table) == 1 else -(-len(of_table) // PLACES) * PLACES
     return [*of_table, *[None] * (places - len(of_table))]
 
 
 def _content(data: BlockData, dtype: torch.dtype) -> tuple[Any, ...]:
-    """What makes two tables one to training: their rows, and the order of them where that depends on the seed."""
+    """What makes two tables one to training: their rows, how they are changed at random, and the seed of that and of
+    their order, where there is any of it.
+    """
     data.dtype, digest = dtype, hashlib.sha256()
     for split in SPLITS:
         rows = data.served(split)
@@ -92,7 +102,9 @@ def _content(data: BlockData, dtype: torch.dtype) -> tuple[Any, ...]:
         for tensor in (rows.x, rows.y, rows.weight):
             if tensor is not None:
                 digest.update(np.ascontiguousarray(tensor.numpy()).tobytes())
-    return digest.hexdigest(), None if data.batches_per_pass == 1 else data.seed
+    change = data.augmentation  # one without an equality of its own is equal to itself alone
+    fixed = data.batches_per_pass == 1 and change is None
+    return digest.hexdigest(), change, None if fixed else data.seed
 
 
 def _bytes_of_a_job(member: Member, settings: Settings) -> int:
@@ -104,6 +116,13 @@ def _bytes_of_a_job(member: Member, settings: Settings) -> int:
     kept = 16 * logged + 8 * (len(settings.metrics) + 2) * validations
     factors = FACTORS * 8 * (data.num_features + 1) ** 2 if issubclass(settings.optimizer, Solver) else 0
     return size * (8 * batch + 6 * rows + 12 * parameters) + kept + factors
+
+
+def _bytes_of_a_batch(member: Member, settings: Settings, made: Footprint) -> int:
+    """What a network makes of a batch, and keeps for the way back, where it meets as much again."""
+    data, size = member.data, 8 if settings.dtype == torch.float64 else 4
+    rows = len(data.rows["train"])
+    return 2 * size * made.numbers * min(data.batch_size or rows, rows, made.at_once)
 
 
 def bytes_on_disk(member: Member, settings: Settings) -> int:
@@ -122,7 +141,7 @@ def _measurements(member: Member, settings: Settings) -> tuple[int, int]:
 
 
 def _bytes_of_a_table(member: Member, settings: Settings) -> int:
-    """Of its rows as they are stacked, and as they are measured in the end."""
+    """Of its rows as they are stacked, and as they are changed at random, or measured in the end."""
     size = 8 if settings.dtype == torch.float64 else 4
     return 2 * size * member.data.num_features * sum(len(member.data.rows[split]) for split in SPLITS)
 

@@ -20,6 +20,7 @@ from torchmetrics import Metric
 
 from logreg.data.block_data import BlockData
 from logreg.objective import SOFTPLUS_IS_LINEAR
+from logreg.vectorized.footprint import footprint
 from logreg.vectorized.metrics import BatchedEvaluation
 from logreg.vectorized.networks import Networks, stacked_networks
 from logreg.vectorized.optimizers import Snapshot, batched
@@ -132,7 +133,9 @@ class Fit:
         self.batches = Batches(tables, dtype, device)
         self.held_out = Split(tables, "val", dtype, device)
         l1, l2 = (torch.tensor(part, dtype=torch.float64) for part in zip(*((j.l1, j.l2) for j in jobs), strict=True))
-        self.networks: Networks = stacked_networks([job.network for job in jobs], len(tables), l1, l2, dtype, device)
+        made = footprint(jobs[0].network, self.batches.rows[0])
+        networks = [job.network for job in jobs]
+        self.networks: Networks = stacked_networks(networks, len(tables), l1, l2, dtype, device, made)
         with _default_dtype(dtype):  # Lightning sets it too, and optimizers keep scalars in it
             self.optimizer = self._make_optimizer()
         initial = self.optimizer.lr.tolist()
@@ -188,7 +191,7 @@ class Fit:
 
     def _update(self, x: Tensor, y: Tensor, weight: Tensor | None) -> None:
         penalty = self.networks.penalty() if self.networks.has_penalty else None
-        logits, gradients = self.networks.gradients(x, y, weight)
+        logits, gradients = self.networks.gradients(x, y, weight, self.active)
         if self._block and self._block[0][0].shape != logits.shape:
             self._measure()
         self._block.append((logits, y, weight, penalty))
@@ -278,9 +281,8 @@ class Fit:
 
     def _validate(self, counts: np.ndarray) -> dict[str, np.ndarray]:
         x, y, weight = self.held_out.everything()
-        values = self.evaluation(
-            self.networks.logits(x), self.of_jobs(y), None if weight is None else self.of_jobs(weight)
-        )
+        logits = self.networks.logits(x, counts)
+        values = self.evaluation(logits, self.of_jobs(y), None if weight is None else self.of_jobs(weight))
         self.validations.append((self.updates, values, counts))
         return values
 

@@ -3,6 +3,10 @@
 Jobs lie table by table: job ``d * J + j`` is the ``j``-th of the ``J`` that train on table ``d`` of ``D``. Rows are
 (D, rows, ...), where D is 1 for a table that all share; the product with it is then one matrix product for all jobs.
 Nothing here lets a number of one job into another, so a job that diverges leaves the others' bits as they are.
+
+Linear networks have a closed form, any others go through `torch.func.vmap`, but for those with convolutions on a CPU:
+there each job's photos need filters of their own, vmap makes one grouped convolution of all jobs, and that takes two to
+three times as long as one job after the other. They take turns instead.
 """
 
 from __future__ import annotations
@@ -19,14 +23,24 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.func import functional_call, grad_and_value, vmap
 
-from logreg.objective import SOFTPLUS_IS_LINEAR, linear_coefficients, logit_function, penalised_parameters
+from logreg.objective import (
+    SOFTPLUS_IS_LINEAR,
+    l2_penalty,
+    linear_coefficients,
+    logit_function,
+    mean_log_loss,
+    penalised_parameters,
+)
 from logreg.sparsity import add_l1, hold
+from logreg.vectorized.footprint import TRIED, Footprint
 from logreg.vectorized.optimizers import column
 
-TRIED = 8  # rows
+# Numbers that all jobs together make of rows whose logits alone are wanted; of more rows it is done in pieces.
+AT_ONCE = 2**26
 
 Rows = Float[Tensor, "tables rows ..."]
 Labels = Float[Tensor, "tables rows"]
+Wanted = np.ndarray | None  # (jobs,) bool
 
 
 class Networks(ABC):
@@ -36,6 +50,7 @@ class Networks(ABC):
         networks: one for each job, on the CPU; their parameters are copied.
         tables: how many there are.
         l1, l2: (jobs,) weights of each job's penalty.
+        footprint: what they make of a row.
 
     Attributes:
         names: of the parameters.
@@ -43,9 +58,16 @@ class Networks(ABC):
     """
 
     def __init__(
-        self, networks: Sequence[nn.Module], tables: int, l1: Tensor, l2: Tensor, dtype: torch.dtype, device: Any
+        self,
+        networks: Sequence[nn.Module],
+        tables: int,
+        l1: Tensor,
+        l2: Tensor,
+        dtype: torch.dtype,
+        device: Any,
+        footprint: Footprint,
     ) -> None:
-        first = networks[0]
+        first, self.footprint = networks[0], footprint
         self.tables, self.l1, self.l2 = tables, l1.to(device, dtype), l2.to(device, dtype)
         self.has_l1, self.has_l2 = bool((l1 != 0).any()), bool((l2 != 0).any())
         self.has_penalty = self.has_l1 or self.has_l2
@@ -59,11 +81,17 @@ class Networks(ABC):
         return len(self.l2)
 
     @abstractmethod
-    def logits(self, x: Rows) -> Float[Tensor, "jobs rows"]:
-        """Of every row for every job; (tables, rows, ...) in, each job sees the rows of its table."""
+    def logits(self, x: Rows, wanted: Wanted = None) -> Float[Tensor, "jobs rows"]:
+        """Of every row for every job; (tables, rows, ...) in, each job sees the rows of its table.
+
+        Args:
+            wanted: the jobs whose values are of use; all by default. Those of the others may be anything finite.
+        """
 
     @abstractmethod
-    def gradients(self, x: Rows, y: Labels, weight: Labels | None) -> tuple[Float[Tensor, "jobs rows"], list[Tensor]]:
+    def gradients(
+        self, x: Rows, y: Labels, weight: Labels | None, wanted: Wanted = None
+    ) -> tuple[Float[Tensor, "jobs rows"], list[Tensor]]:
         """The logits of a batch, and the gradient of every job's objective by each of the parameters."""
 
     def penalty(self) -> Float[Tensor, " jobs"]:
@@ -108,10 +136,8 @@ def _only_where(l2: Tensor, of_penalty: Tensor) -> Tensor:
 class LinearNetworks(Networks):
     """Networks that are ``sigmoid(x @ w + b)``, with the gradient in closed form; see `logreg.objective`."""
 
-    def __init__(
-        self, networks: Sequence[nn.Module], tables: int, l1: Tensor, l2: Tensor, dtype: torch.dtype, device: Any
-    ) -> None:
-        super().__init__(networks, tables, l1, l2, dtype, device)
+    def __init__(self, networks: Sequence[nn.Module], *arguments: Any) -> None:
+        super().__init__(networks, *arguments)
         pair = linear_coefficients(networks[0])
         assert pair is not None
         places = {id(parameter): i for i, parameter in enumerate(networks[0].parameters())}
@@ -136,10 +162,12 @@ class LinearNetworks(Networks):
             return torch.addmm(bias[0], weight[0], x[0].t()).unsqueeze(0)
         return torch.baddbmm(bias, weight, x.transpose(1, 2))
 
-    def logits(self, x: Rows) -> Float[Tensor, "jobs rows"]:
+    def logits(self, x: Rows, wanted: Wanted = None) -> Float[Tensor, "jobs rows"]:
         return self._logits(x).flatten(0, 1)
 
-    def gradients(self, x: Rows, y: Labels, weight: Labels | None) -> tuple[Float[Tensor, "jobs rows"], list[Tensor]]:
+    def gradients(
+        self, x: Rows, y: Labels, weight: Labels | None, wanted: Wanted = None
+    ) -> tuple[Float[Tensor, "jobs rows"], list[Tensor]]:
         logits = self._logits(x)
         residual = torch.sigmoid(logits).sub_(y.unsqueeze(1))
         if weight is not None:
@@ -159,11 +187,9 @@ class LinearNetworks(Networks):
 class GeneralNetworks(Networks):
     """Any networks whose forward does not depend on the values in the data, through `torch.func`."""
 
-    def __init__(
-        self, networks: Sequence[nn.Module], tables: int, l1: Tensor, l2: Tensor, dtype: torch.dtype, device: Any
-    ) -> None:
-        super().__init__(networks, tables, l1, l2, dtype, device)
-        self._shape = copy.deepcopy(networks[0]).to(device, dtype)
+    def __init__(self, networks: Sequence[nn.Module], *arguments: Any) -> None:
+        super().__init__(networks, *arguments)
+        self._shape = copy.deepcopy(networks[0]).to(self.parameters[0])
         self._buffers = dict(self._shape.named_buffers())
         self._of_one = _Logits(self._shape)
         of_a_table = vmap(self._objective_gradient, in_dims=(0, None, None, None, 0))
@@ -195,13 +221,83 @@ class GeneralNetworks(Networks):
         return {n: p.unflatten(0, (self.tables, -1)) for n, p in zip(self.names, self.parameters, strict=True)}
 
     @torch.no_grad()
-    def logits(self, x: Rows) -> Float[Tensor, "jobs rows"]:
-        return self._all_logits(self._stacked(), x).flatten(0, 1)
+    def logits(self, x: Rows, wanted: Wanted = None) -> Float[Tensor, "jobs rows"]:
+        step = max(1, AT_ONCE // max(1, self.footprint.numbers * len(self)))
+        stacked = self._stacked()
+        found = [self._all_logits(stacked, x[:, part]) for part in pieces(x.shape[1], step)]
+        return (found[0] if len(found) == 1 else torch.cat(found, dim=2)).flatten(0, 1)
 
-    def gradients(self, x: Rows, y: Labels, weight: Labels | None) -> tuple[Float[Tensor, "jobs rows"], list[Tensor]]:
+    def gradients(
+        self, x: Rows, y: Labels, weight: Labels | None, wanted: Wanted = None
+    ) -> tuple[Float[Tensor, "jobs rows"], list[Tensor]]:
         take = self._gradients if weight is None else self._weighted_gradients
-        gradient, logits = take(self._stacked(), x, y, weight, self.l2.view(self.tables, -1))
-        return logits.detach().flatten(0, 1), [gradient[name].detach().flatten(0, 1) for name in self.names]
+        stacked, l2, rows = self._stacked(), self.l2.view(self.tables, -1), y.shape[1]
+        logits: list[Tensor] = []
+        gradients: list[Tensor] = []
+        for part in pieces(rows, self.footprint.at_once):
+            of_part = None if weight is None else weight[:, part]
+            gradient, z = take(stacked, x[:, part], y[:, part], of_part, l2)
+            logits.append(z.detach().flatten(0, 1))
+            found = [gradient[name].detach().flatten(0, 1) for name in self.names]
+            if z.shape[2] < rows:  # each is of the mean over its piece
+                found = [g.mul_(z.shape[2] / rows) for g in found]
+            gradients = [a.add_(b) for a, b in zip(gradients, found, strict=True)] if gradients else found
+        return logits[0] if len(logits) == 1 else torch.cat(logits, dim=1), gradients
+
+
+class NetworksInTurn(Networks):
+    """Any networks, one job after the other, as each goes through autograd by itself; jobs that are over are left out.
+
+    Rows are looked at in the pieces in which a run alone looks at them.
+    """
+
+    def __init__(self, networks: Sequence[nn.Module], *arguments: Any) -> None:
+        super().__init__(networks, *arguments)
+        self._network = copy.deepcopy(networks[0]).to(self.parameters[0])
+        self._of_one = logit_function(self._network)
+        self._l2 = self.l2.tolist()
+
+    def _become(self, job: int, gradients: Sequence[Tensor] | None = None) -> None:
+        """Let the one network there is be that of a job, and what it adds to its gradients these."""
+        for i, (mine, theirs) in enumerate(zip(self._network.parameters(), self.parameters, strict=True)):
+            mine.data, mine.grad = theirs[job], None if gradients is None else gradients[i][job]
+
+    def _turns(self, wanted: Wanted) -> Iterator[tuple[int, int]]:
+        """Jobs, and the table of each."""
+        of_a_table = len(self) // self.tables
+        for job in range(len(self)) if wanted is None else np.flatnonzero(wanted).tolist():
+            yield job, job // of_a_table
+
+    @torch.no_grad()
+    def logits(self, x: Rows, wanted: Wanted = None) -> Float[Tensor, "jobs rows"]:
+        found = x.new_zeros(len(self), x.shape[1])
+        for job, table in self._turns(wanted):
+            self._become(job)
+            for part in pieces(x.shape[1], self.footprint.at_once):
+                found[job, part] = self._of_one(x[table, part])
+        return found
+
+    def gradients(
+        self, x: Rows, y: Labels, weight: Labels | None, wanted: Wanted = None
+    ) -> tuple[Float[Tensor, "jobs rows"], list[Tensor]]:
+        logits, rows = x.new_zeros(len(self), y.shape[1]), y.shape[1]
+        gradients = [torch.zeros_like(parameter) for parameter in self.parameters]
+        with torch.enable_grad():
+            for job, table in self._turns(wanted):
+                self._become(job, gradients)
+                for part in pieces(rows, self.footprint.at_once):
+                    z = self._of_one(x[table, part])
+                    loss = mean_log_loss(z, y[table, part], None if weight is None else weight[table, part])
+                    (loss if len(z) == rows else loss * (len(z) / rows)).backward()
+                    logits[job, part] = z.detach()
+                if self._l2[job]:
+                    l2_penalty(self._network, self._l2[job]).backward()
+        return logits, gradients
+
+
+def pieces(rows: int, step: int) -> list[slice]:
+    """So many rows, or none, in pieces of ``step``."""
+    return [slice(first, min(first + step, rows)) for first in range(0, max(1, rows), step)]
 
 
 @torch.no_grad()
@@ -244,9 +340,22 @@ class _Logits(nn.Module):
         return logit_function(self.network)(x)
 
 
+def form_of(network: nn.Module, footprint: Footprint, device: torch.device) -> type[Networks]:
+    """The fastest exact form for networks like this one."""
+    if linear_coefficients(network) is not None:
+        return LinearNetworks
+    return NetworksInTurn if footprint.convolves and device.type == "cpu" else GeneralNetworks
+
+
 def stacked_networks(
-    networks: Sequence[nn.Module], tables: int, l1: Tensor, l2: Tensor, dtype: torch.dtype, device: Any = "cpu"
+    networks: Sequence[nn.Module],
+    tables: int,
+    l1: Tensor,
+    l2: Tensor,
+    dtype: torch.dtype,
+    device: Any = "cpu",
+    footprint: Footprint = Footprint(),  # noqa: B008
 ) -> Networks:
-    """The fastest exact form for these networks."""
-    linear = linear_coefficients(networks[0]) is not None
-    return (LinearNetworks if linear else GeneralNetworks)(networks, tables, l1, l2, dtype, device)
+    """The networks in the fastest exact form for them."""
+    form = form_of(networks[0], footprint, torch.device(device))
+    return form(networks, tables, l1, l2, dtype, device, footprint)

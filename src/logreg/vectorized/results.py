@@ -26,7 +26,6 @@ from logreg.thresholds import ThresholdRule
 from logreg.training import calibrate, evaluate_splits, held_out
 from logreg.vectorized.fit import Fit
 from logreg.vectorized.metrics import BatchedEvaluation
-from logreg.vectorized.stack import Split
 
 
 @dataclass
@@ -121,7 +120,7 @@ def _losses(fit: Fit) -> np.ndarray:
     """The objective of the last state of each job over all training rows, (jobs,)."""
     for present, wanted in zip(fit.networks.parameters, fit.last.parameters, strict=True):
         present.copy_(wanted)
-    x, y, weight = Split(fit.tables, "train", fit.settings.dtype, fit.settings.device).everything()
+    x, y, weight = fit.batches.everything()
     weights = None if weight is None else fit.of_jobs(weight)
     losses = BatchedEvaluation(fit.evaluation.thresholds, {})(fit.networks.logits(x), fit.of_jobs(y), weights)["loss"]
     return losses + fit.networks.penalty().cpu().double().numpy() if fit.networks.has_penalty else losses
