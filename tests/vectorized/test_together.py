@@ -110,14 +110,3 @@ def test_a_long_history_is_counted_before_training(tmp_path: Path) -> None:
     check_space(tmp_path, 10, 1000)
     with pytest.raises(UserError, match=r"10 jobs need 10,000,\d{3},\d{3} MB"):
         check_space(tmp_path, 10, 10**15)
-
-
-def test_jobs_whose_rows_are_changed_at_random_are_left_for_runs_of_their_own(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    changed = config("data=digits", "model=linear_on_pixels", "epochs=1", "data.augment={crop: 0.1}", "data.size=8")
-    configs = dict.fromkeys(range(2), changed)
-    jobs = {i: ComposedJob(i, [f"seed={i}"], tmp_path / str(i), changed, {}) for i in configs}
-    with caplog.at_level(logging.INFO, "hydra.logreg"):
-        assert not dict(train_together(jobs, configs, OPTIONS))
-    assert "each by itself, as its training rows are changed at random, anew for every pass" in caplog.text

@@ -129,8 +129,6 @@ class Assembler:
             if any(getattr(type(data), name) is not getattr(BlockData, name) for name in SERVING):
                 raise CannotFuse(f"{type(data).__name__} serves its rows in a way of its own")
             data.dtype = DTYPES[config["trainer"]["precision"]]
-            if data.augmentation is not None:
-                raise CannotFuse("its training rows are changed at random, anew for every pass")
             if not isinstance(data.served("train"), TensorRows):
                 raise CannotFuse("its table is sparse")
         return self._data[key]
