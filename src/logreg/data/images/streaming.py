@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import warnings
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing
@@ -22,6 +23,9 @@ log = logging.getLogger(__name__)
 TOGETHER = 16  # photos of a task
 FEW = 128  # photos for which it takes longer to start processes than to decode them in threads
 MOST_NAMED = 5
+
+# What joblib says where it is stopped at the first file that cannot be read.
+warnings.filterwarnings("ignore", message=r"\d+ tasks (have been successfully executed|which were still being)")
 
 Bad = tuple[int, str]  # number of a photo, and why it cannot be read
 
