@@ -65,6 +65,8 @@ def on_photos(directory: Path, checkpoint: str, config: dict[str, Any]) -> None:
     if data["keep"]:
         raise UserError("data.keep: a photo has no columns to carry along; leave it out.")
     files = photos_below(str(data["path"]))
+    if config["output"] is not None and len(files) > 1:  # which may be there from the last time
+        files = [file for file in files if file.resolve() != Path(str(config["output"])).resolve()]
     is_one = config["output"] is None and Path(str(data["path"])).is_file()
     output = checked_output("-" if config["output"] is None else str(config["output"]))
 

@@ -35,7 +35,12 @@ def test_the_baseline_is_scikit_learns_classifier_of_the_pixels() -> None:
     before = torch.get_rng_state()
     found = linear_baseline(data, classifier, None, ("train", "val", "test"))
     assert torch.equal(torch.get_rng_state(), before)
-    theirs = LogisticRegression(C=1.0, tol=1e-10, max_iter=10_000).fit(*numbers(data, "train"))
+    tried = [
+        LogisticRegression(C=c, tol=1e-10, max_iter=10_000).fit(*numbers(data, "train")) for c in (1, 0.1, 0.01, 0.001)
+    ]
+    x, y = numbers(data, "val")
+    theirs = min(tried, key=lambda each: log_loss(y, each.predict_proba(x)[:, 1]))
+    assert theirs.C < 1
     for split in ("val", "test"):
         x, y = numbers(data, split)
         p = theirs.predict_proba(x)[:, 1]
@@ -43,7 +48,14 @@ def test_the_baseline_is_scikit_learns_classifier_of_the_pixels() -> None:
         assert found["metrics"][f"{split}/auroc"] == pytest.approx(roc_auc_score(y, p), abs=1e-4)
         assert found["metrics"][f"{split}/accuracy"] == pytest.approx(theirs.score(x, y), abs=2 / len(y))
         assert found["intervals"][f"{split}/accuracy"]["rows"] == len(y)
-    assert found["l2"] == 1 / len(data.rows["train"])
+    assert found["l2"] == pytest.approx(1 / (theirs.C * len(data.rows["train"])))
+
+
+def test_without_validation_rows_it_has_scikit_learns_own_penalty() -> None:
+    data = digits(split={"train": 0.3, "val": 0.0, "test": 0.7})
+    data.setup()
+    classifier = BinaryClassifier(ConvSequential(data.num_features), metrics=build_metrics(METRICS))
+    assert linear_baseline(data, classifier, None, ("test",))["l2"] == 1 / len(data.rows["train"])
 
 
 def test_its_threshold_is_chosen_as_the_classifiers_is() -> None:

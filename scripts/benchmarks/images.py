@@ -18,7 +18,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 
 from benchmarks.timing import Pair
 from benchmarks.training import configuration
@@ -128,8 +128,6 @@ class Photos:
         )  # fmt: skip
         with tempfile.TemporaryDirectory(dir=self.folder) as directory:
             data, classifier, trainer = assemble(config, Path(directory))
-            if trainer.strategy.root_device.type == "cuda":
-                channels_last(classifier.network)
             self._tensors = self._tensors or data.tensors("train")
             record = train(data, classifier, trainer)
         assert record.epochs == epochs
@@ -181,7 +179,7 @@ def bare_loop(x: Tensor, y: Tensor, epochs: int) -> float:
     torch.manual_seed(1)
     network = ConvSequential(x.shape[1]).to(x.device)
     if fast:
-        channels_last(network)
+        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-3)
     started = time.perf_counter()
     for _ in range(epochs):
@@ -196,7 +194,3 @@ def bare_loop(x: Tensor, y: Tensor, epochs: int) -> float:
             optimizer.step()
     assert np.isfinite(loss.item())  # with which a GPU is done
     return time.perf_counter() - started
-
-
-def channels_last(network: nn.Module) -> None:
-    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

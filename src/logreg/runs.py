@@ -45,7 +45,7 @@ MARGINAL_EFFECTS = "marginal_effects.csv"
 EVALUATION = "evaluation.json"
 CONFIG = "config.json"
 STATUSES = ("running", "completed", "failed", "diverged", "interrupted")
-REPORTED_VERSIONS = ("logreg", "torch", "lightning", "hydra-core", "torchmetrics", "numpy")
+REPORTED_VERSIONS = ("logreg", "torch", "lightning", "hydra-core", "torchmetrics", "numpy", "pillow")
 
 
 @dataclass

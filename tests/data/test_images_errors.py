@@ -30,6 +30,7 @@ from logreg.data.images.preprocessing import ImagePreprocessor
 from logreg.data.images.streaming import streamed
 from logreg.errors import UserError
 from tests.data.photos import class_folders, images, picture, refusal, written
+from tests.helpers import write_photos
 
 HALVES = {"train": 0.5, "val": 0.5}
 UNREADABLE = PermissionError(errno.EACCES, os.strerror(errno.EACCES))  # root may read everything
@@ -489,3 +490,36 @@ def test_settings_that_are_not_valid(tmp_path: Path, settings: dict[str, Any], k
 def test_a_digit_that_there_is_not(positive: Any) -> None:
     with pytest.raises(UserError, match=r"^data\.positive=.*a digit from 0 to 9 is needed\.$"):
         DigitsData(positive=positive)
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        (("train", "test1"), "a folder train beside test1"),
+        (("Train", "unlabelled"), "a folder Train beside unlabelled"),
+        (("cats", "Validation"), "a folder Validation beside cats"),
+    ],
+)
+def test_splits_are_not_taken_for_classes(tmp_path: Path, names: tuple[str, str], said: str) -> None:
+    for name in names:
+        write_photos(tmp_path / "photos" / name, {"a": 2, "b": 2})
+    assert said in refusal(lambda: images(tmp_path / "photos"))
+
+
+def test_splits_have_their_usual_names_too(tmp_path: Path) -> None:
+    for name in ("Training", "Valid", "TESTING"):
+        write_photos(tmp_path / "photos" / name, {"a": 2, "b": 2})
+    data = images(tmp_path / "photos")
+    assert {split: len(rows) for split, rows in data.rows.items()} == {"train": 4, "val": 4, "test": 4}
+
+
+def test_what_was_skipped_is_refused_where_it_is_not_to_be_skipped(tmp_path: Path) -> None:
+    """And a file that can be read again is found anew, though its content did not change."""
+    folder = write_photos(tmp_path / "photos", {"a": 6, "b": 6})
+    bad = folder / "a" / "photo 0.jpg"
+    whole = bad.read_bytes()
+    bad.write_bytes(whole[:200])
+    assert len(images(folder, skip_bad=True, split=HALVES).candidates()) == 11
+    assert "photo 0.jpg" in refusal(lambda: images(folder, split=HALVES))
+    bad.write_bytes(whole)
+    assert len(images(folder, skip_bad=True, split=HALVES).candidates()) == 12

@@ -142,6 +142,16 @@ class ImageData(BlockData):
         pixels = torch.from_numpy(np.ascontiguousarray(self.pixels[rows]))
         return PhotosInMemory(self.preprocessor.normalised(pixels, self.dtype), y, weight)
 
+    def state_dict(self) -> dict[str, Any]:
+        return super().state_dict() | {"augment": self.augment}
+
+    def check_state(self, state: Mapping[str, Any] | None) -> None:
+        super().check_state(state)
+        if state is not None and state["batches"] and state["augment"] != self.augment:
+            raise UserError(
+                f"resume: the checkpoint stops inside a pass with data.augment={state['augment']}; go on with the same."
+            )
+
     def describe(self) -> dict[str, Any]:
         return super().describe() | {
             "labels": {label: value for value, label in enumerate(self.labels)},

@@ -111,6 +111,11 @@ class PhotoGrids(Callback):
 
     def __init__(self, every_n_epochs: int = 5) -> None:
         self.every_n_epochs = every_n_epochs
+        self._drawn = 0  # passes at the last time
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        self._drawn = data.position["passes"] if isinstance(data, ImageData) else 0  # of a run that goes on
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
@@ -118,8 +123,9 @@ class PhotoGrids(Callback):
         if events is None or not isinstance(data, ImageData) or trainer.sanity_checking:
             return
         passes = data.position["passes"]
-        if passes == 0 or passes % self.every_n_epochs:
+        if passes // self.every_n_epochs <= self._drawn // self.every_n_epochs:
             return
+        self._drawn = passes
         assert isinstance(pl_module, BinaryClassifier)
         p = _probabilities(pl_module, data)
         for name, figure in photo_figures(pl_module, data, "val", p, f"{data.name}, val photos").items():

@@ -102,9 +102,11 @@ def held_out_lines(record: RunRecord) -> list[str]:
     name, found = list(record.intervals.items())[-1]
     rows = ROWS[name.partition("/")[0]]
     low, high, percent = found["low"], found["high"], 100 * found["confidence"]
+    chose = rows == ROWS["val"] and record.evaluated.get("checkpoint") == "best"
     return [
-        f"accuracy on {found['rows']:,} {rows} rows: {record.metrics[name]:.4f}, {percent:g} % interval {low:.4f} to "
-        f"{high:.4f}; the commoner label alone would get {found['majority']:.4f}"
+        f"accuracy on {found['rows']:,} {rows} rows{', which chose the checkpoint' if chose else ''}: "
+        f"{record.metrics[name]:.4f}, {percent:g} % interval {low:.4f} to {high:.4f}; the commoner label alone would "
+        f"get {found['majority']:.4f}"
     ]
 
 

@@ -248,7 +248,7 @@ class GeneralNetworks(Networks):
 class NetworksInTurn(Networks):
     """Any networks, one job after the other, as each goes through autograd by itself; jobs that are over are left out.
 
-    Rows are looked at in the pieces in which a run alone looks at them.
+    Rows are looked at in pieces as large as those in which a run alone looks at a full batch.
     """
 
     def __init__(self, networks: Sequence[nn.Module], *arguments: Any) -> None:

@@ -49,15 +49,13 @@ class Augmentation:
         most = round(self.crop * size)
         down, right = (torch.randint(-most, most + 1, (photos,), generator=drawn) for _ in range(2))
         factors = [1 + self.jitter * (2 * uniform() - 1) for _ in range(3)]
-        y = x.unflatten(1, self.preprocessor.shape)
         if self.flip or most:
+            y = x.unflatten(1, self.preprocessor.shape)
             side = torch.arange(size)
             across = torch.where(mirrored[:, None], size - 1 - side, side) + right[:, None]
             along = side + down[:, None]
-            y = _taken(_taken(y, 2, along.clamp(0, size - 1)), 3, across.clamp(0, size - 1))
-        if self.jitter:
-            y = self._jittered(y.flatten(1), *(f.to(x).view(-1, 1, 1, 1) for f in factors))
-        return y.flatten(1)
+            x = _taken(_taken(y, 2, along.clamp(0, size - 1)), 3, across.clamp(0, size - 1)).flatten(1)
+        return self._jittered(x, *(f.to(x).view(-1, 1, 1, 1) for f in factors)) if self.jitter else x
 
     def _jittered(self, x: Tensor, brightness: Tensor, contrast: Tensor, saturation: Tensor) -> Tensor:
         pixels = self.preprocessor.intensities(x) * brightness
@@ -66,10 +64,7 @@ class Augmentation:
         pixels = grey + (pixels - grey) * saturation
         mean = grey.mean((2, 3), keepdim=True)
         pixels = (mean + (pixels - mean) * contrast).clamp(0, 1)
-        mean_of, std_of = (
-            pixels.new_tensor(part).view(-1, 1, 1) for part in (self.preprocessor.mean, self.preprocessor.std)
-        )
-        return (pixels - mean_of) / std_of
+        return self.preprocessor.from_intensities(pixels)
 
 
 def _taken(photos: Tensor, dimension: int, places: Tensor) -> Tensor:

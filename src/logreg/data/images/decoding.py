@@ -6,7 +6,9 @@ Nothing heavy is imported here: the processes that decode need nothing else.
 
 from __future__ import annotations
 
+import contextlib
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -68,10 +70,20 @@ def read_rgb(path: Path) -> Image.Image:
     Raises:
         BadPhoto: it cannot be read, is damaged or too large, or is no photo.
     """
+    with _reasons(), _warnings, Image.open(path, formats=FORMATS) as image:
+        return _decoded(image)
+
+
+def _decoded(image: Image.Image) -> Image.Image:
+    image.load()
+    return as_rgb(upright(image))
+
+
+@contextlib.contextmanager
+def _reasons() -> Iterator[None]:
+    """Say as `BadPhoto` why Pillow cannot read a photo."""
     try:
-        with _warnings, Image.open(path, formats=FORMATS) as image:
-            image.load()
-            return as_rgb(upright(image))
+        yield
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         most = Image.MAX_IMAGE_PIXELS or 0
         raise BadPhoto(f"has more than {most:,} pixels, which may be a decompression bomb") from None
@@ -127,7 +139,8 @@ def pixels_of(photo: Any, size: int) -> np.ndarray:
     if isinstance(photo, str | Path):
         return shrunk(read_rgb(Path(photo)), size)
     if isinstance(photo, Image.Image):
-        return shrunk(as_rgb(upright(photo)), size)
+        with _reasons(), _warnings:  # it may not have been decoded yet
+            return shrunk(_decoded(photo), size)
     array = np.asarray(photo)
     if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3 or 0 in array.shape:
         raise TypeError(f"an array of shape {array.shape} and type {array.dtype}")

@@ -14,7 +14,7 @@ from logreg.data.splits import SPLITS
 from logreg.data.tables.labels import choose_labels
 from logreg.errors import UserError, plural
 
-VALIDATION = {"valid": "val", "validation": "val"}  # other names of the split
+OTHER_NAMES = {"training": "train", "valid": "val", "validation": "val", "dev": "val", "testing": "test"}  # of splits
 NOT_PHOTOS = frozenset({"thumbs.db", "desktop.ini", "__macosx"})  # what file managers leave behind
 MOST_LISTED = 8
 
@@ -133,15 +133,24 @@ def _folders(folder: Path, key: str) -> list[Path]:
 def _split_folders(folder: Path, key: str) -> dict[str, Path] | None:
     """The folders of the splits, in their order; None where the folders are something else."""
     by_split: dict[str, Path] = {}
+    others = []
     for below in _folders(folder, key):
-        split = VALIDATION.get(below.name, below.name)
+        name = below.name.casefold()
+        split = OTHER_NAMES.get(name, name)
         if split not in SPLITS:
-            return None
+            others.append(below.name)
+            continue
         if split in by_split:
             raise UserError(
                 f"{key}={folder}: {by_split[split].name} and {below.name} are the same split; leave one out."
             )
         by_split[split] = below
+    if by_split and others:
+        one = next(iter(by_split.values())).name
+        raise UserError(
+            f"{key}={folder}: there is a folder {one} beside {others[0]}; the folders are the splits train, val and "
+            "test, or the two classes, whatever these are called otherwise."
+        )
     if by_split and "train" not in by_split:
         raise UserError(f"{key}={folder}: there is a folder {next(iter(by_split))}, and no folder train.")
     return {split: by_split[split] for split in SPLITS if split in by_split} or None

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
+import PIL
 
 from logreg.data import cache
 from logreg.data.images.decoding import CHANNELS, write_pixels
@@ -92,7 +93,7 @@ def prepare_photos(
         UserError: a file cannot be read as a photo, or the cache cannot be written.
     """
     state = _state(files)
-    name = cache.key_of(VERSION, {"files": state, "size": size, "skip_bad": skip_bad})
+    name = cache.key_of((*VERSION, PIL.__version__), {"files": state, "size": size})  # versions decode otherwise
 
     def make(folder: Path) -> Manifest:
         manifest = _decoded(files, size, skip_bad, folder, key)
@@ -101,6 +102,8 @@ def prepare_photos(
         return manifest
 
     found, made = cache.prepared(cache_dir, name, make, PreparedPhotos)
+    if found.manifest.bad and not skip_bad:
+        raise refusal(files, found.manifest.bad[0], key)
     tell_bad(files, found.manifest.bad, key)
     log.info("%s %s", "prepared" if made else "found prepared", found.folder)
     return found
@@ -112,7 +115,8 @@ def _state(files: Sequence[Path]) -> list[Any]:
         stats = [(path, path.stat()) for path in files]
     except OSError as error:
         raise UserError(f"{error.filename}: the file cannot be read ({error.strerror}).") from error
-    return [[str(path.absolute()), s.st_size, s.st_mtime_ns] for path, s in stats]
+    # The time of the last change of the inode tells of permissions, too.
+    return [[str(path.absolute()), s.st_size, s.st_mtime_ns, s.st_ctime_ns] for path, s in stats]
 
 
 def _decoded(files: Sequence[Path], size: int, skip_bad: bool, folder: Path, key: str) -> Manifest:

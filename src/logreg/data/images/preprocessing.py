@@ -111,6 +111,11 @@ class ImagePreprocessor:
         )
         return x.unflatten(1, self.shape) * std + mean
 
+    def from_intensities(self, pixels: Float[Tensor, "photos 3 size size"]) -> Float[Tensor, "photos features"]:
+        """The inverse of `intensities`."""
+        mean, std = (pixels.new_tensor(part).view(-1, 1, 1) for part in (self.mean, self.std))
+        return ((pixels - mean) / std).flatten(1)
+
     def blocks(self, photos: Any, dtype: torch.dtype = torch.float64) -> Iterator[Tensor]:
         """The features of photos, in blocks of (photos, features).
 

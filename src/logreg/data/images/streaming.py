@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 from joblib import Parallel, delayed
+from joblib.externals.loky import get_reusable_executor
 from tqdm import tqdm
 
 from logreg.data.images.decoding import read_pixels
@@ -54,6 +55,8 @@ def in_parallel(task: Callable[..., Any], files: Sequence[Path], *settings: Any)
             raise UserError("data: a process that decodes photos was killed, perhaps as memory is short.") from error
         finally:
             results.close()
+            if backend == "loky":  # whose processes would stay, beside the training
+                get_reusable_executor().shutdown()
 
 
 def streamed(files: Sequence[Path], size: int, skip_bad: bool, key: str) -> Iterator[tuple[list[int], np.ndarray]]:
