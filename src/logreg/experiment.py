@@ -44,6 +44,7 @@ log = logging.getLogger(__name__)
 
 # Settings that every run shows in TensorBoard's HParams tab, beside the keys that were overridden.
 HYPERPARAMETERS = ("seed", "epochs", "lr", "accelerator", "penalty.l2", "data.batch_size")
+PHOTOS = "logreg.data.ImageFolderData"
 GROUPS = ("data", "model", "optimizer", "scheduler")
 
 
@@ -81,6 +82,7 @@ def run(cfg: DictConfig) -> float | None:
             record.threshold = config["threshold"]
         write_atomically(directory / CONFIG, json.dumps(config, indent=2, ensure_ascii=False) + "\n")
         settings.check_targets(config, trusted_packages())
+        check_photos(config["data"])
         if config["resume"] is not None:
             config["resume"] = str(find_checkpoint(config["resume"]))
         record.write(directory)
@@ -248,6 +250,19 @@ def assemble(
         default_root_dir=str(directory),
     )
     return data, classifier, trainer
+
+
+def check_photos(node: Mapping[str, Any]) -> None:
+    """Look for the photos of a folder before anything heavy is imported.
+
+    Raises:
+        UserError: there are none, or not of two classes.
+    """
+    if node.get("_target_") == PHOTOS and isinstance(node.get("path"), str):
+        from logreg.data.images.folders import find_photos
+        from logreg.data.tables.labels import label_text
+
+        find_photos(node["path"], label_text(node.get("positive")))
 
 
 def quiet_lightning() -> None:

@@ -6,8 +6,12 @@ which is what makes a resumed run equal an unbroken one.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-import torch
+
+if TYPE_CHECKING:
+    import torch
 
 _STREAMS = {"split": 1, "order": 2, "subsample": 3, "augment": 4}
 
@@ -20,4 +24,6 @@ def derive(seed: int, stream: str, index: int = 0) -> int:
 
 def generator(seed: int, stream: str, index: int = 0) -> torch.Generator:
     """A CPU generator seeded with `derive`."""
+    import torch  # processes that draw no tensors need none of it
+
     return torch.Generator().manual_seed(derive(seed, stream, index))

@@ -66,6 +66,9 @@ AT_ONCE = [
     (["--config-name=nope"], ["nope", "evaluate", "train"]),
     (["epochs"], ["epochs", "key=value"]),
     (["--lr", "0.1"], ["--lr", "lr=value"]),
+    (["data=images", "data.path=nowhere"], ["data.path=nowhere", "no such folder"]),
+    (["data=images", "data.path=.", "data.augment.crop=2"], ["data.augment.crop=2", "from 0 to below 1"]),
+    (["data=digits", "callbacks.photos.every_n_epochs=0"], ["callbacks.photos.every_n_epochs=0", "above 0"]),
 ]
 # What needs the heavy imports.
 LATER = [
