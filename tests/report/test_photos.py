@@ -104,6 +104,7 @@ def test_it_changes_nothing_of_the_training(tmp_path: Path) -> None:
     record, classifier, _ = fit(
         tmp_path / "b", digits(augment={"flip": True}), 2, callbacks=[PhotoGrids(1)], logger=[logger]
     )
+    logger.events.close()
     assert record.metrics == plain.metrics
     assert isinstance(classifier, BinaryClassifier)
     assert history
