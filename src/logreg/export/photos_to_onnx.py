@@ -61,7 +61,7 @@ def snippet(run: Run, path: str) -> str:
     return (
         "import numpy, onnxruntime\n"
         "from PIL import Image, ImageOps\n"
-        'image = numpy.asarray(ImageOps.exif_transpose(Image.open("photo.jpg")).convert("RGB"))[None]  # 8 bits, opaque\n'
+        'image = numpy.asarray(ImageOps.exif_transpose(Image.open("photo.jpg")).convert("RGB"))[None]  # 8 bits\n'
         f"probability, prediction = onnxruntime.InferenceSession({path!r}).run(None, {{{IMAGE!r}: image}})"
     )
 

@@ -43,6 +43,6 @@ def snippet(run: Run, path: str) -> str:
     return (
         "import numpy, torch\n"
         "from PIL import Image, ImageOps\n"
-        'image = numpy.array(ImageOps.exif_transpose(Image.open("photo.jpg")).convert("RGB"))[None]  # 8 bits, opaque\n'
+        'image = numpy.array(ImageOps.exif_transpose(Image.open("photo.jpg")).convert("RGB"))[None]  # 8 bits\n'
         f"probability, prediction = torch.export.load({path!r}).module()(torch.from_numpy(image))"
     )
