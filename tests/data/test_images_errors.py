@@ -256,7 +256,9 @@ def test_a_file_that_goes_away_before_it_is_looked_at(folder: Path) -> None:
     (folder / "cats" / "002.png").unlink()
     cache = folder.parent / "cache"
     text = refusal(lambda: prepared.prepare_photos(photos.files, 8, False, cache))
-    assert text.endswith("002.png: the file cannot be read (No such file or directory).")
+    assert text.endswith(
+        "002.png cannot be read (No such file or directory); data.skip_bad=true leaves such files out."
+    )
     with pytest.raises(BadPhoto, match=r"^cannot be read \(No such file"):
         read_rgb(folder / "cats" / "002.png")
 
@@ -522,4 +524,12 @@ def test_what_was_skipped_is_refused_where_it_is_not_to_be_skipped(tmp_path: Pat
     assert len(images(folder, skip_bad=True, split=HALVES).candidates()) == 11
     assert "photo 0.jpg" in refusal(lambda: images(folder, split=HALVES))
     bad.write_bytes(whole)
+    assert len(images(folder, skip_bad=True, split=HALVES).candidates()) == 12
+
+
+def test_a_link_that_leads_nowhere_is_a_file_that_cannot_be_read(tmp_path: Path) -> None:
+    folder = write_photos(tmp_path / "photos", {"a": 6, "b": 6})
+    (folder / "a" / "link.jpg").symlink_to(tmp_path / "nowhere.jpg")
+    text = refusal(lambda: images(folder, split=HALVES))
+    assert "link.jpg cannot be read (No such file or directory); data.skip_bad=true" in text
     assert len(images(folder, skip_bad=True, split=HALVES).candidates()) == 12

@@ -7,6 +7,7 @@ statistics of any choice of photos exactly.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import logging
 from collections.abc import Sequence
@@ -110,13 +111,16 @@ def prepare_photos(
 
 
 def _state(files: Sequence[Path]) -> list[Any]:
-    """What shows on disk that a file is another one."""
-    try:
-        stats = [(path, path.stat()) for path in files]
-    except OSError as error:
-        raise UserError(f"{error.filename}: the file cannot be read ({error.strerror}).") from error
-    # The time of the last change of the inode tells of permissions, too.
-    return [[str(path.absolute()), s.st_size, s.st_mtime_ns, s.st_ctime_ns] for path, s in stats]
+    """What shows on disk that a file is another one; what cannot be found is refused, or left out, with the others."""
+    found = []
+    for path in files:
+        with contextlib.suppress(OSError):
+            s = path.stat()
+            # The time of the last change of the inode tells of permissions, too.
+            found.append([str(path.absolute()), s.st_size, s.st_mtime_ns, s.st_ctime_ns])
+            continue
+        found.append([str(path.absolute())])
+    return found
 
 
 def _decoded(files: Sequence[Path], size: int, skip_bad: bool, folder: Path, key: str) -> Manifest:
