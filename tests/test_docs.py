@@ -69,7 +69,7 @@ def test_readme(tmp_path_factory: pytest.TempPathFactory, line: str) -> None:
     folder = tmp_path_factory.mktemp("readme")
     if "hand_written_continued" in line:
         assert run_command("train.py", "experiment=notebook/hand_written", cwd=folder).returncode == 0
-    done = run_command(*shlex.split(line)[1:], cwd=folder)
+    done = run_command(*shlex.split(line)[1:], cwd=folder, timeout=600)
     assert done.returncode == 0, done.stderr
 
 
