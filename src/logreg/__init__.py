@@ -5,7 +5,9 @@ Nothing heavy is imported until it is used, so that a command which fails on a t
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from logreg.lazily import lazily
 
 if TYPE_CHECKING:
     from logreg.classifier import BinaryClassifier
@@ -14,18 +16,13 @@ if TYPE_CHECKING:
 
 __all__ = ["BinaryClassifier", "Run", "RunRecord", "load_run", "train"]
 
-_HOME = {
-    "BinaryClassifier": "logreg.classifier",
-    "Run": "logreg.runs",
-    "RunRecord": "logreg.runs",
-    "load_run": "logreg.runs",
-    "train": "logreg.training",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module 'logreg' has no attribute {name!r}")
-    from importlib import import_module
-
-    return getattr(import_module(_HOME[name]), name)
+__getattr__ = lazily(
+    __name__,
+    {
+        "BinaryClassifier": "logreg.classifier",
+        "Run": "logreg.runs",
+        "RunRecord": "logreg.runs",
+        "load_run": "logreg.runs",
+        "train": "logreg.training",
+    },
+)

@@ -20,7 +20,7 @@ from logreg.data.tables.progress import PreparationBar
 from logreg.data.tables.source import Source, WrongKinds
 from logreg.errors import UserError
 from logreg.objective import linear_coefficients
-from logreg.prediction_files import STDOUT, replacing, to_file, to_parquet, to_stdout
+from logreg.prediction_files import STDOUT, output_file, to_file, to_parquet, to_stdout
 from logreg.runs import Run
 from logreg.scoring import RESULTS, Scorer
 
@@ -186,7 +186,7 @@ def predict_table(run: Run, source: Source, output: str, keep: list[str] | None 
     source = matching(source, run, keep)
     if output == STDOUT:
         return to_stdout(_outputs(predictor, source, keep))
-    with replacing(output, source.files, "the table itself") as part:
+    with output_file(output, source.files, "the table itself") as part:
         if output.endswith(".parquet"):
             return _to_parquet(predictor, source, keep, part)
         return to_file(_outputs(predictor, source, keep), part, parquet=False)

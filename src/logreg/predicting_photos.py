@@ -9,15 +9,14 @@ import numpy as np
 import polars as pl
 import torch
 
-from logreg.data.images.preprocessing import ImagePreprocessor
+from logreg.data.images.preprocessing import ELEMENTS, ImagePreprocessor
 from logreg.data.images.streaming import streamed
 from logreg.errors import UserError
-from logreg.prediction_files import STDOUT, replacing, to_file, to_stdout
+from logreg.prediction_files import STDOUT, output_file, to_file, to_stdout
 from logreg.runs import Run
 from logreg.scoring import Scorer
 
 PATH = "path"
-AT_ONCE = 2**20  # numbers of the photos that the network looks at together
 
 
 class PhotoScorer(Scorer):
@@ -33,7 +32,7 @@ class PhotoScorer(Scorer):
     def logits(self, pixels: np.ndarray) -> np.ndarray:
         """(photos,) float64, before calibration, of pixels (photos, 3, size, size)."""
         dtype = next(self.run.model.parameters()).dtype
-        step = max(1, AT_ONCE // self.preprocessor.width)
+        step = max(1, ELEMENTS // self.preprocessor.width)
         found = [
             self.run.model.logits(self.preprocessor.normalised(torch.from_numpy(pixels[i : i + step]), dtype))
             for i in range(0, len(pixels), step)
@@ -66,7 +65,7 @@ def predict_photos(run: Run, files: list[Path], output: str, skip_bad: bool = Fa
 
     if output == STDOUT:
         return to_stdout(frames())
-    with replacing(output, files, "one of the photos") as part:
+    with output_file(output, files, "one of the photos") as part:
         return to_file(frames(), part, parquet=output.endswith(".parquet"))
 
 

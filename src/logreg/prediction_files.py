@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 import sys
 from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import IO
 
 import polars as pl
 
 from logreg.errors import UserError
+from logreg.replacing import replacing
 
 STDOUT = "-"
 
 
-@contextlib.contextmanager
-def replacing(output: str, sources: Iterable[Path], what: str) -> Iterator[Path]:
+def output_file(output: str, sources: Iterable[Path], what: str) -> AbstractContextManager[Path]:
     """A file beside ``output`` to write into, which takes its name if all goes well.
 
     Args:
@@ -31,15 +31,7 @@ def replacing(output: str, sources: Iterable[Path], what: str) -> Iterator[Path]
     target = Path(output)
     if target.exists() and any(target.samefile(path) for path in sources):
         raise UserError(f"output={output}: this is {what}; give another file.")
-    part = target.with_name(f".{target.name}.{os.getpid()}.part")
-    try:
-        yield part
-        os.replace(part, target)
-    except OSError as error:
-        raise UserError(f"output={output}: the file cannot be written ({error.strerror or error}).") from error
-    finally:
-        with contextlib.suppress(OSError):
-            part.unlink(missing_ok=True)
+    return replacing(target, target.with_name(f".{target.name}.{os.getpid()}.part"))
 
 
 def to_file(frames: Iterator[pl.DataFrame], part: Path, parquet: bool) -> int:

@@ -5,7 +5,9 @@ They are imported when they are used: a process that decodes photos needs no PyT
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from logreg.lazily import lazily
 
 if TYPE_CHECKING:
     from logreg.data.block_data import BlockData
@@ -27,24 +29,19 @@ __all__ = [
     "ToyData",
 ]
 
-_HOME = {
-    "BlockData": "logreg.data.block_data",
-    "BreastCancerData": "logreg.data.breast_cancer",
-    "DigitsData": "logreg.data.digits",
-    "ImageFolderData": "logreg.data.image_folder",
-    "InMemoryData": "logreg.data.in_memory",
-    "Table": "logreg.data.in_memory",
-    "TableData": "logreg.data.table",
-    "ToyData": "logreg.data.toy",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module 'logreg.data' has no attribute {name!r}")
-    from importlib import import_module
-
-    return getattr(import_module(_HOME[name]), name)
+__getattr__ = lazily(
+    __name__,
+    {
+        "BlockData": "logreg.data.block_data",
+        "BreastCancerData": "logreg.data.breast_cancer",
+        "DigitsData": "logreg.data.digits",
+        "ImageFolderData": "logreg.data.image_folder",
+        "InMemoryData": "logreg.data.in_memory",
+        "Table": "logreg.data.in_memory",
+        "TableData": "logreg.data.table",
+        "ToyData": "logreg.data.toy",
+    },
+)
 
 
 def __dir__() -> list[str]:

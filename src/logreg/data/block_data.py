@@ -34,6 +34,7 @@ class BlockData(LightningDataModule, ABC):
         rows: row numbers of each split; `setup` sets it.
         preprocessor: from raw columns to features; `setup` sets it.
         dtype: of the tensors served; training sets it to the trainer's precision.
+        folds, fold: the rows of one fold of so many are the validation rows; None where ``split`` deals rows out.
         augmentation: changes training batches at random; None where each pass sees the rows as they are.
         class_weight: of the labels of training rows, see `logreg.data.class_weight`; the run's configuration sets it.
     """
@@ -41,6 +42,8 @@ class BlockData(LightningDataModule, ABC):
     rows: dict[str, np.ndarray]
     preprocessor: AnyPreprocessor
     augmentation: Augmentation | None = None
+    folds: int | None = None
+    fold: int | None = None
 
     def __init__(
         self,
@@ -128,9 +131,10 @@ class BlockData(LightningDataModule, ABC):
         return False
 
     @property
-    @abstractmethod
     def label_counts(self) -> dict[str, list[int]]:
         """Rows of label 0 and of label 1 in each split."""
+        labels = {split: np.asarray(self.labels_of(split)).astype(np.int64) for split in SPLITS}
+        return {split: np.bincount(y, minlength=2).tolist() for split, y in labels.items()}
 
     # --- what training and evaluation ask -----------------------------------------------------------------------------
 
@@ -191,7 +195,7 @@ class BlockData(LightningDataModule, ABC):
     @property
     def splitting(self) -> dict[str, Any]:
         """The settings that decide, with the seed, which row is in which split."""
-        return dict(self.fractions)
+        return dict(self.fractions) if self.folds is None else {"folds": self.folds, "fold": self.fold}
 
     def state_dict(self) -> dict[str, Any]:
         """Into every checkpoint: the position, and what it means (see `check_state`)."""

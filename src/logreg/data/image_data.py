@@ -16,7 +16,7 @@ from logreg.data.images.preprocessing import ImagePreprocessor
 from logreg.data.images.rows import MappedPhotos, PhotosInMemory
 from logreg.data.preprocessing import Target
 from logreg.data.rows import Rows
-from logreg.data.splits import SPLITS, check_folds, in_folds, stratified
+from logreg.data.splits import check_folds, dealt
 from logreg.errors import UserError
 
 # Photos of a split that take no more than this as numbers are kept so; more stay in the mapped file.
@@ -97,10 +97,7 @@ class ImageData(BlockData):
     def dealt(self, numbers: np.ndarray, fractions: Mapping[str, float]) -> dict[str, np.ndarray]:
         """Photos dealt out to the splits."""
         y = self.y[numbers].astype(np.int64)
-        if self.folds is not None and self.fold is not None:
-            found = in_folds(y, self.folds, self.fold, self.seed)
-        else:
-            found = stratified(y, fractions, self.seed)
+        found = dealt(y, fractions, self.folds, self.fold, self.seed)
         return {split: numbers[rows] for split, rows in found.items()}
 
     def _check_splits(self) -> None:
@@ -109,8 +106,7 @@ class ImageData(BlockData):
         Raises:
             UserError: names it.
         """
-        for split in SPLITS:
-            counts = self.label_counts[split]
+        for split, counts in self.label_counts.items():
             if sum(counts) and not all(counts):
                 raise UserError(
                     f"data: all {sum(counts)} {split} photos are of the class {self.labels[int(counts[0] == 0)]}; "
@@ -118,15 +114,6 @@ class ImageData(BlockData):
                 )
         if not len(self.rows["train"]):
             raise UserError("data: no photo is left for training.")
-
-    @property
-    def splitting(self) -> dict[str, Any]:
-        return dict(self.fractions) if self.folds is None else {"folds": self.folds, "fold": self.fold}
-
-    @property
-    def label_counts(self) -> dict[str, list[int]]:
-        found = {split: np.bincount(self.labels_of(split), minlength=2) for split in SPLITS}
-        return {split: [int(count) for count in counts] for split, counts in found.items()}
 
     def labels_of(self, split: str) -> np.ndarray:
         return np.asarray(self.y[self.rows[split]])

@@ -65,12 +65,18 @@ class ImageFolderData(ImageData):
             raise UserError(f"data.folds: {self.path} has folders for its splits; leave data.folds out.")
         self.prepared = prepare_photos(self.photos.files, self.size, self.skip_bad, self.cache_dir)
 
-    def load(self) -> None:
+    @property
+    def found(self) -> tuple[Photos, PreparedPhotos]:
+        """The files, and what they were decoded into."""
         self.prepare_data()
-        assert self.prepared is not None
         assert self.photos is not None
-        self.pixels, self.sums = self.prepared.pixels, self.prepared.sums
-        self.y, self.labels = self.photos.y, self.photos.labels
+        assert self.prepared is not None
+        return self.photos, self.prepared
+
+    def load(self) -> None:
+        photos, prepared = self.found
+        self.pixels, self.sums = prepared.pixels, prepared.sums
+        self.y, self.labels = photos.y, photos.labels
         good = self.candidates()
         counts = np.bincount(self.y[good], minlength=2)
         for label, count in zip(self.labels, counts, strict=True):
@@ -80,12 +86,10 @@ class ImageFolderData(ImageData):
         log.info("1 is %s, 0 is %s", one, zero)
 
     def candidates(self) -> np.ndarray:
-        assert self.prepared is not None
-        return np.flatnonzero(self.prepared.good)
+        return np.flatnonzero(self.found[1].good)
 
     def split_rows(self) -> dict[str, np.ndarray]:
-        assert self.photos is not None
-        numbers, splits = self.candidates(), self.photos.splits
+        numbers, splits = self.candidates(), self.found[0].splits
         if splits is None:
             rows = super().split_rows()
         else:
@@ -98,8 +102,7 @@ class ImageFolderData(ImageData):
 
     def _warn_of_copies(self, rows: Mapping[str, np.ndarray]) -> None:
         """Say which held-out photos training has seen: what is measured on them says little."""
-        assert self.prepared is not None
-        digests = np.asarray(self.prepared.digests)
+        digests = np.asarray(self.found[1].digests)
         for split in SPLITS[1:]:
             known = int(np.isin(digests[rows[split]], digests[rows["train"]]).sum())
             if known:
@@ -116,19 +119,14 @@ class ImageFolderData(ImageData):
     @property
     def fingerprint(self) -> str:
         """Of pixels, classes and folders of splits."""
-        if self.prepared is None:
-            self.setup()
-        assert self.prepared is not None
-        assert self.photos is not None
-        digest = hashlib.sha256(self.prepared.manifest.fingerprint.encode())
-        digest.update(self.photos.y.tobytes())
-        digest.update(b"" if self.photos.splits is None else self.photos.splits.tobytes())
+        photos, prepared = self.found
+        digest = hashlib.sha256(prepared.manifest.fingerprint.encode())
+        digest.update(photos.y.tobytes())
+        digest.update(b"" if photos.splits is None else photos.splits.tobytes())
         return f"sha256:{digest.hexdigest()[:32]}"
 
     def originals(self, numbers: Sequence[int]) -> list[Path]:
-        assert self.photos is not None
-        return [self.photos.files[i] for i in numbers]
+        return [self.found[0].files[i] for i in numbers]
 
     def describe(self) -> dict[str, Any]:
-        assert self.prepared is not None
-        return super().describe() | {"path": self.path, "skipped": len(self.prepared.manifest.bad)}
+        return super().describe() | {"path": self.path, "skipped": len(self.found[1].manifest.bad)}

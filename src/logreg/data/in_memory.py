@@ -6,7 +6,6 @@ import hashlib
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -14,7 +13,7 @@ import torch
 from logreg.data.block_data import BlockData
 from logreg.data.preprocessing import Preprocessor, Target
 from logreg.data.rows import TensorRows
-from logreg.data.splits import check_folds, in_folds, stratified
+from logreg.data.splits import check_folds, dealt
 from logreg.errors import UserError
 
 
@@ -96,10 +95,7 @@ class InMemoryData(BlockData):
             return
         self.table = self.load()
         check_table(self.table)
-        if self.folds is not None and self.fold is not None:
-            self.rows = in_folds(self.table.y, self.folds, self.fold, self.seed)
-        else:
-            self.rows = stratified(self.table.y, self.fractions, self.seed)
+        self.rows = dealt(self.table.y, self.fractions, self.folds, self.fold, self.seed)
         train = self.table.x[self.rows["train"]]
         target = Target("", self.table.labels)
         self.preprocessor = Preprocessor.fit(train, self.table.features, self.standardize, target)
@@ -113,21 +109,12 @@ class InMemoryData(BlockData):
         return self.table
 
     @property
-    def splitting(self) -> dict[str, Any]:
-        return super().splitting if self.folds is None else {"folds": self.folds, "fold": self.fold}
-
-    @property
     def num_features(self) -> int:
         return len(self.source.features)
 
     @property
     def fingerprint(self) -> str:
         return self.source.fingerprint
-
-    @property
-    def label_counts(self) -> dict[str, list[int]]:
-        labels = {split: self.source.y[rows] for split, rows in self.rows.items()}
-        return {split: [int((y == 0).sum()), int((y == 1).sum())] for split, y in labels.items()}
 
     def labels_of(self, split: str) -> np.ndarray:
         return self.source.y[self.rows[split]]

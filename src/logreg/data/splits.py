@@ -106,6 +106,15 @@ def stratified(labels: np.ndarray, fractions: Mapping[str, float], seed: int) ->
     return result
 
 
+def dealt(
+    labels: np.ndarray, fractions: Mapping[str, float], folds: int | None, fold: int | None, seed: int
+) -> dict[str, np.ndarray]:
+    """Row numbers per split, `in_folds` where there are folds, else `stratified`."""
+    if folds is not None and fold is not None:
+        return in_folds(labels, folds, fold, seed)
+    return stratified(labels, fractions, seed)
+
+
 # Rows that are dealt out together: the result depends on it, so it never changes.
 DEALT_TOGETHER = 2**16
 

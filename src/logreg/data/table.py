@@ -108,6 +108,7 @@ class TableData(BlockData):
         self.read_options = ReadOptions(
             format, delimiter, quote, header, encoding, tuple(map(str, missing)), text, named
         )
+        self.folds, self.fold = folds, fold
         self.split_options = prepare.SplitOptions(self.fractions, folds, fold)
         self.preparation = Preparation(
             self.role_options,
@@ -216,11 +217,6 @@ class TableData(BlockData):
     @property
     def fingerprint(self) -> str:
         return self.table.manifest.fingerprint
-
-    @property
-    def splitting(self) -> dict[str, Any]:
-        split = self.split_options
-        return dict(self.fractions) if split.folds is None else {"folds": split.folds, "fold": split.fold}
 
     @property
     def training_groups(self) -> np.ndarray | None:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib
 import importlib.util
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 from logreg.data.images.kind import is_of_photos
 from logreg.errors import UserError, nearest, plural
+from logreg.replacing import replacing
 from logreg.runs import PREPROCESSING, applied_checkpoint, shown
 
 
@@ -165,7 +165,8 @@ def export_run(
     rows: Any = (photos_of if of_photos else rows_of)(run, data_path, trusted)
     path = Path(output)
     _check_target(path, Path(run_directory), data_path or str(run.config["data"].get("path", "")))
-    with _replacing(path) as part:
+    part = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")  # by which a format may be told
+    with replacing(path, part):
         writer: Any = importlib.import_module(chosen.module)
         difference = _write_and_compare(writer, run, rows, part, format, chosen)
         size = part.stat().st_size
@@ -195,20 +196,6 @@ def _write_and_compare(writer: Writer, run: Any, rows: Any, part: Path, format: 
             f"than {chosen.tolerance:g}; nothing was written."
         )
     return difference
-
-
-@contextlib.contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
-    """A file beside ``path`` to write into, which takes its name if all goes well and goes away otherwise."""
-    part = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
-    try:
-        yield part
-        os.replace(part, path)
-    except OSError as error:
-        raise UserError(f"output={path}: the file cannot be written ({error.strerror or error}).") from error
-    finally:
-        with contextlib.suppress(OSError):
-            part.unlink(missing_ok=True)
 
 
 def _readable(size: float) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import torch
 from jaxtyping import Float
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
@@ -16,10 +15,10 @@ from torch import nn
 from logreg.classifier import BinaryClassifier
 from logreg.data.image_data import ImageData
 from logreg.data.images.decoding import CHANNELS
-from logreg.data.rows import batch_parts
 from logreg.objective import linear_coefficients
 from logreg.report.figures import COLORS, png_of
 from logreg.report.tensorboard import TensorBoardLogger
+from logreg.training import held_out
 
 ACROSS = 8  # photos in a row of the grid
 WORDS = {True: "right", False: "wrong"}
@@ -127,12 +126,6 @@ class PhotoGrids(Callback):
             return
         self._drawn = passes
         assert isinstance(pl_module, BinaryClassifier)
-        p = _probabilities(pl_module, data)
+        p, _, _ = held_out(pl_module, data.batches("val"))
         for name, figure in photo_figures(pl_module, data, "val", p, f"{data.name}, val photos").items():
             events.image(f"{name}/while_training", *png_of(figure), trainer.global_step)
-
-
-@torch.no_grad()
-def _probabilities(classifier: BinaryClassifier, data: ImageData) -> np.ndarray:
-    batches = (batch_parts(batch)[0].to(classifier.device) for batch in data.batches("val"))
-    return torch.cat([classifier(x).double().cpu() for x in batches]).numpy()

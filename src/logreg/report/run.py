@@ -14,7 +14,6 @@ from scipy.special import expit
 from logreg.classifier import BinaryClassifier
 from logreg.data.block_data import BlockData
 from logreg.data.image_data import ImageData
-from logreg.data.rows import batch_parts
 from logreg.data.splits import SPLITS
 from logreg.diagnostics.inference import Inference, Refusal
 from logreg.metrics import bins_of
@@ -23,6 +22,7 @@ from logreg.report.coefficients import Coefficients, coefficients, infinite_of
 from logreg.report.inference import write_marginal_effects
 from logreg.report.tensorboard import EventFile, TensorBoardLogger
 from logreg.runs import RunRecord, splits_of
+from logreg.training import held_out
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -81,7 +81,7 @@ def draw(classifier: BinaryClassifier, data: BlockData, splits: Sequence[str]) -
     boundary = data.num_features == 2 and small
     with data.serving(next(classifier.parameters()).dtype):
         parts = [tuple(part.numpy() for part in data.tensors(name)) for name in data.rows] if boundary else []
-        labels, z, weight = _scores(classifier, data, split)
+        z, labels, weight = held_out(classifier, data.batches(split), logits=True)
     drawn: dict[str, Figure] = {}
     if isinstance(data, ImageData):
         from logreg.report.photos import photo_figures
@@ -108,21 +108,6 @@ def draw(classifier: BinaryClassifier, data: BlockData, splits: Sequence[str]) -
         curves = {classifier.calibration.method: p, "uncalibrated": expit(z)}
     bins = bins_of(evaluation.of_probabilities.values())
     return drawn | {"reliability": reliability_diagram(labels, curves, bins, title, weight)}
-
-
-@torch.no_grad()
-def _scores(
-    classifier: BinaryClassifier, data: BlockData, split: str
-) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-    """Labels, logits before calibration, and weights of a split, (rows,) each."""
-    labels, logits, weights = [], [], []
-    for batch in data.batches(split):
-        x, y, weight = batch_parts(batch)
-        labels.append(y.numpy())
-        logits.append(classifier.logits(x.to(classifier.device)).double().cpu().numpy())
-        if weight is not None:
-            weights.append(weight.double().numpy())
-    return np.concatenate(labels), np.concatenate(logits), np.concatenate(weights) if weights else None
 
 
 def save_figures(drawn: Mapping[str, Figure], directory: Path, events: EventFile | None, step: int) -> None:

@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from logreg import settings
 from logreg.data.images.preprocessing import ImagePreprocessor
 from logreg.data.rows import Batch
 from logreg.errors import UserError, nearest
@@ -87,14 +88,10 @@ def checked_augment(given: Mapping[str, Any] | None) -> dict[str, Any]:
         UserError: a key or a value is not valid.
     """
     given = dict(given or {})
-    for key, value in given.items():
+    for key in given:
         if key not in KEYS:
             raise UserError(
                 f"data.augment.{key}: there is no such change{nearest(key, KEYS)}; valid: {', '.join(KEYS)}."
             )
-        if key == "flip" and not isinstance(value, bool):
-            raise UserError(f"data.augment.flip={value}: true or false is needed.")
-        number = isinstance(value, int | float) and not isinstance(value, bool)
-        if key != "flip" and not (number and 0 <= value < 1):
-            raise UserError(f"data.augment.{key}={value}: a number from 0 to below 1 is needed, 0 for none.")
+        settings.check({"data": {"augment": given}}, only=f"data.augment.{key}")
     return {"flip": False, "crop": 0.0, "jitter": 0.0} | given

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -21,7 +21,8 @@ from logreg.data.preprocessing import Target
 from logreg.errors import UserError
 
 LARGEST = 255  # of a pixel
-DECODED_AT_ONCE = 2**20  # numbers of the photos that are predicted together
+# Numbers of the photos that a network looks at together: what it makes of them takes many times as much.
+ELEMENTS = 2**20
 
 
 @dataclass(frozen=True)
@@ -97,24 +98,18 @@ class ImagePreprocessor:
         self, pixels: UInt8[Tensor, "photos 3 size size"], dtype: torch.dtype
     ) -> Float[Tensor, "photos features"]:
         """The features of photos."""
-        scale = torch.tensor([1 / (LARGEST * std) for std in self.std], dtype=dtype, device=pixels.device)
-        shift = torch.tensor(
-            [-mean / std for mean, std in zip(self.mean, self.std, strict=True)], dtype=dtype, device=pixels.device
-        )
         x = pixels.to(dtype)
-        return x.mul_(scale.view(-1, 1, 1)).add_(shift.view(-1, 1, 1)).flatten(1)
+        scale = _of_channels([1 / (LARGEST * std) for std in self.std], x)
+        shift = _of_channels([-mean / std for mean, std in zip(self.mean, self.std, strict=True)], x)
+        return x.mul_(scale).add_(shift).flatten(1)
 
     def intensities(self, x: Float[Tensor, "photos features"]) -> Float[Tensor, "photos 3 size size"]:
         """Features turned back into pixels from 0 to 1."""
-        mean, std = (
-            torch.tensor(part, dtype=x.dtype, device=x.device).view(-1, 1, 1) for part in (self.mean, self.std)
-        )
-        return x.unflatten(1, self.shape) * std + mean
+        return x.unflatten(1, self.shape) * _of_channels(self.std, x) + _of_channels(self.mean, x)
 
     def from_intensities(self, pixels: Float[Tensor, "photos 3 size size"]) -> Float[Tensor, "photos features"]:
         """The inverse of `intensities`."""
-        mean, std = (pixels.new_tensor(part).view(-1, 1, 1) for part in (self.mean, self.std))
-        return ((pixels - mean) / std).flatten(1)
+        return ((pixels - _of_channels(self.mean, pixels)) / _of_channels(self.std, pixels)).flatten(1)
 
     def blocks(self, photos: Any, dtype: torch.dtype = torch.float64) -> Iterator[Tensor]:
         """The features of photos, in blocks of (photos, features).
@@ -127,7 +122,7 @@ class ImagePreprocessor:
             UserError: it is something else, or cannot be read.
         """
         several = _listed(photos)
-        step = max(1, DECODED_AT_ONCE // self.width)
+        step = max(1, ELEMENTS // self.width)
         for first in range(0, len(several), step):
             found = [self._pixels(photo) for photo in several[first : first + step]]
             yield self.normalised(torch.from_numpy(np.stack(found)), dtype)
@@ -166,6 +161,11 @@ class ImagePreprocessor:
         target = content["target"]
         mean, std = tuple(content["mean"]), tuple(content["std"])
         return cls(content["size"], mean, std, Target(target["column"], tuple(target["labels"])))
+
+
+def _of_channels(values: Sequence[float], like: Tensor) -> Tensor:
+    """A number for each channel, (3, 1, 1), of the type and on the device of photos."""
+    return like.new_tensor(values).view(-1, 1, 1)
 
 
 def _listed(photos: Any) -> list[Any]:

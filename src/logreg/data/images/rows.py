@@ -6,11 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from logreg.data.images.preprocessing import ImagePreprocessor
+from logreg.data.images.preprocessing import ELEMENTS, ImagePreprocessor
 from logreg.data.rows import Batch, LargeBatch, Rows, TensorRows
-
-# Numbers of the photos that a network looks at together: what it makes of them takes many times as much.
-ELEMENTS = 2**20
 
 
 class PhotosInMemory(TensorRows):
