@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from logreg.objective import linear_coefficients
 from logreg.optim.newton import Newton
 from logreg.optim.proximal_newton import ProximalNewton
 from logreg.optim.solver import Solver
-from logreg.runs import read_checkpoint
+from logreg.runs import read_checkpoint, read_record
 from logreg.settings import not_scheduled, not_smooth
 from logreg.thresholds import ThresholdRule
 
@@ -156,6 +157,16 @@ def _check_label_weights(data: BlockData) -> None:
             raise UserError(f"data.weight: all training rows of label {label} have weight 0; both labels are needed.")
 
 
+def _how_it_began(checkpoint: Path) -> str:
+    """The settings of a checkpoint's own run, where they are known and any were given."""
+    try:
+        record = read_record(checkpoint.parent.parent)
+    except UserError:
+        return ""
+    given = [str(o) for o in record.get("overrides") or [] if not str(o).startswith(("resume=", "hydra."))]
+    return f", as that run was started with {' '.join(map(shlex.quote, given))}" if given else ""
+
+
 def checked_checkpoint(path: Path, classifier: BinaryClassifier, data: LightningDataModule) -> dict[str, Any]:
     """The content of a checkpoint; one that another model, optimizer or table wrote is refused."""
     checkpoint = read_checkpoint(path)
@@ -165,7 +176,7 @@ def checked_checkpoint(path: Path, classifier: BinaryClassifier, data: Lightning
         if shapes[0] != shapes[1]:
             raise UserError(
                 f"resume={path}: the checkpoint is of another model: {name} is {shapes[0]} there and {shapes[1]} here; "
-                "use the same model and data."
+                f"use the same model and data{_how_it_began(path)}."
             )
     trial: Any = classifier.configure_optimizers()
     optimizer = type(trial[0][0] if isinstance(trial, tuple) else trial).__name__

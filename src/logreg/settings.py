@@ -114,7 +114,7 @@ RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "data.skip_bad": (lambda value: isinstance(value, bool), "true or false"),
     "data.augment": (
         lambda value: value is None or isinstance(value, Mapping),
-        "null or a mapping, in quotes, such as 'data.augment={flip: true, crop: 0.1, jitter: 0.2}',",
+        "null for none, or a mapping, in quotes, such as 'data.augment={flip: true, crop: 0.1, jitter: 0.2}',",
     ),
     "data.augment.flip": (lambda value: isinstance(value, bool), "true or false"),
     "data.augment.crop": (lambda value: _number(value) and 0 <= value < 1, "a number from 0 to below 1, 0 for none,"),

@@ -90,6 +90,7 @@ WRONG = [
     (["train.py", *RUN, "optimizer=lbfgs"], ["data.augment", "data.augment=null"]),
     (["train.py", *RUN, "model=conv_by_hand", "model.num_outputs=10"], ["ConvByHand returned (8, 10) for 8 rows"]),
     (["train.py", "data=images"], ["data.path", "a folder of photos"]),
+    (["train.py", "resume=run"], ["the checkpoint is of another model", "use the same model and data", "data=images"]),
 ]
 
 

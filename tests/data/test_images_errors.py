@@ -99,11 +99,11 @@ def test_folders_of_splits_that_do_not_fit_together(tmp_path: Path) -> None:
     class_folders(tmp_path / "b" / "train", 2)
     class_folders(tmp_path / "b" / "test", 2, ("cats", "birds"))
     assert said(tmp_path / "b") == (
-        f"data.path=b{os.sep}test: the classes are birds, cats; those of the training rows are cats and dogs."
+        f"data.path=b{os.sep}test: the classes are birds, cats; those of the training photos are cats and dogs."
     )
     class_folders(tmp_path / "c" / "train", 2)
     class_folders(tmp_path / "c" / "val", 2, ("cats",))
-    assert said(tmp_path / "c").endswith("the classes are cats; those of the training rows are cats and dogs.")
+    assert said(tmp_path / "c").endswith("the classes are cats; those of the training photos are cats and dogs.")
     class_folders(tmp_path / "d" / "train", 4)
     assert said(tmp_path / "d", folds=2, fold=0) == "data.folds: d has folders for its splits; leave data.folds out."
 
@@ -114,9 +114,14 @@ def test_photos_of_one_class_only_in_a_split(tmp_path: Path) -> None:
     for path in (tmp_path / "photos" / "val" / "dogs").iterdir():
         path.write_bytes(b"no photo")
     text = refusal(lambda: images(tmp_path / "photos", skip_bad=True))
-    assert text == "data: all 2 val photos are of the class cats; each split needs photos of both classes."
+    assert text == (
+        "data: val has 2 photos of cats and none of dogs that can be used; add some, or change what goes to val."
+    )
     text = refusal(lambda: images(class_folders(tmp_path / "few", 1)))
-    assert text.startswith("data.split: too few rows of a class for the splits")
+    assert text == (
+        "data.split: too few rows for the splits: label 0 has 1 row, label 1 has 1; train, val, test need one of each. "
+        "Leave a split out, as in data.split.test=0, with data.split.train larger by as much."
+    )
     text = refusal(lambda: images(class_folders(tmp_path / "folds", 3), folds=5, fold=0))
     assert text.startswith("data.folds=5: each fold needs a row of each class")
 
@@ -176,7 +181,7 @@ def encoded(format: str, **settings: Any) -> bytes:
 
 
 BAD: dict[str, tuple[bytes, str]] = {
-    "empty.png": (b"", "is no JPEG, PNG, WebP, BMP or GIF photo, or is damaged from its beginning"),
+    "empty.png": (b"", "is no JPEG, PNG, WebP, BMP or GIF photo, or its beginning is damaged"),
     "text.jpg": (b"<html>not found</html>" * 20, "is no JPEG, PNG, WebP, BMP or GIF photo"),
     "picture.tiff": (encoded("TIFF"), "is no JPEG, PNG, WebP, BMP or GIF photo"),
     "other.jpg": (encoded("PPM"), "is no JPEG, PNG, WebP, BMP or GIF photo"),
@@ -423,6 +428,7 @@ def test_a_photo_that_cannot_be_predicted_is_named(tmp_path: Path) -> None:
     good = written(tmp_path / "good.png")
     assert [len(block) for block in preprocessor.blocks([good, str(good)])] == [2]
     assert refusal(lambda: list(preprocessor.blocks([good, bad]))).startswith(f"{bad} is no JPEG, PNG, WebP, BMP or")
+    assert refusal(lambda: list(preprocessor.blocks(tmp_path))).startswith(f"{tmp_path} is a folder; scripts/predict")
     gone = tmp_path / "gone.jpg"
     assert refusal(lambda: list(preprocessor.blocks(gone))) == f"{gone} cannot be read (No such file or directory)."
     for photo in (
@@ -433,7 +439,7 @@ def test_a_photo_that_cannot_be_predicted_is_named(tmp_path: Path) -> None:
         np.zeros((0, 4, 3), np.uint8),
     ):
         assert refusal(lambda photo=photo: list(preprocessor.blocks([photo]))).startswith(
-            "predict_proba got an array of"
+            "predict_proba got a photo of shape"
         )
 
 

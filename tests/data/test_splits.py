@@ -48,7 +48,7 @@ def test_fractions_that_make_no_sense_are_refused(fractions: dict, named: str) -
 
 
 def test_too_few_rows_of_a_class_are_refused_with_the_counts() -> None:
-    with pytest.raises(UserError, match=r"rows per class: \{0: 9, 1: 1\}"):
+    with pytest.raises(UserError, match=r"label 0 has 9 rows, label 1 has 1;"):
         stratified(np.array([0] * 9 + [1]), {"train": 0.8, "val": 0.2}, 0)
 
 

@@ -17,7 +17,7 @@ from logreg.data.images.rows import MappedPhotos, PhotosInMemory
 from logreg.data.preprocessing import Target
 from logreg.data.rows import Rows
 from logreg.data.splits import check_folds, dealt
-from logreg.errors import UserError
+from logreg.errors import UserError, plural
 
 # Photos of a split that take no more than this as numbers are kept so; more stay in the mapped file.
 IN_MEMORY_BYTES = 2**28
@@ -108,9 +108,10 @@ class ImageData(BlockData):
         """
         for split, counts in self.label_counts.items():
             if sum(counts) and not all(counts):
+                present, absent = self.labels[int(counts[0] == 0)], self.labels[int(counts[0] != 0)]
                 raise UserError(
-                    f"data: all {sum(counts)} {split} photos are of the class {self.labels[int(counts[0] == 0)]}; "
-                    "each split needs photos of both classes."
+                    f"data: {split} has {plural(sum(counts), 'photo')} of {present} and none of {absent} that can be "
+                    f"used; add some, or change what goes to {split}."
                 )
         if not len(self.rows["train"]):
             raise UserError("data: no photo is left for training.")

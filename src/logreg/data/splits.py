@@ -96,9 +96,11 @@ def stratified(labels: np.ndarray, fractions: Mapping[str, float], seed: int) ->
                 remaining, test_size=full[name] / share, stratify=labels[remaining], random_state=state
             )
         except ValueError as error:
-            counts = dict(zip(*(a.tolist() for a in np.unique(labels, return_counts=True)), strict=True))
+            zeros, ones = np.bincount(labels.astype(np.int64), minlength=2)
             raise UserError(
-                f"data.split: too few rows of a class for the splits (rows per class: {counts})."
+                f"data.split: too few rows for the splits: label 0 has {plural(int(zeros), 'row')}, label 1 has {ones};"
+                f" {', '.join(named)} need one of each. Leave a split out, as in data.split.{named[-1]}=0, with "
+                "data.split.train larger by as much."
             ) from error
         result[name] = np.sort(taken)
         share -= full[name]

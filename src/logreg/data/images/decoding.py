@@ -88,7 +88,7 @@ def _reasons() -> Iterator[None]:
         most = Image.MAX_IMAGE_PIXELS or 0
         raise BadPhoto(f"has more than {most:,} pixels, which may be a decompression bomb") from None
     except UnidentifiedImageError:
-        raise BadPhoto(f"is no {NAMES} photo, or is damaged from its beginning") from None
+        raise BadPhoto(f"is no {NAMES} photo, or its beginning is damaged") from None
     except MemoryError:
         raise BadPhoto("does not fit into memory") from None
     except Exception as error:  # a damaged file may raise nearly anything
@@ -137,13 +137,15 @@ def pixels_of(photo: Any, size: int) -> np.ndarray:
         TypeError: it is something else.
     """
     if isinstance(photo, str | Path):
+        if Path(photo).is_dir():
+            raise BadPhoto("is a folder; scripts/predict.py takes folders, and here a list of its photos is needed")
         return shrunk(read_rgb(Path(photo)), size)
     if isinstance(photo, Image.Image):
         with _reasons(), _warnings:  # it may not have been decoded yet
             return shrunk(_decoded(photo), size)
     array = np.asarray(photo)
     if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3 or 0 in array.shape:
-        raise TypeError(f"an array of shape {array.shape} and type {array.dtype}")
+        raise TypeError(f"a photo of shape {array.shape} and type {array.dtype}")
     return shrunk(Image.fromarray(np.ascontiguousarray(array)), size)
 
 

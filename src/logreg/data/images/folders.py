@@ -60,7 +60,7 @@ def find_photos(path: str, positive: str | None, key: str = "data.path") -> Phot
         if set(by_class) != set(labels):
             theirs, ours = ", ".join(by_class), " and ".join(labels)
             raise UserError(
-                f"{key}={of_splits[split]}: the classes are {theirs}; those of the training rows are {ours}."
+                f"{key}={of_splits[split]}: the classes are {theirs}; those of the training photos are {ours}."
             )
         parts.append((SPLITS.index(split), *_listed(by_class, labels)))
     return Photos(

@@ -240,7 +240,7 @@ def _refuse_binary(head: bytes, key: str) -> None:
     if b"\0" in head:
         if head.startswith((b"\xff\xfe", b"\xfe\xff")):
             raise UserError(f"{key}: the file looks like UTF-16 text; set data.encoding=utf-16.")
-        raise UserError(f"{key}: the file is binary, not text; data.format says which format to read it as.")
+        raise UserError(f"{key}: the file is binary, not text, and no table; data.format says how to read one anyway.")
 
 
 def _names(header: Sequence[str], key: str) -> tuple[str, ...]:
