@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from logreg.cli import _job_directory
+from logreg.cli.resolvers import job_directory
 from logreg.errors import UserError
 from logreg.report import leaderboard
 from logreg.runs import RunRecord, find_checkpoint, load_run, read_record, settings_of, write_atomically
@@ -42,7 +42,7 @@ def test_a_record_that_is_none_is_refused(tmp_path: Path, content: str) -> None:
 
 @given(st.integers(0, 9999), st.text(max_size=300))
 def test_a_jobs_directory_is_one_level_of_a_length_that_file_systems_take(number: int, overrides: str) -> None:
-    name = _job_directory(number, overrides)
+    name = job_directory(number, overrides)
     assert name.startswith(str(number))
     assert "/" not in name
     assert "\x00" not in name

@@ -33,7 +33,8 @@ from hydra.core.utils import env_override
 from hydra.errors import HydraException
 from omegaconf import AnyNode, DictConfig, OmegaConf, open_dict, read_write
 
-from logreg.cli import _job_directory, plain
+from logreg.cli import plain
+from logreg.cli.resolvers import job_directory
 
 JOB_DIRECTORY = "${job_directory:${hydra.job.num},${hydra.job.override_dirname}}"
 KEY = re.compile(r"[\w-]+(\.[\w-]+)*")
@@ -125,7 +126,7 @@ class _Composer:
 
     def _failed(self, number: int, lines: list[str], error: Exception | None) -> ComposedJob:
         sweep = os.path.abspath(str(self.master.hydra.sweep.dir))
-        return ComposedJob(number, lines, Path(sweep, _job_directory(number, ",".join(lines))), {}, {}, error)
+        return ComposedJob(number, lines, Path(sweep, job_directory(number, ",".join(lines))), {}, {}, error)
 
     def _read(self, line: str) -> _Override:
         key, _, value = line.partition("=")
@@ -222,7 +223,7 @@ class _Template:
     def resolved(self, job: _Job) -> tuple[str | None, dict[str, Any], Exception | None]:
         """Directory and configuration of a job, or why one cannot be resolved."""
         if self.sweep is not None and self.places is not None and self.texts and "$" not in job.name:
-            directory = os.path.join(self.sweep, _job_directory(job.number, job.name))
+            directory = os.path.join(self.sweep, job_directory(job.number, job.name))
             return os.path.abspath(directory), self._patched(job.values), None
         self._put(job)
         hydra, found = HydraConfig.instance(), None

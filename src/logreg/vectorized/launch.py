@@ -18,7 +18,8 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
 
 from logreg import settings
-from logreg.cli import searches, trusted_packages
+from logreg.cli import trusted_packages
+from logreg.cli.directories import searches
 from logreg.errors import UserError, plural
 from logreg.experiment import in_force, quiet_lightning, with_groups
 from logreg.path import REFIT, check_folds, prepare_refit
