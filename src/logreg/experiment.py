@@ -326,6 +326,7 @@ def make_classifier(config: Mapping[str, Any], features: int, trusted: Sequence[
         network,
         optimizer,
         scheduler,
+        loss=config.get("loss", "log_loss"),
         l1=config["penalty"]["l1"],
         l2=config["penalty"]["l2"],
         threshold=config["threshold"] if isinstance(config["threshold"], float) else 0.5,

@@ -57,6 +57,7 @@ def finish_sweep(directory: Path, complete: bool) -> int:
     for job in leaderboard.best_jobs(jobs) if with_figures else ():
         _draw(job.directory)
     _warn_of_changed_data(jobs)
+    _warn_of_losses(jobs)
     _show_choice(directory)
     if not complete:
         print(f"cut off; the same command with sweep.resume={shown(directory)} goes on from here", file=sys.stderr)
@@ -93,6 +94,18 @@ def _warn_of_changed_data(jobs: Sequence[Job]) -> None:
     for name, fingerprints in seen.items():
         if len(fingerprints) > 1:
             print(f"warning: {name} was changed between the jobs of this sweep; they do not compare.", file=sys.stderr)
+
+
+def _warn_of_losses(jobs: Sequence[Job]) -> None:
+    """Say so where jobs are ranked by losses that are not the same function."""
+    ranked = {
+        job.settings.get("loss") for job in jobs if str(job.record.get("monitor", {}).get("metric")).endswith("/loss")
+    }
+    if len(ranked) > 1:
+        print(
+            "warning: the jobs minimise different losses, which do not compare; rank them by monitor=…/log_loss.",
+            file=sys.stderr,
+        )
 
 
 def _forget(jobs: Sequence[Job]) -> bool:
