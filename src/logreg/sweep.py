@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 from logreg.cli import trusted_packages
 from logreg.errors import UserError, plural
-from logreg.experiment import make_data
+from logreg.experiment import make_data, make_lesson
 from logreg.path import REFIT, read_choice
 from logreg.runs import PREPROCESSING, RECORD, read_config, read_record, shown, splits_of, write_record
+from logreg.settings import lookup
 
 if TYPE_CHECKING:
     from logreg.report.leaderboard import Job
@@ -59,9 +60,26 @@ def finish_sweep(directory: Path, complete: bool) -> int:
     _warn_of_changed_data(jobs)
     _warn_of_losses(jobs)
     _show_choice(directory)
+    lesson = _lesson_of(jobs)
+    if complete and lesson is not None:
+        lesson.teach(_data_of(jobs[0]), jobs).write(lesson, directory, Console())
     if not complete:
         print(f"cut off; the same command with sweep.resume={shown(directory)} goes on from here", file=sys.stderr)
-    return _show_failures(leaderboard.failures(jobs), len(jobs))
+    expected = ("diverged",) if lesson is not None and lesson.may_diverge else ()
+    return _show_failures([j for j in leaderboard.failures(jobs) if j.record["status"] not in expected], len(jobs))
+
+
+def _lesson_of(jobs: Sequence[Job]) -> Any:
+    """The lesson that a sweep ends in; None where there is none."""
+    try:
+        node = lookup(read_config(jobs[0].directory), "sweep.lesson")
+    except UserError:  # it failed before it had a configuration
+        return None
+    return make_lesson(node, "sweep.lesson", trusted_packages())
+
+
+def _data_of(job: Job) -> Any:
+    return make_data(read_config(job.directory), trusted_packages())
 
 
 def _show_choice(directory: Path) -> None:
