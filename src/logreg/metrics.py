@@ -114,12 +114,18 @@ class Evaluation:
         self.order = ("loss", *metrics, "log_loss")
         self._brier = {name: m for name, m in self.of_probabilities.items() if isinstance(m, BrierScore)}
         self._rows: list[tuple[Tensor, ...]] = []
+        self._parts: dict[tuple[str, ...], Evaluation] = {}
 
     def of(self, names: Sequence[str]) -> Evaluation:
-        """An evaluation of some of the metrics."""
-        metrics = self.of_predictions | self.of_probabilities
-        chosen = {name: metrics[name] for name in self.order if name in names and name in metrics}
-        return Evaluation(self.threshold, chosen, self.calibration, self.trained_on)
+        """An evaluation of some of the metrics; the same one every time, as a metric takes a millisecond to make."""
+        key = tuple(names)
+        if key not in self._parts:
+            metrics = self.of_predictions | self.of_probabilities
+            chosen = {name: metrics[name] for name in self.order if name in names and name in metrics}
+            self._parts[key] = Evaluation(self.threshold, chosen, trained_on=self.trained_on)
+        part = self._parts[key]
+        part.threshold, part.calibration = self.threshold, self.calibration
+        return part
 
     @property
     def has_log_loss_of_its_own(self) -> bool:
