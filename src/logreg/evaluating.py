@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -24,6 +25,7 @@ from logreg.runs import Run, write_atomically
 from logreg.scoring import Scorer
 from logreg.weighted_metrics import WeightedMetrics
 
+ROUNDING = 1e-9
 OF_BOTH_CLASSES = (BinaryAUROC, BinaryAveragePrecision)
 
 
@@ -239,5 +241,12 @@ def evaluate_own_rows(run: Run, data: Any) -> dict[str, float]:
 
 
 def differences(recorded: Mapping[str, float], metrics: Mapping[str, float]) -> Sequence[str]:
-    """The names of recorded metrics that came out otherwise."""
-    return [name for name, value in recorded.items() if metrics.get(name) != value]
+    """The names of recorded metrics that came out otherwise, but for rounding.
+
+    Numbers that lie elsewhere in memory may be added up in another order, which shows in the last bit.
+    """
+    return [
+        name
+        for name, value in recorded.items()
+        if not math.isclose(metrics.get(name, math.nan), value, rel_tol=ROUNDING, abs_tol=ROUNDING)
+    ]
