@@ -30,7 +30,7 @@ PICTURES = ("decision_boundary", "photos", "filters")  # whose shades or photos 
 
 
 def curve_charts(directory: Path, record: RunRecord) -> list[Chart]:
-    """A chart for each metric that was measured more than once, train and validation in one."""
+    """A chart for each metric that was measured more than twice, train and validation in one."""
     panels: dict[str, dict[str, Curve]] = {}
     for name, curve in read_curves(directory / "metrics.csv").items():
         split, _, metric = name.partition("/")
@@ -38,6 +38,7 @@ def curve_charts(directory: Path, record: RunRecord) -> list[Chart]:
             panels.setdefault(metric if split in SPLITS else name, {})[split] = curve
     if _same(panels.get("loss", {}).get("val"), panels.get("log_loss", {}).get("val")):
         del panels["log_loss"]
+    panels = {name: curves for name, curves in panels.items() if any(len(x) > 2 for x, _ in curves.values())}
     order = sorted(panels, key=lambda name: (FIRST.index(name) if name in FIRST else len(FIRST), name))
     best = record.evaluated.get("updates") if record.evaluated.get("checkpoint") == "best" else None
     with theme():
@@ -86,6 +87,9 @@ def held_out_charts(drawn: Mapping[str, Figure]) -> list[Chart]:
     charts = []
     for name, figure in drawn.items():
         title = TITLES.get(name, name)
+        if name == "decision_boundary":
+            figure.set_size_inches(5.2, 3.9)
+            figure.axes[0].get_legend().set_frame_on(True)
         if name in PICTURES:
             charts.append(Chart(title, png_of(figure, title), is_wide=name == "photos"))
             continue
@@ -106,13 +110,17 @@ def _made_small(figure: Figure, with_bins: bool) -> list[str]:
     if above.get_legend() is not None:
         above.get_legend().remove()
     if not with_bins:
-        return said + [f"{label[:1].upper()}{label[1:]}." for label in labels if label != "share of label 1"]
+        return said + [_sentence(label) for label in labels if label != "share of label 1"]
     above.set_ylabel("observed share of label 1")
     curves = [(handle, label.partition(": ")) for handle, label in zip(handles, labels, strict=True) if ": " in label]
     if len(curves) > 1:
         above.legend([handle for handle, _ in curves], [name for _, (name, _, _) in curves], loc="upper left")
-    said += [f"{name.capitalize()}: {found}." if len(curves) > 1 else f"{found.capitalize()}." for _, (name, _, found) in curves]
+    said += [_sentence(f"{name}: {found}" if len(curves) > 1 else found) for _, (name, _, found) in curves]
     return [*said, "Bars are 95 % intervals (Wilson)."]
+
+
+def _sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:]}."
 
 
 def figure_files(directory: Path) -> list[Chart]:
@@ -152,7 +160,8 @@ def forest(rows: Sequence[Mapping[str, str]]) -> Chart | None:
         axes.grid(False, axis="y")
         axes.spines["left"].set_visible(False)
         axes.set_ylim(-0.7, len(known) - 0.3)
-        axes.set_xlabel("change of the logit per standard deviation")
+        differ = any(row["coefficient"] != row["coefficient_standardised"] for row, _ in known)
+        axes.set_xlabel(f"change of the logit per {'standard deviation' if differ else 'unit of the column'}")
         with_errors = bool((ends[:, 0] < ends[:, 1]).any())
         shown = "all" if len(known) == len(rows) else f"the {len(known)} largest"
         caption = f"{shown.capitalize()} of {len(rows):,}" + (", with 95 % intervals." if with_errors else ".")

@@ -13,7 +13,7 @@ from logreg.report.leaderboard import Job, rerun_command
 from logreg.report.page import run_charts, run_facts
 from logreg.report.page.charts import Chart, theme
 from logreg.report.page.render import render
-from logreg.report.page.tables import PagedTable
+from logreg.report.page.tables import PagedTable, bounded
 from logreg.runs import PREPROCESSING, RunRecord, read_record, shown, splits_of
 
 
@@ -74,7 +74,8 @@ def run_page(directory: Path, loaded: Loaded, trusted: Sequence[str] = ()) -> st
 
 def _settings(record: RunRecord) -> list[tuple[str, Any]]:
     """The settings that TensorBoard shows of a run, without those that are not set."""
-    return [(key, value) for key, value in record.hyperparameters.items() if value not in (None, "null")]
+    found = [(key, value) for key, value in record.hyperparameters.items() if value not in (None, "null")]
+    return [(key, f"{value:.6g}" if isinstance(value, float) else bounded(str(value), 400)) for key, value in found]
 
 
 def _figures(directory: Path, record: RunRecord, loaded: Loaded) -> tuple[list[Chart], list[str]]:
