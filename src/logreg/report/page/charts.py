@@ -19,11 +19,11 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 # The colours of the light page. In SVG they become the page's own, which a dark page has others for.
-INK, MUTED, RULE = "#1c2733", "#5b6776", "#d5dbe3"
-VARIABLES = {INK: "var(--ink)", MUTED: "var(--muted)", RULE: "var(--rule)"}
+INK, MUTED, RULE, PAPER = "#1c2733", "#5b6776", "#d5dbe3", "#fefefe"
+VARIABLES = {INK: "var(--ink)", MUTED: "var(--muted)", RULE: "var(--rule)", PAPER: "var(--paper)"}
 BLUE, ORANGE, GREY = "#2f6fb7", "#d9822b", "#8b96a5"
 BEST = ("#d1495b", "#2f6fb7", "#2a9d6f", "#d9822b", "#8a63b8")
-SMALL, WIDE = (4.5, 3.1), (7.6, 4.2)  # inches
+SMALL, HALF, WIDE = (4.5, 3.1), (6.2, 4.3), (9.4, 4.0)  # inches
 LARGEST_SVG = 150_000  # bytes
 RC = {
     "svg.fonttype": "none", "svg.hashsalt": "logreg", "font.size": 9.0, "axes.titlesize": 9.5, "figure.titlesize": 9.5,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,7 +10,10 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from logreg.settings import is_number
+
 STRETCHES = 300  # of a long curve, of each of which the least and the largest value are drawn
+SMALL = 2_000_000  # bytes
 NO_METRICS = ("step", "epoch")
 
 Curve = tuple[np.ndarray, np.ndarray]  # updates made before the measurement, and values, (points,) each
@@ -22,19 +26,40 @@ def read_curves(path: Path, wanted: Sequence[str] | None = None) -> dict[str, Cu
         wanted: the metrics to read; None for all.
     """
     try:
-        table = pl.read_csv(path, infer_schema_length=0, truncate_ragged_lines=True, quote_char='"')
-    except (OSError, pl.exceptions.PolarsError):
+        columns = _small(path) if path.stat().st_size < SMALL else _large(path)
+    except (OSError, ValueError, csv.Error, pl.exceptions.PolarsError):
         return {}
-    names = [n for n in table.columns if n not in NO_METRICS and (wanted is None or n in wanted)]
-    if "step" not in table.columns or not names:
+    if "step" not in columns:
         return {}
-    columns = table.select(pl.col("step", *names).cast(pl.Float64, strict=False))
-    found = {}
-    for name in names:
-        there = columns.select("step", name).drop_nulls()
-        if len(there):
-            found[name] = there["step"].to_numpy(), there[name].to_numpy()
+    step, found = columns["step"], {}
+    for name in columns:
+        if name not in NO_METRICS and (wanted is None or name in wanted):
+            values = columns[name]
+            there = [i for i, value in enumerate(values) if value and step[i]]
+            if there:
+                found[name] = _numbers([step[i] for i in there]), _numbers([values[i] for i in there])
     return found
+
+
+def _small(path: Path) -> dict[str, list[str]]:
+    """The columns of a small file as text; thousands of them are read for a sweep."""
+    with path.open(encoding="utf-8", newline="") as file:
+        header, *rows = csv.reader(file)
+    rows = [row for row in rows if len(row) == len(header)]  # the last one may be cut off
+    return dict(zip(header, map(list, zip(*rows, strict=True)), strict=True)) if rows else {}
+
+
+def _large(path: Path) -> dict[str, list[str]]:
+    table = pl.read_csv(path, infer_schema_length=0, truncate_ragged_lines=True)
+    return {name: table[name].to_list() for name in table.columns}
+
+
+def _numbers(texts: Sequence[str]) -> np.ndarray:
+    """Texts as numbers, nan for what is none."""
+    try:
+        return np.array(texts, dtype=np.float64)
+    except ValueError:
+        return np.array([float(text) if is_number(text) else np.nan for text in texts])
 
 
 def shortened(curve: Curve, stretches: int = STRETCHES) -> Curve:

@@ -13,7 +13,7 @@ from matplotlib.collections import LineCollection
 
 from logreg.report.comparison import monitor, scored, sign
 from logreg.report.leaderboard import Job
-from logreg.report.page.charts import BEST, INK, MUTED, WIDE, Chart, chart, new_figure, theme
+from logreg.report.page.charts import BEST, INK, MUTED, PAPER, WIDE, Chart, chart, new_figure, theme
 from logreg.report.page.tables import bounded
 from logreg.settings import is_number
 
@@ -22,7 +22,7 @@ MOST_TICKS = 9
 MOST_VECTORS = 80
 MOST_METRICS = 3
 LOG_RATIO = 20
-SHOWN_BEST = 3
+BEST_WIDTHS = (2.2, 1.3, 0.9)  # of the lines of the best three
 
 
 class _Axis(NamedTuple):
@@ -56,7 +56,7 @@ def parallel_coordinates(jobs: Sequence[Job], keys: Sequence[str]) -> list[Chart
         left_out = len(keys) - len(kept)
         with theme():
             caption = f"A line is a setting{', the mean of its repetitions' if repeated else ''}; dark is good, the best "
-            caption += f"{min(SHOWN_BEST, len(means))} are in red."
+            caption += f"{min(len(BEST_WIDTHS), len(means))} are red."
             caption += f" The {left_out} keys with the fewest values have no axis." if left_out else ""
             figure = _draw(metric, kept, points, means, direction)
             charts.append(chart(figure, f"parallel{i}", f"{metric} by {' and '.join(kept)}", caption, is_wide=True))
@@ -76,15 +76,18 @@ def _draw(metric: str, keys: Sequence[str], points: list[tuple[str, ...]], means
     colors = colormaps["Blues"](rank)
     many = len(order) > MOST_VECTORS
     axes.add_collection(LineCollection(segments, colors=colors, linewidths=1.0, alpha=alpha, rasterized=many))
-    for i in order[-SHOWN_BEST:]:
-        axes.plot(columns, places[i], color=BEST[0], linewidth=1.5)
+    for i, width in zip(order[::-1], BEST_WIDTHS, strict=False):
+        axes.plot(columns, places[i], color=BEST[0], linewidth=width)
     for x, axis in enumerate(lines):
-        axes.axvline(x, color=MUTED, linewidth=0.8)
+        axes.plot([x, x], [0, 1], color=MUTED, linewidth=0.8)
+        outside = 1 if x == len(lines) - 1 else -1  # the last axis has its labels on the right
         for place, label in axis.ticks:
-            axes.plot([x - 0.012, x], [place, place], color=MUTED, linewidth=0.8)
-            axes.text(x - 0.02, place, label, ha="right", va="center", fontsize=7.5, color=MUTED)
-        axes.text(x, 1.07, axis.title, ha="center", va="bottom", fontsize=8.5, color=INK)
-    axes.set(xlim=(-0.35, len(lines) - 0.85), ylim=(-0.05, 1.2))
+            axes.plot([x, x + 0.012 * outside], [place, place], color=MUTED, linewidth=0.8)
+            behind = {"facecolor": PAPER, "edgecolor": "none", "alpha": 0.75, "pad": 0.6}
+            where = {"ha": "left" if outside == 1 else "right", "va": "center"}
+            axes.text(x + 0.025 * outside, place, label, **where, fontsize=8, color=MUTED, bbox=behind)
+        axes.text(x, 1.06, axis.title, ha="center", va="bottom", fontsize=8.5, color=INK)
+    axes.set(xlim=(-0.3, len(lines) - 0.6), ylim=(-0.04, 1.14))
     axes.set_axis_off()
     axes.grid(False)
     return figure

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from matplotlib.collections import LineCollection
 from logreg.path import read_choice
 from logreg.report.comparison import Setting, monitor, scored, sign
 from logreg.report.leaderboard import Job
-from logreg.report.page.charts import BEST, BLUE, GREY, WIDE, Chart, chart, new_figure, theme
+from logreg.report.page.charts import BEST, BLUE, GREY, HALF, Chart, chart, new_figure, theme
 from logreg.report.page.histories import Curve, read_curves, shortened, spans_much
 from logreg.report.page.parallel import parallel_coordinates
 from logreg.report.page.run_charts import logarithmic
@@ -25,6 +24,7 @@ MOST_METRICS = 3  # monitored ones, a chart each
 MOST_VECTORS = 60  # curves that are drawn as lines; more of them are one picture
 MOST_BYTES = 150_000_000  # of metrics.csv files, beyond which a part of the jobs is read
 MOST_HIGHLIGHTED = len(BEST)
+FALLBACK = "train/loss"
 POINTS = 100  # stretches of a curve among thousands
 
 
@@ -41,15 +41,13 @@ def curve_charts(jobs: Sequence[Job]) -> list[Chart]:
 
 
 def _curves(name: str, metric: str, jobs: Sequence[Job]) -> Chart | None:
-    read, curves = _read(jobs, metric)
-    known = [(job, curves[job.directory]) for job in read if job.directory in curves]
-    if not known or max(len(x) for _, (x, _) in known) < 3:
-        metric = "train/loss"  # a solver validates at its end only
-        read, curves = _read(jobs, metric)
-        known = [(job, curves[job.directory]) for job in read if job.directory in curves]
-    if not known or max(len(x) for _, (x, _) in known) < 3:
+    read, found = _read(jobs, [metric, FALLBACK])
+    if not any(len(curves[metric][0]) > 1 for curves in found.values() if metric in curves):
+        metric = FALLBACK  # a solver validates at its end only
+    known = [(job, found[job.directory][metric]) for job in read if metric in found.get(job.directory, {})]
+    if not any(len(x) > 1 for _, (x, _) in known):
         return None
-    figure, axes = new_figure(WIDE)
+    figure, axes = new_figure(HALF)
     best = [pair for pair in known if scored(pair[0])][:MOST_HIGHLIGHTED]
     others = [curve for job, curve in known if all(job is not each for each, _ in best)]
     many = len(others) > MOST_VECTORS
@@ -63,27 +61,28 @@ def _curves(name: str, metric: str, jobs: Sequence[Job]) -> Chart | None:
     axes.xaxis.set_major_formatter("{x:,.0f}")
     handles, labels = axes.get_legend_handles_labels()
     if best:
-        axes.legend(handles[::-1], labels[::-1], title="best jobs", loc="upper right" if sign(read[0]) == 1 else "lower right")
+        axes.legend(handles[::-1], labels[::-1], loc="upper right" if sign(read[0]) == 1 else "lower right")
     caption = f"{len(known):,} of {len(jobs):,} jobs" if len(known) < len(jobs) else f"All {len(jobs):,} jobs"
-    sampled = ", evenly spread over the ranks," if len(read) < len(jobs) else ""
-    caption += f"{sampled} with the best {len(best)} in colour." if best else f"{sampled}."
-    return chart(figure, name, f"{metric} over updates", caption + cut, is_wide=True)
+    caption += ", evenly spread over the ranks" if len(read) < len(jobs) else ""
+    caption += f", the best {len(best)} in colour." if len(best) > 1 else "."
+    return chart(figure, name, f"{metric} over updates", caption + cut)
 
 
-def _read(jobs: Sequence[Job], metric: str) -> tuple[Sequence[Job], dict[Path, Curve]]:
-    """The jobs that are read, all but where that would take long, and the curves of one metric by job directory."""
-    paths = [job.directory / "metrics.csv" for job in jobs]
-    total = sum(os.path.getsize(path) for path in paths if path.is_file())
+def _read(jobs: Sequence[Job], metrics: Sequence[str]) -> tuple[Sequence[Job], dict[Path, dict[str, Curve]]]:
+    """The jobs that are read, all but where that would take long, and the curves of some metrics by job directory."""
+    total = sum(_size(job.directory / "metrics.csv") for job in jobs)
     if total > MOST_BYTES:
         kept = np.unique(np.linspace(0, len(jobs) - 1, max(100, int(len(jobs) * MOST_BYTES / total))).astype(int))
         best = range(min(len(jobs), MOST_HIGHLIGHTED))
         jobs = [jobs[i] for i in sorted({*best, *kept.tolist()})]
-    found = {}
-    for job in jobs:
-        curve = read_curves(job.directory / "metrics.csv", [metric]).get(metric)
-        if curve is not None:
-            found[job.directory] = curve
-    return jobs, found
+    return jobs, {job.directory: read_curves(job.directory / "metrics.csv", metrics) for job in jobs}
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
 
 
 def _limits(axes: object, curves: Sequence[Curve], direction: int) -> str:
@@ -132,10 +131,14 @@ def _curves_and_maps(jobs: Sequence[Job]) -> list[Chart]:
     from logreg.report.sweep_figures import sweep_figure
 
     with theme(parse_math=True):  # these figures escape their texts themselves
-        return [
-            chart(figure, f"swept{i}", _title(figure, name), is_wide=True)
-            for i, (name, figure) in enumerate(sweep_figure(jobs).items())
-        ]
+        found = []
+        for i, (name, figure) in enumerate(sweep_figure(jobs).items()):
+            title, panels = _title(figure, name), len(figure.axes)
+            single = panels == 1 or (panels == 2 and figure.get_figwidth() <= 6)  # a heat map has its colour bar
+            if single:
+                figure.set_size_inches(*HALF)
+            found.append(chart(figure, f"swept{i}", title, is_wide=not single))
+        return found
 
 
 def _title(figure: object, name: str) -> str:
@@ -154,7 +157,9 @@ def _path_chart(directory: Path, compared: dict[str, list[Setting]]) -> list[Cha
         return []
     with theme():
         figure = path_figure(compared[choice.metric], choice)
-        return [] if figure is None else [chart(figure, "path", "Coefficients over the penalty", is_wide=True)]
+        if figure is not None:
+            figure.set_size_inches(HALF[0], 6.0)
+        return [] if figure is None else [chart(figure, "path", "Coefficients over the penalty")]
 
 
 def spread(jobs: Sequence[Job]) -> list[Chart]:
@@ -166,7 +171,7 @@ def spread(jobs: Sequence[Job]) -> list[Chart]:
         if len(scores) < 2:
             continue
         with theme():
-            figure, axes = new_figure()
+            figure, axes = new_figure(HALF)
             axes.hist(scores, bins=min(40, 2 + math.isqrt(len(scores))), color=BLUE)
             axes.axvline(scores.mean(), color=BEST[0], linewidth=1, label=f"mean {scores.mean():.4g}")
             axes.set(xlabel=bounded(metric, 40), ylabel="jobs")

@@ -17,8 +17,9 @@ from logreg.report.leaderboard import Job, rerun_command, swept_keys
 from logreg.report.page.numbers import is_finite
 from logreg.report.page.tables import Column, PagedTable, bounded, numbers, settings, texts
 
+FIRST = ("loss", "log_loss", "accuracy", "auroc", "brier", "f1")  # metrics, as readers look for them
 MOST_CELLS = 120_000  # numbers and texts of the leaderboard, some ten bytes each
-MOST_KEYS, MOST_METRICS = 12, 12  # columns of the leaderboard
+MOST_KEYS, MOST_METRICS = 12, 6  # columns of the leaderboard
 MOST_REASONS, MOST_NAMED = 100, 12  # different errors; jobs that are named for each
 
 
@@ -66,16 +67,16 @@ def leaderboard_table(jobs: Sequence[Job], compared: Mapping[str, Sequence[Setti
     columns = [
         numbers("rank", [place + 1 if ok else None for place, ok in enumerate(done)], 0),
         numbers("job", [job.number for job in kept], 0),
+        *([] if all(done) else [texts("status", [job.record.get("status") for job in kept], "status")]),
         *(settings(bounded(key, 60), [job.settings.get(key, "") for job in kept]) for key in shown_keys),
         *(numbers(bounded(name, 60), [job.metrics.get(name) for job in kept]) for name in shown_metrics),
         *_of_setting(kept, compared),
         numbers("seconds", [(job.record.get("seconds") or {}).get("total") for job in kept]),
-        texts("status", [job.record.get("status") for job in kept], "status"),
     ]
     left = [f"{len(jobs) - len(kept):,} jobs"] if len(kept) < len(jobs) else []
     left += [plural(len(keys) - len(shown_keys), "swept key")] if len(keys) > len(shown_keys) else []
     left += [plural(len(metrics) - len(shown_metrics), "metric")] if len(metrics) > len(shown_metrics) else []
-    note = f"There was no room for {' and '.join(left)}, which are in leaderboard.csv." if left else ""
+    note = f"Left out here and in leaderboard.csv: {' and '.join(left)}." if left else ""
     return PagedTable("leaderboard", columns, "leaderboard.csv", order=(0, True)), note
 
 
@@ -94,8 +95,12 @@ def metric_names(jobs: Sequence[Job]) -> list[str]:
     for loss, log_loss in doubled.items():  # the same number twice, as a rule
         if all(job.metrics.get(loss) == job.metrics.get(log_loss) for job in jobs) and log_loss not in monitors:
             del names[log_loss]
-    others = sorted((name for name in names if name not in monitors), key=lambda n: n.partition("/")[0] not in splits)
-    return [name for name in monitors if name in names] + others
+
+    def place(name: str) -> tuple[bool, int]:
+        split, _, metric = name.partition("/")
+        return split not in splits, FIRST.index(metric) if metric in FIRST else len(FIRST)
+
+    return [name for name in monitors if name in names] + sorted(set(names) - set(monitors), key=lambda n: (place(n), n))
 
 
 def settings_table(compared: Mapping[str, Sequence[Setting]]) -> PagedTable | None:

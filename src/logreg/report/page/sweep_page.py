@@ -12,6 +12,7 @@ from logreg.report import leaderboard
 from logreg.report.comparison import compare
 from logreg.report.leaderboard import Job
 from logreg.report.page import run_facts, sweep_facts
+from logreg.report.page.numbers import shown_number
 from logreg.report.page.render import render
 from logreg.report.page.sweep_charts import curve_charts, swept_charts
 from logreg.report.sweep import overlap, winners
@@ -70,7 +71,7 @@ def _tiles(jobs: Sequence[Job], compared: Any, best: Any) -> list[dict[str, Any]
             setting = compared[metric][0]
             tile = {"name": f"Best mean {metric}", "value": setting.mean, "number": True}
             known = setting.low == setting.low
-            under = f"95 % interval {setting.low:.4g} to {setting.high:.4g}" if known else ""
+            under = f"95 % interval {shown_number(setting.low)} to {shown_number(setting.high)}" if known else ""
             tiles.append(tile | {"under": f"{under}\nover {plural(len(setting.jobs), 'repetition')}".strip()})
         else:
             job = winning[0]
