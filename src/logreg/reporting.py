@@ -39,7 +39,8 @@ def checked(run: Any, sweep: Any, output: Any) -> tuple[str, Path, Path]:
     _check_directory(kind, directory)
     path = directory / PAGE if output is None else Path(str(output))
     if path.suffix.lower() not in ENDINGS or path.is_dir():
-        raise UserError(f"output={path}: a file that ends in .html is needed.")
+        what = "this is a directory; " if path.is_dir() else ""
+        raise UserError(f"output={path}: {what}a file that ends in .html is needed.")
     if not path.parent.is_dir():
         raise UserError(f"output={path}: there is no folder {path.parent}; create it first.")
     return kind, directory, path

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from statistics import median
 from typing import Any
 
-NOTHING = "–"
+NOTHING = "–"  # noqa: RUF001
 LARGEST = 1e7  # from here on, and below half of the last digit, a number has an exponent
 DIGITS = 4  # that count, of the middle one of a column
 

@@ -55,7 +55,9 @@ def parallel_coordinates(jobs: Sequence[Job], keys: Sequence[str]) -> list[Chart
         repeated = any(len(each) > 1 for each in by_values.values())
         left_out = len(keys) - len(kept)
         with theme():
-            caption = f"A line is a setting{', the mean of its repetitions' if repeated else ''}; dark is good, the best "
+            caption = (
+                f"A line is a setting{', the mean of its repetitions' if repeated else ''}; dark is good, the best "
+            )
             caption += f"{min(len(BEST_WIDTHS), len(means))} are red."
             caption += f" The {left_out} keys with the fewest values have no axis." if left_out else ""
             figure = _draw(metric, kept, points, means, direction)

@@ -1,7 +1,7 @@
 """From values to one HTML file: everything that comes from users is escaped, and nothing is fetched.
 
-Jinja2 escapes whatever a template prints. Data for scripts are in islands, whose ``<`` is written ``\\u003c``, so that no
-text ends them. The page forbids itself the network, and any script but its own, whose digest it names.
+Jinja2 escapes whatever a template prints. Data for scripts are in islands, whose ``<`` is written ``\\u003c``, so that
+no text ends them. The page forbids itself the network, and any script but its own, whose digest it names.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from logreg.report.page.numbers import shown_number, spoken_seconds
 from logreg.replacing import replacing
+from logreg.report.page.numbers import shown_number, spoken_seconds
 
 TEMPLATES = Path(__file__).parent / "templates"
 MOST_BYTES = 3_000_000

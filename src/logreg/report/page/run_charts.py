@@ -10,8 +10,20 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from logreg.report.page.charts import BLUE, GREY, INK, MUTED, ORANGE, SMALL, Chart, chart, image_file, new_figure
-from logreg.report.page.charts import png_of, theme
+from logreg.report.page.charts import (
+    BLUE,
+    GREY,
+    INK,
+    MUTED,
+    ORANGE,
+    SMALL,
+    Chart,
+    chart,
+    image_file,
+    new_figure,
+    png_of,
+    theme,
+)
 from logreg.report.page.histories import STRETCHES, Curve, read_curves, shortened, spans_much
 from logreg.report.page.run_facts import SPLITS, as_number, name_of, spoken
 from logreg.report.page.tables import bounded
@@ -89,7 +101,8 @@ def held_out_charts(drawn: Mapping[str, Figure]) -> list[Chart]:
         title = TITLES.get(name, name)
         if name == "decision_boundary":
             figure.set_size_inches(5.2, 3.9)
-            figure.axes[0].get_legend().set_frame_on(True)
+            for legend in filter(None, [figure.axes[0].get_legend()]):
+                legend.set_frame_on(True)
         if name in PICTURES:
             charts.append(Chart(title, png_of(figure, title), is_wide=name == "photos"))
             continue
@@ -107,8 +120,8 @@ def _made_small(figure: Figure, with_bins: bool) -> list[str]:
         if axes.get_yscale() == "log":
             logarithmic(axes.yaxis)
     handles, labels = above.get_legend_handles_labels()
-    if above.get_legend() is not None:
-        above.get_legend().remove()
+    for legend in filter(None, [above.get_legend()]):
+        legend.remove()
     if not with_bins:
         return said + [_sentence(label) for label in labels if label != "share of label 1"]
     above.set_ylabel("observed share of label 1")

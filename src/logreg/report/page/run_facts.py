@@ -120,7 +120,7 @@ def majority(
         metrics = build_metrics(config.get("metrics") or {}, trusted)
     except UserError:
         metrics = {}
-    found = {}
+    found: dict[str, float] = {}
     for split in splits_of(record.metrics):
         rate = _rate(split, counts, data) if data is not None or weights is None else None
         if split == "train" and record.data.get("class_weight") is not None:
@@ -183,9 +183,9 @@ def tiles(record: RunRecord, baseline: Mapping[str, float]) -> list[dict[str, An
         full = f"{split}/{name}"
         if full in record.metrics:
             interval = record.intervals.get(full)
-            tile = {"name": f"{spoken(name)}, {SPLITS.get(split, split)}", "metric": full}
-            tile |= {"value": record.metrics[full], "baseline": baseline.get(full)}
-            found.append(tile | {"interval": interval})
+            title = f"{spoken(name)}, {SPLITS.get(split, split)}"
+            values = {"value": record.metrics[full], "baseline": baseline.get(full), "interval": interval}
+            found.append({"name": title, "metric": full} | values)
     return found
 
 

@@ -52,7 +52,7 @@ def _curves(name: str, metric: str, jobs: Sequence[Job]) -> Chart | None:
     others = [curve for job, curve in known if all(job is not each for each, _ in best)]
     many = len(others) > MOST_VECTORS
     lines = [np.column_stack(shortened(curve, POINTS)) for curve in others]
-    alpha = max(0.06, min(0.6, 25 / max(1, len(lines))))
+    alpha = max(0.012, min(0.6, 25 / max(1, len(lines))))
     axes.add_collection(LineCollection(lines, colors=GREY, linewidths=0.8, alpha=alpha, rasterized=many))
     for (job, curve), color in zip(reversed(best), reversed(BEST[: len(best)]), strict=True):
         axes.plot(*shortened(curve, POINTS), color=color, label=f"job {job.number}", linewidth=1.6)
@@ -108,8 +108,8 @@ def _limits(axes: object, curves: Sequence[Curve], direction: int) -> str:
         logarithmic(axes.yaxis)  # type: ignore[attr-defined]
     else:
         axes.set_ylim(low - margin, high + margin)  # type: ignore[attr-defined]
-    outside = float(((values < low) | (values > high)).mean())
-    return f" {outside:.1%} of the values lie outside the picture." if outside else ""
+    outside = int(((values < low) | (values > high)).sum())
+    return f" {outside:,} of {len(values):,} values lie outside the picture." if outside else ""
 
 
 def swept_charts(directory: Path, jobs: Sequence[Job], compared: dict[str, list[Setting]]) -> list[Chart]:
@@ -135,8 +135,7 @@ def _curves_and_maps(jobs: Sequence[Job]) -> list[Chart]:
         for i, (name, figure) in enumerate(sweep_figure(jobs).items()):
             title, panels = _title(figure, name), len(figure.axes)
             single = panels == 1 or (panels == 2 and figure.get_figwidth() <= 6)  # a heat map has its colour bar
-            if single:
-                figure.set_size_inches(*HALF)
+            figure.set_size_inches(*HALF if single else (max(10.5, figure.get_figwidth()), figure.get_figheight()))
             found.append(chart(figure, f"swept{i}", title, is_wide=not single))
         return found
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from statistics import fmean
 from typing import Any
 
@@ -14,7 +12,7 @@ from logreg.errors import plural
 from logreg.report.calibration import is_part
 from logreg.report.comparison import REPEATED, Setting, monitor, verdict
 from logreg.report.leaderboard import Job, rerun_command, swept_keys
-from logreg.report.page.numbers import is_finite
+from logreg.report.page.numbers import decimals_of, is_finite
 from logreg.report.page.tables import Column, PagedTable, bounded, numbers, settings, texts
 
 FIRST = ("loss", "log_loss", "accuracy", "auroc", "brier", "f1")  # metrics, as readers look for them
@@ -64,6 +62,7 @@ def leaderboard_table(jobs: Sequence[Job], compared: Mapping[str, Sequence[Setti
         shown_metrics = shown_metrics[:3]
         kept = jobs[: max(1_000, MOST_CELLS // (5 + len(shown_keys) + len(shown_metrics)))]
     done = [job.record.get("status") == "completed" and job.score is not None for job in kept]
+    seconds = [(job.record.get("seconds") or {}).get("total") for job in kept]
     columns = [
         numbers("rank", [place + 1 if ok else None for place, ok in enumerate(done)], 0),
         numbers("job", [job.number for job in kept], 0),
@@ -71,7 +70,7 @@ def leaderboard_table(jobs: Sequence[Job], compared: Mapping[str, Sequence[Setti
         *(settings(bounded(key, 60), [job.settings.get(key, "") for job in kept]) for key in shown_keys),
         *(numbers(bounded(name, 60), [job.metrics.get(name) for job in kept]) for name in shown_metrics),
         *_of_setting(kept, compared),
-        numbers("seconds", [(job.record.get("seconds") or {}).get("total") for job in kept]),
+        numbers("seconds", seconds, min(3, decimals_of(seconds))),
     ]
     left = [f"{len(jobs) - len(kept):,} jobs"] if len(kept) < len(jobs) else []
     left += [plural(len(keys) - len(shown_keys), "swept key")] if len(keys) > len(shown_keys) else []
@@ -100,7 +99,9 @@ def metric_names(jobs: Sequence[Job]) -> list[str]:
         split, _, metric = name.partition("/")
         return split not in splits, FIRST.index(metric) if metric in FIRST else len(FIRST)
 
-    return [name for name in monitors if name in names] + sorted(set(names) - set(monitors), key=lambda n: (place(n), n))
+    return [name for name in monitors if name in names] + sorted(
+        set(names) - set(monitors), key=lambda n: (place(n), n)
+    )
 
 
 def settings_table(compared: Mapping[str, Sequence[Setting]]) -> PagedTable | None:
@@ -136,7 +137,9 @@ def conclusions(jobs: Sequence[Job], compared: Mapping[str, Sequence[Setting]]) 
         tied = sum(each.indistinguishable is not False for each in group) - 1
         also = f"; {tied:,} {'others' if tied > 1 else 'other'} of {len(group):,} may be as good" if tied else ""
         if not tied and len(group) > 1:
-            also = f"; it is told from all {len(group) - 1:,} others" if len(group) > 2 else "; it is told from the other"
+            also = (
+                f"; it is told from all {len(group) - 1:,} others" if len(group) > 2 else "; it is told from the other"
+            )
         lines.append(f"Best by {metric}: {name}, mean {best.mean:.6g} over {plural(len(best.jobs), 'job')}{also}.")
     return lines
 
@@ -171,11 +174,3 @@ def best_lines(jobs: Sequence[Job]) -> list[dict[str, Any]]:
     return [
         {"metric": monitor(job), "job": job.number, "score": job.score, "command": rerun_command(job)} for job in jobs
     ]
-
-
-def seconds_of(jobs: Sequence[Job]) -> float:
-    """Seconds that all jobs took together."""
-    found = [(job.record.get("seconds") or {}).get("total") for job in jobs]
-    return math.fsum(value for value in found if is_finite(value))
-
-
