@@ -16,6 +16,7 @@ from typing import Any
 import matplotlib as mpl
 from markupsafe import Markup
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.collections import QuadMesh
 from matplotlib.figure import Figure
 
 # The colours of the light page. In SVG they become the page's own, which a dark page has others for.
@@ -24,7 +25,8 @@ VARIABLES = {INK: "var(--ink)", MUTED: "var(--muted)", RULE: "var(--rule)", PAPE
 BLUE, ORANGE, GREY = "#2f6fb7", "#d9822b", "#8b96a5"
 BEST = ("#d1495b", "#2f6fb7", "#2a9d6f", "#d9822b", "#8a63b8")
 SMALL, HALF, WIDE = (4.5, 3.1), (6.2, 4.3), (9.4, 4.0)  # inches
-LARGEST_SVG = 150_000  # bytes
+LARGEST_SVG = 400_000  # bytes
+MOST_SHAPES = 600
 RC: Any = {
     "svg.fonttype": "none", "svg.hashsalt": "logreg", "font.size": 9.0, "axes.titlesize": 9.5, "figure.titlesize": 9.5,
     "text.color": INK, "axes.labelcolor": MUTED, "axes.titlecolor": INK, "xtick.color": RULE, "ytick.color": RULE,
@@ -75,9 +77,18 @@ def chart(figure: Figure, name: str, title: str, caption: str = "", is_wide: boo
     Args:
         name: unique on the page; the ids inside the picture begin with it.
     """
-    svg = svg_of(figure, name, title)
-    picture = svg if len(svg) <= LARGEST_SVG else png_of(figure, title)
+    svg = None if _is_heavy(figure) else svg_of(figure, name, title)
+    picture = png_of(figure, title) if svg is None or len(svg) > LARGEST_SVG else svg
     return Chart(title, picture, caption, is_wide)
+
+
+def _is_heavy(figure: Figure) -> bool:
+    """Whether there are so many shapes and texts that SVG would be large: hundreds of cells, as a rule."""
+    shapes = 0
+    for axes in figure.axes:
+        cells = [mesh.get_array().size for mesh in axes.collections if isinstance(mesh, QuadMesh)]  # type: ignore[union-attr]
+        shapes += sum(cells) + len(axes.patches) + len(axes.texts)
+    return shapes > MOST_SHAPES
 
 
 def png_of(figure: Figure, title: str) -> Markup:

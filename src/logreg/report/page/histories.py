@@ -26,7 +26,7 @@ def read_curves(path: Path, wanted: Sequence[str] | None = None) -> dict[str, Cu
         wanted: the metrics to read; None for all.
     """
     try:
-        columns = _small(path) if path.stat().st_size < SMALL else _large(path)
+        columns = _small(path, wanted) if path.stat().st_size < SMALL else _large(path)
     except (OSError, ValueError, csv.Error, pl.exceptions.PolarsError):
         return {}
     if "step" not in columns:
@@ -41,12 +41,13 @@ def read_curves(path: Path, wanted: Sequence[str] | None = None) -> dict[str, Cu
     return found
 
 
-def _small(path: Path) -> dict[str, list[str]]:
-    """The columns of a small file as text; thousands of them are read for a sweep."""
+def _small(path: Path, wanted: Sequence[str] | None) -> dict[str, list[str]]:
+    """The columns of a small file as text; thousands of such files are read for a sweep."""
     with path.open(encoding="utf-8", newline="") as file:
         header, *rows = csv.reader(file)
     rows = [row for row in rows if len(row) == len(header)]  # the last one may be cut off
-    return dict(zip(header, map(list, zip(*rows, strict=True)), strict=True)) if rows else {}
+    places = [i for i, name in enumerate(header) if wanted is None or name == "step" or name in wanted]
+    return {header[i]: [row[i] for row in rows] for i in places}
 
 
 def _large(path: Path) -> dict[str, list[str]]:

@@ -19,7 +19,7 @@ from logreg.settings import is_number
 
 MOST_AXES = 8
 MOST_TICKS = 9
-MOST_VECTORS = 80
+MOST_VECTORS, MOST_LINES = 80, 1_500
 MOST_METRICS = 3
 LOG_RATIO = 20
 BEST_WIDTHS = (2.2, 1.3, 0.9)  # of the lines of the best three
@@ -59,6 +59,8 @@ def parallel_coordinates(jobs: Sequence[Job], keys: Sequence[str]) -> list[Chart
                 f"A line is a setting{', the mean of its repetitions' if repeated else ''}; dark is good, the best "
             )
             caption += f"{min(len(BEST_WIDTHS), len(means))} are red."
+            if len(means) > MOST_LINES:
+                caption += f" {MOST_LINES:,} of the {len(means):,} settings are drawn, evenly spread over the ranks."
             caption += f" The {left_out} keys with the fewest values have no axis." if left_out else ""
             figure = _draw(metric, kept, points, means, direction)
             charts.append(chart(figure, f"parallel{i}", f"{metric} by {' and '.join(kept)}", caption, is_wide=True))
@@ -71,6 +73,9 @@ def _draw(metric: str, keys: Sequence[str], points: list[tuple[str, ...]], means
     lines.append(_measured(metric, means, direction))
     places = np.stack([axis.places for axis in lines], axis=1)
     order = np.argsort(direction * means, kind="stable")[::-1]  # the best last, on top
+    if len(order) > MOST_LINES:
+        kept = np.linspace(0, len(order) - 1 - len(BEST_WIDTHS), MOST_LINES - len(BEST_WIDTHS)).astype(int)
+        order = np.concatenate([order[np.unique(kept)], order[-len(BEST_WIDTHS) :]])
     rank = np.linspace(0.12, 0.95, len(order))
     columns = np.arange(len(lines))
     segments = [np.column_stack([columns, places[i]]) for i in order]

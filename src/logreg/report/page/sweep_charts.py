@@ -22,10 +22,10 @@ from logreg.settings import is_number
 
 MOST_METRICS = 3  # monitored ones, a chart each
 MOST_VECTORS = 60  # curves that are drawn as lines; more of them are one picture
-MOST_BYTES = 150_000_000  # of metrics.csv files, beyond which a part of the jobs is read
+MOST_BYTES = 60_000_000  # of metrics.csv files, beyond which a part of the jobs is read
 MOST_HIGHLIGHTED = len(BEST)
 FALLBACK = "train/loss"
-POINTS = 100  # stretches of a curve among thousands
+STRETCHES, FEW_STRETCHES, MANY = 100, 30, 1_000  # of a curve, and of one among many
 
 
 def curve_charts(jobs: Sequence[Job]) -> list[Chart]:
@@ -51,11 +51,12 @@ def _curves(name: str, metric: str, jobs: Sequence[Job]) -> Chart | None:
     best = [pair for pair in known if scored(pair[0])][:MOST_HIGHLIGHTED]
     others = [curve for job, curve in known if all(job is not each for each, _ in best)]
     many = len(others) > MOST_VECTORS
-    lines = [np.column_stack(shortened(curve, POINTS)) for curve in others]
+    stretches = STRETCHES if len(others) < MANY else FEW_STRETCHES
+    lines = [np.column_stack(shortened(curve, stretches)) for curve in others]
     alpha = max(0.012, min(0.6, 25 / max(1, len(lines))))
     axes.add_collection(LineCollection(lines, colors=GREY, linewidths=0.8, alpha=alpha, rasterized=many))
     for (job, curve), color in zip(reversed(best), reversed(BEST[: len(best)]), strict=True):
-        axes.plot(*shortened(curve, POINTS), color=color, label=f"job {job.number}", linewidth=1.6)
+        axes.plot(*shortened(curve, STRETCHES), color=color, label=f"job {job.number}", linewidth=1.6)
     cut = _limits(axes, [curve for _, curve in known], sign(read[0]))
     axes.set(xlabel="updates", ylabel=metric)
     axes.xaxis.set_major_formatter("{x:,.0f}")

@@ -18,7 +18,7 @@ from logreg.report.page.tables import Column, PagedTable, bounded, numbers, sett
 FIRST = ("loss", "log_loss", "accuracy", "auroc", "brier", "f1")  # metrics, as readers look for them
 MOST_CELLS = 120_000  # numbers and texts of the leaderboard, some ten bytes each
 MOST_KEYS, MOST_METRICS = 12, 6  # columns of the leaderboard
-MOST_REASONS, MOST_NAMED = 100, 12  # different errors; jobs that are named for each
+MOST_REASONS, MOST_NAMED = 20, 12  # different errors; jobs that are named for each
 
 
 @dataclass(frozen=True)

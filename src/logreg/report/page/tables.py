@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -30,7 +31,7 @@ class Column:
     values: Sequence[Any]
     decimals: int = 0
 
-    @property
+    @functools.cached_property
     def is_right(self) -> bool:
         """Whether it holds numbers, which are aligned on the right."""
         return self.kind == "number" or (self.kind == "setting" and all(is_number(v) for v in self.values if v))
