@@ -118,7 +118,7 @@ def svg_of(figure: Figure, name: str, title: str) -> Markup:
     """A figure as an ``<svg>`` element that can stand in HTML beside others."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
-    root = ET.fromstring(buffer.getvalue())
+    root = ET.fromstring(re.sub(rb"[\x00-\x08\x0b\x0c\x0e-\x1f]", "\ufffd".encode(), buffer.getvalue()))
     for parent in root.iter():
         for child in list(parent):
             if child.tag.endswith(("}metadata", "}style")):

@@ -63,7 +63,7 @@ def parallel_coordinates(jobs: Sequence[Job], keys: Sequence[str]) -> list[Chart
                 caption += f" {MOST_LINES:,} of the {len(means):,} settings are drawn, evenly spread over the ranks."
             caption += f" The {left_out} keys with the fewest values have no axis." if left_out else ""
             figure = _draw(metric, kept, points, means, direction)
-            charts.append(chart(figure, f"parallel{i}", f"{metric} by {' and '.join(kept)}", caption, is_wide=True))
+            charts.append(chart(figure, f"parallel{i}", f"{metric} by {', '.join(kept)}", caption, is_wide=True))
     return charts
 
 

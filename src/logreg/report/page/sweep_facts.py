@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -36,16 +37,26 @@ class Reason:
 
 
 def reasons(failed: Sequence[Job]) -> tuple[list[Reason], int]:
-    """Why jobs did not complete, the commonest reason first, and how many further reasons there are."""
-    found: dict[tuple[str, str], list[int]] = {}
+    """Why jobs did not complete, the commonest reason first, and how many further reasons there are.
+
+    Args:
+        failed: by number.
+    """
+    found: dict[tuple[str, str], list[Job]] = {}
     for job in failed:
-        key = str(job.record.get("status")), str(job.record.get("error") or "no reason was written down")
-        found.setdefault(key, []).append(job.number)
+        text = re.sub(r"\d[\d,.]*", "0", _error(job))  # the same reason after 42 updates and after 43
+        found.setdefault((str(job.record.get("status")), text), []).append(job)
     listed = []
-    for (status, error), jobs in sorted(found.items(), key=lambda item: -len(item[1]))[:MOST_REASONS]:
-        named = ", ".join(map(str, sorted(jobs)[:MOST_NAMED])) + (", …" if len(jobs) > MOST_NAMED else "")
-        listed.append(Reason(status, bounded(error, 600), len(jobs), named))
+    for (status, _), jobs in sorted(found.items(), key=lambda item: -len(item[1]))[:MOST_REASONS]:
+        named = ", ".join(str(job.number) for job in jobs[:MOST_NAMED]) + (", …" if len(jobs) > MOST_NAMED else "")
+        first = bounded(_error(jobs[0]), 600)
+        also = " (in the others with other numbers)" if len({_error(job) for job in jobs}) > 1 else ""
+        listed.append(Reason(status, first + also, len(jobs), named))
     return listed, max(0, len(found) - MOST_REASONS)
+
+
+def _error(job: Job) -> str:
+    return str(job.record.get("error") or "no reason was written down")
 
 
 def leaderboard_table(jobs: Sequence[Job], compared: Mapping[str, Sequence[Setting]]) -> tuple[PagedTable, str]:
