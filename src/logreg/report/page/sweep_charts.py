@@ -155,6 +155,8 @@ def _path_chart(directory: Path, compared: dict[str, list[Setting]]) -> list[Cha
     choice = read_choice(directory)
     if choice is None or choice.metric not in compared:
         return []
+    if not set(choice.penalty) <= set(compared[choice.metric][0].settings):  # of an earlier state of the sweep
+        return []
     with theme():
         figure = path_figure(compared[choice.metric], choice)
         if figure is not None:
