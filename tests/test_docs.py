@@ -9,9 +9,14 @@ import shlex
 import shutil
 import subprocess
 import sys
+from collections import defaultdict
 from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
 
 import pytest
+from markdown_it import MarkdownIt
+from markdown_it.tree import SyntaxTreeNode
 
 from tests.conftest import ROOT, run_command
 
@@ -94,3 +99,83 @@ def test_the_benchmarks_write_what_they_measured(tmp_path: Path, name: str) -> N
     result = json.loads((tmp_path / "outputs" / "benchmarks" / f"{name}.json").read_text())
     assert result["time_ratio"] == pytest.approx(result["ours_seconds"] / result["theirs_seconds"])
     assert f"{result['time_ratio']:.2f}" in done.stdout
+
+
+ENGLISH, KOREAN = "README.md", "README.ko.md"
+
+
+def anchor(title: str) -> str:
+    """What GitHub makes of a heading."""
+    return "#" + re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-")
+
+
+def code_in(node: SyntaxTreeNode) -> list[str]:
+    return [" ".join(each.content.split()) for each in node.walk() if each.type == "code_inline"]
+
+
+def outline(text: str) -> dict[str, Any]:
+    """What a document and its translation have in common.
+
+    Links and inline code are by section and without their order there, which the grammar of a language decides.
+    """
+    document = SyntaxTreeNode(MarkdownIt("commonmark").enable("table").parse(text))
+    titles = [node.children[0].content for node in document.children if node.type == "heading"]
+    targets = {anchor(title): f"section {number}" for number, title in enumerate(titles, 1)}
+    targets |= dict.fromkeys((ENGLISH, KOREAN), "the other language")
+    blocks, skeleton, first_cells, section = [], [], [], 0
+    links, code = defaultdict[int, list[str]](list), defaultdict[int, set[str]](set)
+    for node in document.walk():
+        section += node.type == "heading"
+        if node.type in ("heading", "table", "tr", "th", "td"):
+            skeleton.append(node.tag)
+        if node.type == "fence":
+            skeleton.append(node.info)
+            blocks.append((node.info, node.content))
+        if node.type == "image":
+            skeleton.append(str(node.attrs["src"]))
+        if node.type == "tr":
+            first_cells.append(code_in(node.children[0]))
+        if node.type == "link":
+            target = unquote(str(node.attrs["href"]))
+            links[section].append(targets.get(target, target))
+        if node.type == "inline":
+            code[section].update(code_in(node))
+    return {
+        "blocks": blocks,
+        "skeleton": skeleton,
+        "first cells": first_cells,
+        "links": {number: sorted(found) for number, found in links.items()},
+        "inline code": code,
+    }
+
+
+@pytest.mark.parametrize("part", ["blocks", "skeleton", "first cells", "links", "inline code"])
+def test_the_korean_readme_has_what_the_english_one_has(part: str) -> None:
+    english, korean = (outline((ROOT / document).read_text())[part] for document in (ENGLISH, KOREAN))
+    assert korean == english
+
+
+@pytest.mark.parametrize(
+    ("part", "old", "new"),
+    [
+        ("blocks", "python train.py lr=0.1\n", "python train.py lr=0.1\npython train.py lr=0.2\n"),
+        ("blocks", "```bash\npython train.py lr=0.1", "```text\npython train.py lr=0.1"),
+        ("skeleton", "\n### ", "\n## "),
+        ("skeleton", "docs/path.png", "docs/reliability.png"),
+        ("skeleton", "| `logger` | `default` | `csv`, `tensorboard`, `none` |\n", ""),
+        ("first cells", "| `logger` |", "| `loggers` |"),
+        ("links", "(CONTRIBUTING.md)", "(README.md)"),
+        ("inline code", "`HYDRA_FULL_ERROR=1`", "`HYDRA_FULL_ERROR=2`"),
+    ],
+)
+def test_a_change_of_the_korean_readme_alone_is_noticed(part: str, old: str, new: str) -> None:
+    text = (ROOT / KOREAN).read_text()
+    assert old in text
+    assert outline(text.replace(old, new, 1))[part] != outline(text)[part]
+
+
+def test_the_korean_readme_has_no_marks_that_stay_visible() -> None:
+    """Bold text that ends in a bracket does not end before a Korean particle: `**말(word)**은`."""
+    document = SyntaxTreeNode(MarkdownIt("commonmark").enable("table").parse((ROOT / KOREAN).read_text()))
+    texts = [node.content for node in document.walk() if node.type == "text"]
+    assert not [text for text in texts if "**" in text or "`" in text or "](" in text]

@@ -130,7 +130,7 @@ def evaluate_scored(run: Run, scored: Scored, options: EvaluateOptions, checkpoi
     known = evaluation.of_predictions | evaluation.of_probabilities
     predicted = scorer.results(logits)["prediction"].to_numpy()
     ones = np.ones(rows) if weight is None else weight
-    weighted = WeightedMetrics(logits, y, predicted, run.model.calibration)
+    weighted = WeightedMetrics(logits, y, predicted, run.model.calibration, run.model.loss)
     ranges, made = intervals(weighted, ones, known, options.resamples, options.confidence, options.seed)
     known_labels = run.record["data"]
     train = known_labels.get("label_weights") or known_labels.get("label_counts", {}).get("train")
@@ -153,7 +153,7 @@ def evaluate_scored(run: Run, scored: Scored, options: EvaluateOptions, checkpoi
         intervals={name: ranges[name] for name in values if name in ranges and np.isfinite(values[name])},
         baseline={
             name: value if np.isfinite(values.get(name, 0.0)) else None
-            for name, value in majority_baseline(known, train[1] / sum(train), rate).items()
+            for name, value in majority_baseline(known, train[1] / sum(train), rate, run.model.loss).items()
         },
         confusion=dict(zip(names, table, strict=True)),
         confidence=options.confidence,

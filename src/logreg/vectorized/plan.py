@@ -100,6 +100,8 @@ def obstacle(config: Mapping[str, Any]) -> str | None:
         return "it asks for standard errors"
     if config.get("baseline"):
         return "it asks for a baseline"
+    if config.get("lesson") is not None:
+        return "it ends in a lesson"
     if config.get("certify_every") is not None:
         return "it asks for certificates on the way"
     for key in config["trainer"].keys() - TRAINER:
