@@ -235,3 +235,17 @@ def test_weighted_rows_have_the_majority_of_their_weights(tmp_path: Path) -> Non
     row = next(row for row in page.cells("metrics") if row[0] == "accuracy")
     expected = accuracy_score(y["test"], dummy.predict(x), sample_weight=w["test"])
     assert float(row[3].split()[1]) == pytest.approx(expected, abs=5.1e-5)
+
+
+@pytest.mark.slow
+def test_the_loss_of_the_majority_is_the_loss_that_was_minimised(tmp_path: Path) -> None:
+    run = trained(tmp_path, "data=breast_cancer", "optimizer=adam", "epochs=3", "loss=mse")
+    page, data = page_of(run), make_data(read_config(run))
+    share = data.labels_of("train").mean()
+    rows = {row[0]: row for row in page.cells("metrics")}
+    for place, split in ((2, "val"), (3, "test")):
+        labels = data.labels_of(split)
+        expected = brier_score_loss(labels, np.full(len(labels), share))
+        assert float(rows["loss"][place].split()[1]) == pytest.approx(expected, abs=5.1e-5)
+        expected = log_loss(labels, np.full(len(labels), share))
+        assert float(rows["log_loss"][place].split()[1]) == pytest.approx(expected, abs=5.1e-5)

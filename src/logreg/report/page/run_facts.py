@@ -131,6 +131,8 @@ def majority(
             continue
         values = majority_baseline(metrics, share, rate)
         values |= {"accuracy": rate if share >= 0.5 else 1 - rate}
+        if config.get("loss") == "mse":
+            values["loss"] = rate * (1 - share) ** 2 + (1 - rate) * share**2
         values = {name: 0.0 if abs(value) < 1e-12 else value for name, value in values.items()}
         left_out = ("loss",) if split == "train" else ()  # the objective has a penalty
         found |= {f"{split}/{name}": value for name, value in values.items() if name not in left_out}
