@@ -18,7 +18,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from logreg import settings
+from logreg import reporting, settings
 from logreg.choosing import chosen_optimizer, is_auto
 from logreg.cli import plain, trusted_packages
 from logreg.errors import UserError, plural
@@ -104,6 +104,7 @@ def run(cfg: DictConfig) -> float | None:
         raise
     finally:
         signal.signal(signal.SIGTERM, terminated)
+    reporting.write_if_asked("run", directory, config if hydra_config.mode is RunMode.RUN else {}, trusted_packages())
     return _outcome(record, directory, hydra_config.mode is RunMode.MULTIRUN)
 
 

@@ -81,6 +81,7 @@ RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
         "balanced, null, or a weight above 0 for each label, in quotes, such as 'class_weight={no:1,yes:3}',",
     ),
     "baseline": (lambda value: isinstance(value, bool), "true or false"),
+    "report": (lambda value: isinstance(value, bool), "true or false"),
     "penalty.firth": (lambda value: isinstance(value, bool), "true or false"),
     "inference": (_one_of(AUTO, "wald", "profile", "none"), "one of auto, wald, profile, none"),
     "covariance": (_one_of("model", "HC0", "HC1", "cluster"), "one of model, HC0, HC1, cluster"),

@@ -16,6 +16,7 @@ from logreg.cli import trusted_packages
 from logreg.errors import UserError, plural
 from logreg.experiment import make_data, make_lesson
 from logreg.path import REFIT, read_choice
+from logreg.reporting import asked_of, write_if_asked
 from logreg.runs import PREPROCESSING, RECORD, read_config, read_record, shown, splits_of, write_record
 from logreg.settings import lookup
 
@@ -57,6 +58,7 @@ def finish_sweep(directory: Path, complete: bool) -> int:
     report_sweep(directory, jobs, compared, Console(), with_figures)
     for job in leaderboard.best_jobs(jobs) if with_figures else ():
         _draw(job.directory)
+    write_if_asked("sweep", directory, asked_of(jobs[0].directory))
     _warn_of_changed_data(jobs)
     _warn_of_losses(jobs)
     _show_choice(directory)

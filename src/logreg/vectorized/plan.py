@@ -19,7 +19,7 @@ from logreg.settings import lookup, wants_inference
 FREE = (
     "seed", "model.draws_before", "data.seed", "data.fold", "epochs", "trainer.max_epochs", "lr", "penalty.l1",
     "penalty.l2", "class_weight", "threshold", "costs", "calibration", "scheduler",
-    "figures", "name", "vectorized", "sweep",
+    "figures", "report", "name", "vectorized", "sweep",
 )  # fmt: skip
 # Of the optimizer everything but its class.
 CLASS = "_target_"
