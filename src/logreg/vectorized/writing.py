@@ -229,7 +229,7 @@ def write_all(files: Sequence[JobFiles | None], fit: Fit, results: Results, bega
     first = next((file for file in files if file is not None), None)
     for job, file in enumerate(files):
         if file is not None:
-            file.write(fit, results, job, fitted / jobs, with_layout=file is first)
+            file.write(fit, results, job, fitted / jobs, file is first)
             yield file
 
 
