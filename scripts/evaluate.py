@@ -112,7 +112,9 @@ def on_own_rows(directory: Path, checkpoint: str) -> None:
     if different:
         raise UserError(f"run={directory}: recomputed and recorded values differ in {', '.join(different)}.")
     if recorded:
-        console.print(f"{len(recorded)} metrics equal the recorded ones exactly", highlight=False)
+        exactly = all(metrics[name] == value for name, value in recorded.items())
+        how = "exactly" if exactly else "but for the last bits"
+        console.print(f"{len(recorded)} metrics equal the recorded ones {how}", highlight=False)
 
 
 main = command("evaluate", evaluate)

@@ -43,6 +43,7 @@ def fit(
     l2: float = 0.0,
     resume: Path | None = None,
     certify_every: int | None = None,
+    loss: str = "log_loss",
     **trainer: Any,
 ) -> tuple[RunRecord, BinaryClassifier, list[dict[str, float]]]:
     """Train in a directory; returns the record, the classifier and the rows of metrics.csv."""
@@ -50,7 +51,7 @@ def fit(
     torch.manual_seed(1)
     network = network or SequentialRegression(data.num_features)
     make = optimizer or functools.partial(torch.optim.SGD, lr=1.0)
-    classifier = BinaryClassifier(network, make, scheduler, l1=l1, l2=l2, certify_every=certify_every)
+    classifier = BinaryClassifier(network, make, scheduler, l1=l1, l2=l2, certify_every=certify_every, loss=loss)
     monitor = "val/loss" if len(data.rows["val"]) else "train/loss"
     callbacks = [Checkpoints(monitor=monitor), *trainer.pop("callbacks", [])]
     settings = {"accelerator": "cpu", "log_every_n_steps": 1, "num_sanity_val_steps": -1, "enable_model_summary": False}

@@ -9,9 +9,14 @@ import shlex
 import shutil
 import subprocess
 import sys
+from collections import defaultdict
 from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
 
 import pytest
+from markdown_it import MarkdownIt
+from markdown_it.tree import SyntaxTreeNode
 
 from tests.conftest import ROOT, run_command
 
@@ -94,3 +99,107 @@ def test_the_benchmarks_write_what_they_measured(tmp_path: Path, name: str) -> N
     result = json.loads((tmp_path / "outputs" / "benchmarks" / f"{name}.json").read_text())
     assert result["time_ratio"] == pytest.approx(result["ours_seconds"] / result["theirs_seconds"])
     assert f"{result['time_ratio']:.2f}" in done.stdout
+
+
+TRANSLATED = ("README.md", "docs/notebook.md")
+
+
+def korean(english: str) -> str:
+    """The Korean counterpart of an English document."""
+    return english.removesuffix(".md") + ".ko.md"
+
+
+def anchor(title: str) -> str:
+    """What GitHub makes of a heading."""
+    return "#" + re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-")
+
+
+def code_in(node: SyntaxTreeNode) -> list[str]:
+    return [" ".join(each.content.split()) for each in node.walk() if each.type == "code_inline"]
+
+
+def target(document: str, href: str) -> str:
+    """Where a link leads, in the same words for a document and its translation.
+
+    Of a document that is there in both languages, a link is to the one in the reader's own language or in the other.
+    """
+    english = href.removesuffix(".ko.md").removesuffix(".md") + ".md"
+    if not all(((ROOT / document).parent / name).is_file() for name in (english, korean(english))):
+        return href
+    own = href.endswith(".ko.md") == document.endswith(".ko.md")
+    return f"{english} in {'its own' if own else 'the other'} language"
+
+
+def outline(document: str, text: str | None = None) -> dict[str, Any]:
+    """What a document, or the text that it might have, has in common with its translation.
+
+    Links and inline code are by section and without their order there, which the grammar of a language decides.
+    """
+    text = (ROOT / document).read_text() if text is None else text
+    tree = SyntaxTreeNode(MarkdownIt("commonmark").enable("table").parse(text))
+    titles = [node.children[0].content for node in tree.children if node.type == "heading"]
+    sections = {anchor(title): f"section {number}" for number, title in enumerate(titles, 1)}
+    blocks, skeleton, first_cells, section = [], [], [], 0
+    links, code = defaultdict[int, list[str]](list), defaultdict[int, set[str]](set)
+    for node in tree.walk():
+        section += node.type == "heading"
+        if node.type in ("heading", "table", "tr", "th", "td"):
+            skeleton.append(node.tag)
+        if node.type == "fence":
+            skeleton.append(node.info)
+            blocks.append((node.info, node.content))
+        if node.type == "image":
+            skeleton.append(str(node.attrs["src"]))
+        if node.type == "tr":
+            first_cells.append(code_in(node.children[0]))
+        if node.type == "link":
+            href = unquote(str(node.attrs["href"]))
+            links[section].append(sections.get(href) or target(document, href))
+        if node.type == "inline":
+            code[section].update(code_in(node))
+    return {
+        "blocks": blocks,
+        "skeleton": skeleton,
+        "first cells": first_cells,
+        "links": {number: sorted(found) for number, found in links.items()},
+        "inline code": code,
+    }
+
+
+@pytest.mark.parametrize("english", TRANSLATED)
+@pytest.mark.parametrize("part", ["blocks", "skeleton", "first cells", "links", "inline code"])
+def test_a_korean_document_has_what_the_english_one_has(english: str, part: str) -> None:
+    assert outline(korean(english))[part] == outline(english)[part]
+
+
+@pytest.mark.parametrize(
+    ("english", "part", "old", "new"),
+    [
+        ("README.md", "blocks", "python train.py lr=0.1\n", "python train.py lr=0.1\npython train.py lr=0.2\n"),
+        ("README.md", "blocks", "```bash\npython train.py lr=0.1", "```text\npython train.py lr=0.1"),
+        ("README.md", "skeleton", "\n### ", "\n## "),
+        ("README.md", "skeleton", "docs/path.png", "docs/reliability.png"),
+        ("README.md", "skeleton", "| `logger` | `default` | `csv`, `tensorboard`, `none` |\n", ""),
+        ("README.md", "first cells", "| `logger` |", "| `loggers` |"),
+        ("README.md", "links", "(CONTRIBUTING.md)", "(README.md)"),
+        ("README.md", "links", "(docs/notebook.ko.md)", "(docs/notebook.md)"),
+        ("README.md", "inline code", "`HYDRA_FULL_ERROR=1`", "`HYDRA_FULL_ERROR=2`"),
+        ("docs/notebook.md", "blocks", "\npython train.py loss=mse\n", "\npython train.py loss=log_loss\n"),
+        ("docs/notebook.md", "skeleton", "lesson_costs.png", "lesson_sigmoid.png"),
+        ("docs/notebook.md", "links", "(../README.ko.md)", "(../README.md)"),
+        ("docs/notebook.md", "inline code", "`threshold=0.9`", "`threshold=0.5`"),
+    ],
+)
+def test_a_change_of_a_korean_document_alone_is_noticed(english: str, part: str, old: str, new: str) -> None:
+    document = korean(english)
+    text = (ROOT / document).read_text()
+    assert old in text
+    assert outline(document, text.replace(old, new, 1))[part] != outline(document, text)[part]
+
+
+@pytest.mark.parametrize("english", TRANSLATED)
+def test_a_korean_document_has_no_marks_that_stay_visible(english: str) -> None:
+    """Bold text that ends in a bracket does not end before a Korean particle: `**말(word)**은`."""
+    tree = SyntaxTreeNode(MarkdownIt("commonmark").enable("table").parse((ROOT / korean(english)).read_text()))
+    texts = [node.content for node in tree.walk() if node.type == "text"]
+    assert not [text for text in texts if "*" in text or "`" in text or "](" in text]

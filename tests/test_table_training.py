@@ -16,6 +16,7 @@ from sklearn.linear_model import LogisticRegression
 from torch import nn
 
 from logreg.data import TableData, rows, table
+from logreg.losses import loss_of
 from logreg.objective import AutogradGradient, LinearGradient, linear_coefficients
 from tests.helpers import fit
 
@@ -97,9 +98,10 @@ def test_mini_batches_from_the_map_are_those_from_memory(tmp_path: Path, monkeyp
     assert results[0] == results[1]
 
 
+@pytest.mark.parametrize("of", ["log_loss", "mse"])
 @pytest.mark.parametrize("closed_form", [True, False])
 def test_both_gradients_of_a_batch_in_parts_are_that_of_the_whole(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, closed_form: bool
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, closed_form: bool, of: str
 ) -> None:
     drawn().to_csv(tmp_path / "t.csv", index=False)
     monkeypatch.setattr(table, "IN_MEMORY_BYTES", 0)
@@ -114,12 +116,15 @@ def test_both_gradients_of_a_batch_in_parts_are_that_of_the_whole(
     network = nn.Sequential(nn.Linear(data.num_features, 1), nn.Sigmoid()).double()
     pair = linear_coefficients(network)
     assert pair is not None
-    gradient = LinearGradient(*pair, l2=0.3) if closed_form else AutogradGradient(network, l2=0.3)
+    wanted = {"l2": 0.3, "loss": loss_of(of)}
+    gradient = LinearGradient(*pair, **wanted) if closed_form else AutogradGradient(network, **wanted)
     loss, accuracy = gradient.over(batch, 0.4)
     x, y, w = (torch.cat(parts) for parts in zip(*batch.parts(), strict=True))
     copy = [p.detach().clone().requires_grad_() for p in pair]
     z = x @ copy[0][0] + copy[1]
     losses = nn.functional.binary_cross_entropy_with_logits(z, y, reduction="none")
+    if of == "mse":
+        losses = nn.functional.mse_loss(torch.sigmoid(z), y, reduction="none")
     expected = (w * losses).sum() / w.sum()
     (expected + 0.15 * copy[0].square().sum()).backward()
     for ours, theirs in zip(pair, copy, strict=True):

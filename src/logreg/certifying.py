@@ -16,6 +16,7 @@ from logreg.data.rows import MAX_ELEMENTS, Batch, Rows, collected_rows
 from logreg.diagnostics.flatness import remark
 from logreg.diagnostics.optimality import Optimality, certify, separation_of
 from logreg.diagnostics.separation import Separation
+from logreg.losses import LOG_LOSS
 from logreg.objective import linear_coefficients
 from logreg.optim.problem import LogisticProblem, theta_of
 from logreg.optim.solver import Solver
@@ -28,9 +29,9 @@ def certificate(
     batches: Iterable[Batch] | None,
     most_searched: float,
 ) -> dict[str, Any] | None:
-    """What the record says of the distance from the optimum; None of a model that is not linear."""
+    """What the record says of the distance from the optimum; None of a model that is not linear, or on another loss."""
     pair = linear_coefficients(classifier.network)
-    if pair is None:
+    if pair is None or classifier.loss != LOG_LOSS:
         return None
     if isinstance(data, BlockData):
         rows, names = data.served("train"), data.preprocessor.feature_names
@@ -53,7 +54,7 @@ def optimality_of(
     optimizer: type[Optimizer],
     names: Sequence[str] = (),
 ) -> Optimality | None:
-    """How far a linear classifier is from the best coefficients for its training rows; None of another one.
+    """How far a linear classifier is from the least log loss of its training rows; None of any other.
 
     Args:
         separation: looks for one of the labels.
@@ -61,7 +62,7 @@ def optimality_of(
         names: of the features, for what is said where none was looked for; none where nobody wants to know.
     """
     pair = linear_coefficients(classifier.network)
-    if pair is None:
+    if pair is None or classifier.loss != LOG_LOSS:
         return None
     problem = classifier.problem(rows)
     theta, separated = theta_of(*pair).cpu(), separation(problem)

@@ -17,6 +17,7 @@ from logreg.classifier import BinaryClassifier
 from logreg.data.block_data import BlockData
 from logreg.data.splits import SPLITS
 from logreg.errors import UserError, nearest
+from logreg.losses import LOG_LOSS
 from logreg.objective import linear_coefficients
 from logreg.optim.newton import Newton
 from logreg.optim.proximal_newton import ProximalNewton
@@ -120,6 +121,8 @@ def check_parts(trainer: Any, classifier: BinaryClassifier, data: LightningDataM
         )
     if isinstance(optimizer, Solver) and linear_coefficients(classifier.network) is None:
         raise UserError(f"optimizer={name} solves linear models; for this one use adam, sgd or torch_lbfgs.")
+    if isinstance(optimizer, Solver) and classifier.loss != LOG_LOSS:
+        raise UserError(f"loss={classifier.loss.name}: optimizer={name} solves for the log loss; use adam or sgd.")
     if isinstance(optimizer, Solver) and isinstance(data, BlockData) and data.augmentation is not None:
         raise UserError(f"data.augment: optimizer={name} solves for rows that stay as they are; set data.augment=null.")
     if isinstance(optimizer, Solver) and scheduler is not None:
@@ -128,8 +131,12 @@ def check_parts(trainer: Any, classifier: BinaryClassifier, data: LightningDataM
         raise not_smooth(name)
     if classifier.firth and not isinstance(optimizer, Newton):
         raise UserError("penalty=firth needs optimizer=newton, which knows its gradient; leave the other one out.")
-    if classifier.certify_every and (batches is None or linear_coefficients(classifier.network) is None):
-        raise UserError("certify_every is for linear models, and for data that is served in blocks; leave it out here.")
+    if classifier.certify_every and (
+        batches is None or linear_coefficients(classifier.network) is None or classifier.loss != LOG_LOSS
+    ):
+        raise UserError(
+            "certify_every is for linear models on the log loss, and data that is served in blocks; leave it out here."
+        )
     if classifier.accumulate > 1 and batches is None:
         raise UserError("trainer.accumulate_grad_batches works with data that is served in blocks; use 1 here.")
     if isinstance(data, BlockData):

@@ -20,7 +20,8 @@ from logreg.data.blocks import Block, SingleBatch
 from logreg.data.rows import Batch, LargeBatch, Rows, batch_parts, dense_rows
 from logreg.diagnostics.optimality import certify
 from logreg.errors import Diverged, Interrupted
-from logreg.metrics import Evaluation, accuracies, log_losses
+from logreg.losses import LOG_LOSS, Loss, loss_of
+from logreg.metrics import Evaluation, accuracies, batch_losses
 from logreg.objective import (
     LinearGradient,
     check_network,
@@ -29,7 +30,6 @@ from logreg.objective import (
     l2_penalty,
     linear_coefficients,
     logit_function,
-    mean_log_loss,
     penalised_parameters,
 )
 from logreg.optim.firth import FirthProblem
@@ -44,7 +44,7 @@ Measured = Tensor | tuple[float, float]  # the logits of a batch, or loss and ac
 
 
 class BinaryClassifier(LightningModule):
-    """Trains a network on the mean log loss plus ``l1 * ||w||_1 + l2 / 2 * ||w||^2``, one update per batch.
+    """Trains a network on the mean loss plus ``l1 * ||w||_1 + l2 / 2 * ||w||^2``, one update per batch.
 
     A training step receives a `Block` of consecutive batches (or one ordinary ``(x, y)`` batch) and makes the updates
     of all of them, so that Lightning's cost per step is paid once a block; the loggers get the block's values
@@ -55,6 +55,7 @@ class BinaryClassifier(LightningModule):
         network: rows (rows, features) to probabilities; see `logreg.models`.
         optimizer: from the parameters to the optimizer.
         scheduler: from the optimizer to a learning-rate scheduler, stepped once per pass over the rows.
+        loss: ``log_loss`` or ``mse``; see `logreg.losses`.
         l1, l2: weights of the penalty; the intercept is never penalised.
         firth: weight of Firth's penalty, see `logreg.optim.firth`: one over the sum of the training rows' weights.
         threshold: a row is predicted to be of label 1 where its probability is at least this.
@@ -76,6 +77,7 @@ class BinaryClassifier(LightningModule):
         optimizer: Callable[[Iterable[nn.Parameter]], Optimizer] = torch.optim.SGD,
         scheduler: Callable[[Optimizer], LRScheduler] | None = None,
         *,
+        loss: str = LOG_LOSS.name,
         l1: float = 0.0,
         l2: float = 0.0,
         firth: float = 0.0,
@@ -92,10 +94,15 @@ class BinaryClassifier(LightningModule):
         self.certify_every = certify_every
         self.interrupt = False
         self.latest: dict[str, float] = {}
-        self.evaluation = Evaluation(threshold, metrics)
+        self.evaluation = Evaluation(threshold, metrics, trained_on=loss_of(loss))
         self._resumed_state: dict[str, Tensor] | None = None
         self._problem: LogisticProblem | None = None  # that was needed last
         self.save_hyperparameters(dict(hyperparameters or {}), logger=False)
+
+    @property
+    def loss(self) -> Loss:
+        """What is minimised, but for the penalty."""
+        return self.evaluation.trained_on
 
     @property
     def threshold(self) -> float:
@@ -150,7 +157,8 @@ class BinaryClassifier(LightningModule):
         # Anomaly detection is autograd's, so whoever asks for it gets autograd.
         exact = self.trainer.precision in FULL_PRECISIONS and not torch.is_anomaly_enabled()
         closed_form = exact and self.accumulate == 1
-        self._gradient = gradient_of(self.network, self.l2, closed_form=closed_form, scale=1 / self.accumulate)
+        scale = 1 / self.accumulate
+        self._gradient = gradient_of(self.network, self.l2, closed_form=closed_form, scale=scale, loss=self.loss)
         self._first_update = self.trainer.global_step
         self._log_every: int = getattr(self.trainer, "log_every_n_steps", 0) or 1
         self._checked = False
@@ -169,7 +177,7 @@ class BinaryClassifier(LightningModule):
     def training_step(self, batch: Block | Sequence[Tensor], batch_idx: int) -> None:
         block = batch if isinstance(batch, Block) else SingleBatch(batch, self.trainer.current_epoch)
         self._passes_end_in_blocks = isinstance(batch, Block)
-        history = _History(self.trainer.global_step)
+        history = _History(self.trainer.global_step, self.loss)
         try:
             for i, (update, ends_pass) in enumerate(block):
                 if self.interrupt:
@@ -280,7 +288,7 @@ class BinaryClassifier(LightningModule):
             if isinstance(measured, Tensor):
                 assert not isinstance(batch, LargeBatch)
                 _, y, weight = batch_parts(batch)
-                loss = float(mean_log_loss(measured, y, weight))
+                loss = float(self.loss.mean(measured, y, weight))
             else:
                 loss = measured[0]
             return loss + float(self.penalty()) if self.penalised else loss
@@ -427,8 +435,8 @@ class BinaryClassifier(LightningModule):
 class _History:
     """The measurements of a block's updates, kept as tensors until the block is done."""
 
-    def __init__(self, start: int) -> None:
-        self.start = start
+    def __init__(self, start: int, loss: Loss) -> None:
+        self.start, self.loss = start, loss
         self.logits: list[Tensor] = []
         self.labels: list[Tensor] = []
         self.weights: list[Tensor] = []
@@ -459,7 +467,8 @@ class _History:
 
     def losses(self) -> list[float]:
         """The objective at each update."""
-        losses = [loss for loss, _ in self.of_large] or log_losses(self.logits, self.labels, self.weights)
+        losses = [loss for loss, _ in self.of_large]
+        losses = losses or batch_losses(self.logits, self.labels, self.weights, self.loss)
         if not self.penalties:
             return losses
         return [loss + penalty for loss, penalty in zip(losses, torch.stack(self.penalties).tolist(), strict=True)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -24,6 +25,7 @@ from logreg.runs import Run, write_atomically
 from logreg.scoring import Scorer
 from logreg.weighted_metrics import WeightedMetrics
 
+ROUNDING = 1e-9
 OF_BOTH_CLASSES = (BinaryAUROC, BinaryAveragePrecision)
 
 
@@ -130,7 +132,7 @@ def evaluate_scored(run: Run, scored: Scored, options: EvaluateOptions, checkpoi
     known = evaluation.of_predictions | evaluation.of_probabilities
     predicted = scorer.results(logits)["prediction"].to_numpy()
     ones = np.ones(rows) if weight is None else weight
-    weighted = WeightedMetrics(logits, y, predicted, run.model.calibration)
+    weighted = WeightedMetrics(logits, y, predicted, run.model.calibration, run.model.loss)
     ranges, made = intervals(weighted, ones, known, options.resamples, options.confidence, options.seed)
     known_labels = run.record["data"]
     train = known_labels.get("label_weights") or known_labels.get("label_counts", {}).get("train")
@@ -153,7 +155,7 @@ def evaluate_scored(run: Run, scored: Scored, options: EvaluateOptions, checkpoi
         intervals={name: ranges[name] for name in values if name in ranges and np.isfinite(values[name])},
         baseline={
             name: value if np.isfinite(values.get(name, 0.0)) else None
-            for name, value in majority_baseline(known, train[1] / sum(train), rate).items()
+            for name, value in majority_baseline(known, train[1] / sum(train), rate, run.model.loss).items()
         },
         confusion=dict(zip(names, table, strict=True)),
         confidence=options.confidence,
@@ -239,5 +241,12 @@ def evaluate_own_rows(run: Run, data: Any) -> dict[str, float]:
 
 
 def differences(recorded: Mapping[str, float], metrics: Mapping[str, float]) -> Sequence[str]:
-    """The names of recorded metrics that came out otherwise."""
-    return [name for name, value in recorded.items() if metrics.get(name) != value]
+    """The names of recorded metrics that came out otherwise, but for rounding.
+
+    Numbers that lie elsewhere in memory may be added up in another order, which shows in the last bit.
+    """
+    return [
+        name
+        for name, value in recorded.items()
+        if not math.isclose(metrics.get(name, math.nan), value, rel_tol=ROUNDING, abs_tol=ROUNDING)
+    ]

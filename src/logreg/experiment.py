@@ -18,7 +18,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from logreg import settings
+from logreg import reporting, settings
 from logreg.choosing import chosen_optimizer, is_auto
 from logreg.cli import plain, trusted_packages
 from logreg.errors import UserError, plural
@@ -104,6 +104,7 @@ def run(cfg: DictConfig) -> float | None:
         raise
     finally:
         signal.signal(signal.SIGTERM, terminated)
+    reporting.write_if_asked("run", directory, config if hydra_config.mode is RunMode.RUN else {}, trusted_packages())
     return _outcome(record, directory, hydra_config.mode is RunMode.MULTIRUN)
 
 
@@ -173,6 +174,8 @@ def _train(config: dict[str, Any], directory: Path, record: RunRecord, started: 
     """Objects from the configuration, then fit, results and report; fills in the record."""
     check_device(config["trainer"]["accelerator"])
     quiet_lightning()
+    from rich.console import Console
+
     from logreg.baseline import check_baseline, linear_baseline
     from logreg.checks import check_monitor
     from logreg.data.block_data import BlockData
@@ -193,6 +196,7 @@ def _train(config: dict[str, Any], directory: Path, record: RunRecord, started: 
     if hasattr(data, "describe"):
         record.data = data.describe()
         record.write(directory)
+    lesson = make_lesson(config.get("lesson"), "lesson", trusted_packages())
     if isinstance(data, BlockData):
         check_monitor(config["monitor"], classifier, data)
     brief = HydraConfig.get().mode is RunMode.MULTIRUN
@@ -212,6 +216,8 @@ def _train(config: dict[str, Any], directory: Path, record: RunRecord, started: 
     record.seconds["total"] = time.perf_counter() - started
     values = record.hyperparameters
     report_run(record, classifier, data, trainer, directory, values, config["figures"], brief, inference)
+    if lesson is not None and record.metrics:
+        lesson.teach(data, classifier).write(lesson, directory, Console())
     record.seconds["total"] = time.perf_counter() - started
     record.write(directory)
 
@@ -250,6 +256,16 @@ def assemble(
         default_root_dir=str(directory),
     )
     return data, classifier, trainer
+
+
+def make_lesson(node: Mapping[str, Any] | None, key: str, trusted: Sequence[str] = ()) -> Any:
+    """The lesson of a run, ``lesson``, or of a sweep, ``sweep.lesson``; None where there is none."""
+    if node is None:
+        return None
+    from logreg.build import build
+    from logreg.lessons.lesson import Lesson, SweepLesson
+
+    return build(node, SweepLesson if key == "sweep.lesson" else Lesson, key, trusted)
 
 
 def check_photos(node: Mapping[str, Any]) -> None:
@@ -326,6 +342,7 @@ def make_classifier(config: Mapping[str, Any], features: int, trusted: Sequence[
         network,
         optimizer,
         scheduler,
+        loss=config.get("loss", "log_loss"),
         l1=config["penalty"]["l1"],
         l2=config["penalty"]["l2"],
         threshold=config["threshold"] if isinstance(config["threshold"], float) else 0.5,

@@ -28,7 +28,7 @@ from logreg.brier import BrierScore
 from logreg.calibration import Calibration
 from logreg.diagnostics.reliability import reliability
 from logreg.errors import UserError
-from logreg.objective import SOFTPLUS_IS_LINEAR
+from logreg.losses import LOG_LOSS, Loss
 from logreg.weighted_metrics import WeightedMetrics
 
 
@@ -58,6 +58,14 @@ class BinaryLogLoss(Metric):
         return self.total / self.rows
 
 
+class BinarySquaredError(BinaryLogLoss):
+    """Mean of ``(p - y)^2``, updated with logits: the loss of training with ``loss=mse``."""
+
+    def update(self, logits: Float[Tensor, " rows"], y: Float[Tensor, " rows"]) -> None:
+        self.total += (torch.sigmoid(logits) - y).square().sum()
+        self.rows += len(y)
+
+
 def default_metrics() -> dict[str, Metric]:
     """What a classifier measures unless it is told otherwise; the same as ``conf/metrics/default.yaml``."""
     return {
@@ -79,33 +87,50 @@ def bins_of(metrics: Iterable[Metric]) -> int:
 class Evaluation:
     """The metrics of a split, gathered batch by batch in float64 on the CPU.
 
-    ``loss`` is the mean log loss of the model as it was trained, without any penalty: the name that checkpoints and
+    ``loss`` is the mean of the loss that the model was trained on, without any penalty: the name that checkpoints and
     early stopping watch. ``log_loss`` and all other metrics are of calibrated probabilities where there is a
-    calibration; without, ``loss`` and ``log_loss`` are the same number.
+    calibration; without, and of a model trained on the log loss, ``loss`` and ``log_loss`` are the same number.
 
     Args:
         threshold: a row is predicted to be of label 1 where its probability is at least this.
         metrics: by name; one with a ``threshold`` of its own is fed with predictions, any other with probabilities.
         calibration: from logits to probabilities, instead of the sigmoid.
+        trained_on: the loss.
     """
 
     def __init__(
-        self, threshold: float, metrics: Mapping[str, Metric] | None = None, calibration: Calibration | None = None
+        self,
+        threshold: float,
+        metrics: Mapping[str, Metric] | None = None,
+        calibration: Calibration | None = None,
+        trained_on: Loss = LOG_LOSS,
     ) -> None:
-        self.threshold, self.calibration = threshold, calibration
+        self.threshold, self.calibration, self.trained_on = threshold, calibration, trained_on
         metrics = default_metrics() if metrics is None else metrics
         self.of_predictions = {name: metric for name, metric in metrics.items() if hasattr(metric, "threshold")}
         self.of_probabilities = {name: metric for name, metric in metrics.items() if name not in self.of_predictions}
-        self.loss, self.log_loss = BinaryLogLoss(), BinaryLogLoss()
+        self.loss = BinaryLogLoss() if trained_on == LOG_LOSS else BinarySquaredError()
+        self.log_loss = BinaryLogLoss()
         self.order = ("loss", *metrics, "log_loss")
         self._brier = {name: m for name, m in self.of_probabilities.items() if isinstance(m, BrierScore)}
         self._rows: list[tuple[Tensor, ...]] = []
+        self._parts: dict[tuple[str, ...], Evaluation] = {}
 
     def of(self, names: Sequence[str]) -> Evaluation:
-        """An evaluation of some of the metrics."""
-        metrics = self.of_predictions | self.of_probabilities
-        chosen = {name: metrics[name] for name in self.order if name in names and name in metrics}
-        return Evaluation(self.threshold, chosen, self.calibration)
+        """An evaluation of some of the metrics; the same one every time, as a metric takes a millisecond to make."""
+        key = tuple(names)
+        if key not in self._parts:
+            metrics = self.of_predictions | self.of_probabilities
+            chosen = {name: metrics[name] for name in self.order if name in names and name in metrics}
+            self._parts[key] = Evaluation(self.threshold, chosen, trained_on=self.trained_on)
+        part = self._parts[key]
+        part.threshold, part.calibration = self.threshold, self.calibration
+        return part
+
+    @property
+    def has_log_loss_of_its_own(self) -> bool:
+        """Whether ``log_loss`` is another number than ``loss``."""
+        return self.calibration is not None or self.trained_on != LOG_LOSS
 
     def probabilities(self, logits: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
         """Of label 1; calibrated ones in float64 on the CPU, others in the precision of the logits."""
@@ -127,8 +152,9 @@ class Evaluation:
     ) -> None:
         z, labels = logits.cpu().double(), y.cpu()
         self.loss.update(z, labels.double())
-        if self.calibration is not None:
-            self.log_loss.update(torch.from_numpy(self.calibration.logits(z.numpy())), labels.double())
+        if self.has_log_loss_of_its_own:
+            calibrated = z if self.calibration is None else torch.from_numpy(self.calibration.logits(z.numpy()))
+            self.log_loss.update(calibrated, labels.double())
         # Predictions in the network's own precision, as everywhere else; probabilities in one that breaks ties.
         predictions, probabilities = self.predictions(logits.cpu()).int(), self.probabilities(z)
         truth = labels.int()
@@ -146,7 +172,7 @@ class Evaluation:
             final: with the decomposition of the Brier score after it, ``brier_reliability`` and so on.
         """
         loss, rows = float(self.loss.compute()), int(self.loss.rows)
-        values = {"loss": loss, "log_loss": loss if self.calibration is None else float(self.log_loss.compute())}
+        values = {"loss": loss, "log_loss": float(self.log_loss.compute()) if self.has_log_loss_of_its_own else loss}
         for name, metric in (self.of_predictions | self.of_probabilities).items():
             found = metric.compute()
             if not isinstance(found, Tensor) or found.numel() != 1:
@@ -156,7 +182,7 @@ class Evaluation:
         if self._rows and len(self._rows[0]) == len(("z", "y", "predicted", "weight")):
             z, y, predicted, weight = self._gathered()
             # Any metrics that do not know of weights count every row once.
-            weighted = WeightedMetrics(z, y, predicted, self.calibration)
+            weighted = WeightedMetrics(z, y, predicted, self.calibration, self.trained_on)
             values |= weighted.compute(weight, self.of_predictions | self.of_probabilities)
         values = {name: values[name] for name in self.order}
         if final:
@@ -203,15 +229,14 @@ def _exact(accuracy: float, rows: int) -> float:
     return round(accuracy * rows) / rows
 
 
-def log_losses(logits: Sequence[Tensor], labels: Sequence[Tensor], weights: Sequence[Tensor] = ()) -> list[float]:
-    """The mean of ``weight * log loss`` of each of several batches."""
+def batch_losses(
+    logits: Sequence[Tensor], labels: Sequence[Tensor], weights: Sequence[Tensor] = (), loss: Loss = LOG_LOSS
+) -> list[float]:
+    """The mean of ``weight * loss`` of each of several batches."""
     if not logits:
         return []
     sizes = [len(z) for z in logits]
-    # log(1 + exp(-z)) for label 1, log(1 + exp(z)) for label 0. PyTorch's binary cross entropy is the same function but
-    # wakes a thread pool even for a few hundred values, which on a busy machine takes 20 ms a call.
-    z, y = torch.cat(list(logits)), torch.cat(list(labels))
-    losses = F.softplus((1 - 2 * y) * z, threshold=SOFTPLUS_IS_LINEAR)
+    losses = loss.of_rows(torch.cat(list(logits)), torch.cat(list(labels)))
     if weights:
         losses.mul_(torch.cat(list(weights)))
     if len(set(sizes)) == 1:

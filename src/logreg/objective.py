@@ -1,8 +1,9 @@
 """What training minimises, and its gradient.
 
-    objective = mean over rows of the log loss  +  l1 * sum of absolute weights  +  l2 / 2 * sum of squared weights
+    objective = mean over rows of the loss  +  l1 * sum of absolute weights  +  l2 / 2 * sum of squared weights
 
-Where rows have weights, whose mean is 1, the mean is that of ``weight * log loss``. The intercept is never penalised.
+The loss is the log loss unless another one of `logreg.losses` is asked for. Where rows have weights, whose mean is 1,
+the mean is that of ``weight * loss``. The intercept is never penalised.
 The gradients here leave the l1 term out, which has none at 0; see `logreg.sparsity`.
 Everything is computed from logits, where the log loss is exact for any size of logit:
 ``max(z, 0) - z*y + log(1 + exp(-|z|))``.
@@ -17,20 +18,17 @@ from collections.abc import Callable
 from typing import Any, TypeGuard
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from logreg.data.rows import LargeBatch, batch_parts
 from logreg.errors import UserError
+from logreg.losses import LOG_LOSS, Loss
 
 LogitFunction = Callable[[Tensor], Tensor]
 
 # Probabilities are clamped this far from 0 and 1 before their logit is taken, for networks that show no logits.
 PROBABILITY_MARGIN = 1e-7
-
-# From here on log(1 + exp(z)) is z in float64: exp(-40) is below its resolution.
-SOFTPLUS_IS_LINEAR = 40.0
 
 
 def logit_function(network: nn.Module) -> LogitFunction:
@@ -88,13 +86,6 @@ def l1_penalty(network: nn.Module, l1: float) -> Tensor:
     return l1 * torch.stack([parameter.abs().sum() for parameter in penalised_parameters(network)]).sum()
 
 
-def mean_log_loss(
-    logits: Float[Tensor, " rows"], y: Float[Tensor, " rows"], weight: Float[Tensor, " rows"] | None = None
-) -> Tensor:
-    """The mean of ``weight * log loss``, a scalar."""
-    return F.binary_cross_entropy_with_logits(logits, y, weight=weight)
-
-
 class Gradient(ABC):
     """Puts the gradient of the objective into ``.grad`` of the parameters."""
 
@@ -104,19 +95,19 @@ class Gradient(ABC):
 
     @abstractmethod
     def over(self, batch: LargeBatch, threshold: float) -> tuple[float, float]:
-        """Of a batch in parts; returns its mean log loss and its accuracy."""
+        """Of a batch in parts; returns its mean loss and its accuracy."""
 
 
 class _Sums:
     """Loss and accuracy of a batch that comes in parts."""
 
-    def __init__(self, threshold: float) -> None:
-        self.threshold = threshold
+    def __init__(self, threshold: float, loss: Loss) -> None:
+        self.threshold, self.of = threshold, loss
         self.loss = self.right = self.total = 0.0
 
     def add(self, logits: Tensor, y: Tensor, weight: Tensor | None) -> None:
         rows = torch.ones_like(y) if weight is None else weight
-        losses = F.softplus((1 - 2 * y) * logits, threshold=SOFTPLUS_IS_LINEAR)
+        losses = self.of.of_rows(logits, y)
         right = ((torch.sigmoid(logits) >= self.threshold) == (y > 0.5)).to(rows.dtype)
         self.loss += float((losses * rows).sum(dtype=torch.float64))
         self.right += float((right * rows).sum(dtype=torch.float64))
@@ -134,15 +125,15 @@ class AutogradGradient(Gradient):
         scale: the loss is multiplied by it before the backward pass, 1/k for gradients accumulated over k batches.
     """
 
-    def __init__(self, network: nn.Module, l2: float = 0.0, scale: float = 1.0) -> None:
-        self.network, self.l2, self.scale = network, l2, scale
+    def __init__(self, network: nn.Module, l2: float = 0.0, scale: float = 1.0, loss: Loss = LOG_LOSS) -> None:
+        self.network, self.l2, self.scale, self.loss = network, l2, scale, loss
         self.logits = logit_function(network)
 
     def __call__(
         self, x: Float[Tensor, "rows ..."], y: Float[Tensor, " rows"], weight: Float[Tensor, " rows"] | None = None
     ) -> Float[Tensor, " rows"]:
         logits = self.logits(x).to(y.dtype)  # autocast may have made them bfloat16
-        loss = mean_log_loss(logits, y, weight)
+        loss = self.loss.mean(logits, y, weight)
         if self.l2:
             loss = loss + l2_penalty(self.network, self.l2)
         if self.scale != 1.0:
@@ -151,11 +142,11 @@ class AutogradGradient(Gradient):
         return logits.detach()
 
     def over(self, batch: LargeBatch, threshold: float) -> tuple[float, float]:
-        sums, rows = _Sums(threshold), len(batch)
+        sums, rows = _Sums(threshold, self.loss), len(batch)
         for part in batch.parts():
             x, y, weight = batch_parts(part)
             logits = self.logits(x).to(y.dtype)
-            (mean_log_loss(logits, y, weight) * (len(y) / rows * self.scale)).backward()
+            (self.loss.mean(logits, y, weight) * (len(y) / rows * self.scale)).backward()
             sums.add(logits.detach(), y, weight)
         if self.l2:
             (l2_penalty(self.network, self.l2) * self.scale).backward()
@@ -163,14 +154,16 @@ class AutogradGradient(Gradient):
 
 
 class LinearGradient(Gradient):
-    """The gradient of ``sigmoid(x @ w + b)`` in closed form: ``X'(p - y)/n + l2 w`` and ``mean(p - y)``.
+    """The gradient of ``sigmoid(x @ w + b)`` in closed form: ``X's/n + l2 w`` and ``mean(s)``.
+
+    ``s`` is the slope of the loss by the logit, ``p - y`` for the log loss.
 
     A third of autograd's time for a small batch. It overwrites ``.grad`` instead of adding to it, so it needs no
     ``zero_grad`` and cannot accumulate.
     """
 
-    def __init__(self, weight: nn.Parameter, bias: nn.Parameter, l2: float = 0.0) -> None:
-        self.weight, self.bias, self.l2 = weight, bias, l2
+    def __init__(self, weight: nn.Parameter, bias: nn.Parameter, l2: float = 0.0, loss: Loss = LOG_LOSS) -> None:
+        self.weight, self.bias, self.l2, self.loss = weight, bias, l2, loss
         self.weight_gradient, self.bias_gradient = torch.zeros_like(weight), torch.zeros_like(bias)
 
     @torch.no_grad()
@@ -179,7 +172,7 @@ class LinearGradient(Gradient):
     ) -> Float[Tensor, " rows"]:
         w, gradient = self.weight.view(-1), self.weight_gradient.view(-1)
         logits = torch.addmv(self.bias, x, w)
-        residual = torch.sigmoid(logits).sub_(y)
+        residual = self.loss.slope(logits, y)
         if weight is not None:
             residual.mul_(weight)
         residual.div_(len(y))
@@ -192,13 +185,13 @@ class LinearGradient(Gradient):
 
     @torch.no_grad()
     def over(self, batch: LargeBatch, threshold: float) -> tuple[float, float]:
-        w, sums = self.weight.view(-1), _Sums(threshold)
+        w, sums = self.weight.view(-1), _Sums(threshold, self.loss)
         gradient, bias_gradient = self.weight_gradient.view(-1).zero_(), self.bias_gradient.zero_()
         part_gradient = torch.empty_like(gradient)
         for part in batch.parts():
             x, y, weight = batch_parts(part)
             logits = torch.addmv(self.bias, x, w)
-            residual = torch.sigmoid(logits).sub_(y)
+            residual = self.loss.slope(logits, y)
             if weight is not None:
                 residual.mul_(weight)
             gradient.add_(transposed_product(x, residual, out=part_gradient))
@@ -222,12 +215,14 @@ def transposed_product(x: Tensor, residual: Tensor, out: Tensor) -> Tensor:
     return out.zero_().index_add_(0, x.col_indices(), by_entry)
 
 
-def gradient_of(network: nn.Module, l2: float = 0.0, *, closed_form: bool = True, scale: float = 1.0) -> Gradient:
+def gradient_of(
+    network: nn.Module, l2: float = 0.0, *, closed_form: bool = True, scale: float = 1.0, loss: Loss = LOG_LOSS
+) -> Gradient:
     """The fastest exact gradient for this network: closed form if it is linear and nobody listens in, else autograd."""
     coefficients = linear_coefficients(network)
     if coefficients is None or not closed_form or scale != 1.0 or is_observed(network):
-        return AutogradGradient(network, l2, scale)
-    return LinearGradient(*coefficients, l2=l2)
+        return AutogradGradient(network, l2, scale, loss)
+    return LinearGradient(*coefficients, l2=l2, loss=loss)
 
 
 def is_observed(network: nn.Module) -> bool:

@@ -384,8 +384,9 @@ def load_run(directory: str | Path, checkpoint: str = "best", trusted_packages: 
     dtype = next(iter(state.values())).dtype
     network = build_network(config["model"], preprocessor.width, trusted_packages).to(dtype)
     metrics = build_metrics(config["metrics"], trusted_packages)
-    penalty = {key: config["penalty"].get(key, 0.0) for key in ("l1", "l2")}
-    model = BinaryClassifier(network, **penalty, threshold=record["threshold"], metrics=metrics)
+    objective = {key: config["penalty"].get(key, 0.0) for key in ("l1", "l2")}
+    objective["loss"] = config.get("loss", "log_loss")  # which runs of an earlier version do not have
+    model = BinaryClassifier(network, **objective, threshold=record["threshold"], metrics=metrics)
     model.load_state_dict(state)
     if calibration is not None:  # in float64, as when it was fitted
         model.calibration = calibration

@@ -71,6 +71,7 @@ RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "optimizer.lr": (_positive(_number), "a number above 0"),
     "optimizer.tolerance": (lambda value: _number(value) and value >= 0, "a number, 0 or more,"),
     "optimizer.history_size": (_positive(_whole), "a whole number above 0"),
+    "loss": (_one_of("log_loss", "mse"), "one of log_loss, mse"),
     "accelerator": (_one_of(*ACCELERATORS), "one of cpu, gpu, mps, auto"),
     "trainer.accelerator": (_one_of(*ACCELERATORS), "one of cpu, gpu, mps, auto"),
     "penalty.l2": (lambda value: value == AUTO or (_number(value) and value >= 0), "a number, 0 or more, or auto"),
@@ -80,6 +81,7 @@ RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
         "balanced, null, or a weight above 0 for each label, in quotes, such as 'class_weight={no:1,yes:3}',",
     ),
     "baseline": (lambda value: isinstance(value, bool), "true or false"),
+    "report": (lambda value: isinstance(value, bool), "true or false"),
     "penalty.firth": (lambda value: isinstance(value, bool), "true or false"),
     "inference": (_one_of(AUTO, "wald", "profile", "none"), "one of auto, wald, profile, none"),
     "covariance": (_one_of("model", "HC0", "HC1", "cluster"), "one of model, HC0, HC1, cluster"),
@@ -199,6 +201,7 @@ def check(config: Mapping[str, Any], only: str | None = None) -> None:
     if only is None:
         _check_inference(config)
         _check_l1(config)
+        _check_loss(config)
         _check_scheduler(config)
         smallest, largest = (lookup(config, f"path.{key}", 0) for key in ("smallest", "largest"))
         if smallest > largest:
@@ -215,6 +218,27 @@ def _check_l1(config: Mapping[str, Any]) -> None:
     name = {"torch.optim.LBFGS": "torch_lbfgs"} | {f"logreg.optim.{path}": path.split(".")[0] for path in SMOOTH_ONLY}
     if target in name and lookup(config, "penalty.l1", 0):
         raise not_smooth(name[target])
+
+
+def _check_loss(config: Mapping[str, Any]) -> None:
+    """Refuse what is worked out for the log loss alone.
+
+    Raises:
+        UserError: names it.
+    """
+    if config.get("loss", "log_loss") == "log_loss":
+        return
+    loss = f"loss={config['loss']}"
+    target = str(lookup(config, "optimizer._target_", ""))
+    if target.startswith("logreg."):
+        name = "auto" if target.endswith(".Auto") else target.removeprefix("logreg.optim.").partition(".")[0]
+        raise UserError(f"{loss}: optimizer={name} solves for the log loss; use adam, sgd or torch_lbfgs.")
+    if wants_inference(config):
+        raise UserError(f"{loss}: standard errors are those of the log loss, the likelihood; leave one of them out.")
+    if config.get("separation") is True:
+        raise UserError(f"{loss}: a separation is looked for under the log loss; leave one of them out.")
+    if config.get("certify_every") is not None:
+        raise UserError(f"{loss}: certify_every measures the distance from the least log loss; leave one of them out.")
 
 
 def not_smooth(optimizer: str) -> UserError:

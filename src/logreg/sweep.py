@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 from logreg.cli import trusted_packages
 from logreg.errors import UserError, plural
-from logreg.experiment import make_data
+from logreg.experiment import make_data, make_lesson
 from logreg.path import REFIT, read_choice
+from logreg.reporting import asked_of, write_if_asked
 from logreg.runs import PREPROCESSING, RECORD, RunRecord, read_config, read_record, shown, splits_of, write_record
+from logreg.settings import lookup
 
 if TYPE_CHECKING:
     from logreg.report.leaderboard import Job
@@ -56,11 +58,30 @@ def finish_sweep(directory: Path, complete: bool) -> int:
     report_sweep(directory, jobs, compared, Console(), with_figures)
     for job in leaderboard.best_jobs(jobs) if with_figures else ():
         _draw(job.directory)
+    write_if_asked("sweep", directory, asked_of(jobs[0].directory))
     _warn_of_changed_data(jobs)
+    _warn_of_losses(jobs)
     _show_choice(directory)
+    lesson = _lesson_of(jobs)
+    if complete and lesson is not None:
+        lesson.teach(_data_of(jobs[0]), jobs).write(lesson, directory, Console())
     if not complete:
         print(f"cut off; the same command with sweep.resume={shown(directory)} goes on from here", file=sys.stderr)
-    return _show_failures(leaderboard.failures(jobs), len(jobs))
+    expected = ("diverged",) if lesson is not None and lesson.may_diverge else ()
+    return _show_failures([j for j in leaderboard.failures(jobs) if j.record["status"] not in expected], len(jobs))
+
+
+def _lesson_of(jobs: Sequence[Job]) -> Any:
+    """The lesson that a sweep ends in; None where there is none."""
+    try:
+        node = lookup(read_config(jobs[0].directory), "sweep.lesson")
+    except UserError:  # it failed before it had a configuration
+        return None
+    return make_lesson(node, "sweep.lesson", trusted_packages())
+
+
+def _data_of(job: Job) -> Any:
+    return make_data(read_config(job.directory), trusted_packages())
 
 
 def _show_choice(directory: Path) -> None:
@@ -93,6 +114,18 @@ def _warn_of_changed_data(jobs: Sequence[Job]) -> None:
     for name, fingerprints in seen.items():
         if len(fingerprints) > 1:
             print(f"warning: {name} was changed between the jobs of this sweep; they do not compare.", file=sys.stderr)
+
+
+def _warn_of_losses(jobs: Sequence[Job]) -> None:
+    """Say so where jobs are ranked by losses that are not the same function."""
+    ranked = {
+        job.settings.get("loss") for job in jobs if str(job.record.get("monitor", {}).get("metric")).endswith("/loss")
+    }
+    if len(ranked) > 1:
+        print(
+            "warning: the jobs minimise different losses, which do not compare; rank them by monitor=…/log_loss.",
+            file=sys.stderr,
+        )
 
 
 def _forget(jobs: Sequence[Job]) -> bool:

@@ -20,6 +20,7 @@ from torchmetrics.classification import (
 
 from logreg.brier import BrierScore
 from logreg.calibration import Calibration
+from logreg.losses import LOG_LOSS, Loss
 
 
 class WeightedMetrics:
@@ -29,7 +30,8 @@ class WeightedMetrics:
         logits: (rows,), in float64.
         y: (rows,), 0 or 1.
         predicted: (rows,), whether the row is predicted to be of label 1.
-        calibration: of the logits; ``loss`` is the mean log loss without it.
+        calibration: of the logits; ``loss`` is the mean of the loss without it.
+        trained_on: that loss.
     """
 
     def __init__(
@@ -38,6 +40,7 @@ class WeightedMetrics:
         y: np.ndarray,
         predicted: np.ndarray,
         calibration: Calibration | None = None,
+        trained_on: Loss = LOG_LOSS,
     ) -> None:
         z = logits if calibration is None else calibration.logits(logits)
         self.order = np.argsort(-z, kind="stable")
@@ -46,8 +49,8 @@ class WeightedMetrics:
         self.predicted = predicted[self.order].astype(np.float64)
         with np.errstate(over="ignore"):
             self.p = 1 / (1 + np.exp(-z)) if calibration is None else calibration.probabilities(raw)
-        self.losses = np.logaddexp(0.0, np.where(self.y > 0, -z, z))
-        self.raw_losses = self.losses if calibration is None else np.logaddexp(0.0, np.where(self.y > 0, -raw, raw))
+        self.losses = LOG_LOSS.of_arrays(z, self.y)
+        self.raw_losses = trained_on.of_arrays(raw, self.y)
         self.squares = (self.p - self.y) ** 2
         # The last row of every run of equal probabilities: a threshold cannot fall inside one.
         self.ends = np.append(np.flatnonzero(np.diff(self.p)), len(z) - 1)

@@ -397,7 +397,7 @@ ImageFolderData(path=sys.argv[1], cache_dir=str(Path(sys.argv[1]).parent / "cach
 
 def lingers(paths: list[str], size: int, target: str, first: int) -> list[tuple[int, str]]:
     """`write_pixels`, slowly."""
-    time.sleep(0.3)
+    time.sleep(1)
     return decoding.write_pixels(paths, size, target, first)
 
 

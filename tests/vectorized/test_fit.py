@@ -84,7 +84,17 @@ def assert_alone(
     keywords, epochs, penalty = split_spec(spec)
     make = functools.partial(found.settings.optimizer, **keywords)
     model = drawn(network, data.num_features)
-    record, _, rows = fit(tmp_path, data, epochs, make, network=model, scheduler=scheduler, **penalty, **trainer)
+    record, _, rows = fit(
+        tmp_path,
+        data,
+        epochs,
+        make,
+        network=model,
+        scheduler=scheduler,
+        **penalty,
+        loss=found.settings.loss.name,
+        **trainer,
+    )
     assert (record.status, record.updates) == (found.status[job], found.made[job])
     logged = [step for step in found.steps if step < record.updates]
     for name, values in (("train/loss", found.losses), ("train/accuracy", found.accuracies)):

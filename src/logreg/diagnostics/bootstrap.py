@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 from torchmetrics import Metric
 
+from logreg.losses import LOG_LOSS, Loss
 from logreg.weighted_metrics import WeightedMetrics
 
 # Resampled rows in all; a large table needs fewer resamples, its intervals are narrow anyway.
@@ -55,7 +56,9 @@ def intervals(
     return result, made
 
 
-def majority_baseline(metrics: Mapping[str, Metric], share_in_training: float, rate: float) -> dict[str, float]:
+def majority_baseline(
+    metrics: Mapping[str, Metric], share_in_training: float, rate: float, trained_on: Loss = LOG_LOSS
+) -> dict[str, float]:
     """The metrics of a classifier that knows only how common the labels are among the training rows.
 
     It gives every row that probability, and predicts the commoner label.
@@ -63,6 +66,7 @@ def majority_baseline(metrics: Mapping[str, Metric], share_in_training: float, r
     Args:
         share_in_training: of label 1 among the training rows.
         rate: of label 1 among the rows that are evaluated.
+        trained_on: the loss that is called ``loss``.
     """
     q = min(max(share_in_training, 1e-12), 1 - 1e-12)
     log_loss = -(rate * np.log(q) + (1 - rate) * np.log(1 - q))
@@ -75,5 +79,6 @@ def majority_baseline(metrics: Mapping[str, Metric], share_in_training: float, r
         "BinaryCalibrationError": abs(share_in_training - rate),
         "BrierScore": rate * (1 - share_in_training) ** 2 + (1 - rate) * share_in_training**2,
     }
-    values = {"loss": float(log_loss), "log_loss": float(log_loss)}
+    loss = log_loss if trained_on == LOG_LOSS else known["BrierScore"]
+    values = {"loss": float(loss), "log_loss": float(log_loss)}
     return values | {name: float(known[type(m).__name__]) for name, m in metrics.items() if type(m).__name__ in known}

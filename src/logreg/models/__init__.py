@@ -14,6 +14,7 @@ from logreg.models.convolutional import ConvByHand, ConvSequential
 from logreg.models.hand_written import HandWritten
 from logreg.models.linear_on_pixels import LinearOnPixels
 from logreg.models.module_class import LogisticRegression
+from logreg.models.random_start import RandomStart
 from logreg.models.sequential import SequentialRegression
 
 __all__ = [
@@ -22,5 +23,6 @@ __all__ = [
     "HandWritten",
     "LinearOnPixels",
     "LogisticRegression",
+    "RandomStart",
     "SequentialRegression",
 ]

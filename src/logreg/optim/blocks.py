@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from logreg.data.rows import Rows, batch_parts, chosen_columns
-from logreg.objective import SOFTPLUS_IS_LINEAR
+from logreg.losses import SOFTPLUS_IS_LINEAR
 from logreg.optim.products import gram, is_sparse, times, transposed_times
 
 Theta = Float[Tensor, " coefficients"]  # the intercept last

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from logreg.objective import SOFTPLUS_IS_LINEAR
+from logreg.losses import SOFTPLUS_IS_LINEAR
 from logreg.optim.at_once import Sums, summed
 from logreg.optim.factors import Factors
 from logreg.optim.products import gram

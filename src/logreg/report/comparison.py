@@ -28,6 +28,7 @@ sweeps of 10 equal settings drop some and 31 % of those of 50; without Holm it i
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -181,12 +182,12 @@ def _ranked(
     found.sort(key=lambda pair: (lost[id(pair[1])], direction * pair[0].mean))
     best = _scores(found[0][1])
     verdicts = [True, *_indistinguishable(best, [_scores(group) for _, group in found[1:]], direction, design)]
+    order = [(lost[id(group)], direction * moments.mean) for moments, group in found]
     settings = []
     for (moments, group), verdict in zip(found, verdicts, strict=True):
         jobs = list(group.values())
         values = {key: jobs[0].settings.get(key, "") for key in keys}
-        key = lost[id(group)], direction * moments.mean
-        rank = 1 + sum((lost[id(other)], direction * their.mean) < key for their, other in found)
+        rank = 1 + bisect_left(order, (lost[id(group)], direction * moments.mean))
         low, high = _interval(moments.mean, moments.error, moments.freedom)
         missing = failed.get(_values_of(jobs[0], keys), 0)
         settings.append(Setting(values, jobs, missing, moments.mean, moments.deviation, low, high, rank, verdict))

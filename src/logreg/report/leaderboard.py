@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import functools
 import io
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
@@ -30,7 +31,7 @@ class Job:
     record: dict[str, Any]
     score: float | None
 
-    @property
+    @functools.cached_property
     def settings(self) -> dict[str, str]:
         """The job's overrides, by key."""
         return settings_of(self.record.get("overrides", []))

@@ -43,7 +43,7 @@ def report_sweep(
 
 def write_tables(directory: Path, jobs: list[Job]) -> dict[str, list[Setting]]:
     """Write the leaderboard and, where settings were repeated, ``settings.csv``; returns how these compare."""
-    compared = compare(jobs, overlap=_overlap(jobs))
+    compared = compare(jobs, overlap=overlap(jobs))
     table, preface = table_rows(compared), []
     if compared:
         text = io.StringIO()
@@ -94,7 +94,7 @@ def _show_tested(best: Mapping[str, Sequence[Job]], console: Console) -> None:
             console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
-def _overlap(jobs: Sequence[Job]) -> float | None:
+def overlap(jobs: Sequence[Job]) -> float | None:
     """n_val / n_train where every seed draws the split anew; None where folds are swept, or nothing is held out."""
     given = {job.settings.get(DATA_SEED) for job in jobs}
     for job in jobs:

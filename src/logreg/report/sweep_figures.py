@@ -229,6 +229,8 @@ def _mark(ax: Any, scores: Sequence[float | None], at: tuple[int, int], colors: 
         return
     lines = [f"{fmean(results):.3g}"] if labelled else []
     lines += [f"{len(results)} of {len(scores)}"] if len(results) < len(scores) else []
+    if not lines:  # an empty text takes as long as another one
+        return
     red, green, blue, _ = colors.to_rgba(np.array(fmean(results)))
     color = "black" if 0.3 * red + 0.59 * green + 0.11 * blue > 0.5 else "white"
     ax.text(at[0] + 0.5, at[1] + 0.5, "\n".join(lines), ha="center", va="center", fontsize=8, color=color)

@@ -26,6 +26,7 @@ from logreg.data.block_data import BlockData
 from logreg.data.rows import TensorRows, dense_rows
 from logreg.data.splits import SPLITS
 from logreg.experiment import check_device, check_separation, make_data, parts, threshold_rule
+from logreg.losses import LOG_LOSS
 from logreg.objective import check_network, is_observed
 from logreg.settings import AUTO
 from logreg.training import validation_labels
@@ -136,7 +137,7 @@ class Assembler:
     def _network(self, config: Config, features: int) -> tuple[nn.Module, Tensor]:
         key = json.dumps([config["model"], config["seed"], features], sort_keys=True, default=str)
         if key not in self._networks:
-            torch.manual_seed(config["seed"])
+            torch.default_generator.manual_seed(config["seed"])  # of the CPU alone: a tenth of the time
             network = build_network(config["model"], features, self.trusted)
             for module in network.modules():
                 if isinstance(module, _NormBase | _DropoutNd):
@@ -159,7 +160,8 @@ class Assembler:
         callbacks = [build(node, Callback, f"callbacks.{key}", self.trusted) for key, node in nodes]
         factory = self._once(config["optimizer"], lambda: None)
         scheduler = self._once(config["scheduler"], lambda: None)
-        classifier = BinaryClassifier(member.network, factory, scheduler, metrics=metrics)
+        loss = config.get("loss", LOG_LOSS.name)
+        classifier = BinaryClassifier(member.network, factory, scheduler, loss=loss, metrics=metrics)
         check_monitor(config["monitor"], classifier, member.data)
         check_separation(config, classifier, member.data)
         classifier.clip_value = trainer["gradient_clip_val"] or 0.0
@@ -184,6 +186,7 @@ class Assembler:
             str(trainer["gradient_clip_algorithm"] or "norm"),
             DTYPES[trainer["precision"]],
             _device(trainer["accelerator"]),
+            classifier.loss,
         )
 
 

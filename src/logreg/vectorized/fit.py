@@ -13,13 +13,12 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torchmetrics import Metric
 
 from logreg.data.block_data import BlockData
-from logreg.objective import SOFTPLUS_IS_LINEAR
+from logreg.losses import LOG_LOSS, Loss
 from logreg.vectorized.footprint import footprint
 from logreg.vectorized.metrics import BatchedEvaluation
 from logreg.vectorized.networks import Networks, stacked_networks
@@ -72,6 +71,7 @@ class Settings:
     clip_algorithm: str = "norm"
     dtype: torch.dtype = torch.float32
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    loss: Loss = LOG_LOSS
 
 
 @contextmanager
@@ -135,14 +135,14 @@ class Fit:
         l1, l2 = (torch.tensor(part, dtype=torch.float64) for part in zip(*((j.l1, j.l2) for j in jobs), strict=True))
         made = footprint(jobs[0].network, self.batches.rows[0])
         networks = [job.network for job in jobs]
-        self.networks: Networks = stacked_networks(networks, len(tables), l1, l2, dtype, device, made)
+        self.networks: Networks = stacked_networks(networks, len(tables), l1, l2, dtype, device, made, settings.loss)
         with _default_dtype(dtype):  # Lightning sets it too, and optimizers keep scalars in it
             self.optimizer = self._make_optimizer()
         initial = self.optimizer.lr.tolist()
         self.schedules = Schedules([j.scheduler for j in jobs], settings.make_scheduler, self.optimizer.lr)
         for job in self.schedules.of_passes:  # torch's schedulers of this kind leave it there
             self.optimizer.groups[job]["initial_lr"] = initial[job]
-        self.evaluation = BatchedEvaluation([job.threshold for job in jobs], settings.metrics)
+        self.evaluation = BatchedEvaluation([job.threshold for job in jobs], settings.metrics, settings.loss)
         self.stopping = Stopping(settings.early_stopping, len(jobs)) if settings.early_stopping else None
         self.updates = self.passes = 0
         self.active = np.ones(len(jobs), dtype=bool) if counted is None else counted.copy()
@@ -222,7 +222,7 @@ class Fit:
         logits, of_tables = torch.stack([block[0] for block in self._block]), len(self.tables)
         y = torch.stack([block[1] for block in self._block]).unsqueeze(2)  # (updates, tables, 1, rows)
         z = logits.unflatten(1, (of_tables, -1))  # (updates, tables, jobs of a table, rows)
-        losses = F.softplus((1 - 2 * y) * z, threshold=SOFTPLUS_IS_LINEAR)
+        losses = self.settings.loss.of_rows(z, y)
         weight = None if self._block[0][2] is None else torch.stack([b[2] for b in self._block]).unsqueeze(2)  # type: ignore[misc]
         if weight is not None:
             losses.mul_(weight)

@@ -21,9 +21,10 @@ from logreg import settings
 from logreg.cli import trusted_packages
 from logreg.cli.directories import searches
 from logreg.errors import UserError, plural
-from logreg.experiment import in_force, quiet_lightning, with_groups
+from logreg.experiment import in_force, make_lesson, quiet_lightning, with_groups
 from logreg.path import REFIT, check_folds, prepare_refit
 from logreg.runs import RunRecord, settings_of
+from logreg.settings import lookup
 from logreg.vectorized.checks import AllRefused, check_any_valid, check_space
 from logreg.vectorized.compose import ComposedJob, compose_jobs
 from logreg.vectorized.plan import Group, plan
@@ -65,6 +66,8 @@ def launch(hydra: Hydra, job_overrides: Sequence[Sequence[str]], first: int) -> 
     whole = not batches and not searches(hydra.config)  # else there are jobs of which nothing is known yet
     if whole:
         check_any_valid(refused, len(jobs))
+    for config in list(configs.values())[:1]:  # said before anything is trained
+        make_lesson(lookup(config, "sweep.lesson"), "sweep.lesson", trusted_packages())
     sweep = Path(hydra.config.hydra.sweep.dir)
     returns: dict[int, JobReturn] = {}
     unfinished: list[Path] = []

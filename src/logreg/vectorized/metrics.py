@@ -24,6 +24,7 @@ from torchmetrics.classification import (
 )
 
 from logreg.brier import BrierScore
+from logreg.losses import LOG_LOSS, Loss
 from logreg.metrics import Evaluation
 
 # Jobs are taken together up to this many logits. So few stay in the processor's cache, and below 2**15 torch starts no
@@ -43,9 +44,11 @@ class BatchedEvaluation:
     Args:
         thresholds: of each job: a row is predicted to be of label 1 where its probability is at least this.
         metrics: by name, as `Evaluation` takes them; they are not changed.
+        trained_on: the loss of all jobs.
     """
 
-    def __init__(self, thresholds: Sequence[float], metrics: Mapping[str, Metric]) -> None:
+    def __init__(self, thresholds: Sequence[float], metrics: Mapping[str, Metric], trained_on: Loss = LOG_LOSS) -> None:
+        self.trained_on = trained_on
         self.thresholds = [float(threshold) for threshold in thresholds]
         self.batched = {name: metric for name, metric in metrics.items() if _is_batched(metric)}
         self.others = {name: deepcopy(metric) for name, metric in metrics.items() if name not in self.batched}
@@ -98,6 +101,8 @@ class BatchedEvaluation:
             w = weight[part].double().contiguous().numpy()
             weighted = _Jobs(1 / (1 + np.exp(-z.numpy())), labels, predicted, w)
         values["loss"][part] = values["log_loss"][part] = weighted.log_loss(z.numpy())
+        if self.trained_on != LOG_LOSS:
+            values["loss"][part] = weighted.brier()
         for name, metric in self.batched.items():
             if isinstance(metric, BinaryCalibrationError):  # with weights where `WeightedMetrics` knows of them
                 jobs = weighted if metric.norm == "l1" else unweighted

@@ -18,17 +18,15 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.func import functional_call, grad_and_value, vmap
 
+from logreg.losses import LOG_LOSS, Loss
 from logreg.objective import (
-    SOFTPLUS_IS_LINEAR,
     l2_penalty,
     linear_coefficients,
     logit_function,
-    mean_log_loss,
     penalised_parameters,
 )
 from logreg.sparsity import add_l1, hold
@@ -51,6 +49,7 @@ class Networks(ABC):
         tables: how many there are.
         l1, l2: (jobs,) weights of each job's penalty.
         footprint: what they make of a row.
+        loss: of all jobs.
 
     Attributes:
         names: of the parameters.
@@ -66,8 +65,9 @@ class Networks(ABC):
         dtype: torch.dtype,
         device: Any,
         footprint: Footprint,
+        loss: Loss,
     ) -> None:
-        first, self.footprint = networks[0], footprint
+        first, self.footprint, self.loss = networks[0], footprint, loss
         self.tables, self.l1, self.l2 = tables, l1.to(device, dtype), l2.to(device, dtype)
         self.has_l1, self.has_l2 = bool((l1 != 0).any()), bool((l2 != 0).any())
         self.has_penalty = self.has_l1 or self.has_l2
@@ -169,7 +169,7 @@ class LinearNetworks(Networks):
         self, x: Rows, y: Labels, weight: Labels | None, wanted: Wanted = None
     ) -> tuple[Float[Tensor, "jobs rows"], list[Tensor]]:
         logits = self._logits(x)
-        residual = torch.sigmoid(logits).sub_(y.unsqueeze(1))
+        residual = self.loss.slope(logits, y.unsqueeze(1))
         if weight is not None:
             residual.mul_(weight.unsqueeze(1))
         residual.div_(y.shape[1])
@@ -206,7 +206,7 @@ class GeneralNetworks(Networks):
     ) -> tuple[dict[str, Tensor], Tensor]:
         def objective(parameters: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
             logits = self._call(parameters, x)
-            losses = F.softplus((1 - 2 * y) * logits, threshold=SOFTPLUS_IS_LINEAR)
+            losses = self.loss.of_rows(logits, y)
             loss = (losses if weight is None else losses * weight).mean()
             if not self.has_l2:
                 return loss, logits
@@ -287,7 +287,7 @@ class NetworksInTurn(Networks):
                 self._become(job, gradients)
                 for part in pieces(rows, self.footprint.at_once):
                     z = self._of_one(x[table, part])
-                    loss = mean_log_loss(z, y[table, part], None if weight is None else weight[table, part])
+                    loss = self.loss.mean(z, y[table, part], None if weight is None else weight[table, part])
                     (loss if len(z) == rows else loss * (len(z) / rows)).backward()
                     logits[job, part] = z.detach()
                 if self._l2[job]:
@@ -355,7 +355,8 @@ def stacked_networks(
     dtype: torch.dtype,
     device: Any = "cpu",
     footprint: Footprint = Footprint(),  # noqa: B008
+    loss: Loss = LOG_LOSS,
 ) -> Networks:
     """The networks in the fastest exact form for them."""
     form = form_of(networks[0], footprint, torch.device(device))
-    return form(networks, tables, l1, l2, dtype, device, footprint)
+    return form(networks, tables, l1, l2, dtype, device, footprint, loss)

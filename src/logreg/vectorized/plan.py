@@ -19,7 +19,7 @@ from logreg.settings import lookup, wants_inference
 FREE = (
     "seed", "model.draws_before", "data.seed", "data.fold", "epochs", "trainer.max_epochs", "lr", "penalty.l1",
     "penalty.l2", "class_weight", "threshold", "costs", "calibration", "scheduler",
-    "figures", "name", "vectorized", "sweep",
+    "figures", "report", "name", "vectorized", "sweep",
 )  # fmt: skip
 # Of the optimizer everything but its class.
 CLASS = "_target_"
@@ -101,6 +101,8 @@ def obstacle(config: Mapping[str, Any]) -> str | None:
         return "it asks for standard errors"
     if config.get("baseline"):
         return "it asks for a baseline"
+    if config.get("lesson") is not None:
+        return "it ends in a lesson"
     if config.get("certify_every") is not None:
         return "it asks for certificates on the way"
     for key in config["trainer"].keys() - TRAINER:

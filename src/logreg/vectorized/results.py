@@ -55,7 +55,8 @@ class Results:
     def _classifier(self) -> BinaryClassifier:
         settings = self.fit.settings
         network = copy.deepcopy(self.fit.jobs[0].network)
-        return BinaryClassifier(network, metrics=settings.metrics).to(settings.device, settings.dtype)
+        classifier = BinaryClassifier(network, loss=settings.loss.name, metrics=settings.metrics)
+        return classifier.to(settings.device, settings.dtype)
 
     def classifier_of(self, job: int) -> BinaryClassifier:
         """A job's classifier in the state that its metrics belong to; the next call makes it that of another job."""
@@ -122,7 +123,8 @@ def _losses(fit: Fit) -> np.ndarray:
         present.copy_(wanted)
     x, y, weight = fit.batches.everything()
     weights = None if weight is None else fit.of_jobs(weight)
-    losses = BatchedEvaluation(fit.evaluation.thresholds, {})(fit.networks.logits(x), fit.of_jobs(y), weights)["loss"]
+    evaluation = BatchedEvaluation(fit.evaluation.thresholds, {}, fit.settings.loss)
+    losses = evaluation(fit.networks.logits(x), fit.of_jobs(y), weights)["loss"]
     return losses + fit.networks.penalty().cpu().double().numpy() if fit.networks.has_penalty else losses
 
 

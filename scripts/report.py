@@ -1,0 +1,33 @@
+"""Write a run or a sweep as one HTML file that can be sent.
+
+python scripts/report.py run=outputs/runs/…
+python scripts/report.py sweep=outputs/sweeps/… output=sweep.html
+"""
+
+import logging
+
+from omegaconf import DictConfig
+
+from logreg.cli import command, plain, trusted_packages
+from logreg.reporting import checked, write_run, write_sweep
+from logreg.runs import shown
+
+
+def report(cfg: DictConfig) -> None:
+    config = plain(cfg)
+    kind, directory, output = checked(config["run"], config["sweep"], config["output"])
+    logging.captureWarnings(True)
+    if kind == "run":
+        write_run(directory, output, trusted_packages())
+    else:
+        write_sweep(directory, output)
+
+    from logreg.report.page.numbers import spoken_bytes
+
+    print(f"report: {shown(output)} ({spoken_bytes(output.stat().st_size)})")
+
+
+main = command("report", report)
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,181 @@
+"""Learning rates over six orders of magnitude, by every optimizer: where each is too small, right, and too large."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import LogNorm
+
+from logreg.errors import UserError
+from logreg.lessons.descent import cost, largest_curvature
+from logreg.lessons.drawing import RED, panels
+from logreg.lessons.lesson import Conclusion, SweepLesson, training_rows
+from logreg.runs import read_history
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from logreg.data.block_data import BlockData
+    from logreg.report.leaderboard import Job
+
+NEAR = 0.01  # of the optimum's cost, within which a fit has arrived
+Costs = dict[str, dict[float, float]]  # by optimizer and learning rate; infinite where the job diverged
+
+
+class LearningRate(SweepLesson):
+    """Curves, a heat map of the last cost, and the border of divergence beside what the Hessian predicts.
+
+    Args:
+        l2: the penalty of the jobs whose optimum the border is predicted from; others may be in the sweep too.
+    """
+
+    may_diverge = True
+
+    def __init__(self, l2: float = 0.01) -> None:
+        if l2 <= 0:
+            raise ValueError(f"l2={l2}: a penalty above 0 is needed, as separable rows have no optimum without")
+        self.l2 = l2
+
+    def teach(self, data: BlockData, jobs: Sequence[Job]) -> Conclusion:
+        x, y = training_rows(data)
+        by_penalty: dict[float, list[Job]] = {}
+        for job in jobs:
+            by_penalty.setdefault(float(job.settings.get("penalty.l2", 0)), []).append(job)
+        if self.l2 not in by_penalty or not all("lr" in job.settings for job in jobs):
+            raise UserError(f"sweep.lesson: jobs that sweep lr, with penalty.l2={self.l2:g} among them, are needed.")
+        found = {l2: _costs(members) for l2, members in sorted(by_penalty.items())}
+        theta, least = optimum(x, y, self.l2)
+        stable = 2 / largest_curvature(theta, x, y, self.l2)
+        at_start = 2 / largest_curvature(np.zeros_like(theta), x, y)
+        near = (1 + NEAR) * least
+        arrived = {name: [lr for lr, value in of.items() if value <= near] for name, of in found[self.l2].items()}
+        numbers = {
+            "optimum": least,
+            "predicted_largest_stable_lr": stable,
+            "predicted_at_start": at_start,
+            "arrived": arrived,
+            "diverged": {l2: {n: _diverged(of) for n, of in each.items()} for l2, each in found.items()},
+            "costs": {l2: {n: list(of.items()) for n, of in each.items()} for l2, each in found.items()},
+        }
+        lines = self._lines(numbers, found)
+        drawn = {"heat_map": self._heat_maps(found, stable), "curves": self._curves(by_penalty[self.l2])}
+        return Conclusion(lines, _plain(numbers), drawn)
+
+    def _lines(self, n: dict[str, Any], found: dict[float, Costs]) -> list[str]:
+        lines = [f"with penalty.l2={self.l2:g} the least cost is {n['optimum']:.6f}; within 1 % of it at the end:"]
+        for name, rates in n["arrived"].items():
+            reached = f"{len(rates):>2} of {len(found[self.l2][name])} rates"
+            reached += f", from {rates[0]:g} to {rates[-1]:g}" if rates else ""
+            diverged = n["diverged"][self.l2][name]
+            border = "none diverged" if diverged is None else f"diverged from {diverged:g} on"
+            lines.append(f"  {name:<10} {reached}; {border}")
+        if n["arrived"].get("sgd"):
+            lines.append(self._on_the_border(n["arrived"]["sgd"][-1], found[self.l2]["sgd"], n))
+        if "sgd" in found.get(0.0, {}):
+            lines.append(_without_penalty(found[0.0]["sgd"], n["predicted_at_start"]))
+        return lines
+
+    @staticmethod
+    def _on_the_border(largest: float, tried: dict[float, float], n: dict[str, Any]) -> str:
+        above = min((lr for lr in tried if lr > largest), default=math.inf)
+        predicted = n["predicted_largest_stable_lr"]
+        return (
+            "gradient descent: 2 over the top eigenvalue of the Hessian at the optimum predicts "
+            f"{predicted:.3f} as the largest stable step; of the rates tried {largest:g} arrived and {above:g} did "
+            f"not: the prediction {'holds' if largest <= predicted <= above else 'does not hold'}"
+        )
+
+    def _heat_maps(self, found: dict[float, Costs], stable: float) -> Figure:
+        figure, axes = panels(len(found), "The cost after the last update", width=6.4, height=3.6)
+        every = [v for each in found.values() for of in each.values() for v in of.values() if 0 < v < math.inf]
+        lowest, highest = max(min(every), 1e-4), min(max(every), 10.0)
+        norm = LogNorm(lowest, highest)
+        colors = ScalarMappable(norm, "viridis_r")
+        for ax, (l2, each) in zip(axes, found.items(), strict=True):
+            rates = sorted({lr for of in each.values() for lr in of})
+            values = np.array([[of.get(lr, math.nan) for lr in rates] for of in each.values()])
+            ax.set_facecolor("0.85")  # diverged
+            shown = np.ma.masked_invalid(values).clip(lowest, highest)
+            ax.pcolormesh(np.arange(len(rates) + 1), np.arange(len(each) + 1), shown, norm=norm, cmap=colors.cmap)
+            for i, of in enumerate(each.values()):
+                diverged = [rates.index(lr) + 0.5 for lr, value in of.items() if not math.isfinite(value)]
+                ax.plot(diverged, [i + 0.5] * len(diverged), "x", color=RED)
+            if l2 == self.l2 and "sgd" in each:
+                row = list(each).index("sgd")
+                at = np.interp(math.log(stable), np.log(rates), np.arange(len(rates)) + 0.5)
+                ax.plot([at, at], [row, row + 1], color=RED, linewidth=2.5, label="largest stable step, predicted")
+                ax.legend(loc="upper left", fontsize=8)
+            ax.set_yticks(np.arange(len(each)) + 0.5, list(each))
+            every_fourth = range(0, len(rates), max(1, len(rates) // 6))
+            ax.set_xticks([i + 0.5 for i in every_fourth], [f"{rates[i]:.3g}" for i in every_fourth])
+            ax.set(xlabel="lr", title=f"penalty.l2={l2:g} (x: diverged)")
+        figure.colorbar(colors, ax=list(axes), label="cost", extend="both")
+        return figure
+
+    def _curves(self, jobs: Sequence[Job]) -> Figure:
+        names = sorted({_optimizer(job) for job in jobs})
+        figure, axes = panels(len(names), f"The cost over the updates, penalty.l2={self.l2:g}", width=3.1, sharey=True)
+        rates = [float(job.settings["lr"]) for job in jobs]
+        norm = LogNorm(min(rates), max(rates) if max(rates) > min(rates) else 2 * min(rates))
+        colors = ScalarMappable(norm, "plasma")
+        for ax, name in zip(axes, names, strict=True):
+            for job in (job for job in jobs if _optimizer(job) == name):
+                rows = [row for row in read_history(job.directory) if "train/loss" in row]
+                line = [(row["step"], min(row["train/loss"], 1e3)) for row in rows]
+                if line:
+                    ax.plot(*zip(*line, strict=True), color=colors.cmap(norm(float(job.settings["lr"]))), linewidth=0.9)
+            ax.set(xlabel="update", title=name, yscale="log", ylim=(0.05, 20))
+        axes[0].set_ylabel("cost")
+        figure.colorbar(colors, ax=list(axes), label="lr")
+        return figure
+
+
+def optimum(x: np.ndarray, y: np.ndarray, l2: float) -> tuple[np.ndarray, float]:
+    """The best coefficients (features + 1,) by scikit-learn, and their cost."""
+    from sklearn.linear_model import LogisticRegression
+
+    solved = LogisticRegression(C=1 / (len(y) * l2), solver="newton-cholesky", tol=1e-12, max_iter=1000).fit(x, y)
+    theta = np.append(solved.coef_[0], solved.intercept_[0])
+    return theta, cost(theta, x, y, l2)
+
+
+def _optimizer(job: Job) -> str:
+    return job.settings.get("optimizer", "sgd")
+
+
+def _costs(jobs: Sequence[Job]) -> Costs:
+    found: Costs = {}
+    for job in sorted(jobs, key=lambda job: float(job.settings["lr"])):
+        value = job.metrics.get("train/loss", math.inf) if job.record["status"] == "completed" else math.inf
+        found.setdefault(_optimizer(job), {})[float(job.settings["lr"])] = value
+    return dict(sorted(found.items(), reverse=True))
+
+
+def _without_penalty(costs: dict[float, float], predicted: float) -> str:
+    finite = {lr: value for lr, value in costs.items() if math.isfinite(value)}
+    if not finite:
+        return "without a penalty every rate diverged"
+    lowest = min(finite, key=lambda lr: finite[lr])
+    largest = max(finite)
+    return (
+        f"without a penalty the Hessian at the start predicts {predicted:.3f}, and gradient descent still gets through "
+        f"with rates up to {largest:g} (lowest cost {finite[lowest]:.1g}, with {lowest:g})"
+        + (": a line separates the rows, and the cost flattens as the weights grow" if largest > 2 * predicted else "")
+    )
+
+
+def _diverged(costs: dict[float, float]) -> float | None:
+    return min((lr for lr, value in costs.items() if not math.isfinite(value)), default=None)
+
+
+def _plain(value: Any) -> Any:
+    """With text as keys, and null for what is infinite, as JSON knows them."""
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,103 @@
+"""What a lesson is, and where its conclusion goes."""
+
+from __future__ import annotations
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from rich.console import Console
+
+from logreg.errors import UserError
+from logreg.runs import write_atomically
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from logreg.classifier import BinaryClassifier
+    from logreg.data.block_data import BlockData
+    from logreg.report.leaderboard import Job
+
+LESSON = "lesson.json"
+
+
+@dataclass(frozen=True)
+class Conclusion:
+    """What a lesson found.
+
+    Attributes:
+        lines: for the reader.
+        numbers: what they were made of, by name.
+        figures: by name.
+    """
+
+    lines: Sequence[str]
+    numbers: Mapping[str, Any]
+    figures: Mapping[str, Figure] = field(default_factory=dict)
+
+    def write(self, lesson: Lesson | SweepLesson, directory: Path, console: Console) -> None:
+        """Print the lines; write ``lesson.json``, the figures, and these into the event file of the directory."""
+        from logreg.report.run import save_figures
+        from logreg.report.tensorboard import EventFile
+
+        content = {"lesson": type(lesson).__name__, "conclusion": list(self.lines), "numbers": dict(self.numbers)}
+        write_atomically(directory / LESSON, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+        events = EventFile(directory)
+        save_figures({f"lesson_{name}": figure for name, figure in self.figures.items()}, directory, events, 0)
+        events.close()
+        console.print("\nwhat this lesson shows", style="bold")
+        for line in self.lines:
+            console.print(f"  {line}", markup=False, highlight=False, soft_wrap=True)
+        for name in self.figures:
+            console.print(f"  figures/lesson_{name}.png", style="dim", markup=False, highlight=False)
+
+
+class Lesson(ABC):
+    """A lesson over a run."""
+
+    @abstractmethod
+    def teach(self, data: BlockData, classifier: BinaryClassifier) -> Conclusion:
+        """What there is to see.
+
+        Raises:
+            UserError: the data or the model is of a kind that it is not made for.
+        """
+
+
+class SweepLesson(ABC):
+    """A lesson over the jobs of a sweep.
+
+    Attributes:
+        may_diverge: whether jobs that diverge are part of what there is to see, and no failure.
+    """
+
+    may_diverge = False
+
+    @abstractmethod
+    def teach(self, data: BlockData, jobs: Sequence[Job]) -> Conclusion:
+        """What there is to see.
+
+        Args:
+            data: of the first job, which is that of all.
+
+        Raises:
+            UserError: the data or the jobs are of a kind that it is not made for.
+        """
+
+
+def training_rows(data: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Features (rows, features) and labels (rows,) of the training rows, float64, as the model sees them.
+
+    Raises:
+        UserError: they are not a dense table in memory.
+    """
+    from logreg.data.block_data import BlockData
+
+    if not isinstance(data, BlockData) or data.preprocessor.sparse or data.is_large("train"):
+        raise UserError("lesson: this one needs a dense table that fits into memory; use data=toy.")
+    x, y = (part.double().numpy() for part in data.tensors("train")[:2])
+    return x.reshape(len(x), -1), y

@@ -1,0 +1,197 @@
+"""Where a thousand random starts end, with the squared error and with the log loss."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from matplotlib.colors import SymLogNorm
+
+from logreg.errors import UserError
+from logreg.lessons.descent import with_ones
+from logreg.lessons.drawing import GREEN, RED, panels
+from logreg.lessons.lesson import Conclusion, SweepLesson, training_rows
+from logreg.lessons.surface import Surface, mean_gradients, smallest_eigenvalues, surface
+from logreg.losses import LOSSES, loss_of
+from logreg.runs import COEFFICIENTS
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from logreg.data.block_data import BlockData
+    from logreg.report.leaderboard import Job
+
+FLAT = 1e-3  # a gradient of this length moves no weight by more than 1 in a thousand updates with lr=1
+
+
+@dataclass(frozen=True)
+class Ends:
+    """Where the jobs of one loss ended.
+
+    Attributes:
+        theta: weights and intercept, (jobs, features + 1).
+        cost, accuracy, gradient: of each, the gradient's length.
+    """
+
+    theta: np.ndarray
+    cost: np.ndarray
+    accuracy: np.ndarray
+    gradient: np.ndarray
+
+    def stuck(self, reachable: float) -> np.ndarray:
+        """Those that stand still on a plateau: a gradient near zero, and an accuracy below what is reachable."""
+        return (self.gradient < FLAT) & (self.accuracy < reachable - 1e-9)
+
+
+def ends(loss: str, jobs: Sequence[Job], x: np.ndarray, y: np.ndarray) -> Ends:
+    """Read where completed jobs ended from their coefficients."""
+    theta = np.array([_theta(job.directory) for job in jobs])
+    z = theta @ with_ones(x).T
+    right = (z >= 0) == (y > 0.5)
+    gradients = mean_gradients(loss_of(loss), theta, x, y)
+    return Ends(theta, loss_of(loss).of_arrays(z, y).mean(1), right.mean(1), np.linalg.norm(gradients, axis=1))
+
+
+def _theta(directory: Path) -> list[float]:
+    """Weights and, last, the intercept as the model has them."""
+    try:
+        with (directory / COEFFICIENTS).open(newline="", encoding="utf-8") as file:
+            values = [float(row["coefficient_standardised"]) for row in csv.DictReader(file)]
+    except (OSError, KeyError, ValueError) as error:
+        raise UserError(f"sweep.lesson: {directory} has no {COEFFICIENTS} of a linear model ({error}).") from error
+    return [*values[1:], values[0]]
+
+
+class SquaredErrorOrLogLoss(SweepLesson):
+    """Ends, plateaus, the cost surface and the smallest eigenvalue of the Hessian, for both losses.
+
+    Args:
+        reach: of the region that is looked at, for weights and intercept: from minus this to this.
+        points: of the surface along either weight.
+    """
+
+    def __init__(self, reach: float = 5.0, points: int = 101) -> None:
+        if reach <= 0 or points < 3:
+            raise ValueError(f"reach={reach}, points={points}: a reach above 0 and 3 points are needed")
+        self.reach, self.points = reach, points
+
+    def teach(self, data: BlockData, jobs: Sequence[Job]) -> Conclusion:
+        x, y = training_rows(data)
+        by_loss: dict[str, list[Job]] = {}
+        for job in jobs:
+            if job.record["status"] == "completed":
+                by_loss.setdefault(job.settings.get("loss", "log_loss"), []).append(job)
+        if set(by_loss) != set(LOSSES):
+            raise UserError(f"sweep.lesson: completed jobs with loss={' and loss='.join(LOSSES)} are needed.")
+        found = {name: ends(name, by_loss[name], x, y) for name in LOSSES}
+        reachable = max(float(each.accuracy.max()) for each in found.values())
+        numbers: dict[str, Any] = {"reachable_accuracy": reachable, "jobs": {}}
+        lines = [f"{'loss':<10}{'starts':>8}{'all right':>11}{'stuck':>7}{'cost from':>12}{'to':>10}"]
+        for name, each in found.items():
+            stuck = each.stuck(reachable)
+            numbers["jobs"][name] = {
+                "starts": len(each.cost),
+                "reached": int((each.accuracy >= reachable - 1e-9).sum()),
+                "stuck": int(stuck.sum()),
+                "stuck_gradient": float(np.median(each.gradient[stuck])) if stuck.any() else None,
+                "cost": [float(each.cost.min()), float(each.cost.max())],
+            }
+            n = numbers["jobs"][name]
+            lines.append(
+                ""
+                ""
+                f"{name:<10}{n['starts']:>8,}{n['reached']:>11,}{n['stuck']:>7,}{n['cost'][0]:>12.6f}{n['cost'][1]:>10.6f}"
+            )
+        lines += self._on_plateaus(numbers["jobs"], reachable)
+        if x.shape[1] != 2:
+            return Conclusion([*lines, "the cost surface is drawn for data of two features"], numbers)
+        surfaces = {name: surface(LOSSES[name], x, y, self.reach, self.points) for name in LOSSES}
+        curved, least = self._eigenvalues(surfaces, x, y)
+        numbers["smallest_eigenvalue"] = least
+        numbers["negative_share"] = {name: float((values < -1e-12).mean()) for name, values in curved.items()}
+        lines += self._on_curvature(numbers)
+        drawn = {
+            "cost_surface": self._draw(surfaces, found, reachable),
+            "curvature": self._draw_curved(surfaces, curved),
+        }
+        return Conclusion(lines, numbers, drawn)
+
+    @staticmethod
+    def _on_plateaus(jobs: dict[str, Any], reachable: float) -> list[str]:
+        lines = []
+        for name, n in jobs.items():
+            if n["stuck"]:
+                lines.append(
+                    f"{n['stuck']:,} of {n['starts']:,} starts with loss={name} stand still on a plateau: the length "
+                    "of the "
+                    f"gradient is {n['stuck_gradient']:.1g} (median), and the accuracy is below the reachable "
+                    f"{reachable:.4g}"
+                )
+            else:
+                lines.append(f"no start with loss={name} is stuck on a plateau")
+        return lines
+
+    def _eigenvalues(
+        self, surfaces: dict[str, Surface], x: np.ndarray, y: np.ndarray
+    ) -> tuple[dict[str, np.ndarray], dict[str, float]]:
+        """On the surface, (points, points), and the least in the whole region, every intercept included."""
+        axis = np.linspace(-self.reach, self.reach, 41)
+        cube = np.stack([part.ravel() for part in np.meshgrid(axis, axis, axis)], axis=1)
+        curved, least = {}, {}
+        for name, each in surfaces.items():
+            on_surface = smallest_eigenvalues(LOSSES[name], each.theta, x, y)
+            curved[name] = on_surface.reshape(each.cost.shape)
+            least[name] = float(min(on_surface.min(), smallest_eigenvalues(LOSSES[name], cube, x, y).min()))
+        return curved, least
+
+    def _on_curvature(self, numbers: dict[str, Any]) -> list[str]:
+        least, share = numbers["smallest_eigenvalue"], numbers["negative_share"]
+        return [
+            f"the smallest eigenvalue of the Hessian for weights and intercept from -{self.reach:g} to {self.reach:g}: "
+            f"squared error {least['mse']:.4f}, log loss {least['log_loss']:.1g}"
+            + (", never below 0 but for rounding" if least["log_loss"] > -1e-12 else ""),
+            f"with the best intercept it is below 0 on {100 * share['mse']:.0f} % of the squared error's surface and "
+            "on "
+            f"{100 * share['log_loss']:.0f} % of the log loss's: the one is not convex, the other is",
+            "what stops the squared error are plateaus, where the gradient all but vanishes, rather than many local "
+            "minima",
+        ]
+
+    def _draw(self, surfaces: dict[str, Surface], found: dict[str, Ends], reachable: float) -> Figure:
+        figure, axes = panels(2, "The cost over both weights, with the best intercept, and where the starts end")
+        for ax, (name, each) in zip(axes, surfaces.items(), strict=True):
+            shades = ax.contourf(each.axis, each.axis, each.cost, levels=24, cmap="viridis")
+            figure.colorbar(shades, ax=ax, label="cost")
+            stuck = found[name].stuck(reachable)
+            for rows, color, label in ((~stuck, GREEN, "moving or arrived"), (stuck, RED, "stuck")):
+                theta = found[name].theta[rows]
+                ax.scatter(
+                    *theta[:, :2].T,
+                    s=7,
+                    color=color,
+                    edgecolor="white",
+                    linewidth=0.2,
+                    label=f"{label}: {len(theta):,}",
+                )
+            ax.set(xlabel="first weight", ylabel="second weight", title=name)
+            ax.set(xlim=(-self.reach, self.reach), ylim=(-self.reach, self.reach))
+            ax.legend(loc="lower right", fontsize=8)
+        return figure
+
+    @staticmethod
+    def _draw_curved(surfaces: dict[str, Surface], curved: dict[str, np.ndarray]) -> Figure:
+        figure, axes = panels(2, "The smallest eigenvalue of the Hessian on that surface")
+        for ax, (name, values) in zip(axes, curved.items(), strict=True):
+            limit = max(float(np.abs(values).max()), 1e-12)
+            norm = SymLogNorm(limit * 1e-4, vmin=-limit, vmax=limit)
+            axis = surfaces[name].axis
+            shades = ax.pcolormesh(axis, axis, values, cmap="RdBu", norm=norm, rasterized=True)
+            figure.colorbar(shades, ax=ax, label="smallest eigenvalue")
+            ax.set(
+                xlabel="first weight", ylabel="second weight", title=f"{name}: {values.min():.2g} to {values.max():.2g}"
+            )
+        return figure

@@ -1,0 +1,133 @@
+"""Where a line separates the labels, the weights grow for ever, towards the separator of maximum margin.
+
+The direction of gradient descent on the log loss of separable rows tends to the hard-margin support vector machine,
+as slowly as one over the logarithm of the updates (Soudry et al., 2018, The implicit bias of gradient descent on
+separable data, JMLR 19). Gradient descent knows no difference between a weight and the intercept, so it is the machine
+whose margin counts the intercept too, a weight of a column of ones; the usual machine leaves the intercept free.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from sklearn.svm import SVC, LinearSVC
+
+from logreg.errors import UserError
+from logreg.lessons.descent import cost, descend, with_ones
+from logreg.lessons.drawing import BLUE, GREEN, ORANGE, RED, panels
+from logreg.lessons.lesson import Conclusion, Lesson, training_rows
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from logreg.classifier import BinaryClassifier
+    from logreg.data.block_data import BlockData
+
+HARD = 1e6  # C of a support vector machine that allows no row inside its margin
+
+
+def hard_margin(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """scikit-learn's machines: with a free intercept, and with one that counts as a weight; (features + 1,) each."""
+    free = SVC(kernel="linear", C=HARD, tol=1e-10).fit(x, y)
+    counted = LinearSVC(C=HARD, loss="hinge", tol=1e-10, max_iter=2_000_000, random_state=0).fit(x, y)
+    found = [np.append(machine.coef_[0], machine.intercept_[0]) for machine in (free, counted)]
+    return found[0], found[1]
+
+
+def angle(a: np.ndarray, b: np.ndarray) -> float:
+    """Between two directions, in degrees."""
+    cosine = a @ b / (np.linalg.norm(a) * np.linalg.norm(b))
+    return float(np.degrees(np.arccos(np.clip(cosine, -1, 1))))
+
+
+class WeightsWithoutBound(Lesson):
+    """Norm, cost and direction over many updates, without a penalty and with one.
+
+    Args:
+        lr, updates: of gradient descent from 0.
+        l2: the penalty of the second descent.
+    """
+
+    def __init__(self, lr: float = 1.0, updates: int = 100_000, l2: float = 0.01) -> None:
+        if updates < 10 or l2 <= 0:
+            raise ValueError(f"updates={updates}, l2={l2}: at least 10 updates and a penalty above 0 are needed")
+        self.lr, self.updates, self.l2 = lr, updates, l2
+
+    def teach(self, data: BlockData, classifier: BinaryClassifier) -> Conclusion:
+        x, y = training_rows(data)
+        free, penalised = (self._follow(x, y, l2) for l2 in (0.0, self.l2))
+        last = free["theta"][-1]
+        if not ((2 * y - 1) * (with_ones(x) @ last) > 0).all():
+            raise UserError(
+                "lesson: after all updates some rows are still on the wrong side, so there may be no line that "
+                "separates "
+                "them, and then the weights are bounded; use data=toy, or more lesson.updates."
+            )
+        of_free, counted = hard_margin(x, y)
+        numbers = self._numbers(free, penalised, of_free, counted)
+        return Conclusion(self._lines(numbers), numbers, {"weights": self._draw(free, penalised, of_free, counted)})
+
+    def _follow(self, x: np.ndarray, y: np.ndarray, l2: float) -> dict[str, Any]:
+        """The coefficients at updates that lie evenly on a logarithmic scale, their norms and costs."""
+        at = np.unique(np.geomspace(1, self.updates, 200).astype(np.int64))
+        wanted = set(at.tolist())
+        thetas = [t for i, t in enumerate(descend(x, y, self.lr, self.updates, l2)) if i in wanted]
+        return {
+            "at": at,
+            "theta": thetas,
+            "norm": np.array([np.linalg.norm(t[:-1]) for t in thetas]),
+            "cost": np.array([cost(t, x, y, l2) for t in thetas]),
+        }
+
+    def _numbers(self, free: Any, penalised: Any, of_free: np.ndarray, counted: np.ndarray) -> dict[str, Any]:
+        decades = [10**k for k in range(1, 12) if 10**k <= self.updates]
+        places = [int(np.searchsorted(free["at"], d)) for d in decades]
+        return {
+            "updates": decades,
+            "norm": [float(free["norm"][i]) for i in places],
+            "cost": [float(free["cost"][i]) for i in places],
+            "degrees_from_maximum_margin": [angle(free["theta"][i], counted) for i in places],
+            "degrees_from_free_intercept": [angle(free["theta"][i][:-1], of_free[:-1]) for i in places],
+            "maximum_margin": counted.tolist(),
+            "free_intercept": of_free.tolist(),
+            "penalised_norm": [float(penalised["norm"][i]) for i in places],
+            "penalised_cost": [float(penalised["cost"][i]) for i in places],
+        }
+
+    def _lines(self, n: dict[str, Any]) -> list[str]:
+        lines = [
+            "without a penalty, the norm of the weights, the cost, and the angle to the maximum-margin separator:",
+            "     updates     norm         cost   degrees   norm with the penalty",
+        ]
+        columns = ("updates", "norm", "cost", "degrees_from_maximum_margin", "penalised_norm")
+        for updates, norm, value, degrees, bounded in zip(*(n[c] for c in columns), strict=True):
+            lines.append(f"  {updates:10,} {norm:8.3f} {value:12.3g} {degrees:9.3f} {bounded:10.6f}")
+        growth = n["norm"][-1] - n["norm"][-2] if len(n["norm"]) > 1 else 0.0
+        stopped = abs(n["penalised_norm"][-1] - n["penalised_norm"][-2]) if len(n["norm"]) > 1 else 0.0
+        return [
+            *lines,
+            f"ten times the updates add {growth:.2f} to the norm: it grows like their logarithm, without a bound, "
+            "and the "
+            "cost falls for ever",
+            "the direction settles at the support vector machine whose margin counts the intercept as a weight, "
+            f"{n['degrees_from_maximum_margin'][-1]:.3f} degrees away; the weights of the usual one, with a free "
+            f"intercept, are {n['degrees_from_free_intercept'][-1]:.3f} degrees away",
+            f"with penalty.l2={self.l2:g} all of it stops: the norm changes by {stopped:.1g} over the last ten times",
+        ]
+
+    def _draw(self, free: Any, penalised: Any, of_free: np.ndarray, counted: np.ndarray) -> Figure:
+        figure, (norm, costs, direction) = panels(3, "Separable labels: weights without bound")
+        for found, color, label in ((free, BLUE, "no penalty"), (penalised, RED, f"penalty.l2={self.l2:g}")):
+            norm.plot(found["at"], found["norm"], color=color, label=label)
+            costs.plot(found["at"], found["cost"], color=color, label=label)
+        norm.set(xlabel="updates", ylabel="norm of the weights", xscale="log")
+        norm.legend()
+        costs.set(xlabel="updates", ylabel="cost, with its penalty", xscale="log", yscale="log")
+        angles = [angle(t, counted) for t in free["theta"]]
+        others = [angle(t[:-1], of_free[:-1]) for t in free["theta"]]
+        direction.plot(free["at"], angles, color=GREEN, label="intercept counted as a weight")
+        direction.plot(free["at"], others, color=ORANGE, linestyle="--", label="weights of the usual machine")
+        direction.set(xlabel="updates", ylabel="degrees from the maximum margin", xscale="log", yscale="log")
+        direction.legend()
+        return figure

@@ -1,0 +1,93 @@
+"""``metrics.csv`` as curves, and long curves as short ones that have the same extremes."""
+
+from __future__ import annotations
+
+import csv
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from logreg.settings import is_number
+
+STRETCHES = 300  # of a long curve, of each of which the least and the largest value are drawn
+SMALL = 2_000_000  # bytes
+NO_METRICS = ("step", "epoch")
+
+Curve = tuple[np.ndarray, np.ndarray]  # updates made before the measurement, and values, (points,) each
+
+
+def read_curves(path: Path, wanted: Sequence[str] | None = None) -> dict[str, Curve]:
+    """The curves of a ``metrics.csv``, by metric; nothing where there is no such file, or it cannot be read.
+
+    Args:
+        wanted: the metrics to read; None for all.
+    """
+    try:
+        columns = _small(path, wanted) if path.stat().st_size < SMALL else _large(path)
+    except (OSError, ValueError, csv.Error, pl.exceptions.PolarsError):
+        return {}
+    if "step" not in columns:
+        return {}
+    step, found = columns["step"], {}
+    for name in columns:
+        if name not in NO_METRICS and (wanted is None or name in wanted):
+            values = columns[name]
+            there = [i for i, value in enumerate(values) if value and step[i]]
+            if there:
+                found[name] = _numbers([step[i] for i in there]), _numbers([values[i] for i in there])
+    return found
+
+
+def _small(path: Path, wanted: Sequence[str] | None) -> dict[str, list[str]]:
+    """The columns of a small file as text; thousands of such files are read for a sweep."""
+    with path.open(encoding="utf-8", newline="") as file:
+        header, *rows = csv.reader(file)
+    rows = [row for row in rows if len(row) == len(header)]  # the last one may be cut off
+    places = [i for i, name in enumerate(header) if wanted is None or name == "step" or name in wanted]
+    return {header[i]: [row[i] for row in rows] for i in places}
+
+
+def _large(path: Path) -> dict[str, list[str]]:
+    table = pl.read_csv(path, infer_schema_length=0, truncate_ragged_lines=True)
+    return {name: table[name].to_list() for name in table.columns}
+
+
+def _numbers(texts: Sequence[str]) -> np.ndarray:
+    """Texts as numbers, nan for what is none."""
+    try:
+        return np.array(texts, dtype=np.float64)
+    except ValueError:
+        return np.array([float(text) if is_number(text) else np.nan for text in texts])
+
+
+def shortened(curve: Curve, stretches: int = STRETCHES) -> Curve:
+    """A curve of at most two points a stretch, the least and the largest value of each, in their order.
+
+    Curves that are short already come back as they are. The first and the last point stay.
+    """
+    x, y = curve
+    if len(x) <= 2 * stretches + 2:
+        return curve
+    order = np.argsort(x, kind="stable")
+    x, y = x[order], y[order]
+    edges = np.linspace(x[0], x[-1], stretches + 1)[1:-1]
+    bounds = np.unique([0, *np.searchsorted(x, edges).tolist(), len(x)])
+    kept = {0, len(x) - 1}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a stretch without a finite value
+        for start, end in zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True):
+            part = y[start:end]
+            known = np.flatnonzero(np.isfinite(part))
+            if len(known):
+                kept |= {start + int(known[part[known].argmin()]), start + int(known[part[known].argmax()])}
+    places = sorted(kept)
+    return x[places], y[places]
+
+
+def spans_much(values: np.ndarray, ratio: float = 20.0) -> bool:
+    """Whether a logarithmic axis shows these values better: all above 0, the largest many times the least."""
+    known = values[np.isfinite(values)]
+    return len(known) > 1 and bool(known.min() > 0) and bool(known.max() > ratio * known.min())

@@ -1,0 +1,190 @@
+"""The charts of a run: its curves over updates, its predictions of held-out rows, its largest coefficients."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from logreg.report.page.charts import (
+    BLUE,
+    GREY,
+    INK,
+    MUTED,
+    ORANGE,
+    SMALL,
+    Chart,
+    chart,
+    image_file,
+    new_figure,
+    png_of,
+    theme,
+)
+from logreg.report.page.histories import STRETCHES, Curve, read_curves, shortened, spans_much
+from logreg.report.page.run_facts import SPLITS, as_number, name_of, spoken
+from logreg.report.page.tables import bounded
+from logreg.runs import RunRecord
+
+MOST_PANELS = 12
+MOST_IN_FOREST = 20
+FIRST = ("loss", "log_loss", "accuracy", "auroc", "average_precision", "f1", "brier", "calibration_error")
+PARTS = ("_reliability", "_resolution", "_uncertainty", "_within_bins")
+COLORS = {"train": GREY, "val": BLUE, "test": ORANGE}
+TITLES = {
+    "roc": "ROC curve", "precision_recall": "Precision and recall", "reliability": "Reliability of the probabilities",
+    "decision_boundary": "Decision boundary", "photos": "Photos it is surest of", "filters": "First layer",
+}  # fmt: skip
+PICTURES = ("decision_boundary", "photos", "filters")  # whose shades or photos are pixels
+
+
+def curve_charts(directory: Path, record: RunRecord) -> list[Chart]:
+    """A chart for each metric that was measured more than twice, train and validation in one."""
+    panels: dict[str, dict[str, Curve]] = {}
+    for name, curve in read_curves(directory / "metrics.csv").items():
+        split, _, metric = name.partition("/")
+        if not metric.endswith(PARTS) and len(curve[0]) > 1:
+            panels.setdefault(metric if split in SPLITS else name, {})[split] = curve
+    if _same(panels.get("loss", {}).get("val"), panels.get("log_loss", {}).get("val")):
+        del panels["log_loss"]
+    panels = {name: curves for name, curves in panels.items() if any(len(x) > 2 for x, _ in curves.values())}
+    order = sorted(panels, key=lambda name: (FIRST.index(name) if name in FIRST else len(FIRST), name))
+    best = record.evaluated.get("updates") if record.evaluated.get("checkpoint") == "best" else None
+    with theme():
+        return [_curves(f"curve{i}", name, panels[name], best) for i, name in enumerate(order[:MOST_PANELS])]
+
+
+def _same(a: Curve | None, b: Curve | None) -> bool:
+    return a is not None and b is not None and all(np.array_equal(x, y) for x, y in zip(a, b, strict=True))
+
+
+def _curves(name: str, metric: str, curves: Mapping[str, Curve], best: int | None) -> Chart:
+    figure, axes = new_figure()
+    for split, color in (COLORS | {each: BLUE for each in curves if each not in COLORS}).items():
+        if split in curves:
+            x, y = shortened(curves[split])
+            few = {"marker": "o", "markersize": 3} if len(x) < 12 else {}
+            axes.plot(x, y, color=color, label=SPLITS.get(split, metric), **few)
+    if spans_much(np.concatenate([y for _, y in curves.values()])):
+        logarithmic(axes.yaxis)
+    if best is not None and "val" in curves:
+        axes.axvline(best, color=MUTED, linestyle=":", linewidth=1, label="best checkpoint")
+    axes.set_xlabel("updates")
+    axes.xaxis.set_major_formatter("{x:,.0f}")
+    axes.xaxis.get_major_locator().set_params(integer=True, nbins=6)
+    axes.legend(loc="best")
+    longest = max(len(x) for x, _ in curves.values())
+    long = longest > 2 * STRETCHES + 2
+    caption = f"{longest:,} measurements, drawn as the least and the largest of each of {STRETCHES} stretches."
+    return chart(figure, name, spoken(metric), caption if long else "")
+
+
+def logarithmic(axis: Any) -> None:
+    """A logarithmic axis with plain numbers."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    axis.axes.set_yscale("log") if axis.axis_name == "y" else axis.axes.set_xscale("log")
+    low, high = axis.get_view_interval()
+    few = high < 300 * max(low, 1e-300)
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5) if few else (1,), numticks=8))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
+
+
+def held_out_charts(drawn: Mapping[str, Figure]) -> list[Chart]:
+    """The figures that `logreg.report.run.draw` made, in the look of the page; call it inside `theme`."""
+    charts = []
+    for name, figure in drawn.items():
+        title = TITLES.get(name, name)
+        if name == "decision_boundary":
+            figure.set_size_inches(5.2, 3.9)
+            for legend in filter(None, [figure.axes[0].get_legend()]):
+                legend.set_frame_on(True)
+        if name in PICTURES:
+            charts.append(Chart(title, png_of(figure, title), is_wide=name == "photos"))
+            continue
+        charts.append(chart(figure, name, title, " ".join(_made_small(figure, name == "reliability"))))
+    return charts
+
+
+def _made_small(figure: Figure, with_bins: bool) -> list[str]:
+    """Fit a figure into a column of the page; returns what it said in its title and its legend as sentences."""
+    figure.set_size_inches(SMALL[0], 4.3 if with_bins else 3.5)
+    above, said = figure.axes[0], [f"{axes.get_title()}." for axes in figure.axes if axes.get_title()]
+    for axes in figure.axes:
+        axes.set_title("")
+        axes.grid(True)
+        if axes.get_yscale() == "log":
+            logarithmic(axes.yaxis)
+    handles, labels = above.get_legend_handles_labels()
+    for legend in filter(None, [above.get_legend()]):
+        legend.remove()
+    if not with_bins:
+        return said + [_sentence(label) for label in labels if label != "share of label 1"]
+    above.set_ylabel("observed share of label 1")
+    curves = [(handle, label.partition(": ")) for handle, label in zip(handles, labels, strict=True) if ": " in label]
+    if len(curves) > 1:
+        above.legend([handle for handle, _ in curves], [name for _, (name, _, _) in curves], loc="upper left")
+    said += [_sentence(f"{name}: {found}" if len(curves) > 1 else found) for _, (name, _, found) in curves]
+    return [*said, "Bars are 95 % intervals (Wilson)."]
+
+
+def _sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:]}."
+
+
+def figure_files(directory: Path) -> list[Chart]:
+    """The figures that the run itself drew when it ended."""
+    paths = sorted((directory / "figures").glob("*.png"), key=lambda path: _place(path.stem))
+    found = (image_file(path, TITLES.get(path.stem, path.stem)) for path in paths)
+    return [each for each in found if each is not None]
+
+
+def _place(name: str) -> tuple[int, str]:
+    return (list(TITLES).index(name) if name in TITLES else len(TITLES)), name
+
+
+def forest(rows: Sequence[Mapping[str, str]]) -> Chart | None:
+    """The largest coefficients per standard deviation, with their intervals where there are any.
+
+    Args:
+        rows: of ``coefficients.csv`` without the intercept, the largest first.
+
+    Returns:
+        None where no coefficient is finite, and other than 0.
+    """
+    known = [(row, as_number(row["coefficient_standardised"]) or 0.0) for row in rows]
+    known = [(row, value) for row, value in known if math.isfinite(value) and value][:MOST_IN_FOREST]
+    if not known:
+        return None
+    with theme():
+        figure, axes = new_figure((SMALL[0] + 1.1, 0.9 + 0.22 * len(known)))
+        places = np.arange(len(known))[::-1]
+        values = np.array([value for _, value in known])
+        ends = np.array([_interval(row, value) for row, value in known])
+        axes.axvline(0, color=MUTED, linewidth=0.8)
+        axes.hlines(places, ends[:, 0], ends[:, 1], color=BLUE, linewidth=1.4)
+        axes.plot(values, places, "o", color=BLUE, markersize=4.5)
+        axes.set_yticks(places, [bounded(name_of(row), 32) for row, _ in known])
+        axes.tick_params(axis="y", length=0, labelcolor=INK)
+        axes.grid(False, axis="y")
+        axes.spines["left"].set_visible(False)
+        axes.set_ylim(-0.7, len(known) - 0.3)
+        differ = any(row["coefficient"] != row["coefficient_standardised"] for row, _ in known)
+        axes.set_xlabel(f"change of the logit per {'standard deviation' if differ else 'unit of the column'}")
+        with_errors = bool((ends[:, 0] < ends[:, 1]).any())
+        shown = "all" if len(known) == len(rows) else f"the {len(known)} largest"
+        caption = f"{shown.capitalize()} of {len(rows):,}" + (", with 95 % intervals." if with_errors else ".")
+        return chart(figure, "forest", "Largest coefficients", caption)
+
+
+def _interval(row: Mapping[str, str], value: float) -> tuple[float, float]:
+    """The ends of a coefficient's interval in standardised units; the coefficient itself where there is none."""
+    raw, low, high = (as_number(row.get(key)) for key in ("coefficient", "lower", "upper"))
+    if not raw or low is None or high is None or not all(map(math.isfinite, (raw, low, high))):
+        return value, value
+    scale = value / raw
+    return low * scale, high * scale

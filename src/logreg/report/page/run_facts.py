@@ -1,0 +1,275 @@
+"""What the page of a run says in words and numbers, from its ``run.json`` and ``config.json``."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from logreg.errors import UserError, plural
+from logreg.report.page.numbers import is_finite, spoken_seconds
+from logreg.report.page.tables import PagedTable, bounded, numbers, texts
+from logreg.runs import COEFFICIENTS, RunRecord, read_config, splits_of
+
+SPLITS = {"train": "training", "val": "validation", "test": "test"}
+MOST_COEFFICIENTS = 2_000  # rows of the table, the largest
+MOST_CONFIG = 40_000  # characters
+TILES = ("accuracy", "auroc", "log_loss", "brier")
+SPOKEN = {
+    "accuracy": "Accuracy", "auroc": "AUROC", "log_loss": "Log loss", "brier": "Brier score", "loss": "Loss",
+    "f1": "F1", "average_precision": "Average precision", "calibration_error": "Calibration error",
+}  # fmt: skip
+STATISTICS = {
+    "observations": "Observations", "parameters": "Coefficients", "log_likelihood": "Log-likelihood",
+    "null_log_likelihood": "Null log-likelihood", "deviance": "Deviance", "mcfadden_r2": "McFadden's R²",
+    "aic": "AIC", "bic": "BIC", "likelihood_ratio": "LR chi²", "likelihood_ratio_p": "LR p-value",
+}  # fmt: skip
+
+
+def spoken(metric: str) -> str:
+    """A metric's name as a reader knows it."""
+    return SPOKEN.get(metric, metric)
+
+
+def clean_record(record: Mapping[str, Any]) -> RunRecord:
+    """A record without what is no number: a metric that was not finite is null in the file."""
+    known = {field.name for field in dataclasses.fields(RunRecord)}
+    found = RunRecord(**{key: value for key, value in record.items() if key in known})
+    metrics = found.metrics if isinstance(found.metrics, dict) else {}
+    found.metrics = {name: float(value) for name, value in metrics.items() if is_finite(value)}
+    found.intervals = {name: each for name, each in (found.intervals or {}).items() if name in found.metrics}
+    for key in ("data", "seconds", "versions", "evaluated", "hyperparameters", "monitor"):
+        setattr(found, key, getattr(found, key) or {})
+    return found
+
+
+def configuration(directory: Path) -> dict[str, Any]:
+    """The configuration of a run; empty where it ended before it had one."""
+    try:
+        found = read_config(directory)
+    except UserError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def outcome(record: RunRecord) -> str:
+    """The first line of the terminal's summary."""
+    words = f"{record.status} after {plural(record.updates, 'update')} ({plural(record.epochs, 'epoch')})"
+    words += f" in {record.seconds['fit']:.2f} s" if is_finite(record.seconds.get("fit")) else ""
+    if not record.metrics:
+        return words
+    state = "best checkpoint" if record.evaluated.get("checkpoint") == "best" else "last state"
+    return f"{words}; metrics of the {state}, update {record.evaluated.get('updates', record.updates):,}"
+
+
+def rows_line(record: RunRecord) -> str:
+    """How many rows there are for what."""
+    rows = {name: count for name, count in (record.data.get("rows") or {}).items() if count}
+    if not rows:
+        return ""
+    parts = ", ".join(f"{count:,} {SPLITS.get(name, name)}" for name, count in rows.items())
+    features = record.data.get("features")
+    return f"{sum(rows.values()):,} rows ({parts})" + (f", {plural(features, 'feature')}" if features else "")
+
+
+def truths(record: RunRecord) -> list[str]:
+    """What the terminal's summary says of how good the result is, a sentence each."""
+    lines = []
+    if record.optimizer and record.optimizer.get("why"):
+        lines.append(f"optimizer=auto is {record.optimizer.get('name')}: {record.optimizer['why']}")
+    if record.metrics:
+        from logreg.report.calibration import calibration_lines
+        from logreg.report.summary import held_out_lines
+
+        lines += [*held_out_lines(record), *calibration_lines(record.metrics, record.calibration)]
+    if record.threshold_rule is not None:
+        rule, value = record.threshold_rule["rule"], record.threshold_rule["value"]
+        lines.append(f"threshold {record.threshold:.6g} by {rule} on validation rows ({value:.6g})")
+    if record.optimality is not None:
+        lines.append(str(record.optimality["sentence"]))
+    if record.calibration is not None and record.optimality is not None:
+        lines.append("W and b are those of the model, before calibration")
+    refused = (record.inference or {}).get("refused")
+    lines += [str(refused)] if refused and refused not in lines else []
+    return [*lines, *(str(warning) for warning in record.data.get("warnings") or ())]
+
+
+def majority(
+    record: RunRecord, config: Mapping[str, Any], data: Any = None, trusted: Sequence[str] = ()
+) -> dict[str, float]:
+    """The metrics of the classifier that knows only how common the labels are among the training rows, by name.
+
+    Args:
+        data: the run's DataModule; without it only the accuracies of weighted rows are known.
+    """
+    from logreg.build import build_metrics
+    from logreg.diagnostics.bootstrap import majority_baseline
+
+    counts, weights = record.data.get("label_counts") or {}, record.data.get("label_weights")
+    train = weights or counts.get("train")
+    if not train or not sum(train):
+        return {}
+    share = train[1] / sum(train)
+    share = math.nextafter(0.5, 0) if share == 0.5 else share  # of equally common labels 0 is taken, as in `held_out`
+    try:
+        metrics = build_metrics(config.get("metrics") or {}, trusted)
+    except UserError:
+        metrics = {}
+    found: dict[str, float] = {}
+    for split in splits_of(record.metrics):
+        rate = _rate(split, counts, data) if data is not None or weights is None else None
+        if split == "train" and record.data.get("class_weight") is not None:
+            continue  # the training metrics are of weighted labels
+        if rate is None:
+            known = record.intervals.get(f"{split}/accuracy")
+            found |= {f"{split}/accuracy": known["majority"]} if known else {}
+            continue
+        values = majority_baseline(metrics, share, rate)
+        values |= {"accuracy": rate if share >= 0.5 else 1 - rate}
+        if config.get("loss") == "mse":
+            values["loss"] = rate * (1 - share) ** 2 + (1 - rate) * share**2
+        values = {name: 0.0 if abs(value) < 1e-12 else value for name, value in values.items()}
+        left_out = ("loss",) if split == "train" else ()  # the objective has a penalty
+        found |= {f"{split}/{name}": value for name, value in values.items() if name not in left_out}
+    return found
+
+
+def _rate(split: str, counts: Mapping[str, Sequence[int]], data: Any) -> float | None:
+    """The share of label 1 among the rows of a split, by their weights."""
+    weight = data.own_weights(split) if data is not None else None
+    if weight is not None and len(weight):
+        return float(weight @ data.labels_of(split) / weight.sum())
+    rows = counts.get(split) or (0, 0)
+    return rows[1] / sum(rows) if sum(rows) else None
+
+
+@dataclass(frozen=True)
+class MetricRow:
+    """One metric over the splits: the value, that of the majority class, and that of the linear baseline, by split."""
+
+    name: str
+    values: list[float | None]
+    baselines: list[float | None]
+    linear: float | None
+
+
+def metric_rows(record: RunRecord, baseline: Mapping[str, float]) -> list[MetricRow]:
+    """A row for each metric of the record but the parts of Brier scores."""
+    from logreg.report.calibration import is_part
+
+    splits, linear = splits_of(record.metrics), (record.baseline or {}).get("metrics") or {}
+    names = dict.fromkeys(full.partition("/")[2] for full in record.metrics if not is_part(full))
+    return [
+        MetricRow(
+            name,
+            [record.metrics.get(f"{split}/{name}") for split in splits],
+            [baseline.get(f"{split}/{name}") for split in splits],
+            linear.get(f"{splits[-1]}/{name}"),
+        )
+        for name in names
+    ]
+
+
+def tiles(record: RunRecord, baseline: Mapping[str, float]) -> list[dict[str, Any]]:
+    """The few numbers that a reader looks for first, of the rows that were held out the longest."""
+    if not record.metrics:
+        return []
+    split = splits_of(record.metrics)[-1]
+    found = []
+    for name in TILES:
+        full = f"{split}/{name}"
+        if full in record.metrics:
+            interval = record.intervals.get(full)
+            title = f"{spoken(name)}, {SPLITS.get(split, split)}"
+            values = {"value": record.metrics[full], "baseline": baseline.get(full), "interval": interval}
+            found.append({"name": title, "metric": full} | values)
+    return found
+
+
+def statistics(record: RunRecord) -> list[tuple[str, Any]]:
+    """How well a fit with standard errors fits."""
+    found = record.inference or {}
+    values = [(title, found[key]) for key, title in STATISTICS.items() if found.get(key) is not None]
+    head = [("Intervals", found["method"]), ("Covariance", found["covariance"])] if "method" in found else []
+    return head + values if head else []
+
+
+def read_coefficients(directory: Path) -> list[dict[str, str]]:
+    """The rows of ``coefficients.csv``; none where there is no such file."""
+    try:
+        with (directory / COEFFICIENTS).open(encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file))
+    except (OSError, UnicodeDecodeError, csv.Error):
+        return []
+    return [row for row in rows if row.get("feature") and as_number(row.get("coefficient_standardised")) is not None]
+
+
+def as_number(text: str | None) -> float | None:
+    """A cell as a number, which may be infinite; None for an empty one."""
+    try:
+        value = float(text or "nan")
+    except ValueError:
+        return None
+    return None if math.isnan(value) else value
+
+
+def name_of(row: Mapping[str, str]) -> str:
+    return f"{row['feature']}={row['level']}" if row.get("level") else row["feature"]
+
+
+def coefficient_table(rows: Sequence[Mapping[str, str]], total: int) -> PagedTable:
+    """The intercept and the features, the largest standardised coefficient first.
+
+    Args:
+        total: rows of the file, of which these are some.
+    """
+
+    def column(key: str) -> list[float | None]:
+        return [as_number(row.get(key)) for row in rows]
+
+    raw, standardised = column("coefficient"), column("coefficient_standardised")
+    columns = [texts("feature", [name_of(row) for row in rows]), numbers("coefficient", raw)]
+    if raw != standardised:
+        columns.append(numbers("standardised", standardised))
+    titles = {"standard_error": "std. error", "z": "z", "p": "p", "lower": "lower", "upper": "upper"}
+    for key, title in (titles | {"odds_ratio": "odds ratio"}).items():
+        values = column(key)
+        if any(value is not None for value in values):
+            columns.append(numbers(title, values, {"z": 2, "p": 3}.get(key)))
+    return PagedTable("coefficients", columns, f"{total:,} rows, in {COEFFICIENTS}", page=20)
+
+
+def configuration_text(config: Mapping[str, Any]) -> str:
+    """The configuration as a text of bounded length, a key a line."""
+    lines = [f"{key}: {bounded(value, 400)}" for key, value in flat(config)]
+    text = "\n".join(lines)
+    return text if len(text) <= MOST_CONFIG else f"{text[:MOST_CONFIG]}\n… the rest is in config.json"
+
+
+def flat(node: Any, prefix: str = "") -> list[tuple[str, str]]:
+    """Nested settings by dotted keys, the values as JSON."""
+    if isinstance(node, Mapping) and node:
+        return [pair for key, value in node.items() for pair in flat(value, f"{prefix}.{key}" if prefix else str(key))]
+    return [(prefix, node if isinstance(node, str) else json.dumps(node, ensure_ascii=False))]
+
+
+def provenance(record: RunRecord) -> list[tuple[str, str]]:
+    """Where a result comes from: device, data, code, versions."""
+    found = [("device", record.device)]
+    if is_finite(record.seconds.get("total")):
+        found.append(("time in all", spoken_seconds(record.seconds["total"])))
+    git = record.git or {}
+    data = record.data
+    found += [
+        ("resumed from", record.resumed_from or ""),
+        ("git", f"{git.get('commit', '')}{', with changes' if git.get('dirty') else ''}"),
+        ("data", str(data.get("path") or "")),
+        ("digest of the data", str(data.get("fingerprint") or "")),
+        *((name, str(version)) for name, version in record.versions.items()),
+    ]
+    return [(key, bounded(str(value), 400)) for key, value in found if value]

@@ -1,0 +1,116 @@
+"""The page of one run: what was run, what came out, how good that is."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from logreg.data.images.kind import is_of_photos
+from logreg.report.leaderboard import Job, rerun_command
+from logreg.report.page import run_charts, run_facts
+from logreg.report.page.charts import Chart, theme
+from logreg.report.page.render import render
+from logreg.report.page.tables import PagedTable, bounded
+from logreg.runs import PREPROCESSING, RunRecord, read_record, shown, splits_of
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A run in the state that its metrics belong to, with the data that it was trained on, or why there is none.
+
+    Attributes:
+        run: a `logreg.runs.Run`; None where it was not loaded.
+        data: the run's DataModule; None where it was not loaded.
+        why: one sentence for the page; empty where all is there, or nothing was to be loaded.
+    """
+
+    run: Any = None
+    data: Any = None
+    why: str = ""
+
+
+def run_page(directory: Path, loaded: Loaded, trusted: Sequence[str] = ()) -> str:
+    """The HTML of a run's page.
+
+    Args:
+        directory: of the run.
+        loaded: to draw its predictions of held-out rows anew; the figures in the directory are shown otherwise.
+
+    Raises:
+        UserError: there is no run.
+    """
+    raw = read_record(directory)
+    record, config = run_facts.clean_record(raw), run_facts.configuration(directory)
+    baseline = run_facts.majority(record, config, loaded.data, trusted) if record.metrics else {}
+    figures, notes = _figures(directory, record, loaded)
+    table, forest, left_out = _coefficients(directory)
+    values: dict[str, Any] = {
+        "record": record,
+        "outcome": run_facts.outcome(record),
+        "rows": run_facts.rows_line(record),
+        "splits": [run_facts.SPLITS.get(split, split) for split in splits_of(record.metrics)],
+        "tiles": run_facts.tiles(record, baseline),
+        "truths": run_facts.truths(record),
+        "metrics": run_facts.metric_rows(record, baseline) if record.metrics else [],
+        "baseline": baseline,
+        "curves": run_charts.curve_charts(directory, record),
+        "figures": figures,
+        "notes": notes,
+        "statistics": run_facts.statistics(record),
+        "coefficients": table,
+        "forest": forest,
+        "left_out": left_out,
+        "settings": _settings(record),
+        "provenance": run_facts.provenance(record),
+        "configuration": run_facts.configuration_text(config),
+        "command": rerun_command(Job(0, directory, {"overrides": list(record.overrides)}, None)),
+        "directory": shown(directory),
+    }
+    return render("run.html", values)
+
+
+def _settings(record: RunRecord) -> list[tuple[str, Any]]:
+    """The settings that TensorBoard shows of a run, without those that are not set."""
+    found = [(key, value) for key, value in record.hyperparameters.items() if value not in (None, "null")]
+    return [(key, f"{value:.6g}" if isinstance(value, float) else bounded(str(value), 400)) for key, value in found]
+
+
+def _figures(directory: Path, record: RunRecord, loaded: Loaded) -> tuple[list[Chart], list[str]]:
+    """The figures of what the run predicts, and remarks on them."""
+    notes = [loaded.why] if loaded.why else []
+    if loaded.run is not None and record.metrics:
+        from logreg.report.run import draw
+
+        try:
+            with theme():
+                return run_charts.held_out_charts(draw(loaded.run.model, loaded.data, splits_of(record.metrics))), notes
+        except Exception as error:  # whatever a model or data of the user's own may raise: the rest of the page stands
+            notes.append(f"The predictions could not be drawn ({type(error).__name__}: {error}).")
+    files = run_charts.figure_files(directory)
+    if files and notes:
+        notes.append("The figures are those that the run drew when it ended.")
+    return files, notes
+
+
+def _coefficients(directory: Path) -> tuple[PagedTable | None, Chart | None, int]:
+    """Table and chart of the coefficients, and how many small ones the table leaves out.
+
+    Nothing of photos: a pixel by itself says nothing.
+    """
+    rows = [] if is_of_photos(directory / PREPROCESSING) else run_facts.read_coefficients(directory)
+    if len(rows) < 2:
+        return None, None, 0
+    intercept = [row for row in rows if row["feature"] == "(intercept)"][:1]
+    features = sorted((row for row in rows if row not in intercept), key=_size)
+    most = run_facts.MOST_COEFFICIENTS
+    table = run_facts.coefficient_table([*intercept, *features[:most]], len(rows))
+    return table, run_charts.forest(features), max(0, len(features) - most)
+
+
+def _size(row: Mapping[str, str]) -> float:
+    """What the largest coefficients come first by; those that are infinite before all others."""
+    value = run_facts.as_number(row["coefficient_standardised"])
+    return -math.inf if value is None else -abs(value)

@@ -1,0 +1,182 @@
+"""The charts of a sweep: the curves of all jobs, the swept keys, and how scores are spread."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.collections import LineCollection
+
+from logreg.path import read_choice
+from logreg.report.comparison import Setting, monitor, scored, sign
+from logreg.report.leaderboard import Job
+from logreg.report.page.charts import BEST, BLUE, GREY, HALF, Chart, chart, new_figure, theme
+from logreg.report.page.histories import Curve, read_curves, shortened, spans_much
+from logreg.report.page.parallel import parallel_coordinates
+from logreg.report.page.run_charts import logarithmic
+from logreg.report.page.sweep_facts import compared_keys
+from logreg.report.page.tables import bounded
+from logreg.settings import is_number
+
+MOST_METRICS = 3  # monitored ones, a chart each
+MOST_VECTORS = 60  # curves that are drawn as lines; more of them are one picture
+MOST_BYTES = 60_000_000  # of metrics.csv files, beyond which a part of the jobs is read
+MOST_HIGHLIGHTED = len(BEST)
+FALLBACK = "train/loss"
+STRETCHES, FEW_STRETCHES, MANY = 100, 30, 1_000  # of a curve, and of one among many
+
+
+def curve_charts(jobs: Sequence[Job]) -> list[Chart]:
+    """For each monitored metric the curves of all jobs over updates, the best ones in colour."""
+    groups: dict[str, list[Job]] = {}
+    for job in jobs:
+        metric = (job.record.get("monitor") or {}).get("metric")
+        if metric:
+            groups.setdefault(str(metric), []).append(job)
+    with theme():
+        found = [_curves(f"curves{i}", *group) for i, group in enumerate(list(groups.items())[:MOST_METRICS])]
+    return [each for each in found if each is not None]
+
+
+def _curves(name: str, metric: str, jobs: Sequence[Job]) -> Chart | None:
+    read, found = _read(jobs, [metric, FALLBACK])
+    if not any(len(curves[metric][0]) > 1 for curves in found.values() if metric in curves):
+        metric = FALLBACK  # a solver validates at its end only
+    known = [(job, found[job.directory][metric]) for job in read if metric in found.get(job.directory, {})]
+    if not any(len(x) > 1 for _, (x, _) in known):
+        return None
+    figure, axes = new_figure(HALF)
+    best = [pair for pair in known if scored(pair[0])][:MOST_HIGHLIGHTED]
+    others = [curve for job, curve in known if all(job is not each for each, _ in best)]
+    many = len(others) > MOST_VECTORS
+    stretches = STRETCHES if len(others) < MANY else FEW_STRETCHES
+    lines = [np.column_stack(shortened(curve, stretches)) for curve in others]
+    alpha = max(0.012, min(0.6, 25 / max(1, len(lines))))
+    axes.add_collection(LineCollection(lines, colors=GREY, linewidths=0.8, alpha=alpha, rasterized=many))
+    for (job, curve), color in zip(reversed(best), reversed(BEST[: len(best)]), strict=True):
+        axes.plot(*shortened(curve, STRETCHES), color=color, label=f"job {job.number}", linewidth=1.6)
+    cut = _limits(axes, [curve for _, curve in known], sign(read[0]))
+    axes.set(xlabel="updates", ylabel=metric)
+    axes.xaxis.set_major_formatter("{x:,.0f}")
+    handles, labels = axes.get_legend_handles_labels()
+    if best:
+        axes.legend(handles[::-1], labels[::-1], loc="upper right" if sign(read[0]) == 1 else "lower right")
+    caption = f"{len(known):,} of {len(jobs):,} jobs" if len(known) < len(jobs) else f"All {len(jobs):,} jobs"
+    caption += ", evenly spread over the ranks" if len(read) < len(jobs) else ""
+    caption += f", the best {len(best)} in colour." if len(best) > 1 else "."
+    return chart(figure, name, f"{metric} over updates", caption + cut)
+
+
+def _read(jobs: Sequence[Job], metrics: Sequence[str]) -> tuple[Sequence[Job], dict[Path, dict[str, Curve]]]:
+    """The jobs that are read, all but where that would take long, and the curves of some metrics by job directory."""
+    total = sum(_size(job.directory / "metrics.csv") for job in jobs)
+    if total > MOST_BYTES:
+        kept = np.unique(np.linspace(0, len(jobs) - 1, max(100, int(len(jobs) * MOST_BYTES / total))).astype(int))
+        best = range(min(len(jobs), MOST_HIGHLIGHTED))
+        jobs = [jobs[i] for i in sorted({*best, *kept.tolist()})]
+    return jobs, {job.directory: read_curves(job.directory / "metrics.csv", metrics) for job in jobs}
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
+
+
+def _limits(axes: object, curves: Sequence[Curve], direction: int) -> str:
+    """Show where nearly all values are; returns a sentence where some are outside."""
+    values = np.concatenate([y for _, y in curves])
+    values = values[np.isfinite(values)]
+    ends = np.array([x.max() for x, _ in curves])
+    axes.set_xlim(0, ends.max() * 1.01 or 1)  # type: ignore[attr-defined]
+    if not len(values):
+        return ""
+    low, high = values.min(), values.max()
+    far = np.quantile(values, 0.98 if direction == 1 else 0.02)
+    log = False
+    if direction == 1 and spans_much(values[values <= far]):
+        log, high = True, min(high, far * 3)
+    elif direction == 1:
+        high = min(high, far + 0.5 * (far - low)) if far > low else high
+    elif far < high:
+        low = max(low, far - 0.5 * (high - far))
+    margin = 0.03 * (high - low) or 0.05 * abs(high) or 1.0
+    if log:
+        axes.set_ylim(low / 1.15, high * 1.15)  # type: ignore[attr-defined]
+        logarithmic(axes.yaxis)  # type: ignore[attr-defined]
+    else:
+        axes.set_ylim(low - margin, high + margin)  # type: ignore[attr-defined]
+    outside = int(((values < low) | (values > high)).sum())
+    return f" {outside:,} of {len(values):,} values lie outside the picture." if outside else ""
+
+
+def swept_charts(directory: Path, jobs: Sequence[Job], compared: dict[str, list[Setting]]) -> list[Chart]:
+    """How the monitored metric depends on what was swept."""
+    keys = compared_keys(jobs)
+    numeric = [key for key in keys if all(is_number(job.settings.get(key, "")) for job in jobs if job.settings)]
+    found = _path_chart(directory, compared)
+    if len(numeric) in (1, 2):
+        found += _curves_and_maps(jobs)
+    if len(keys) > 2 or (keys and len(numeric) < len(keys)):
+        found += parallel_coordinates(jobs, keys)
+    if not keys:
+        found += spread(jobs)
+    return found
+
+
+def _curves_and_maps(jobs: Sequence[Job]) -> list[Chart]:
+    """Curves over one swept number, heat maps over two."""
+    from logreg.report.sweep_figures import sweep_figure
+
+    with theme(parse_math=True):  # these figures escape their texts themselves
+        found = []
+        for i, (name, figure) in enumerate(sweep_figure(jobs).items()):
+            title, panels = _title(figure, name), len(figure.axes)
+            single = panels == 1 or (panels == 2 and figure.get_figwidth() <= 6)  # a heat map has its colour bar
+            figure.set_size_inches(*HALF if single else (max(10.5, figure.get_figwidth()), figure.get_figheight()))
+            found.append(chart(figure, f"swept{i}", title, is_wide=not single))
+        return found
+
+
+def _title(figure: object, name: str) -> str:
+    """The figure's own title, which moves above it."""
+    text = figure._suptitle.get_text() if figure._suptitle is not None else name  # type: ignore[attr-defined]
+    figure.suptitle("")  # type: ignore[attr-defined]
+    return text.replace("\n", ", ").replace(r"\$", "$")
+
+
+def _path_chart(directory: Path, compared: dict[str, list[Setting]]) -> list[Chart]:
+    """The coefficients over the penalty, where a cross-validation chose one."""
+    from logreg.report.path_figure import path_figure
+
+    choice = read_choice(directory)
+    if choice is None or choice.metric not in compared:
+        return []
+    if not set(choice.penalty) <= set(compared[choice.metric][0].settings):  # of an earlier state of the sweep
+        return []
+    with theme():
+        figure = path_figure(compared[choice.metric], choice)
+        if figure is not None:
+            figure.set_size_inches(HALF[0], 6.0)
+        return [] if figure is None else [chart(figure, "path", "Coefficients over the penalty")]
+
+
+def spread(jobs: Sequence[Job]) -> list[Chart]:
+    """How the scores of equal settings are spread over seeds and folds."""
+    charts = []
+    metrics = list(dict.fromkeys(monitor(job) for job in jobs if scored(job)))[:MOST_METRICS]
+    for i, metric in enumerate(metrics):
+        scores = np.array([float(job.score or 0.0) for job in jobs if scored(job) and monitor(job) == metric])
+        if len(scores) < 2:
+            continue
+        with theme():
+            figure, axes = new_figure(HALF)
+            axes.hist(scores, bins=min(40, 2 + math.isqrt(len(scores))), color=BLUE)
+            axes.axvline(scores.mean(), color=BEST[0], linewidth=1, label=f"mean {scores.mean():.4g}")
+            axes.set(xlabel=bounded(metric, 40), ylabel="jobs")
+            axes.legend()
+            charts.append(chart(figure, f"spread{i}", f"{metric} of {len(scores):,} repetitions"))
+    return charts

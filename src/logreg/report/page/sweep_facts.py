@@ -1,0 +1,187 @@
+"""What the page of a sweep says in tables and sentences, from the records of its jobs."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+from typing import Any
+
+from logreg.errors import plural
+from logreg.report.calibration import is_part
+from logreg.report.comparison import REPEATED, Setting, monitor, verdict
+from logreg.report.leaderboard import Job, rerun_command, swept_keys
+from logreg.report.page.numbers import decimals_of, is_finite
+from logreg.report.page.tables import Column, PagedTable, bounded, numbers, settings, texts
+
+FIRST = ("loss", "log_loss", "accuracy", "auroc", "brier", "f1")  # metrics, as readers look for them
+MOST_CELLS = 120_000  # numbers and texts of the leaderboard, some ten bytes each
+MOST_KEYS, MOST_METRICS = 12, 6  # columns of the leaderboard
+MOST_REASONS, MOST_NAMED = 20, 12  # different errors; jobs that are named for each
+
+
+@dataclass(frozen=True)
+class Reason:
+    """Jobs that ended in the same way.
+
+    Attributes:
+        jobs: their numbers, as far as there is room.
+    """
+
+    status: str
+    error: str
+    count: int
+    jobs: str
+
+
+def reasons(failed: Sequence[Job]) -> tuple[list[Reason], int]:
+    """Why jobs did not complete, the commonest reason first, and how many further reasons there are.
+
+    Args:
+        failed: by number.
+    """
+    found: dict[tuple[str, str], list[Job]] = {}
+    for job in failed:
+        text = re.sub(r"\d[\d,.]*", "0", _error(job))  # the same reason after 42 updates and after 43
+        found.setdefault((str(job.record.get("status")), text), []).append(job)
+    listed = []
+    for (status, _), jobs in sorted(found.items(), key=lambda item: -len(item[1]))[:MOST_REASONS]:
+        named = ", ".join(str(job.number) for job in jobs[:MOST_NAMED]) + (", …" if len(jobs) > MOST_NAMED else "")
+        first = bounded(_error(jobs[0]), 600)
+        also = " (in the others with other numbers)" if len({_error(job) for job in jobs}) > 1 else ""
+        listed.append(Reason(status, first + also, len(jobs), named))
+    return listed, max(0, len(found) - MOST_REASONS)
+
+
+def _error(job: Job) -> str:
+    return str(job.record.get("error") or "no reason was written down")
+
+
+def leaderboard_table(jobs: Sequence[Job], compared: Mapping[str, Sequence[Setting]]) -> tuple[PagedTable, str]:
+    """The jobs of a sweep, best first, and a sentence on what there was no room for.
+
+    Args:
+        jobs: as `logreg.report.leaderboard.read_jobs` ranks them.
+    """
+    keys, metrics = swept_keys(list(jobs)), metric_names(jobs)
+    shown_keys, shown_metrics = keys[:MOST_KEYS], metrics[:MOST_METRICS]
+    width = 5 + len(shown_keys) + len(shown_metrics)
+    kept = jobs[: max(1_000, MOST_CELLS // width)]
+    if len(kept) < len(jobs):  # rows matter more than the metrics that nobody monitors
+        shown_metrics = shown_metrics[:3]
+        kept = jobs[: max(1_000, MOST_CELLS // (5 + len(shown_keys) + len(shown_metrics)))]
+    done = [job.record.get("status") == "completed" and job.score is not None for job in kept]
+    seconds = [(job.record.get("seconds") or {}).get("total") for job in kept]
+    columns = [
+        numbers("rank", [place + 1 if ok else None for place, ok in enumerate(done)], 0),
+        numbers("job", [job.number for job in kept], 0),
+        *([] if all(done) else [texts("status", [job.record.get("status") for job in kept], "status")]),
+        *(settings(bounded(key, 60), [job.settings.get(key, "") for job in kept]) for key in shown_keys),
+        *(numbers(bounded(name, 60), [job.metrics.get(name) for job in kept]) for name in shown_metrics),
+        *_of_setting(kept, compared),
+        numbers("seconds", seconds, min(3, decimals_of(seconds))),
+    ]
+    left = [f"{len(jobs) - len(kept):,} jobs"] if len(kept) < len(jobs) else []
+    left += [plural(len(keys) - len(shown_keys), "swept key")] if len(keys) > len(shown_keys) else []
+    left += [plural(len(metrics) - len(shown_metrics), "metric")] if len(metrics) > len(shown_metrics) else []
+    note = f"Left out here and in leaderboard.csv: {' and '.join(left)}." if left else ""
+    return PagedTable("leaderboard", columns, "leaderboard.csv", order=(0, True)), note
+
+
+def _of_setting(jobs: Sequence[Job], compared: Mapping[str, Sequence[Setting]]) -> list[Column]:
+    """The rank of the setting that a job repeats."""
+    rank = {job.directory: each.rank for found in compared.values() for each in found for job in each.jobs}
+    return [numbers("setting", [rank.get(job.directory) for job in jobs], 0)] if rank else []
+
+
+def metric_names(jobs: Sequence[Job]) -> list[str]:
+    """The metrics of the jobs, those first that are monitored, then those of the same rows."""
+    monitors = list(dict.fromkeys(monitor(job) for job in jobs if job.score is not None))
+    splits = [name.partition("/")[0] for name in monitors]
+    names = dict.fromkeys(name for job in jobs for name in job.metrics if not is_part(name))
+    doubled = {name.replace("log_loss", "loss"): name for name in names if name.endswith("/log_loss")}
+    for loss, log_loss in doubled.items():  # the same number twice, as a rule
+        if all(job.metrics.get(loss) == job.metrics.get(log_loss) for job in jobs) and log_loss not in monitors:
+            del names[log_loss]
+
+    def place(name: str) -> tuple[bool, int]:
+        split, _, metric = name.partition("/")
+        return split not in splits, FIRST.index(metric) if metric in FIRST else len(FIRST)
+
+    return [name for name in monitors if name in names] + sorted(
+        set(names) - set(monitors), key=lambda n: (place(n), n)
+    )
+
+
+def settings_table(compared: Mapping[str, Sequence[Setting]]) -> PagedTable | None:
+    """How the settings did over their repetitions; None where nothing was repeated."""
+    found = [(metric, each, group) for metric, group in compared.items() for each in group]
+    if not found:
+        return None
+    keys = list(dict.fromkeys(key for _, each, _ in found for key in each.settings))
+    columns = [numbers("rank", [each.rank for _, each, _ in found], 0)]
+    if len(compared) > 1:
+        columns.append(texts("metric", [metric for metric, _, _ in found]))
+    columns += [settings(bounded(key, 60), [each.settings.get(key, "") for _, each, _ in found]) for key in keys]
+    columns.append(numbers("n", [len(each.jobs) for _, each, _ in found], 0))
+    if any(each.failed for _, each, _ in found):
+        columns.append(numbers("failed", [each.failed for _, each, _ in found], 0))
+    means = numbers("mean", [each.mean for _, each, _ in found])
+    columns += [
+        means,
+        numbers("sd", [each.deviation for _, each, _ in found], means.decimals),
+        numbers("95 % from", [each.low for _, each, _ in found], means.decimals),
+        numbers("to", [each.high for _, each, _ in found], means.decimals),
+        texts("verdict", [verdict(each, group) for _, each, group in found]),
+    ]
+    return PagedTable("settings", columns, "settings.csv", page=20, order=(0, True))
+
+
+def conclusions(jobs: Sequence[Job], compared: Mapping[str, Sequence[Setting]]) -> list[str]:
+    """How sure the ranking is, a sentence for each monitored metric whose settings were repeated."""
+    lines = []
+    for metric, group in compared.items():
+        best = group[0]
+        name = " ".join(f"{key}={value}" for key, value in best.settings.items() if value) or "the one setting"
+        tied = sum(each.indistinguishable is not False for each in group) - 1
+        also = f"; {tied:,} {'others' if tied > 1 else 'other'} of {len(group):,} may be as good" if tied else ""
+        if not tied and len(group) > 1:
+            also = (
+                f"; it is told from all {len(group) - 1:,} others" if len(group) > 2 else "; it is told from the other"
+            )
+        lines.append(f"Best by {metric}: {name}, mean {best.mean:.6g} over {plural(len(best.jobs), 'job')}{also}.")
+    return lines
+
+
+def tested(best: Sequence[Job]) -> list[tuple[str, float]]:
+    """The test metrics of the winner, means over its repetitions."""
+    names = [name for name in best[0].metrics if name.startswith("test/") and not is_part(name)]
+    found = {name: [job.metrics[name] for job in best if is_finite(job.metrics.get(name))] for name in names}
+    return [(name, fmean(values)) for name, values in found.items() if values]
+
+
+def counts(jobs: Sequence[Job]) -> list[tuple[str, int]]:
+    """How many jobs ended in which way, those that completed first."""
+    found = Counter(str(job.record.get("status")) for job in jobs)
+    return sorted(found.items(), key=lambda item: (item[0] != "completed", -item[1]))
+
+
+def common_overrides(jobs: Sequence[Job]) -> list[tuple[str, str]]:
+    """The overrides that all jobs share."""
+    first = jobs[0].settings
+    swept = set(swept_keys(list(jobs)))
+    return [(bounded(key, 100), bounded(value, 300)) for key, value in first.items() if key not in swept]
+
+
+def compared_keys(jobs: Sequence[Job]) -> list[str]:
+    """The swept keys but those that name repetitions."""
+    return [key for key in swept_keys(list(jobs)) if key not in (*REPEATED, "monitor", "mode")]
+
+
+def best_lines(jobs: Sequence[Job]) -> list[dict[str, Any]]:
+    """The best jobs, one for each monitored metric, with the command that runs each alone."""
+    return [
+        {"metric": monitor(job), "job": job.number, "score": job.score, "command": rerun_command(job)} for job in jobs
+    ]

@@ -1,0 +1,96 @@
+"""The page of a sweep: its leaderboard, how sure that is, what was swept, and what went wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from logreg.errors import plural
+from logreg.path import REFIT, Choice, read_choice
+from logreg.report import leaderboard
+from logreg.report.comparison import compare
+from logreg.report.leaderboard import Job
+from logreg.report.page import run_facts, sweep_facts
+from logreg.report.page.numbers import shown_number
+from logreg.report.page.render import render
+from logreg.report.page.sweep_charts import curve_charts, swept_charts
+from logreg.report.sweep import overlap, winners
+from logreg.runs import RECORD, read_record, shown
+
+
+def sweep_page(directory: Path, jobs: list[Job]) -> str:
+    """The HTML of a sweep's page.
+
+    Args:
+        jobs: as `logreg.report.leaderboard.read_jobs` found them in the directory; one at least has completed.
+    """
+    compared = compare(jobs, overlap=overlap(jobs))
+    best = winners(jobs, compared)
+    failed = leaderboard.failures(jobs)
+    reasons, further = sweep_facts.reasons(failed)
+    table, note = sweep_facts.leaderboard_table(jobs, compared)
+    top = leaderboard.best_jobs(jobs)
+    first = run_facts.clean_record(top[0].record if top else jobs[0].record)
+    choice = read_choice(directory)
+    values: dict[str, Any] = {
+        "name": first.name or directory.name,
+        "directory": shown(directory),
+        "outcome": _outcome(jobs),
+        "rows": run_facts.rows_line(first),
+        "tiles": _tiles(jobs, compared, best),
+        "conclusions": sweep_facts.conclusions(jobs, compared),
+        "best": sweep_facts.best_lines(top if not compared else [group[0] for group in best.values()]),
+        "is_repeated": bool(compared),
+        "choice": None if choice is None else choice.sentence,
+        "refit": None if choice is None else _refit(directory, choice),
+        "settings": sweep_facts.settings_table(compared),
+        "curves": curve_charts(jobs),
+        "swept": swept_charts(directory, jobs, compared),
+        "leaderboard": table,
+        "note": note,
+        "reasons": reasons,
+        "further": further,
+        "failed": len(failed),
+        "common": sweep_facts.common_overrides(jobs),
+        "provenance": [pair for pair in run_facts.provenance(first) if pair[0] != "time in all"],
+    }
+    return render("sweep.html", values)
+
+
+def _outcome(jobs: Sequence[Job]) -> str:
+    parts = [f"{count:,} {status}" for status, count in sweep_facts.counts(jobs)]
+    return f"{plural(len(jobs), 'job')}: {', '.join(parts)}"
+
+
+def _tiles(jobs: Sequence[Job], compared: Any, best: Any) -> list[dict[str, Any]]:
+    """The few numbers that a reader looks for first."""
+    tiles: list[dict[str, Any]] = []
+    for metric, winning in list(best.items())[:3]:
+        if metric in compared:
+            setting = compared[metric][0]
+            tile = {"name": f"Best mean {metric}", "value": setting.mean, "number": True}
+            known = setting.low == setting.low
+            under = f"95 % interval {shown_number(setting.low)} to {shown_number(setting.high)}" if known else ""
+            tiles.append(tile | {"under": f"{under}\nover {plural(len(setting.jobs), 'repetition')}".strip()})
+        else:
+            job = winning[0]
+            tiles.append({"name": f"Best {metric}", "value": job.score, "number": True, "under": f"job {job.number}"})
+    if len(best) == 1:
+        winning = next(iter(best.values()))
+        found = dict(sweep_facts.tested(winning)) if winning else {}
+        under = "of the winner" if len(winning) == 1 else f"of the winner, mean of {len(winning)}"
+        for name in [name for name in ("test/accuracy", "test/auroc") if name in found]:
+            title = f"{run_facts.spoken(name.partition('/')[2])}, test"
+            tiles.append({"name": title, "value": found[name], "number": True, "under": under})
+    done = sum(job.record.get("status") == "completed" for job in jobs)
+    tiles.append({"name": "Jobs completed", "value": f"{done:,}", "number": False, "under": f"of {len(jobs):,}"})
+    return tiles
+
+
+def _refit(directory: Path, choice: Choice) -> str | None:
+    """Where the run with the chosen penalty on all rows is, and how good it is."""
+    if not (directory / REFIT / RECORD).is_file():
+        return None
+    sentence = (read_record(directory / REFIT).get("optimality") or {}).get("sentence", "")
+    return f"Refitted on all rows: {shown(directory / REFIT)}" + (f" ({sentence})" if sentence else "")
