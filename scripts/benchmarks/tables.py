@@ -120,7 +120,7 @@ class Files:
         write_atomically(directory / PREPROCESSING, data.preprocessor.to_json())
         train(data, classifier, trainer, record=record)
         write_atomically(directory / "config.json", json.dumps(config))
-        report_run(record, classifier, data, [], directory, {}, with_figures=False, brief=True)
+        report_run(record, classifier, data, None, directory, {}, with_figures=False, brief=True)
         record.write(directory)
         return directory
 

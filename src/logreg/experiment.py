@@ -215,7 +215,7 @@ def _train(config: dict[str, Any], directory: Path, record: RunRecord, started: 
     inference = None if wanted is None else infer_run(record, classifier, data, wanted)
     record.seconds["total"] = time.perf_counter() - started
     values = record.hyperparameters
-    report_run(record, classifier, data, trainer.loggers, directory, values, config["figures"], brief, inference)
+    report_run(record, classifier, data, trainer, directory, values, config["figures"], brief, inference)
     if lesson is not None and record.metrics:
         lesson.teach(data, classifier).write(lesson, directory, Console())
     record.seconds["total"] = time.perf_counter() - started

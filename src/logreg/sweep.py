@@ -17,7 +17,7 @@ from logreg.errors import UserError, plural
 from logreg.experiment import make_data, make_lesson
 from logreg.path import REFIT, read_choice
 from logreg.reporting import asked_of, write_if_asked
-from logreg.runs import PREPROCESSING, RECORD, read_config, read_record, shown, splits_of, write_record
+from logreg.runs import PREPROCESSING, RECORD, RunRecord, read_config, read_record, shown, splits_of, write_record
 from logreg.settings import lookup
 
 if TYPE_CHECKING:
@@ -156,6 +156,7 @@ def _measure(jobs: Sequence[Job]) -> bool:
     from tqdm import tqdm
 
     from logreg.held_out import accuracy_intervals
+    from logreg.report.board import write_curves, write_texts
     from logreg.report.tensorboard import EventFile
     from logreg.training import evaluate
 
@@ -173,6 +174,9 @@ def _measure(jobs: Sequence[Job]) -> bool:
         if any(job.directory.glob("events.out.tfevents.*")):
             events = EventFile(job.directory)
             events.scalars({f"final/{name}": value for name, value in metrics.items()}, record["updates"])
+            if (job.directory / "figures").exists():  # of others `_draw` follows
+                write_curves(events, run.model, data, ("test",), record["evaluated"]["updates"])
+                write_texts(events, RunRecord(**record), run.config, job.directory)
             events.close()
     return True
 
@@ -198,6 +202,7 @@ def _load(directory: Path) -> tuple[Any, Any] | None:
 
 def _draw(directory: Path) -> None:
     """The figures of a job that has none, since it was trained together with many others."""
+    from logreg.report.board import write_curves, write_texts
     from logreg.report.run import draw, save_figures
     from logreg.report.tensorboard import EventFile
 
@@ -206,7 +211,10 @@ def _draw(directory: Path) -> None:
         run, data = found
         events = EventFile(directory)
         drawn = draw(run.model, data, splits_of(run.metrics))
-        save_figures(drawn, directory, events, run.record["evaluated"]["updates"])
+        step = run.record["evaluated"]["updates"]
+        save_figures(drawn, directory, events, step)
+        write_curves(events, run.model, data, splits_of(run.metrics), step)
+        write_texts(events, RunRecord(**run.record), run.config, directory)
         events.close()
 
 

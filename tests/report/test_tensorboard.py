@@ -3,23 +3,16 @@
 from __future__ import annotations
 
 import json
-import shutil
-import socket
-import subprocess
-import sys
-import time
-import urllib.error
 import urllib.parse
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from tensorboard.summary.writer.record_writer import RecordWriter
 
 from logreg.report.tensorboard import framed
 from tests.conftest import run_command
+from tests.report.serving import ask, browser, served, text_when
 
 METRICS = {"final/train/loss", "final/train/accuracy", "final/val/loss", "final/val/auroc"}
 
@@ -35,38 +28,8 @@ def sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def server(sweep: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    log = (tmp_path_factory.mktemp("tensorboard") / "log").open("wb")
-    code = "import sys; from tensorboard.main import run_main; sys.argv[0] = 'tensorboard'; run_main()"
-    process = subprocess.Popen(
-        [sys.executable, "-c", code, "--logdir", str(sweep), "--port", str(port), "--host", "127.0.0.1"],
-        stdout=log,
-        stderr=log,
-    )
-    address = f"http://127.0.0.1:{port}"
-    try:
-        deadline = time.monotonic() + 90
-        while time.monotonic() < deadline:
-            try:
-                if len(ask(f"{address}/data/runs")) == 5:  # four jobs, and the figures of the sweep
-                    break
-            except (urllib.error.URLError, ConnectionError):
-                pass
-            time.sleep(0.3)
+    with served(sweep, 5, tmp_path_factory.mktemp("tensorboard") / "log") as address:  # four jobs, and their figures
         yield address
-    finally:
-        process.kill()
-        process.wait()
-        log.close()
-
-
-def ask(url: str, body: dict[str, Any] | None = None) -> Any:
-    data = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(url, data=data, headers={"Content-Type": "application/json"})
-    with urllib.request.urlopen(request, timeout=20) as answer:
-        return json.load(answer)
 
 
 def test_the_server_has_every_run_and_its_scalars(server: str, sweep: Path) -> None:
@@ -119,48 +82,12 @@ def test_the_hparams_tab_has_the_swept_keys_and_the_final_metrics(server: str, s
 
 @pytest.mark.browser
 def test_a_browser_shows_the_sweep_in_the_hparams_table(server: str, tmp_path: Path) -> None:
-    if shutil.which("chromedriver") is None or shutil.which("chromium") is None:
-        pytest.skip("chromium and chromedriver are not installed (Debian: apt install chromium chromium-driver)")
-    from selenium import webdriver
-    from selenium.webdriver.chrome.service import Service
-
-    options = webdriver.ChromeOptions()
-    options.binary_location = str(shutil.which("chromium"))
-    for flag in (
-        "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run", "--disable-sync",
-        "--disable-background-networking", "--disable-component-update", "--disable-quic", "--window-size=1800,1000",
-        f"--user-data-dir={tmp_path / 'profile'}",
-    ):  # fmt: skip
-        options.add_argument(flag)
-    driver = webdriver.Chrome(options=options, service=Service(shutil.which("chromedriver")))
-    try:
-        driver.get(f"{server}/#hparams")
-        text = ""
-        deadline = time.monotonic() + 90
-        while time.monotonic() < deadline and not all(word in text for word in ("optimizer", "adam", "sgd", "0.01")):
-            text = driver.execute_script(EVERYTHING)
-            time.sleep(0.5)
+    with browser(tmp_path / "profile") as driver:
+        text = text_when(driver, f"{server}/#hparams", ("optimizer", "adam", "sgd", "0.01"))
         (tmp_path / "hparams.png").write_bytes(driver.get_screenshot_as_png())
-    finally:
-        driver.quit()
     for word in ("lr", "optimizer", "adam", "sgd", "0.01", "0.1", "final/"):
         assert word in text, text
     assert "hp_metric" not in text
-
-
-# The visible text of the page, with that of the shadow trees and frames that TensorBoard puts its tables into.
-EVERYTHING = """
-const read = (node) => {
-  if (node.nodeType === Node.TEXT_NODE) return node.textContent + ' ';
-  if (['SCRIPT', 'STYLE', 'TEMPLATE'].includes(node.nodeName)) return '';
-  let text = '';
-  if (node.shadowRoot) for (const child of node.shadowRoot.childNodes) text += read(child);
-  if (node.nodeName === 'IFRAME' && node.contentDocument) text += read(node.contentDocument.body);
-  for (const child of node.childNodes) text += read(child);
-  return text;
-};
-return read(document.body);
-"""
 
 
 def test_records_are_framed_as_tensorboards_own_writer_frames_them(tmp_path: Path) -> None:

@@ -39,7 +39,12 @@ class Block:
 
     Iterating yields, per update, its batches (several where gradients accumulate; see `logreg.data.rows`) and whether
     the pass over the rows ends with it.
+
+    Attributes:
+        watch: called with the number of each update of the block, from 0, when all before it have been made.
     """
+
+    watch: Callable[[int], None] | None = None
 
     def __init__(self, loader: BlockLoader, passes: int, batches: int, updates: int, left: int | None = None) -> None:
         self.loader, self.passes, self.batches, self.updates, self.left = loader, passes, batches, updates, left
@@ -49,7 +54,9 @@ class Block:
 
     def __iter__(self) -> Iterator[tuple[list[Batch | LargeBatch], bool]]:
         loader, passes, batches = self.loader, self.passes, self.batches
-        for _ in range(self.updates):
+        for number in range(self.updates):
+            if self.watch is not None:
+                self.watch(number)
             end = min(batches + loader.accumulate, loader.batches_per_pass)
             ends_pass = end == loader.batches_per_pass
             yield [loader.batch(passes, i) for i in range(batches, end)], ends_pass

@@ -18,10 +18,12 @@ from logreg.data.splits import SPLITS
 from logreg.diagnostics.inference import Inference, Refusal
 from logreg.metrics import bins_of
 from logreg.report import summary
+from logreg.report.board import write_curves, write_texts
+from logreg.report.boundary import BoundarySeries, is_plane, points_of
 from logreg.report.coefficients import Coefficients, coefficients, infinite_of
 from logreg.report.inference import write_marginal_effects
 from logreg.report.tensorboard import EventFile, TensorBoardLogger
-from logreg.runs import RunRecord, splits_of
+from logreg.runs import RunRecord, read_config, splits_of
 from logreg.training import held_out
 
 if TYPE_CHECKING:
@@ -34,7 +36,7 @@ def report_run(
     record: RunRecord,
     classifier: BinaryClassifier,
     data: Any,
-    loggers: Sequence[Any],
+    trainer: Any,
     directory: Path,
     hyperparameters: Mapping[str, Any],
     with_figures: bool,
@@ -42,11 +44,19 @@ def report_run(
     inference: Inference | Refusal | None = None,
 ) -> None:
     """Write and print everything that a finished run shows of itself; in brief, a line on the terminal."""
+    loggers = [] if trainer is None else trainer.loggers
     events = next((logger.events for logger in loggers if isinstance(logger, TensorBoardLogger)), None)
     if with_figures and record.metrics and isinstance(data, BlockData):
         drawn = draw(classifier, data, splits_of(record.metrics))
         save_figures(drawn, directory, events, record.evaluated["updates"])
+        if events is not None:
+            write_curves(events, classifier, data, splits_of(record.metrics), record.evaluated["updates"])
     if events is not None:
+        for callback in trainer.callbacks if with_figures else ():
+            if isinstance(callback, BoundarySeries):
+                callback.write(events, classifier, data)
+        write_texts(events, record, read_config(directory), directory)
+        events.layout()
         events.hyperparameters(hyperparameters, group=f"{directory.parent.name}/{directory.name}")
         events.scalars({f"final/{name}": value for name, value in record.metrics.items()}, record.updates)
         if record.baseline is not None:
@@ -77,10 +87,8 @@ def draw(classifier: BinaryClassifier, data: BlockData, splits: Sequence[str]) -
 
     split = next(name for name in reversed(SPLITS) if name in splits)
     title = f"{data.name}, {split} rows"
-    small = not data.preprocessor.sparse and not any(data.is_large(name) for name in data.rows)
-    boundary = data.num_features == 2 and small
+    boundary = is_plane(data)
     with data.serving(next(classifier.parameters()).dtype):
-        parts = [tuple(part.numpy() for part in data.tensors(name)) for name in data.rows] if boundary else []
         z, labels, weight = held_out(classifier, data.batches(split), logits=True)
     drawn: dict[str, Figure] = {}
     if isinstance(data, ImageData):
@@ -89,8 +97,7 @@ def draw(classifier: BinaryClassifier, data: BlockData, splits: Sequence[str]) -
         probabilities = classifier.evaluation.probabilities(torch.from_numpy(z)).numpy()
         drawn |= photo_figures(classifier, data, split, probabilities, f"{data.name}, {split} photos")
     if boundary:
-        x, y = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
-        names = [f"{name} (standardised)" if data.standardize else name for name in data.preprocessor.feature_names]
+        x, y, names = points_of(data, next(classifier.parameters()).dtype)
         drawn["decision_boundary"] = figures.decision_boundary(classifier, x, y, names, f"{data.name}, all rows")
         if split == "train":  # how reliable the probabilities are shows on rows that were held out
             return drawn

@@ -36,27 +36,11 @@ def show(
     inference: Inference | Refusal | None = None,
 ) -> None:
     """Final metrics, learned coefficients, predictions of a small table, and where to look next."""
-    state = "best checkpoint" if record.evaluated.get("checkpoint") == "best" else "last state"
-    console.print(
-        f"{record.status} after {plural(record.updates, 'update')} ({plural(record.epochs, 'epoch')}) in "
-        f"{record.seconds['fit']:.2f} s; metrics of the {state}, "
-        f"update {record.evaluated.get('updates', record.updates):,}",
-        highlight=False,
-        soft_wrap=True,
-    )
+    console.print(headline(record), highlight=False, soft_wrap=True)
     if record.metrics:
         console.print(metrics_table(record.metrics, record.baseline))
-        for line in held_out_lines(record):
-            console.print(line, highlight=False, soft_wrap=True)
-        for line in calibration_lines(record.metrics, record.calibration):
-            console.print(line, highlight=False, soft_wrap=True)
-        if record.threshold_rule is not None:
-            rule, value = record.threshold_rule["rule"], record.threshold_rule["value"]
-            console.print(
-                f"threshold {record.threshold:.6g} by {rule} on validation rows ({value:.6g})", highlight=False
-            )
-        if record.optimality is not None:
-            console.print(record.optimality["sentence"], markup=False, highlight=False, soft_wrap=True)
+        for line in conclusions(record):
+            console.print(line, markup=False, highlight=False, soft_wrap=True)
         if record.calibration is not None and coefficients is not None:
             console.print("W and b are those of the model, before calibration", highlight=False)
         if isinstance(inference, Refusal) and inference.is_news:
@@ -72,6 +56,25 @@ def show(
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
+def headline(record: RunRecord) -> str:
+    """How a run ended, and which state its metrics are of."""
+    state = "best checkpoint" if record.evaluated.get("checkpoint") == "best" else "last state"
+    return (
+        f"{record.status} after {plural(record.updates, 'update')} ({plural(record.epochs, 'epoch')}) in "
+        f"{record.seconds['fit']:.2f} s; metrics of the {state}, "
+        f"update {record.evaluated.get('updates', record.updates):,}"
+    )
+
+
+def conclusions(record: RunRecord) -> list[str]:
+    """What the metrics are worth: how sure they are, what calibration changed, how far the optimum is."""
+    lines = [*held_out_lines(record), *calibration_lines(record.metrics, record.calibration)]
+    if record.threshold_rule is not None:
+        rule, value = record.threshold_rule["rule"], record.threshold_rule["value"]
+        lines.append(f"threshold {record.threshold:.6g} by {rule} on validation rows ({value:.6g})")
+    return lines if record.optimality is None else [*lines, record.optimality["sentence"]]
+
+
 def show_briefly(record: RunRecord, console: Console) -> None:
     """A line for a job of a sweep."""
     value = record.metrics.get(record.monitor.get("metric", ""))
@@ -82,17 +85,26 @@ def show_briefly(record: RunRecord, console: Console) -> None:
 
 
 def metrics_table(metrics: dict[str, float], baseline: Mapping[str, Any] | None = None) -> Table:
-    """A row per metric, a column per split; of the linear baseline the split that was held out the longest."""
-    splits = splits_of(metrics)
-    linear = baseline["metrics"] if baseline else {}
-    table = Table("metric", *splits, *([f"linear, {splits[-1]}"] if linear else []))
+    """`metric_rows`, for the terminal."""
+    header, *rows = metric_rows(metrics, baseline)
+    table = Table(*header)
     for column in table.columns[1:]:
         column.justify = "right"
+    for row in rows:
+        table.add_row(*row)
+    return table
+
+
+def metric_rows(metrics: dict[str, float], baseline: Mapping[str, Any] | None = None) -> list[list[str]]:
+    """A header, then a row per metric, a column per split; of a linear baseline the split held out the longest."""
+    splits = splits_of(metrics)
+    linear = baseline["metrics"] if baseline else {}
+    rows = [["metric", *splits, *([f"linear, {splits[-1]}"] if linear else [])]]
     for name in dict.fromkeys(full.partition("/")[2] for full in metrics if not is_part(full)):
         cells = [metrics.get(f"{split}/{name}") for split in splits]
         cells += [linear.get(f"{splits[-1]}/{name}")] if linear else []
-        table.add_row(name, *("" if cell is None else f"{cell:.6f}" for cell in cells))
-    return table
+        rows.append([name, *("" if cell is None else f"{cell:.6f}" for cell in cells)])
+    return rows
 
 
 def held_out_lines(record: RunRecord) -> list[str]:

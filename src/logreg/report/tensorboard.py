@@ -16,12 +16,15 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import google_crc32c
+import numpy as np
 from lightning.pytorch.loggers import Logger
 from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.proto.summary_pb2 import Summary, SummaryMetadata
 from tensorboard.plugins.hparams import metadata
 from tensorboard.plugins.hparams.api_pb2 import STATUS_FAILURE, STATUS_SUCCESS
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData, SessionEndInfo, SessionStartInfo
+
+from logreg.report import summaries
 
 _counter = itertools.count()
 
@@ -44,13 +47,34 @@ class EventFile:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self._file: BinaryIO | None = None
+        self._tags: dict[str, None] = {}  # of the scalars, in their order
+        self._laid_out: list[str] = []
 
     def scalars(self, values: Mapping[str, float], step: int) -> None:
+        self._tags.update(dict.fromkeys(values))
         self._write([Summary.Value(tag=tag, simple_value=float(value)) for tag, value in values.items()], step)
 
     def image(self, tag: str, png: bytes, width: int, height: int, step: int) -> None:
         image = Summary.Image(height=height, width=width, colorspace=4, encoded_image_string=png)
         self._write([Summary.Value(tag=tag, image=image)], step)
+
+    def text(self, tag: str, markdown: str, step: int) -> None:
+        self._tensor(tag, summaries.text(markdown), step)
+
+    def curve(self, tag: str, table: np.ndarray, description: str, step: int) -> None:
+        """A precision-recall curve; see `summaries.curve`."""
+        self._tensor(tag, summaries.curve(table, description), step)
+
+    def layout(self) -> None:
+        """Charts of the scalars so far for the Custom Scalars tab, unless the same were laid out before."""
+        names = summaries.compared_names(self._tags)
+        if names != self._laid_out:
+            self._laid_out = names
+            self._tensor(summaries.LAYOUT_TAG, summaries.layout(names), 0)
+
+    def _tensor(self, tag: str, content: summaries.Content, step: int) -> None:
+        tensor, about = content
+        self._write([Summary.Value(tag=tag, tensor=tensor, metadata=about)], step)
 
     def hyperparameters(self, values: Mapping[str, Any], group: str) -> None:
         """The row of this run in the HParams tab; numbers, booleans and strings, everything else as text."""
@@ -126,6 +150,7 @@ class TensorBoardLogger(Logger):
         """Hyperparameters are written at the end, together with the final metrics."""
 
     def save(self) -> None:
+        self.events.layout()
         self.events.flush()
 
     def finalize(self, status: str) -> None:

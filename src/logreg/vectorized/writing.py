@@ -17,6 +17,7 @@ from lightning.pytorch import __version__ as lightning_version
 from logreg.data.block_data import BlockData
 from logreg.errors import Diverged, plural
 from logreg.held_out import accuracy_intervals
+from logreg.report.board import write_curves, write_texts
 from logreg.report.coefficients import Coefficients, infinite_of
 from logreg.report.run import draw, save_figures
 from logreg.report.tensorboard import EventFile
@@ -89,11 +90,12 @@ class JobFiles:
         with self.log.open("a", encoding="utf-8") as file:
             file.writelines(f"{LOG_FORMAT.format(line)}\n" for line in lines)
 
-    def write(self, fit: Fit, results: Results, job: int, share: float) -> None:
+    def write(self, fit: Fit, results: Results, job: int, share: float, with_layout: bool) -> None:
         """What came of it, the record last.
 
         Args:
             share: seconds of the job, of those that all took together.
+            with_layout: lay out TensorBoard's charts, which one job does for all.
         """
         started, record = time.perf_counter(), self.record
         rows = history(fit, job)
@@ -120,9 +122,10 @@ class JobFiles:
         if events is not None:
             for step, values in rows:
                 events.scalars({tag: value for tag, value in values.items() if tag != "epoch"}, step)
-        if self.with_figures and record.metrics:
-            drawn = draw(results.classifier_of(job), self.data, splits_of(record.metrics))
-            save_figures(drawn, self.directory, events, record.evaluated["updates"])
+            if with_layout:
+                events.layout()
+        if self.with_figures:
+            self._draw(results, job, events, share)
         if events is not None:
             self._close_events(events)
         if self._has("callbacks", "Checkpoints"):
@@ -132,6 +135,22 @@ class JobFiles:
         self._log([outcome(record)])
         record.seconds = {"fit": share, "total": share + time.perf_counter() - started}
         record.write(self.directory)
+
+    def _draw(self, results: Results, job: int, events: EventFile | None, share: float) -> None:
+        """The figures and, as they take as long, the curves and texts in TensorBoard."""
+        record = self.record
+        if record.metrics:
+            classifier, splits, step = (
+                results.classifier_of(job),
+                splits_of(record.metrics),
+                record.evaluated["updates"],
+            )
+            save_figures(draw(classifier, self.data, splits), self.directory, events, step)
+            if events is not None:
+                write_curves(events, classifier, self.data, splits, step)
+        if events is not None:
+            record.seconds = {"fit": share}
+            write_texts(events, record, self.config, self.directory)
 
     def _has(self, group: str, name: str) -> bool:
         """Whether a class of this name is in a group of the configuration."""
@@ -207,9 +226,10 @@ def save(checkpoint: Mapping[str, Any], path: Path) -> None:
 def write_all(files: Sequence[JobFiles | None], fit: Fit, results: Results, began: float) -> Iterator[JobFiles]:
     """Write the directories of all jobs of a fit; yields each one when it is done."""
     fitted, jobs = time.perf_counter() - began, max(1, sum(file is not None for file in files))
+    first = next((file for file in files if file is not None), None)
     for job, file in enumerate(files):
         if file is not None:
-            file.write(fit, results, job, fitted / jobs)
+            file.write(fit, results, job, fitted / jobs, file is first)
             yield file
 
 
