@@ -18,6 +18,7 @@ import pytest
 from markdown_it import MarkdownIt
 from markdown_it.tree import SyntaxTreeNode
 
+from tests.cli.test_lessons import LESSONS
 from tests.conftest import ROOT, run_command
 
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
@@ -58,18 +59,27 @@ def test_contributing(checkout: Path, line: str) -> None:
     assert done.returncode == 0, done.stderr
 
 
-README = [
-    line
-    for body in blocks("README.md", "bash")
-    for line in body.splitlines()
-    if line.startswith("python train.py") and "resume=" not in line
-]
+LESSON = re.compile(r"python train\.py experiment=lessons/(\w+)")
+
+
+def trainings(document: str) -> list[str]:
+    """The commands of a document that train, in its blocks and tables, but for lessons."""
+    text = (ROOT / document).read_text(encoding="utf-8")
+    found = [
+        line for body in blocks(document, "bash") for line in body.splitlines() if line.startswith("python train.py")
+    ]
+    found += re.findall(r"^\| `(python train\.py [^`]+)` \|", text, re.M)
+    return [line for line in dict.fromkeys(found) if "resume=" not in line and not LESSON.fullmatch(line)]
+
+
+def test_the_lessons_of_the_documents_are_those_that_are_run() -> None:
+    """Each takes a while, so they run once, in `tests.cli.test_lessons`."""
+    for document in ("README.md", "docs/notebook.md", "README.ko.md", "docs/notebook.ko.md"):
+        assert sorted(set(LESSON.findall((ROOT / document).read_text(encoding="utf-8")))) == LESSONS
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "line", [*README, *re.findall(r"^\| `(python train\.py [^`]+)` \|", (ROOT / "README.md").read_text(), re.M)]
-)
+@pytest.mark.parametrize("line", dict.fromkeys(trainings("README.md") + trainings("docs/notebook.md")))
 def test_readme(tmp_path_factory: pytest.TempPathFactory, line: str) -> None:
     folder = tmp_path_factory.mktemp("readme")
     if "hand_written_continued" in line:
