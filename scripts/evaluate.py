@@ -98,7 +98,7 @@ def on_own_rows(directory: Path, checkpoint: str) -> None:
     from rich.console import Console
 
     from logreg.evaluating import differences, evaluate_own_rows
-    from logreg.experiment import make_data, quiet_lightning
+    from logreg.objects import make_data, quiet_lightning
     from logreg.report.summary import comparison_table
     from logreg.runs import load_run
 

@@ -24,8 +24,8 @@ from benchmarks.timing import Pair
 from benchmarks.training import configuration
 from logreg.data import image_data
 from logreg.data.images.prepared import prepare_photos
-from logreg.experiment import assemble
 from logreg.models import ConvSequential
+from logreg.objects import assemble
 from logreg.training import train
 
 CLASSES = ("cats", "dogs")

@@ -93,7 +93,7 @@ def anonymous_bytes() -> int:
 def measure(folder: Path) -> dict[str, Any]:
     """Prepare and train the table in a folder, in this process."""
     from benchmarks.training import configuration
-    from logreg.experiment import assemble
+    from logreg.objects import assemble
     from logreg.optim.blocks import Theta
     from logreg.optim.newton import Newton
     from logreg.optim.problem import LogisticProblem

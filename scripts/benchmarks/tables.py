@@ -19,7 +19,7 @@ from benchmarks.timing import Pair
 from benchmarks.training import configuration
 from logreg.data import InMemoryData, Table, TableData
 from logreg.data.tables.source import ReadOptions, open_source
-from logreg.experiment import assemble, make_classifier
+from logreg.objects import assemble, make_classifier
 from logreg.predicting import predict_table
 from logreg.report.run import report_run
 from logreg.runs import PREPROCESSING, RunRecord, load_run, write_atomically

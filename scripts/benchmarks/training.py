@@ -16,7 +16,8 @@ from torch import nn
 from benchmarks.timing import Pair
 from logreg.data import InMemoryData, Table
 from logreg.data.toy import LABELS, POINTS
-from logreg.experiment import assemble, make_classifier, resolve
+from logreg.experiment import resolve
+from logreg.objects import assemble, make_classifier
 from logreg.settings import CONF
 from logreg.training import train
 

@@ -20,8 +20,9 @@ from logreg.data.blocks import Block, SingleBatch
 from logreg.data.rows import Batch, LargeBatch, Rows, batch_parts, dense_rows
 from logreg.diagnostics.optimality import certify
 from logreg.errors import Diverged, Interrupted
+from logreg.history import History, Measured
 from logreg.losses import LOG_LOSS, Loss, loss_of
-from logreg.metrics import Evaluation, accuracies, batch_losses
+from logreg.metrics import Evaluation
 from logreg.objective import (
     LinearGradient,
     check_network,
@@ -39,8 +40,6 @@ from logreg.sparsity import add_l1, hold
 
 # Lightning precisions under which the parameters have the data's dtype and no autocast stands in between.
 FULL_PRECISIONS = ("32-true", "64-true")
-
-Measured = Tensor | tuple[float, float]  # the logits of a batch, or loss and accuracy of a large one
 
 
 class BinaryClassifier(LightningModule):
@@ -177,7 +176,7 @@ class BinaryClassifier(LightningModule):
     def training_step(self, batch: Block | Sequence[Tensor], batch_idx: int) -> None:
         block = batch if isinstance(batch, Block) else SingleBatch(batch, self.trainer.current_epoch)
         self._passes_end_in_blocks = isinstance(batch, Block)
-        history = _History(self.trainer.global_step, self.loss)
+        history = History(self.trainer.global_step, self.loss)
         try:
             for i, (update, ends_pass) in enumerate(block):
                 if self.interrupt:
@@ -199,7 +198,7 @@ class BinaryClassifier(LightningModule):
         finally:
             self._close_block(block, history)
 
-    def _close_block(self, block: Block | SingleBatch, history: _History) -> None:
+    def _close_block(self, block: Block | SingleBatch, history: History) -> None:
         """Count the updates of a block and log its values.
 
         Raises:
@@ -213,7 +212,7 @@ class BinaryClassifier(LightningModule):
         if made < len(losses):
             raise Diverged(history.start + made)
 
-    def _update(self, batches: list[Batch | LargeBatch], history: _History) -> None:
+    def _update(self, batches: list[Batch | LargeBatch], history: History) -> None:
         """Zero the gradients, go backward, step: one update from one batch, or from several that accumulate."""
         optimizer = self._optimizer
         penalty = self.penalty() if self.penalised else None
@@ -232,7 +231,7 @@ class BinaryClassifier(LightningModule):
                 hold(parameter, side)
         history.add(measured, batches, penalty)
 
-    def _iterate(self, solver: Solver, block: Block, history: _History) -> bool:
+    def _iterate(self, solver: Solver, block: Block, history: History) -> bool:
         """One iteration of a solver; whether it was the last one."""
         pair = linear_coefficients(self.network)
         assert pair is not None
@@ -254,7 +253,7 @@ class BinaryClassifier(LightningModule):
         return self._problem
 
     @torch.no_grad()
-    def _certify(self, block: Block | SingleBatch, history: _History, update: int) -> None:
+    def _certify(self, block: Block | SingleBatch, history: History, update: int) -> None:
         """Where it is due after this update of the block, measure the distance from the optimum."""
         if not self.certify_every or not isinstance(block, Block) or (block.epoch(update) + 1) % self.certify_every:
             return
@@ -330,7 +329,7 @@ class BinaryClassifier(LightningModule):
             tracker.completed += updates
         loop._batches_that_stepped += updates - 1  # Lightning adds one per training step
 
-    def _report(self, history: _History, losses: list[float], epoch: Callable[[int], int]) -> None:
+    def _report(self, history: History, losses: list[float], epoch: Callable[[int], int]) -> None:
         """Log a block's values, each at its own step."""
         start = history.start
         due = [i for i in range(len(losses)) if (start + i) % self._log_every == 0 or start + i == self._first_update]
@@ -430,60 +429,6 @@ class BinaryClassifier(LightningModule):
                 self._scheduler.load_state_dict(scheduler.state_dict())
         for group, new in zip(self._optimizer.param_groups, fresh.param_groups, strict=True):
             group.update({key: value for key, value in new.items() if key != "params"})
-
-
-class _History:
-    """The measurements of a block's updates, kept as tensors until the block is done."""
-
-    def __init__(self, start: int, loss: Loss) -> None:
-        self.start, self.loss = start, loss
-        self.logits: list[Tensor] = []
-        self.labels: list[Tensor] = []
-        self.weights: list[Tensor] = []
-        self.penalties: list[Tensor] = []
-        self.of_large: list[tuple[float, float]] = []  # loss and accuracy; a block has either these or logits
-        self.further: list[dict[str, float]] = []
-        self.certificates: dict[int, dict[str, float]] = {}  # by the update that they come after
-
-    def add(self, measured: list[Measured], batches: list[Batch | LargeBatch], penalty: Tensor | None) -> None:
-        if penalty is not None:
-            self.penalties.append(penalty)
-        if isinstance(batches[0], LargeBatch):
-            assert isinstance(measured[0], tuple)
-            self.of_large.append(measured[0])
-            return
-        self.logits.append(_joined(measured))
-        self.labels.append(_joined([batch[1] for batch in batches]))  # type: ignore[index]
-        if len(batches[0]) > 2:
-            self.weights.append(_joined([batch[2] for batch in batches]))  # type: ignore[index]
-
-    def add_iteration(self, value: float, accuracy: float, further: dict[str, float]) -> None:
-        """The objective with its penalty, the accuracy, and what else a solver knows."""
-        self.of_large.append((value, accuracy))
-        self.further.append(further)
-
-    def further_of(self, update: int) -> dict[str, float]:
-        return self.further[update] if self.further else {}
-
-    def losses(self) -> list[float]:
-        """The objective at each update."""
-        losses = [loss for loss, _ in self.of_large]
-        losses = losses or batch_losses(self.logits, self.labels, self.weights, self.loss)
-        if not self.penalties:
-            return losses
-        return [loss + penalty for loss, penalty in zip(losses, torch.stack(self.penalties).tolist(), strict=True)]
-
-    def accuracies(self, of: list[int], threshold: float) -> list[float]:
-        if self.of_large:
-            return [self.of_large[i][1] for i in of]
-        logits, labels, weights = (
-            [part[i] for i in of] if part else [] for part in (self.logits, self.labels, self.weights)
-        )
-        return accuracies(logits, labels, threshold, weights)
-
-
-def _joined(parts: list[Any]) -> Tensor:
-    return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
 def _first_rows(batch: Batch | LargeBatch) -> Tensor:

@@ -134,7 +134,7 @@ def load(directory: Path, trusted: Sequence[str] = ()) -> Loaded:
 
 def _loaded(directory: Path, checkpoint: str, trusted: Sequence[str]) -> Loaded:
     from logreg.data.block_data import BlockData
-    from logreg.experiment import make_data, quiet_lightning
+    from logreg.objects import make_data, quiet_lightning
     from logreg.report.page.run_page import Loaded
     from logreg.runs import load_run
 

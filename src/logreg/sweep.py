@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from logreg.cli import trusted_packages
 from logreg.errors import UserError, plural
-from logreg.experiment import make_data, make_lesson
+from logreg.objects import make_data, make_lesson
 from logreg.path import REFIT, read_choice
 from logreg.reporting import asked_of, write_if_asked
 from logreg.runs import PREPROCESSING, RECORD, RunRecord, read_config, read_record, shown, splits_of, write_record
@@ -140,7 +140,7 @@ def _forget(jobs: Sequence[Job]) -> bool:
 
 
 def _could_wait(directory: Path) -> bool:
-    """Whether a job is measured on test rows only when it has won; see `logreg.experiment.splits_in_sweep`."""
+    """Whether a job is measured on test rows only when it has won; see `logreg.objects.splits_in_sweep`."""
     with contextlib.suppress(UserError):
         config = read_config(directory)
         return (directory / "checkpoints").is_dir() and not str(config["monitor"]).startswith("test/")

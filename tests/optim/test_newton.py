@@ -25,8 +25,8 @@ from logreg.diagnostics import optimality, separation
 from logreg.diagnostics.optimality import certify, separation_of
 from logreg.diagnostics.separation import CONSTANT, find_separation
 from logreg.errors import UserError
-from logreg.experiment import check_separation
 from logreg.models import SequentialRegression
+from logreg.objects import check_separation
 from logreg.optim import precondition
 from logreg.optim.firth import FirthProblem
 from logreg.optim.newton import Newton

@@ -14,7 +14,7 @@ from sklearn.dummy import DummyClassifier
 from sklearn.metrics import accuracy_score, average_precision_score, brier_score_loss, f1_score, log_loss, roc_auc_score
 
 from logreg import load_run
-from logreg.experiment import make_data
+from logreg.objects import make_data
 from logreg.report.page.numbers import shown_number
 from logreg.reporting import write_run
 from logreg.runs import read_config

@@ -25,9 +25,9 @@ from logreg.classifier import BinaryClassifier
 from logreg.data.block_data import BlockData
 from logreg.data.rows import TensorRows, dense_rows
 from logreg.data.splits import SPLITS
-from logreg.experiment import check_device, check_separation, make_data, parts, threshold_rule
 from logreg.losses import LOG_LOSS
 from logreg.objective import check_network, is_observed
+from logreg.objects import check_device, check_separation, make_data, parts, threshold_rule
 from logreg.settings import AUTO
 from logreg.training import validation_labels
 from logreg.vectorized.fit import Job, Settings

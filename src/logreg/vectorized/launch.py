@@ -21,7 +21,8 @@ from logreg import settings
 from logreg.cli import trusted_packages
 from logreg.cli.directories import searches
 from logreg.errors import UserError, plural
-from logreg.experiment import in_force, make_lesson, quiet_lightning, with_groups
+from logreg.experiment import in_force, with_groups
+from logreg.objects import make_lesson, quiet_lightning
 from logreg.path import REFIT, check_folds, prepare_refit
 from logreg.runs import RunRecord, settings_of
 from logreg.settings import lookup

@@ -17,7 +17,8 @@ from tqdm import tqdm
 from logreg.cli import trusted_packages
 from logreg.diagnostics.optimality import MOST_SEARCHED_IN_SWEEP
 from logreg.errors import UserError, plural
-from logreg.experiment import hyperparameters, splits_in_sweep, threshold_rule
+from logreg.experiment import hyperparameters
+from logreg.objects import splits_in_sweep, threshold_rule
 from logreg.optim.solver import Solver
 from logreg.runs import RunRecord, git_state
 from logreg.settings import most_searched
