@@ -381,12 +381,14 @@ def dies(*_: Any) -> None:
 
 
 INTERRUPTED = """
+import signal
 import sys
 from pathlib import Path
 from logreg.data import ImageFolderData
 from logreg.data.images import prepared, streaming
 from tests.data.test_images_errors import lingers
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # which whoever runs the tests in the background ignores
 if sys.argv[2] == "processes":
     streaming.FEW = 0
 streaming.TOGETHER = 1
