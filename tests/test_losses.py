@@ -63,6 +63,7 @@ def test_a_loss_that_there_is_not_is_refused() -> None:
     [
         ({"optimizer": {"_target_": "logreg.optim.newton.Newton"}}, "optimizer=newton solves"),
         ({"optimizer": {"_target_": "logreg.choosing.Auto"}}, "optimizer=auto solves"),
+        ({"optimizer": {"_target_": "logreg.optim.newton.Newton"}, "penalty": {"firth": True}}, "penalty=firth"),
         ({"inference": "wald"}, "standard errors"),
         ({"separation": True}, "a separation"),
         ({"certify_every": 3}, "certify_every"),

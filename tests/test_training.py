@@ -322,6 +322,7 @@ def test_a_resumed_run_takes_its_settings_from_the_new_configuration(tmp_path: P
     [
         ({"network": nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 1), nn.Sigmoid())}, "another model"),
         ({"optimizer": torch.optim.Adam}, "holds the state of SGD"),
+        ({"loss": "mse"}, "trained with loss=log_loss, this run has loss=mse"),
         ({"data": breast_cancer(), "network": HandWritten(2)}, "another model"),
         ({"data": toy(seed=4)}, "seed=1"),
         ({"epochs": 5}, "larger epochs"),

@@ -185,6 +185,12 @@ def checked_checkpoint(path: Path, classifier: BinaryClassifier, data: Lightning
                 f"resume={path}: the checkpoint is of another model: {name} is {shapes[0]} there and {shapes[1]} here; "
                 f"use the same model and data{_how_it_began(path)}."
             )
+    loss = checkpoint["logreg"].get("loss", LOG_LOSS.name)  # which those of an earlier version do not have
+    if loss != classifier.loss.name:
+        raise UserError(
+            f"resume={path}: the checkpoint was trained with loss={loss}, this run has loss={classifier.loss.name}; "
+            "use the same."
+        )
     trial: Any = classifier.configure_optimizers()
     optimizer = type(trial[0][0] if isinstance(trial, tuple) else trial).__name__
     if checkpoint["logreg"]["optimizer"] != optimizer:

@@ -397,7 +397,11 @@ class BinaryClassifier(LightningModule):
         random = {"cpu": torch.get_rng_state()}
         if self.device.type == "cuda":
             random["cuda"] = torch.cuda.get_rng_state(self.device)
-        checkpoint["logreg"] = {"optimizer": type(self._optimizer).__name__, "random_state": random}
+        checkpoint["logreg"] = {
+            "optimizer": type(self._optimizer).__name__,
+            "loss": self.loss.name,
+            "random_state": random,
+        }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self._resumed_state = checkpoint.get("logreg", {}).get("random_state")

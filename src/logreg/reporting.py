@@ -88,7 +88,7 @@ def write_sweep(directory: Path, output: Path) -> None:
     jobs = read_jobs(directory)
     if len(failures(jobs)) == len(jobs):
         reasons = [str(job.record["error"]) for job in jobs if job.record.get("error")]
-        first = f" (the first error: {reasons[0]})" if reasons else ""
+        first = f" (the first error: {reasons[0].rstrip('.')})" if reasons else ""
         have = f"none of its {plural(len(jobs), 'job')} has completed" if jobs else "it has no jobs"
         raise UserError(f"sweep={directory}: {have}, so there is nothing to report{first}.")
     write_page(sweep_page(directory, jobs), output)
@@ -107,7 +107,7 @@ def write_if_asked(kind: str, directory: Path, config: Any, trusted: Sequence[st
             write_sweep(directory, directory / PAGE)
     except Exception as error:  # the results are there, and stay what they are
         sentence = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
-        logging.getLogger(__name__).error("no report was written: %s", " ".join(sentence.split()))
+        logging.getLogger(__name__).error("error: no report was written: %s", " ".join(sentence.split()))
     else:
         print(f"report:        {shown(directory / PAGE)}" if kind == "run" else f"report: {shown(directory / PAGE)}")
 

@@ -229,6 +229,8 @@ def _check_loss(config: Mapping[str, Any]) -> None:
     if config.get("loss", "log_loss") == "log_loss":
         return
     loss = f"loss={config['loss']}"
+    if lookup(config, "penalty.firth"):
+        raise UserError(f"{loss}: penalty=firth is a penalty on the log loss, the likelihood; leave one of them out.")
     target = str(lookup(config, "optimizer._target_", ""))
     if target.startswith("logreg."):
         name = "auto" if target.endswith(".Auto") else target.removeprefix("logreg.optim.").partition(".")[0]

@@ -55,12 +55,13 @@ def finish_sweep(directory: Path, complete: bool) -> int:
             jobs = leaderboard.read_jobs(directory)
             compared = write_tables(directory, jobs)
     with_figures = _draws(jobs[0].directory)
+    if leaderboard.ranks_different_losses(jobs):
+        print(f"warning: {leaderboard.DIFFERENT_LOSSES}.", file=sys.stderr)
     report_sweep(directory, jobs, compared, Console(), with_figures)
     for job in leaderboard.best_jobs(jobs) if with_figures else ():
         _draw(job.directory)
     write_if_asked("sweep", directory, asked_of(jobs[0].directory))
     _warn_of_changed_data(jobs)
-    _warn_of_losses(jobs)
     _show_choice(directory)
     lesson = _lesson_of(jobs)
     if complete and lesson is not None:
@@ -114,18 +115,6 @@ def _warn_of_changed_data(jobs: Sequence[Job]) -> None:
     for name, fingerprints in seen.items():
         if len(fingerprints) > 1:
             print(f"warning: {name} was changed between the jobs of this sweep; they do not compare.", file=sys.stderr)
-
-
-def _warn_of_losses(jobs: Sequence[Job]) -> None:
-    """Say so where jobs are ranked by losses that are not the same function."""
-    ranked = {
-        job.settings.get("loss") for job in jobs if str(job.record.get("monitor", {}).get("metric")).endswith("/loss")
-    }
-    if len(ranked) > 1:
-        print(
-            "warning: the jobs minimise different losses, which do not compare; rank them by monitor=…/log_loss.",
-            file=sys.stderr,
-        )
 
 
 def _forget(jobs: Sequence[Job]) -> bool:

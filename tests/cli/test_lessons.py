@@ -64,6 +64,7 @@ def test_the_squared_error_leaves_starts_on_plateaus_and_the_log_loss_none(learn
     assert numbers["jobs"]["log_loss"]["stuck"] == 0
     assert numbers["jobs"]["log_loss"]["reached"] == 1000
     assert 500 < numbers["jobs"]["mse"]["stuck"] < 620
+    assert numbers["jobs"]["mse"]["stuck_in_no_minimum"] > 0
     assert numbers["smallest_eigenvalue"]["log_loss"] > -1e-12 > -0.1 > numbers["smallest_eigenvalue"]["mse"]
 
 

@@ -184,6 +184,14 @@ def test_gradients_accumulate() -> None:
     np.testing.assert_allclose(costs[[0, 100, 200]], [0.693147, 0.134722, 0.080643], atol=2e-6)
 
 
+@pytest.mark.parametrize(
+    ("lr", "said"),
+    [(1.0, "momentum 1 never comes to rest"), (50.0, "neither comes to rest"), (1e-7, "both came to rest")],
+)
+def test_what_comes_to_rest_is_what_was_measured(lr: float, said: str) -> None:
+    assert said in conclusion(lessons.GradientsAccumulate(lr=lr, updates=400)).lines[-1]
+
+
 def test_three_forms() -> None:
     n = conclusion(lessons.ThreeForms(updates=200)).numbers
     assert n["apart"]["float32"]["module class"] == {"outputs": 0, "gradients": 0, "costs": 0}
@@ -207,7 +215,7 @@ def test_weights_without_bound() -> None:
 
 def test_weights_of_overlapping_labels_are_refused() -> None:
     with pytest.raises(UserError, match="lesson: after all updates some rows are still on the wrong side"):
-        conclusion(lessons.WeightsWithoutBound(updates=100), Overlapping("overlapping", split={"train": 1.0}))
+        conclusion(lessons.WeightsWithoutBound(updates=200), Overlapping("overlapping", split={"train": 1.0}))
 
 
 @pytest.mark.parametrize("lesson", [lessons.Sigmoid, lessons.ThreeForms, lessons.GradientsAccumulate])
@@ -223,6 +231,7 @@ def test_a_lesson_takes_other_data(lesson: Any) -> None:
         (lambda: lessons.Sigmoid(wrong=[]), "wrong"),
         (lambda: lessons.GradientsAccumulate(updates=1), "updates=1"),
         (lambda: lessons.WeightsWithoutBound(l2=0), "l2=0"),
+        (lambda: lessons.WeightsWithoutBound(updates=99), "updates=99"),
         (lambda: lessons.LearningRate(l2=0), "l2=0"),
         (lambda: lessons.SquaredErrorOrLogLoss(reach=0), "reach=0"),
     ],

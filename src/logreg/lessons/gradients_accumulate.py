@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from logreg.classifier import BinaryClassifier
     from logreg.data.block_data import BlockData
 
+MOVING = 1e-3  # of a cost that has not come to rest
 LAST = 100  # updates over which an oscillation is measured
 
 
@@ -109,11 +110,9 @@ class GradientsAccumulate(Lesson):
             "gradient descent with such a sum is gradient descent with momentum 1: the costs of torch.optim.SGD("
             f"momentum=1) are {'the same to the bit' if is_momentum else 'not the same'}",
             f"on {data.name}, cost at update {last:,}: {zeroed.costs[-1]:.6f} with zeroing, {_shown(kept.costs[-1])} "
-            "without, so "
-            f"{faster} (at worst {kept.costs.max():.3f} on its way)",
+            f"without, so {faster} (at worst {kept.costs.max():.3f} on its way)",
             f"on {len(self.overlapping[1])} points that no line separates, cost over the last {LAST} updates: "
-            f"{ranges[0][0]:.6f} to {ranges[0][1]:.6f} with zeroing, {ranges[1][0]:.6f} to {ranges[1][1]:.6f} without: "
-            f"{'momentum 1 never comes to rest' if ranges[1][1] - ranges[1][0] > 1e-3 else 'both came to rest'}",
+            f"{_span(ranges[0])} with zeroing, {_span(ranges[1])} without: {_rest(*ranges)}",
         ]
         return Conclusion(lines, numbers, {"costs": self._draw(str(data.name), (zeroed, kept), over)})
 
@@ -131,6 +130,21 @@ class GradientsAccumulate(Lesson):
         costs.set(xlabel="update", ylabel="cost", yscale="log", title=name)
         other.set(xlabel="update", title="points that no line separates")
         return figure
+
+
+def _span(ends: tuple[float, float]) -> str:
+    return " to ".join(f"{end:.6f}" if end < 1e6 else f"{end:.3g}" for end in ends)
+
+
+def _rest(zeroed: tuple[float, float], kept: tuple[float, float]) -> str:
+    """What came to rest."""
+    moves = [high - low > MOVING for low, high in (zeroed, kept)]
+    return {
+        (False, True): "momentum 1 never comes to rest",
+        (False, False): "both came to rest",
+        (True, True): "neither comes to rest, as lr is too large for gradient descent itself",
+        (True, False): "only the one without came to rest",
+    }[moves[0], moves[1]]
 
 
 def _shown(cost: float) -> str:

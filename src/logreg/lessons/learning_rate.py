@@ -70,6 +70,8 @@ class LearningRate(SweepLesson):
         for name, rates in n["arrived"].items():
             reached = f"{len(rates):>2} of {len(found[self.l2][name])} rates"
             reached += f", from {rates[0]:g} to {rates[-1]:g}" if rates else ""
+            gaps = [lr for lr in found[self.l2][name] if rates and rates[0] < lr < rates[-1] and lr not in rates]
+            reached += f" but for {', '.join(f'{lr:g}' for lr in gaps)}" if gaps else ""
             diverged = n["diverged"][self.l2][name]
             border = "none diverged" if diverged is None else f"diverged from {diverged:g} on"
             lines.append(f"  {name:<10} {reached}; {border}")

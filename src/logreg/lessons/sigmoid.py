@@ -47,8 +47,8 @@ class Sigmoid(Lesson):
         ]
         lines.append(
             f"at p = {last['p']:g} the log loss pulls {last['log_loss_slope'] / last['squared_error_slope']:,.0f} "
-            "times as "
-            "hard as the squared error, whose slope has the sigmoid's own p (1 - p) as a factor and dies with it"
+            "times as hard as the squared error, whose slope has the sigmoid's own p (1 - p) as a factor and dies "
+            "with it"
         )
         return Conclusion(lines, {"wrong": rows}, {"sigmoid": self._curve(data, classifier), "costs": self._costs()})
 

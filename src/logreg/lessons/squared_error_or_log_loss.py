@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from logreg.data.block_data import BlockData
     from logreg.report.leaderboard import Job
 
+ROUNDING = 1e-12  # of an eigenvalue
 FLAT = 1e-3  # a gradient of this length moves no weight by more than 1 in a thousand updates with lr=1
 
 
@@ -89,51 +90,49 @@ class SquaredErrorOrLogLoss(SweepLesson):
             raise UserError(f"sweep.lesson: completed jobs with loss={' and loss='.join(LOSSES)} are needed.")
         found = {name: ends(name, by_loss[name], x, y) for name in LOSSES}
         reachable = max(float(each.accuracy.max()) for each in found.values())
-        numbers: dict[str, Any] = {"reachable_accuracy": reachable, "jobs": {}}
+        of_jobs = {name: self._ends(name, each, reachable, x, y) for name, each in found.items()}
+        numbers: dict[str, Any] = {"reachable_accuracy": reachable, "jobs": of_jobs}
         lines = [f"{'loss':<10}{'starts':>8}{'all right':>11}{'stuck':>7}{'cost from':>12}{'to':>10}"]
-        for name, each in found.items():
-            stuck = each.stuck(reachable)
-            numbers["jobs"][name] = {
-                "starts": len(each.cost),
-                "reached": int((each.accuracy >= reachable - 1e-9).sum()),
-                "stuck": int(stuck.sum()),
-                "stuck_gradient": float(np.median(each.gradient[stuck])) if stuck.any() else None,
-                "cost": [float(each.cost.min()), float(each.cost.max())],
-            }
-            n = numbers["jobs"][name]
-            lines.append(
-                ""
-                ""
-                f"{name:<10}{n['starts']:>8,}{n['reached']:>11,}{n['stuck']:>7,}{n['cost'][0]:>12.6f}{n['cost'][1]:>10.6f}"
-            )
-        lines += self._on_plateaus(numbers["jobs"], reachable)
+        for name, n in of_jobs.items():
+            counts = f"{n['starts']:>8,}{n['reached']:>11,}{n['stuck']:>7,}"
+            lines.append(f"{name:<10}{counts}{n['cost'][0]:>12.6f}{n['cost'][1]:>10.6f}")
+        lines += [line for name, n in of_jobs.items() for line in self._on_plateaus(name, n, reachable)]
         if x.shape[1] != 2:
             return Conclusion([*lines, "the cost surface is drawn for data of two features"], numbers)
         surfaces = {name: surface(LOSSES[name], x, y, self.reach, self.points) for name in LOSSES}
         curved, least = self._eigenvalues(surfaces, x, y)
         numbers["smallest_eigenvalue"] = least
-        numbers["negative_share"] = {name: float((values < -1e-12).mean()) for name, values in curved.items()}
-        lines += self._on_curvature(numbers)
+        numbers["negative_share"] = {name: float((values < -ROUNDING).mean()) for name, values in curved.items()}
         drawn = {
             "cost_surface": self._draw(surfaces, found, reachable),
             "curvature": self._draw_curved(surfaces, curved),
         }
-        return Conclusion(lines, numbers, drawn)
+        return Conclusion([*lines, *self._on_curvature(numbers)], numbers, drawn)
 
     @staticmethod
-    def _on_plateaus(jobs: dict[str, Any], reachable: float) -> list[str]:
-        lines = []
-        for name, n in jobs.items():
-            if n["stuck"]:
-                lines.append(
-                    f"{n['stuck']:,} of {n['starts']:,} starts with loss={name} stand still on a plateau: the length "
-                    "of the "
-                    f"gradient is {n['stuck_gradient']:.1g} (median), and the accuracy is below the reachable "
-                    f"{reachable:.4g}"
-                )
-            else:
-                lines.append(f"no start with loss={name} is stuck on a plateau")
-        return lines
+    def _ends(name: str, found: Ends, reachable: float, x: np.ndarray, y: np.ndarray) -> dict[str, Any]:
+        """Where the jobs of a loss ended, in numbers."""
+        stuck = found.stuck(reachable)
+        curved = smallest_eigenvalues(LOSSES[name], found.theta[stuck], x, y)
+        return {
+            "starts": len(found.cost),
+            "reached": int((found.accuracy >= reachable - 1e-9).sum()),
+            "stuck": int(stuck.sum()),
+            "stuck_gradient": float(np.median(found.gradient[stuck])) if stuck.any() else None,
+            "stuck_in_no_minimum": int((curved < -ROUNDING).sum()),
+            "cost": [float(found.cost.min()), float(found.cost.max())],
+        }
+
+    @staticmethod
+    def _on_plateaus(name: str, n: dict[str, Any], reachable: float) -> list[str]:
+        if not n["stuck"]:
+            return [f"no start with loss={name} is stuck on a plateau"]
+        return [
+            f"{n['stuck']:,} of {n['starts']:,} starts with loss={name} stand still on a plateau: the gradient's "
+            f"length is {n['stuck_gradient']:.1g} (median), and the accuracy is below the reachable {reachable:.4g}",
+            f"{n['stuck_in_no_minimum']:,} of these {n['stuck']:,} are in no local minimum, as the cost curves "
+            "downwards in some direction there: what holds them is that the gradient all but vanishes",
+        ]
 
     def _eigenvalues(
         self, surfaces: dict[str, Surface], x: np.ndarray, y: np.ndarray
@@ -150,15 +149,15 @@ class SquaredErrorOrLogLoss(SweepLesson):
 
     def _on_curvature(self, numbers: dict[str, Any]) -> list[str]:
         least, share = numbers["smallest_eigenvalue"], numbers["negative_share"]
+        convex = {name: value > -ROUNDING for name, value in least.items()}
+        kind = {True: "convex", False: "not convex"}
         return [
             f"the smallest eigenvalue of the Hessian for weights and intercept from -{self.reach:g} to {self.reach:g}: "
             f"squared error {least['mse']:.4f}, log loss {least['log_loss']:.1g}"
-            + (", never below 0 but for rounding" if least["log_loss"] > -1e-12 else ""),
+            + (", never below 0 but for rounding" if convex["log_loss"] else ""),
             f"with the best intercept it is below 0 on {100 * share['mse']:.0f} % of the squared error's surface and "
-            "on "
-            f"{100 * share['log_loss']:.0f} % of the log loss's: the one is not convex, the other is",
-            "what stops the squared error are plateaus, where the gradient all but vanishes, rather than many local "
-            "minima",
+            f"on {100 * share['log_loss']:.0f} % of the log loss's; over this region the squared error is "
+            f"{kind[convex['mse']]} and the log loss {kind[convex['log_loss']]}",
         ]
 
     def _draw(self, surfaces: dict[str, Surface], found: dict[str, Ends], reachable: float) -> Figure:

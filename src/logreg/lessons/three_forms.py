@@ -100,8 +100,7 @@ class ThreeForms(Lesson):
                 for name, found in by_name.items()
             ),
             "the module class does the same arithmetic; the hand-written form writes the sigmoid out, which rounds "
-            "the last "
-            "bit in its own way, and the first steep updates magnify that",
+            "the last bit in its own way, and the first steep updates magnify that",
             "cost at the last update: " + ", ".join(f"{name} {values[-1]:.6f}" for name, values in traces.items()),
             f"what a Sequential calls, in order: {' -> '.join(order)}",
             "with its layers swapped the sigmoid comes first, and what comes out is no probability: from "
@@ -109,10 +108,8 @@ class ThreeForms(Lesson):
             if _outside(swapped)
             else "with its layers swapped the sigmoid comes first, and nothing keeps the output between 0 and 1",
             f"model(x) ran the model's hook {_times(hooks['call'])}, model.forward(x) {_times(hooks['forward'])}: "
-            "calling "
-            f"runs hooks and forward, forward alone does not (the hooks of the {hooks['inside']} layers inside run "
-            "both "
-            "ways, as forward calls them)",
+            f"calling runs hooks and forward, forward alone does not (the hooks of the {hooks['inside']} layers "
+            "inside run both ways, as forward calls them)",
         ]
         figure = self._draw(traces)
         return Conclusion(lines, {"apart": apart, "order": order, "hooks": hooks}, {"three_forms": figure})

@@ -50,8 +50,10 @@ class WeightsWithoutBound(Lesson):
     """
 
     def __init__(self, lr: float = 1.0, updates: int = 100_000, l2: float = 0.01) -> None:
-        if updates < 10 or l2 <= 0:
-            raise ValueError(f"updates={updates}, l2={l2}: at least 10 updates and a penalty above 0 are needed")
+        if updates < 100:
+            raise ValueError(f"updates={updates}: at least 100 are needed")
+        if l2 <= 0:
+            raise ValueError(f"l2={l2}: a penalty above 0 is needed")
         self.lr, self.updates, self.l2 = lr, updates, l2
 
     def teach(self, data: BlockData, classifier: BinaryClassifier) -> Conclusion:
@@ -61,8 +63,7 @@ class WeightsWithoutBound(Lesson):
         if not ((2 * y - 1) * (with_ones(x) @ last) > 0).all():
             raise UserError(
                 "lesson: after all updates some rows are still on the wrong side, so there may be no line that "
-                "separates "
-                "them, and then the weights are bounded; use data=toy, or more lesson.updates."
+                "separates them, and then the weights are bounded; use data=toy, or more lesson.updates."
             )
         of_free, counted = hard_margin(x, y)
         numbers = self._numbers(free, penalised, of_free, counted)
@@ -103,17 +104,20 @@ class WeightsWithoutBound(Lesson):
         columns = ("updates", "norm", "cost", "degrees_from_maximum_margin", "penalised_norm")
         for updates, norm, value, degrees, bounded in zip(*(n[c] for c in columns), strict=True):
             lines.append(f"  {updates:10,} {norm:8.3f} {value:12.3g} {degrees:9.3f} {bounded:10.6f}")
-        growth = n["norm"][-1] - n["norm"][-2] if len(n["norm"]) > 1 else 0.0
-        stopped = abs(n["penalised_norm"][-1] - n["penalised_norm"][-2]) if len(n["norm"]) > 1 else 0.0
+        growth, penalised = (n[key][-1] - n[key][-2] for key in ("norm", "penalised_norm"))
+        bound = "it grows like their logarithm, without a bound" if growth > 0 else "so it does not grow yet"
+        degrees = n["degrees_from_maximum_margin"]
         return [
             *lines,
-            f"ten times the updates add {growth:.2f} to the norm: it grows like their logarithm, without a bound, "
-            "and the "
-            "cost falls for ever",
-            "the direction settles at the support vector machine whose margin counts the intercept as a weight, "
-            f"{n['degrees_from_maximum_margin'][-1]:.3f} degrees away; the weights of the usual one, with a free "
-            f"intercept, are {n['degrees_from_free_intercept'][-1]:.3f} degrees away",
-            f"with penalty.l2={self.l2:g} all of it stops: the norm changes by {stopped:.1g} over the last ten times",
+            f"ten times the updates add {growth:.2f} to the norm: {bound}, and the cost "
+            f"{'falls for ever' if n['cost'][-1] < n['cost'][-2] else 'does not fall yet'}",
+            f"the direction {'settles at' if degrees[-1] < degrees[-2] else 'is not yet on its way to'} the support "
+            f"vector machine whose margin counts the intercept as a weight, {degrees[-1]:.3f} degrees away; the "
+            f"weights of the usual one, with a free intercept, are {n['degrees_from_free_intercept'][-1]:.3f} degrees "
+            "away",
+            f"with penalty.l2={self.l2:g} "
+            + ("all of it stops" if abs(penalised) < 1e-3 * growth else "it slows down")
+            + f": the norm changes by {abs(penalised):.1g} over the last ten times",
         ]
 
     def _draw(self, free: Any, penalised: Any, of_free: np.ndarray, counted: np.ndarray) -> Figure:

@@ -22,6 +22,12 @@ from logreg.runs import RECORD, read_record, settings_of, shown, write_atomicall
 SHOWN = 10
 
 
+SWEEPS = ("experiment=path", "experiment=lessons/")  # presets that are sweeps by themselves, among others
+DIFFERENT_LOSSES = (
+    "the jobs minimise different losses, which do not compare; rank them by monitor=train/log_loss or val/log_loss"
+)
+
+
 @dataclass(frozen=True)
 class Job:
     """One job of a sweep; ``score`` is its value of the sweep's monitor, None if it has none."""
@@ -155,9 +161,15 @@ def best_jobs(jobs: list[Job]) -> list[Job]:
     return list(best.values())
 
 
+def ranks_different_losses(jobs: Sequence[Job]) -> bool:
+    """Whether jobs are ranked by losses that are not the same function."""
+    ranked = [job for job in jobs if str(job.record.get("monitor", {}).get("metric")).endswith("/loss")]
+    return len({job.settings.get("loss", "log_loss") for job in ranked}) > 1
+
+
 def rerun_command(job: Job) -> str:
     """The command that runs a job alone, also where its experiment is a sweep by itself."""
-    is_sweep = any(override.startswith("experiment=path") for override in job.record["overrides"])
+    is_sweep = any(override.startswith(SWEEPS) for override in job.record["overrides"])
     once = ["hydra.mode=RUN"] if is_sweep else []
     return shlex.join(["python", "train.py", *job.record["overrides"], *once])
 

@@ -212,7 +212,11 @@ class JobFiles:
             "hparams_name": "hyperparameters",
             "hyper_parameters": names | self.config["penalty"],
             type(self.data).__qualname__: {**self.data.state_dict(), **position},
-            "logreg": {"optimizer": fit.settings.optimizer.__name__, "random_state": {"cpu": self.member.random_state}},
+            "logreg": {
+                "optimizer": fit.settings.optimizer.__name__,
+                "loss": fit.settings.loss.name,
+                "random_state": {"cpu": self.member.random_state},
+            },
         }
 
 

@@ -45,7 +45,8 @@ def _curves(name: str, metric: str, jobs: Sequence[Job]) -> Chart | None:
     if not any(len(curves[metric][0]) > 1 for curves in found.values() if metric in curves):
         metric = FALLBACK  # a solver validates at its end only
     known = [(job, found[job.directory][metric]) for job in read if metric in found.get(job.directory, {})]
-    if not any(len(x) > 1 for _, (x, _) in known):
+    known = [(job, curve) for job, curve in known if len(curve[0]) > 1]
+    if not known:
         return None
     figure, axes = new_figure(HALF)
     best = [pair for pair in known if scored(pair[0])][:MOST_HIGHLIGHTED]
@@ -66,6 +67,9 @@ def _curves(name: str, metric: str, jobs: Sequence[Job]) -> Chart | None:
     caption = f"{len(known):,} of {len(jobs):,} jobs" if len(known) < len(jobs) else f"All {len(jobs):,} jobs"
     caption += ", evenly spread over the ranks" if len(read) < len(jobs) else ""
     caption += f", the best {len(best)} in colour." if len(best) > 1 else "."
+    losses = {job.settings.get("loss", "log_loss") for job, _ in known}
+    if metric.endswith("/loss") and len(losses) > 1:
+        cut += f" The losses of {' and '.join(sorted(losses))} do not compare."
     return chart(figure, name, f"{metric} over updates", caption + cut)
 
 

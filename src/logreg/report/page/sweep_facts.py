@@ -12,7 +12,7 @@ from typing import Any
 from logreg.errors import plural
 from logreg.report.calibration import is_part
 from logreg.report.comparison import REPEATED, Setting, monitor, verdict
-from logreg.report.leaderboard import Job, rerun_command, swept_keys
+from logreg.report.leaderboard import DIFFERENT_LOSSES, Job, ranks_different_losses, rerun_command, swept_keys
 from logreg.report.page.numbers import decimals_of, is_finite
 from logreg.report.page.tables import Column, PagedTable, bounded, numbers, settings, texts
 
@@ -141,7 +141,8 @@ def settings_table(compared: Mapping[str, Sequence[Setting]]) -> PagedTable | No
 
 def conclusions(jobs: Sequence[Job], compared: Mapping[str, Sequence[Setting]]) -> list[str]:
     """How sure the ranking is, a sentence for each monitored metric whose settings were repeated."""
-    lines = []
+    different = ranks_different_losses(jobs)
+    lines = [f"{DIFFERENT_LOSSES[0].upper()}{DIFFERENT_LOSSES[1:]}."] if different else []
     for metric, group in compared.items():
         best = group[0]
         name = " ".join(f"{key}={value}" for key, value in best.settings.items() if value) or "the one setting"
