@@ -199,6 +199,8 @@ def _train(config: dict[str, Any], directory: Path, record: RunRecord, started: 
         record.data = data.describe()
         record.write(directory)
     lesson = make_lesson(config.get("lesson"), "lesson", trusted_packages())
+    if lesson is not None:
+        lesson.check(data, classifier)
     if isinstance(data, BlockData):
         check_monitor(config["monitor"], classifier, data)
     brief = HydraConfig.get().mode is RunMode.MULTIRUN

@@ -65,7 +65,7 @@ def finish_sweep(directory: Path, complete: bool) -> int:
     _show_choice(directory)
     lesson = _lesson_of(jobs)
     if complete and lesson is not None:
-        lesson.teach(_data_of(jobs[0]), jobs).write(lesson, directory, Console())
+        lesson.teach(_rows_of_all(jobs), jobs).write(lesson, directory, Console())
     if not complete:
         print(f"cut off; the same command with sweep.resume={shown(directory)} goes on from here", file=sys.stderr)
     expected = ("diverged",) if lesson is not None and lesson.may_diverge else ()
@@ -81,8 +81,20 @@ def _lesson_of(jobs: Sequence[Job]) -> Any:
     return make_lesson(node, "sweep.lesson", trusted_packages())
 
 
-def _data_of(job: Job) -> Any:
-    return make_data(read_config(job.directory), trusted_packages())
+def _rows_of_all(jobs: Sequence[Job]) -> Any:
+    """The data of a sweep whose jobs were all trained on the same rows, as a lesson needs them.
+
+    Raises:
+        UserError: they were not, or some rows were held out, which are others with every seed.
+    """
+    known = [job.record["data"] for job in jobs if "fingerprint" in (job.record.get("data") or {})]
+    held_out = any((each.get("rows") or {}).get(split) for each in known for split in ("val", "test"))
+    if held_out or len({each["fingerprint"] for each in known}) != 1:
+        raise UserError(
+            "sweep.lesson: all jobs need the same training rows; use one data, with "
+            "'data.split={train:1,val:0,test:0}' and monitor=train/log_loss."
+        )
+    return make_data(read_config(jobs[0].directory), trusted_packages())
 
 
 def _show_choice(directory: Path) -> None:

@@ -64,7 +64,8 @@ def test_the_squared_error_leaves_starts_on_plateaus_and_the_log_loss_none(learn
     assert numbers["jobs"]["log_loss"]["stuck"] == 0
     assert numbers["jobs"]["log_loss"]["reached"] == 1000
     assert 500 < numbers["jobs"]["mse"]["stuck"] < 620
-    assert numbers["jobs"]["mse"]["stuck_in_no_minimum"] > 0
+    assert 0 < numbers["jobs"]["mse"]["left_later"] < numbers["jobs"]["mse"]["stuck"]
+    assert 0 < numbers["jobs"]["mse"]["stuck_in_no_minimum"] <= numbers["jobs"]["mse"]["stuck"]
     assert numbers["smallest_eigenvalue"]["log_loss"] > -1e-12 > -0.1 > numbers["smallest_eigenvalue"]["mse"]
 
 
@@ -84,7 +85,7 @@ def test_the_predicted_border_of_gradient_descent_holds(learned: Path) -> None:
 
 @pytest.mark.slow
 def test_a_lesson_over_a_run_ends_each_job_of_a_sweep(command: Command, tmp_path: Path) -> None:
-    lesson = ("experiment=lessons/three_forms", "lesson.updates=20")
+    lesson = ("experiment=lessons/three_forms", "lesson.updates=20", "epochs=10")
     done = command("train.py", "-m", *lesson, "seed=1,2", "hydra.sweep.dir=s")
     assert done.returncode == 0, done.stderr
     assert len(list(tmp_path.glob("s/*/lesson.json"))) == 2
@@ -106,6 +107,8 @@ WRONG = [
     (["experiment=lessons/learning_rate", "sweep.lesson.l2=0"], ["sweep.lesson: LearningRate refused", "l2=0"]),
     (["experiment=lessons/learning_rate", "sweep.lesson._target_=logreg.lessons.Sigmoid"], ["SweepLesson"]),
     (["experiment=lessons/weights_without_bound", "lesson._target_=os.system"], ["lesson._target_=os.system"]),
+    (["experiment=lessons/three_forms", "loss=mse"], ["loss=mse", "follows the log loss"]),
+    (["experiment=lessons/three_forms", "class_weight=balanced"], ["class_weight"]),
 ]
 
 
@@ -123,8 +126,12 @@ def test_what_is_wrong_is_said_before_anything_is_trained(
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
-        (["experiment=lessons/learning_rate", "penalty.l2=0.1", "lr=0.1,1", "optimizer=sgd"], ["penalty.l2=0.01"]),
+        (
+            ["experiment=lessons/learning_rate", "penalty.l2=0.1", "lr=0.1,1", "optimizer=sgd"],
+            ["penalty.l2=0.01", "completed jobs"],
+        ),
         (["experiment=lessons/squared_error_or_log_loss", "loss=mse", "seed=1,2"], ["loss=log_loss and loss=mse"]),
+        (["experiment=lessons/squared_error_or_log_loss", "seed=1,2", "data=breast_cancer"], ["same training rows"]),
     ],
 )
 def test_jobs_that_a_lesson_cannot_use_are_named(command: Command, arguments: list[str], named: list[str]) -> None:

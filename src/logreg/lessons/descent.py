@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
+import torch
 
 from logreg.losses import LOG_LOSS, Loss
 
@@ -45,6 +46,18 @@ def descend(
         kept = gradient(theta, rows, y, l2) + (0.0 if zero else kept)
         theta = theta - lr * kept
         yield theta
+
+
+def descend_together(
+    loss: Loss, theta: np.ndarray, x: np.ndarray, y: np.ndarray, lr: float, updates: int
+) -> np.ndarray:
+    """Where gradient descent on the mean loss takes theta in so many updates, (points, features + 1) both."""
+    rows = with_ones(x)
+    found, labels = torch.from_numpy(theta.copy()), torch.from_numpy(y)
+    columns = torch.from_numpy(rows)
+    for _ in range(updates if len(theta) else 0):
+        found -= lr / len(y) * loss.slope(found @ columns.T, labels) @ columns
+    return found.numpy()
 
 
 def largest_curvature(theta: np.ndarray, x: np.ndarray, y: np.ndarray, l2: float = 0.0) -> float:

@@ -77,8 +77,8 @@ class GradientsAccumulate(Lesson):
         overlapping_x: Sequence[Sequence[float]] = ((-1.0,), (0.0,), (1.0,), (2.0,)),
         overlapping_y: Sequence[float] = (0.0, 1.0, 0.0, 1.0),
     ) -> None:
-        if updates < 2:
-            raise ValueError(f"updates={updates}: 2 or more are needed")
+        if updates < 2 * LAST:
+            raise ValueError(f"updates={updates}: {2 * LAST} or more are needed")
         self.lr, self.updates = lr, updates
         self.overlapping = torch.tensor(overlapping_x), torch.tensor(overlapping_y)
 
@@ -87,7 +87,7 @@ class GradientsAccumulate(Lesson):
         zeroed, kept = (trace(x, y, self.lr, self.updates, zero) for zero in (True, False))
         momentum = trace(x, y, self.lr, self.updates, zero=True, momentum=1.0)
         off = float((kept.stored - _running_sums(kept.fresh)).abs().max())
-        is_momentum = bool(np.array_equal(kept.costs, momentum.costs))
+        is_momentum = bool(np.array_equal(kept.costs, momentum.costs, equal_nan=True))
         over = [trace(*self.overlapping, self.lr, self.updates, zero) for zero in (True, False)]
         ranges = [(float(t.costs[-LAST:].min()), float(t.costs[-LAST:].max())) for t in over]
         last = self.updates - 1

@@ -15,6 +15,7 @@ from logreg.lessons.descent import cost, largest_curvature
 from logreg.lessons.drawing import RED, panels
 from logreg.lessons.lesson import Conclusion, SweepLesson, training_rows
 from logreg.runs import read_history
+from logreg.settings import is_number
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -44,9 +45,10 @@ class LearningRate(SweepLesson):
         x, y = training_rows(data)
         by_penalty: dict[float, list[Job]] = {}
         for job in jobs:
-            by_penalty.setdefault(float(job.settings.get("penalty.l2", 0)), []).append(job)
-        if self.l2 not in by_penalty or not all("lr" in job.settings for job in jobs):
-            raise UserError(f"sweep.lesson: jobs that sweep lr, with penalty.l2={self.l2:g} among them, are needed.")
+            if is_number(penalty := job.settings.get("penalty.l2", "0")) and is_number(job.settings.get("lr", "")):
+                by_penalty.setdefault(float(penalty), []).append(job)
+        if not any(job.record["status"] == "completed" for job in by_penalty.get(self.l2, ())):
+            raise UserError(f"sweep.lesson: completed jobs that sweep lr with penalty.l2={self.l2:g} are needed.")
         found = {l2: _costs(members) for l2, members in sorted(by_penalty.items())}
         theta, least = optimum(x, y, self.l2)
         stable = 2 / largest_curvature(theta, x, y, self.l2)
@@ -61,9 +63,12 @@ class LearningRate(SweepLesson):
             "diverged": {l2: {n: _diverged(of) for n, of in each.items()} for l2, each in found.items()},
             "costs": {l2: {n: list(of.items()) for n, of in each.items()} for l2, each in found.items()},
         }
+        numbers["is_separated"] = any(
+            job.metrics.get("train/accuracy") == 1 for job in jobs
+        )  # which only a line can do
         lines = self._lines(numbers, found)
-        drawn = {"heat_map": self._heat_maps(found, stable), "curves": self._curves(by_penalty[self.l2])}
-        return Conclusion(lines, _plain(numbers), drawn)
+        drawn = {"heat_map": self._heat_maps(found, stable), "curves": self._curves(by_penalty[self.l2], least)}
+        return Conclusion(lines, numbers, drawn)
 
     def _lines(self, n: dict[str, Any], found: dict[float, Costs]) -> list[str]:
         lines = [f"with penalty.l2={self.l2:g} the least cost is {n['optimum']:.6f}; within 1 % of it at the end:"]
@@ -78,7 +83,9 @@ class LearningRate(SweepLesson):
         if n["arrived"].get("sgd"):
             lines.append(self._on_the_border(n["arrived"]["sgd"][-1], found[self.l2]["sgd"], n))
         if "sgd" in found.get(0.0, {}):
-            lines.append(_without_penalty(found[0.0]["sgd"], n["predicted_at_start"]))
+            lines.append(_without_penalty(found[0.0]["sgd"], n["predicted_at_start"], n["is_separated"]))
+        if "adamw" in found[self.l2]:
+            lines.append("adamw has a weight decay of its own beside the penalty, so that it comes to rest elsewhere")
         return lines
 
     @staticmethod
@@ -118,7 +125,7 @@ class LearningRate(SweepLesson):
         figure.colorbar(colors, ax=list(axes), label="cost", extend="both")
         return figure
 
-    def _curves(self, jobs: Sequence[Job]) -> Figure:
+    def _curves(self, jobs: Sequence[Job], least: float) -> Figure:
         names = sorted({_optimizer(job) for job in jobs})
         figure, axes = panels(len(names), f"The cost over the updates, penalty.l2={self.l2:g}", width=3.1, sharey=True)
         rates = [float(job.settings["lr"]) for job in jobs]
@@ -127,10 +134,10 @@ class LearningRate(SweepLesson):
         for ax, name in zip(axes, names, strict=True):
             for job in (job for job in jobs if _optimizer(job) == name):
                 rows = [row for row in read_history(job.directory) if "train/loss" in row]
-                line = [(row["step"], min(row["train/loss"], 1e3)) for row in rows]
+                line = [(row["step"], min(row["train/loss"], 1e6 * least)) for row in rows]
                 if line:
                     ax.plot(*zip(*line, strict=True), color=colors.cmap(norm(float(job.settings["lr"]))), linewidth=0.9)
-            ax.set(xlabel="update", title=name, yscale="log", ylim=(0.05, 20))
+            ax.set(xlabel="update", title=name, yscale="log", ylim=(0.6 * least, 250 * least))
         axes[0].set_ylabel("cost")
         figure.colorbar(colors, ax=list(axes), label="lr")
         return figure
@@ -152,32 +159,25 @@ def _optimizer(job: Job) -> str:
 def _costs(jobs: Sequence[Job]) -> Costs:
     found: Costs = {}
     for job in sorted(jobs, key=lambda job: float(job.settings["lr"])):
-        value = job.metrics.get("train/loss", math.inf) if job.record["status"] == "completed" else math.inf
-        found.setdefault(_optimizer(job), {})[float(job.settings["lr"])] = value
+        if job.record["status"] in ("completed", "diverged"):
+            of_optimizer = found.setdefault(_optimizer(job), {})
+            of_optimizer[float(job.settings["lr"])] = job.metrics.get("train/loss", math.inf)
     return dict(sorted(found.items(), reverse=True))
 
 
-def _without_penalty(costs: dict[float, float], predicted: float) -> str:
-    finite = {lr: value for lr, value in costs.items() if math.isfinite(value)}
-    if not finite:
-        return "without a penalty every rate diverged"
-    lowest = min(finite, key=lambda lr: finite[lr])
-    largest = max(finite)
+def _without_penalty(costs: dict[float, float], predicted: float, is_separated: bool) -> str:
+    """How far gradient descent gets without a penalty: to a cost below that of the start, which is log 2."""
+    through = {lr: value for lr, value in costs.items() if value < math.log(2)}
+    if not through:
+        return "without a penalty no rate ends below the cost at the start"
+    lowest, largest = min(through, key=lambda lr: through[lr]), max(through)
+    why = ": a line separates the rows, and the cost flattens as the weights grow" if is_separated else ""
     return (
-        f"without a penalty the Hessian at the start predicts {predicted:.3f}, and gradient descent still gets through "
-        f"with rates up to {largest:g} (lowest cost {finite[lowest]:.1g}, with {lowest:g})"
-        + (": a line separates the rows, and the cost flattens as the weights grow" if largest > 2 * predicted else "")
+        f"without a penalty the Hessian at the start predicts {predicted:.3f}, and gradient descent ends below the "
+        f"cost at the start with rates up to {largest:g} (lowest cost {through[lowest]:.1g}, with {lowest:g})"
+        + (why if largest > 2 * predicted else "")
     )
 
 
 def _diverged(costs: dict[float, float]) -> float | None:
     return min((lr for lr, value in costs.items() if not math.isfinite(value)), default=None)
-
-
-def _plain(value: Any) -> Any:
-    """With text as keys, and null for what is infinite, as JSON knows them."""
-    if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

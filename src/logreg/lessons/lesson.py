@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ import numpy as np
 from rich.console import Console
 
 from logreg.errors import UserError
+from logreg.losses import LOG_LOSS
 from logreg.runs import write_atomically
 
 if TYPE_CHECKING:
@@ -44,9 +46,10 @@ class Conclusion:
         from logreg.report.run import save_figures
         from logreg.report.tensorboard import EventFile
 
-        content = {"lesson": type(lesson).__name__, "conclusion": list(self.lines), "numbers": dict(self.numbers)}
-        write_atomically(directory / LESSON, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+        content = {"lesson": type(lesson).__name__, "conclusion": list(self.lines), "numbers": _plain(self.numbers)}
+        write_atomically(directory / LESSON, json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
         events = EventFile(directory)
+        events.text("lesson", "\n".join(f"    {line}" for line in self.lines), 0)  # indented, and so as it stands
         save_figures({f"lesson_{name}": figure for name, figure in self.figures.items()}, directory, events, 0)
         events.close()
         console.print("\nwhat this lesson shows", style="bold")
@@ -56,8 +59,36 @@ class Conclusion:
             console.print(f"  figures/lesson_{name}.png", style="dim", markup=False, highlight=False)
 
 
+def _plain(value: Any) -> Any:
+    """With text as keys, and null for what is not finite, as JSON knows them."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
 class Lesson(ABC):
-    """A lesson over a run."""
+    """A lesson over a run.
+
+    Attributes:
+        follows_log_loss: whether it goes its own way through training, which is always that of the log loss.
+    """
+
+    follows_log_loss = True
+
+    def check(self, data: Any, classifier: BinaryClassifier) -> None:
+        """Refuse what the lesson is not made for, before anything is trained.
+
+        Raises:
+            UserError: names it.
+        """
+        training_rows(data)
+        if self.follows_log_loss and classifier.loss != LOG_LOSS:
+            raise UserError(
+                f"loss={classifier.loss.name}: this lesson follows the log loss; leave it out, or see "
+                "experiment=lessons/squared_error_or_log_loss."
+            )
 
     @abstractmethod
     def teach(self, data: BlockData, classifier: BinaryClassifier) -> Conclusion:
@@ -99,5 +130,7 @@ def training_rows(data: Any) -> tuple[np.ndarray, np.ndarray]:
 
     if not isinstance(data, BlockData) or data.preprocessor.sparse or data.is_large("train"):
         raise UserError("lesson: this one needs a dense table that fits into memory; use data=toy.")
+    if data.weights("train") is not None:
+        raise UserError("lesson: this one counts every row once; leave data.weight and class_weight out.")
     x, y = (part.double().numpy() for part in data.tensors("train")[:2])
     return x.reshape(len(x), -1), y

@@ -26,6 +26,8 @@ class Sigmoid(Lesson):
         wrong: probabilities of label 1, for rows of label 0, at which the costs are compared.
     """
 
+    follows_log_loss = False
+
     def __init__(self, wrong: Sequence[float] = (0.9, 0.99, 0.999, 0.9999)) -> None:
         if not wrong or not all(0 < p < 1 for p in wrong):
             raise ValueError(f"wrong={list(wrong)}: probabilities between 0 and 1 are needed")

@@ -12,7 +12,7 @@ import numpy as np
 from matplotlib.colors import SymLogNorm
 
 from logreg.errors import UserError
-from logreg.lessons.descent import with_ones
+from logreg.lessons.descent import descend_together, with_ones
 from logreg.lessons.drawing import GREEN, RED, panels
 from logreg.lessons.lesson import Conclusion, SweepLesson, training_rows
 from logreg.lessons.surface import Surface, mean_gradients, smallest_eigenvalues, surface
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from logreg.data.block_data import BlockData
     from logreg.report.leaderboard import Job
 
+ABOVE = 1e-3  # of the cost
 ROUNDING = 1e-12  # of an eigenvalue
 FLAT = 1e-3  # a gradient of this length moves no weight by more than 1 in a thousand updates with lr=1
 
@@ -44,8 +45,13 @@ class Ends:
     gradient: np.ndarray
 
     def stuck(self, reachable: float) -> np.ndarray:
-        """Those that stand still on a plateau: a gradient near zero, and an accuracy below what is reachable."""
-        return (self.gradient < FLAT) & (self.accuracy < reachable - 1e-9)
+        """Those that stand still on a plateau: a gradient near zero, and an accuracy below what is reachable.
+
+        Where labels overlap the optimum itself may be less accurate than another point, so the cost has to be above
+        that of the best end, too.
+        """
+        worse = self.cost > self.cost.min() + ABOVE
+        return (self.gradient < FLAT) & (self.accuracy < reachable - 1e-9) & worse
 
 
 def ends(loss: str, jobs: Sequence[Job], x: np.ndarray, y: np.ndarray) -> Ends:
@@ -73,12 +79,15 @@ class SquaredErrorOrLogLoss(SweepLesson):
     Args:
         reach: of the region that is looked at, for weights and intercept: from minus this to this.
         points: of the surface along either weight.
+        lr, further: updates, and their step, by which starts that are stuck are followed further.
     """
 
-    def __init__(self, reach: float = 5.0, points: int = 101) -> None:
-        if reach <= 0 or points < 3:
-            raise ValueError(f"reach={reach}, points={points}: a reach above 0 and 3 points are needed")
-        self.reach, self.points = reach, points
+    def __init__(self, reach: float = 5.0, points: int = 101, lr: float = 1.0, further: int = 10_000) -> None:
+        if reach <= 0:
+            raise ValueError(f"reach={reach}: a number above 0 is needed")
+        if points < 3 or further < 1:
+            raise ValueError(f"points={points}, further={further}: 3 points and 1 update are needed at least")
+        self.reach, self.points, self.lr, self.further = reach, points, lr, further
 
     def teach(self, data: BlockData, jobs: Sequence[Job]) -> Conclusion:
         x, y = training_rows(data)
@@ -109,42 +118,44 @@ class SquaredErrorOrLogLoss(SweepLesson):
         }
         return Conclusion([*lines, *self._on_curvature(numbers)], numbers, drawn)
 
-    @staticmethod
-    def _ends(name: str, found: Ends, reachable: float, x: np.ndarray, y: np.ndarray) -> dict[str, Any]:
+    def _ends(self, name: str, found: Ends, reachable: float, x: np.ndarray, y: np.ndarray) -> dict[str, Any]:
         """Where the jobs of a loss ended, in numbers."""
         stuck = found.stuck(reachable)
         curved = smallest_eigenvalues(LOSSES[name], found.theta[stuck], x, y)
+        later = descend_together(LOSSES[name], found.theta[stuck], x, y, self.lr, self.further)
+        right = ((later @ with_ones(x).T >= 0) == (y > 0.5)).mean(1)
         return {
             "starts": len(found.cost),
             "reached": int((found.accuracy >= reachable - 1e-9).sum()),
             "stuck": int(stuck.sum()),
             "stuck_gradient": float(np.median(found.gradient[stuck])) if stuck.any() else None,
             "stuck_in_no_minimum": int((curved < -ROUNDING).sum()),
+            "left_later": int((right >= reachable - 1e-9).sum()),
             "cost": [float(found.cost.min()), float(found.cost.max())],
         }
 
-    @staticmethod
-    def _on_plateaus(name: str, n: dict[str, Any], reachable: float) -> list[str]:
+    def _on_plateaus(self, name: str, n: dict[str, Any], reachable: float) -> list[str]:
         if not n["stuck"]:
             return [f"no start with loss={name} is stuck on a plateau"]
         return [
             f"{n['stuck']:,} of {n['starts']:,} starts with loss={name} stand still on a plateau: the gradient's "
             f"length is {n['stuck_gradient']:.1g} (median), and the accuracy is below the reachable {reachable:.4g}",
-            f"{n['stuck_in_no_minimum']:,} of these {n['stuck']:,} are in no local minimum, as the cost curves "
-            "downwards in some direction there: what holds them is that the gradient all but vanishes",
+            f"at {n['stuck_in_no_minimum']:,} of these {n['stuck']:,} the cost curves downwards in some direction, so "
+            f"that they are in no local minimum; after {self.further:,} further updates {n['left_later']:,} have got "
+            "away",
         ]
 
     def _eigenvalues(
         self, surfaces: dict[str, Surface], x: np.ndarray, y: np.ndarray
     ) -> tuple[dict[str, np.ndarray], dict[str, float]]:
-        """On the surface, (points, points), and the least in the whole region, every intercept included."""
+        """On the surface, (points, points), and the least in the whole region, intercepts included."""
         axis = np.linspace(-self.reach, self.reach, 41)
         cube = np.stack([part.ravel() for part in np.meshgrid(axis, axis, axis)], axis=1)
         curved, least = {}, {}
         for name, each in surfaces.items():
             on_surface = smallest_eigenvalues(LOSSES[name], each.theta, x, y)
             curved[name] = on_surface.reshape(each.cost.shape)
-            least[name] = float(min(on_surface.min(), smallest_eigenvalues(LOSSES[name], cube, x, y).min()))
+            least[name] = float(smallest_eigenvalues(LOSSES[name], cube, x, y).min())
         return curved, least
 
     def _on_curvature(self, numbers: dict[str, Any]) -> list[str]:
@@ -161,7 +172,7 @@ class SquaredErrorOrLogLoss(SweepLesson):
         ]
 
     def _draw(self, surfaces: dict[str, Surface], found: dict[str, Ends], reachable: float) -> Figure:
-        figure, axes = panels(2, "The cost over both weights, with the best intercept, and where the starts end")
+        figure, axes = panels(2, "The cost with the best intercept, and where the starts end, each with its own")
         for ax, (name, each) in zip(axes, surfaces.items(), strict=True):
             shades = ax.contourf(each.axis, each.axis, each.cost, levels=24, cmap="viridis")
             figure.colorbar(shades, ax=ax, label="cost")

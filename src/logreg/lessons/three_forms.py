@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from logreg.data.block_data import BlockData
 
 DTYPES = (torch.float32, torch.float64)
+WHY = (
+    "the hand-written form writes the sigmoid out, which rounds the last bit in its own way, and the first steep "
+    "updates magnify that; the module class does the same arithmetic as the Sequential"
+)
 
 
 def forms(features: int, seed: int) -> dict[str, nn.Module]:
@@ -99,8 +103,7 @@ class ThreeForms(Lesson):
                 for dtype, by_name in apart.items()
                 for name, found in by_name.items()
             ),
-            "the module class does the same arithmetic; the hand-written form writes the sigmoid out, which rounds "
-            "the last bit in its own way, and the first steep updates magnify that",
+            *([WHY] if apart["float32"]["hand-written"]["costs"] else []),
             "cost at the last update: " + ", ".join(f"{name} {values[-1]:.6f}" for name, values in traces.items()),
             f"what a Sequential calls, in order: {' -> '.join(order)}",
             "with its layers swapped the sigmoid comes first, and what comes out is no probability: from "

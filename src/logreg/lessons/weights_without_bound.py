@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from logreg.classifier import BinaryClassifier
     from logreg.data.block_data import BlockData
 
+SAME = 0.05  # degrees between two machines, as near as they are solved
 HARD = 1e6  # C of a support vector machine that allows no row inside its margin
 
 
@@ -71,7 +72,7 @@ class WeightsWithoutBound(Lesson):
 
     def _follow(self, x: np.ndarray, y: np.ndarray, l2: float) -> dict[str, Any]:
         """The coefficients at updates that lie evenly on a logarithmic scale, their norms and costs."""
-        at = np.unique(np.geomspace(1, self.updates, 200).astype(np.int64))
+        at = np.unique(np.concatenate([np.geomspace(1, self.updates, 200).astype(np.int64), self._decades()]))
         wanted = set(at.tolist())
         thetas = [t for i, t in enumerate(descend(x, y, self.lr, self.updates, l2)) if i in wanted]
         return {
@@ -81,15 +82,19 @@ class WeightsWithoutBound(Lesson):
             "cost": np.array([cost(t, x, y, l2) for t in thetas]),
         }
 
+    def _decades(self) -> list[int]:
+        return [10**k for k in range(1, 12) if 10**k <= self.updates]
+
     def _numbers(self, free: Any, penalised: Any, of_free: np.ndarray, counted: np.ndarray) -> dict[str, Any]:
-        decades = [10**k for k in range(1, 12) if 10**k <= self.updates]
-        places = [int(np.searchsorted(free["at"], d)) for d in decades]
+        decades = self._decades()
+        places = [int(np.flatnonzero(free["at"] == d)[0]) for d in decades]
         return {
             "updates": decades,
             "norm": [float(free["norm"][i]) for i in places],
             "cost": [float(free["cost"][i]) for i in places],
             "degrees_from_maximum_margin": [angle(free["theta"][i], counted) for i in places],
-            "degrees_from_free_intercept": [angle(free["theta"][i][:-1], of_free[:-1]) for i in places],
+            "degrees_from_free_intercept": [angle(free["theta"][i], of_free) for i in places],
+            "degrees_between_machines": angle(of_free, counted),
             "maximum_margin": counted.tolist(),
             "free_intercept": of_free.tolist(),
             "penalised_norm": [float(penalised["norm"][i]) for i in places],
@@ -111,14 +116,20 @@ class WeightsWithoutBound(Lesson):
             *lines,
             f"ten times the updates add {growth:.2f} to the norm: {bound}, and the cost "
             f"{'falls for ever' if n['cost'][-1] < n['cost'][-2] else 'does not fall yet'}",
-            f"the direction {'settles at' if degrees[-1] < degrees[-2] else 'is not yet on its way to'} the support "
-            f"vector machine whose margin counts the intercept as a weight, {degrees[-1]:.3f} degrees away; the "
-            f"weights of the usual one, with a free intercept, are {n['degrees_from_free_intercept'][-1]:.3f} degrees "
-            "away",
+            f"the direction {'settles at' if degrees[-1] < degrees[-2] else 'is not yet on its way to'} "
+            f"scikit-learn's hard-margin support vector machine, {degrees[-1]:.3f} degrees away, if its margin counts "
+            f"the intercept as a weight; {self._usual(n)}",
             f"with penalty.l2={self.l2:g} "
             + ("all of it stops" if abs(penalised) < 1e-3 * growth else "it slows down")
             + f": the norm changes by {abs(penalised):.1g} over the last ten times",
         ]
+
+    @staticmethod
+    def _usual(n: dict[str, Any]) -> str:
+        """How the usual machine lies to the one that counts the intercept."""
+        if n["degrees_between_machines"] < SAME:
+            return "the usual one, whose intercept is free, is the same separator here"
+        return f"the usual one, whose intercept is free, is {n['degrees_from_free_intercept'][-1]:.3f} degrees away"
 
     def _draw(self, free: Any, penalised: Any, of_free: np.ndarray, counted: np.ndarray) -> Figure:
         figure, (norm, costs, direction) = panels(3, "Separable labels: weights without bound")
@@ -129,9 +140,10 @@ class WeightsWithoutBound(Lesson):
         norm.legend()
         costs.set(xlabel="updates", ylabel="cost, with its penalty", xscale="log", yscale="log")
         angles = [angle(t, counted) for t in free["theta"]]
-        others = [angle(t[:-1], of_free[:-1]) for t in free["theta"]]
         direction.plot(free["at"], angles, color=GREEN, label="intercept counted as a weight")
-        direction.plot(free["at"], others, color=ORANGE, linestyle="--", label="weights of the usual machine")
+        if angle(of_free, counted) >= SAME:
+            others = [angle(t, of_free) for t in free["theta"]]
+            direction.plot(free["at"], others, color=ORANGE, linestyle="--", label="intercept free")
         direction.set(xlabel="updates", ylabel="degrees from the maximum margin", xscale="log", yscale="log")
         direction.legend()
         return figure
