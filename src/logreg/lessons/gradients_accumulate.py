@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from logreg.classifier import BinaryClassifier
     from logreg.data.block_data import BlockData
 
+LARGE = 1e6  # from here on in powers of ten
 MOVING = 1e-3  # of a cost that has not come to rest
 LAST = 100  # updates over which an oscillation is measured
 
@@ -110,7 +111,7 @@ class GradientsAccumulate(Lesson):
             "gradient descent with such a sum is gradient descent with momentum 1: the costs of torch.optim.SGD("
             f"momentum=1) are {'the same to the bit' if is_momentum else 'not the same'}",
             f"on {data.name}, cost at update {last:,}: {zeroed.costs[-1]:.6f} with zeroing, {_shown(kept.costs[-1])} "
-            f"without, so {faster} (at worst {kept.costs.max():.3f} on its way)",
+            f"without, so {faster} (at worst {_number(kept.costs.max())} on its way)",
             f"on {len(self.overlapping[1])} points that no line separates, cost over the last {LAST} updates: "
             f"{_span(ranges[0])} with zeroing, {_span(ranges[1])} without: {_rest(*ranges)}",
         ]
@@ -133,7 +134,11 @@ class GradientsAccumulate(Lesson):
 
 
 def _span(ends: tuple[float, float]) -> str:
-    return " to ".join(f"{end:.6f}" if end < 1e6 else f"{end:.3g}" for end in ends)
+    return " to ".join(_number(end, 6) for end in ends)
+
+
+def _number(value: float, digits: int = 3) -> str:
+    return f"{value:.{digits}f}" if value < LARGE else f"{value:.3g}"
 
 
 def _rest(zeroed: tuple[float, float], kept: tuple[float, float]) -> str:
