@@ -182,9 +182,10 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_tables(folder)
     write_photos(folder / "hymenoptera_small")
     for arguments in (
-        ["hydra.run.dir=outputs/runs/toy/made"],
-        ["data=table", "data.path=churn.csv", "data.target=churn", "hydra.run.dir=outputs/runs/table/made"],
-        ["data=images", "data.path=hymenoptera_small", "data.positive=bees", "epochs=2",
+        ["figures=false", "hydra.run.dir=outputs/runs/toy/made"],
+        ["data=table", "data.path=churn.csv", "data.target=churn", "figures=false",
+         "hydra.run.dir=outputs/runs/table/made"],
+        ["data=images", "data.path=hymenoptera_small", "data.positive=bees", "epochs=2", "figures=false",
          "hydra.run.dir=outputs/runs/images/made"],
         ["-m", "lr=0.01,0.1", "seed=2,1", "hydra.sweep.dir=outputs/sweeps/toy/made"],
     ):  # fmt: skip
