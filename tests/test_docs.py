@@ -14,13 +14,17 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
+import numpy as np
+import polars as pl
 import pytest
 from markdown_it import MarkdownIt
 from markdown_it.tree import SyntaxTreeNode
 
 from tests.cli.test_lessons import LESSONS
 from tests.conftest import ROOT, run_command
+from tests.data.photos import class_folders, written
 
+DOCUMENTS = ("README.md", "docs/notebook.md", "README.ko.md", "docs/notebook.ko.md")
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
@@ -35,12 +39,12 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("train.py", "conf", "src"):
         source = ROOT / name
         (shutil.copytree if source.is_dir() else shutil.copy)(source, folder / name)
-    written = 0
+    files = 0
     for body in blocks("CONTRIBUTING.md", "python") + blocks("CONTRIBUTING.md", "yaml"):
         path = body.splitlines()[0].removeprefix("# ")
         (folder / path).write_text(body.partition("\n")[2])
-        written += 1
-    assert written == 6
+        files += 1
+    assert files == 6
     return folder
 
 
@@ -74,7 +78,7 @@ def trainings(document: str) -> list[str]:
 
 def test_the_lessons_of_the_documents_are_those_that_are_run() -> None:
     """Each takes a while, so they run once, in `tests.cli.test_lessons`."""
-    for document in ("README.md", "docs/notebook.md", "README.ko.md", "docs/notebook.ko.md"):
+    for document in DOCUMENTS:
         assert sorted(set(LESSON.findall((ROOT / document).read_text(encoding="utf-8")))) == LESSONS
 
 
@@ -86,6 +90,118 @@ def test_readme(tmp_path_factory: pytest.TempPathFactory, line: str) -> None:
         assert run_command("train.py", "experiment=notebook/hand_written", cwd=folder).returncode == 0
     done = run_command(*shlex.split(line)[1:], cwd=folder, timeout=600)
     assert done.returncode == 0, done.stderr
+
+
+def commands(document: str) -> list[str]:
+    """Every command of a document that begins with ``python``: in its blocks, after a prompt, inside its lines."""
+    text = (ROOT / document).read_text(encoding="utf-8")
+    found = [line for body in blocks(document, "bash") for line in body.splitlines()]
+    lines = [line for body in blocks(document, "text") for line in body.splitlines()]
+    found += [line.removeprefix("$ ") for line in lines if line.startswith("$ ")]
+    found += [" ".join(code.split()) for code in re.findall(r"`(python\s[^`]+)`", BLOCK.sub("", text))]
+    return [line for line in dict.fromkeys(found) if line.startswith("python ")]
+
+
+ELSEWHERE = "each benchmark takes minutes; two of them are run below, with --repeats 1"
+NOT_RUN = {  # and why
+    "python -m venv .venv && source .venv/bin/activate": "`make`, which CI calls, installs in the same way",
+    "python scripts/benchmark.py …": "stands for any benchmark",
+    "python scripts/benchmark.py sweep": ELSEWHERE,
+    "python scripts/benchmark.py images": ELSEWHERE,
+    "python scripts/benchmark.py path": ELSEWHERE,
+    "python scripts/benchmark.py tables --repeats 5": ELSEWHERE,
+    "python scripts/benchmark.py solvers --a9a=a9a.svm": ELSEWHERE,
+    "python scripts/benchmark.py memory --rows 100000000": ELSEWHERE,
+    "python train.py experiment=lessons/<name>": "stands for any lesson; all are run in `tests.cli.test_lessons`",
+}
+SUBSTITUTED = {  # what a reader puts his own directory for; the first that is found in a command counts
+    "outputs/runs/toy/2026-11-23_07-53-19_8eb6f1": "outputs/runs/toy/made",
+    "outputs/runs/table/…": "outputs/runs/table/made",
+    "outputs/runs/images/…": "outputs/runs/images/made",
+    "outputs/runs/…": "outputs/runs/toy/made",
+    "outputs/sweeps/toy/…/": "outputs/sweeps/toy/made/",
+    "outputs/sweeps/…": "outputs/sweeps/toy/made",
+    "--cfg job …": "--cfg job lr=0.1",
+}
+TRAINED = {line for document in DOCUMENTS[:2] for line in trainings(document)}
+OTHERS = [
+    line
+    for line in dict.fromkeys(line for document in DOCUMENTS for line in commands(document))
+    if line not in TRAINED and line not in NOT_RUN and not LESSON.fullmatch(line)
+]
+
+
+def as_run(line: str) -> str:
+    """A command of a document with what `workplace` made in the place of what only its reader has."""
+    found = next((old for old in SUBSTITUTED if old in line), None)
+    return line if found is None else line.replace(found, SUBSTITUTED[found])
+
+
+def test_the_documents_have_the_commands_that_are_not_run_and_the_substitutes() -> None:
+    """Every other command is run: by `test_readme`, by `test_every_other_command` or, of a lesson, with the lessons."""
+    assert set(NOT_RUN) <= {line for document in DOCUMENTS for line in commands(document)}
+    assert not {name for name in SUBSTITUTED if not any(name in line for line in OTHERS)}
+    assert not [line for line in OTHERS if "…" in as_run(line) or "<" in as_run(line) or line.endswith("\\")]
+    assert {line.split()[1] for line in OTHERS} == {
+        "train.py", "scripts/evaluate.py", "scripts/predict.py", "scripts/export.py", "scripts/report.py",
+    }  # fmt: skip
+
+
+def write_tables(folder: Path) -> None:
+    """Small tables with the columns and the peculiarities of those that README.md names."""
+    random = np.random.default_rng(0)
+    n = 300
+    z = random.normal(size=n)
+    chance = random.random(n) < 1 / (1 + np.exp(-z))
+    tenure = np.round(10 * z + 40).astype(int)
+    contract = random.choice(["Month-to-month", "One year", "Two year"], n)
+    churn = pl.DataFrame(
+        {"rownames": np.arange(n), "churn": np.where(chance, "Yes", "No"), "tenure": tenure, "contract": contract}
+    )
+    for name in ("churn", "test", "new"):
+        churn.write_csv(folder / f"{name}.csv")
+    births = {name: random.integers(0, 2, n) for name in ("smoke", "ht", "ui")}
+    births |= {"id": np.arange(n), "low": chance.astype(int), "lwt": tenure, "bwt": 3000 - 900 * chance}
+    births |= {"age": random.integers(15, 45, n), "ptl": random.integers(0, 3, n), "ftv": random.integers(0, 5, n)}
+    pl.DataFrame(births | {"race": random.choice(["white", "black", "other"], n)}).write_csv(folder / "lbw.csv")
+    quasi = {"NV": (chance & (random.random(n) < 0.3)).astype(int), "PI": tenure, "EH": random.normal(size=n)}
+    pl.DataFrame(quasi | {"HG": chance.astype(int)}).write_csv(folder / "endometrial.csv")
+
+
+def write_photos(folder: Path) -> None:
+    """Photos in folders that are called as those of README.md, the one that it names among them."""
+    for number, (split, each) in enumerate((("train", 8), ("val", 4))):
+        class_folders(folder / split, each=each, classes=("ants", "bees"), first=100 * number)
+    written(folder / "val" / "bees" / "10870992_eebeeb3a12.jpg", seed=1000)
+
+
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with the files that the documents name, and the runs and the sweep that stand for a reader's own."""
+    folder = tmp_path_factory.mktemp("workplace")
+    write_tables(folder)
+    write_photos(folder / "hymenoptera_small")
+    for arguments in (
+        ["figures=false", "hydra.run.dir=outputs/runs/toy/made"],
+        ["data=table", "data.path=churn.csv", "data.target=churn", "figures=false",
+         "hydra.run.dir=outputs/runs/table/made"],
+        ["data=images", "data.path=hymenoptera_small", "data.positive=bees", "epochs=2", "figures=false",
+         "hydra.run.dir=outputs/runs/images/made"],
+        ["-m", "lr=0.01,0.1", "seed=2,1", "hydra.sweep.dir=outputs/sweeps/toy/made"],
+    ):  # fmt: skip
+        done = run_command("train.py", *arguments, cwd=folder)
+        assert done.returncode == 0, done.stderr
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("line", OTHERS)
+def test_every_other_command(workplace: Path, line: str) -> None:
+    done = run_command(*shlex.split(as_run(line))[1:], cwd=workplace)
+    assert done.returncode == 0, done.stderr
+    for argument in shlex.split(line):
+        if argument.startswith("output="):
+            assert (workplace / argument.removeprefix("output=")).stat().st_size > 0
 
 
 @pytest.mark.slow

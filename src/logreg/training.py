@@ -232,7 +232,8 @@ def evaluate(
 ) -> dict[str, float]:
     """Metrics of every one of these splits that has rows, by name.
 
-    ``train/loss`` is the objective, penalty included; every other loss is the mean log loss alone.
+    ``train/loss`` is the objective, penalty included; ``val/loss`` and ``test/loss`` are the mean of the loss that was
+    minimised, alone, and every ``log_loss`` is the mean log loss.
     """
     return evaluate_splits(classifier, lambda split: _batches(data, split), splits)
 

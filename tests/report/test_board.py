@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import html
 import json
 import re
@@ -153,6 +154,22 @@ def test_the_texts_of_a_run_in_its_event_file(tmp_path: Path) -> None:
     said = text_of(tmp_path, "conclusion")
     assert "completed after 1,200 updates" in html.unescape(said)
     assert "python train.py" in said
+
+
+@pytest.mark.parametrize(
+    ("overrides", "command"),
+    [
+        (["lr=0.1"], "python train.py lr=0.1"),
+        (["experiment=path", "penalty.l2=0.1"], "python train.py experiment=path penalty.l2=0.1 hydra.mode=RUN"),
+        (["experiment=lessons/learning_rate", "lr=1"],
+         "python train.py experiment=lessons/learning_rate lr=1 hydra.mode=RUN"),
+    ],
+)  # fmt: skip
+def test_the_command_runs_a_job_alone_where_its_experiment_is_a_sweep(
+    tmp_path: Path, overrides: list[str], command: str
+) -> None:
+    record = dataclasses.replace(hostile_record(), overrides=overrides)
+    assert conclusion(record, tmp_path).endswith(f"run it again:\n\n    {command}")
 
 
 def test_charts_hold_training_and_validation_of_each_metric_and_nothing_else(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from sklearn.metrics import accuracy_score, average_precision_score, brier_score
 from logreg import load_run
 from logreg.objects import make_data
 from logreg.report.page.numbers import shown_number
+from logreg.report.page.run_page import NOTHING_HELD_OUT
 from logreg.reporting import write_run
 from logreg.runs import read_config
 from tests.conftest import run_command
@@ -184,8 +185,29 @@ def test_the_six_points_have_their_boundary_and_no_held_out_numbers(tmp_path: Pa
     assert "Decision boundary" in page.text
     assert "ROC curve" not in page.text
     assert "Reliability" not in page.text
+    assert NOTHING_HELD_OUT in page.text
     assert page.cells("metrics")[0] == ["metric", "training"]
     assert float(page.cells("metrics")[3][1].split()[1]) == 0.5  # three of six points are of either label
+
+
+def test_two_features_with_held_out_rows_have_the_boundary_and_the_curves(tmp_path: Path) -> None:
+    random = np.random.default_rng(3)
+    x = random.normal(size=(200, 2))
+    lines = [f"{a},{b},{int(a + random.normal() > 0)}" for a, b in x]
+    (tmp_path / "two.csv").write_text("\n".join(["a,b,y", *lines]) + "\n")
+    arguments = ["data=table", f"data.path={tmp_path / 'two.csv'}", "data.target=y", "hydra.run.dir=run"]
+    done = run_command("train.py", *arguments, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    run = tmp_path / "run"
+    names = {path.stem for path in (run / "figures").iterdir()}
+    assert names == {"decision_boundary", "roc", "precision_recall", "reliability"}
+    page = page_of(run)
+    assert "No rows were held out" not in page.text
+    record = json.loads((run / "run.json").read_text())
+    assert f"AUROC {record['metrics']['test/auroc']:.4f}" in page.text
+    assert f"Average precision {record['metrics']['test/average_precision']:.4f}" in page.text
+    for title in ("Decision boundary", "ROC curve", "Precision and recall", "Reliability of the probabilities"):
+        assert title in page.text
 
 
 @pytest.mark.slow

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from jaxtyping import Float
 from logreg.classifier import BinaryClassifier
 from logreg.data.block_data import BlockData
 from logreg.data.rows import Batch, batch_parts
+from logreg.report.leaderboard import Job, rerun_command
 from logreg.report.summary import conclusions, headline, metric_rows
 from logreg.report.tensorboard import EventFile
 from logreg.runs import RunRecord, shown
@@ -89,7 +89,7 @@ def conclusion(record: RunRecord, directory: Path) -> str:
         lines = [header, ["---", *["---:"] * (len(header) - 1)], *([_escaped(cell) for cell in row] for row in rows)]
         parts.append("\n".join(f"| {' | '.join(line)} |" for line in lines))
         parts.append("\n".join(f"- {_escaped(line)}" for line in conclusions(record)))
-    command = shlex.join(["python", "train.py", *record.overrides])
+    command = rerun_command(Job(0, directory, {"overrides": list(record.overrides)}, None))
     parts += [f"run directory:\n\n{_block(shown(directory))}", f"run it again:\n\n{_block(command)}"]
     return "\n\n".join(part for part in parts if part)
 

@@ -87,7 +87,6 @@ def draw(classifier: BinaryClassifier, data: BlockData, splits: Sequence[str]) -
 
     split = next(name for name in reversed(SPLITS) if name in splits)
     title = f"{data.name}, {split} rows"
-    boundary = is_plane(data)
     with data.serving(next(classifier.parameters()).dtype):
         z, labels, weight = held_out(classifier, data.batches(split), logits=True)
     drawn: dict[str, Figure] = {}
@@ -96,10 +95,10 @@ def draw(classifier: BinaryClassifier, data: BlockData, splits: Sequence[str]) -
 
         probabilities = classifier.evaluation.probabilities(torch.from_numpy(z)).numpy()
         drawn |= photo_figures(classifier, data, split, probabilities, f"{data.name}, {split} photos")
-    if boundary:
+    if is_plane(data):
         x, y, names = points_of(data, next(classifier.parameters()).dtype)
         drawn["decision_boundary"] = figures.decision_boundary(classifier, x, y, names, f"{data.name}, all rows")
-        if split == "train":  # how reliable the probabilities are shows on rows that were held out
+        if split == "train":  # how good the probabilities are shows on rows that were held out
             return drawn
     if len(labels) > MOST_DRAWN:
         chosen = np.linspace(0, len(labels) - 1, MOST_DRAWN).astype(np.int64)
@@ -107,9 +106,8 @@ def draw(classifier: BinaryClassifier, data: BlockData, splits: Sequence[str]) -
         labels, z, weight = labels[chosen], z[chosen], None if weight is None else weight[chosen]
     evaluation = classifier.evaluation
     p = evaluation.probabilities(torch.from_numpy(z)).numpy()
-    if not boundary:
-        drawn["roc"] = figures.roc(labels, p, title)
-        drawn["precision_recall"] = figures.precision_recall(labels, p, title)
+    drawn["roc"] = figures.roc(labels, p, title)
+    drawn["precision_recall"] = figures.precision_recall(labels, p, title)
     curves = {"predicted": p}
     if classifier.calibration is not None:
         curves = {classifier.calibration.method: p, "uncalibrated": expit(z)}

@@ -13,8 +13,14 @@ from logreg.report.leaderboard import Job, rerun_command
 from logreg.report.page import run_charts, run_facts
 from logreg.report.page.charts import Chart, theme
 from logreg.report.page.render import render
+from logreg.report.page.run_charts import TITLES
 from logreg.report.page.tables import PagedTable, bounded
 from logreg.runs import PREPROCESSING, RunRecord, read_record, shown, splits_of
+
+NOTHING_HELD_OUT = (
+    "No rows were held out: how well the probabilities do on rows that training did not see cannot be drawn, so there "
+    "are no ROC, precision-recall and reliability figures."
+)
 
 
 @dataclass(frozen=True)
@@ -46,6 +52,9 @@ def run_page(directory: Path, loaded: Loaded, trusted: Sequence[str] = ()) -> st
     record, config = run_facts.clean_record(raw), run_facts.configuration(directory)
     baseline = run_facts.majority(record, config, loaded.data, trusted) if record.metrics else {}
     figures, notes = _figures(directory, record, loaded)
+    titles = {figure.title for figure in figures}
+    if splits_of(record.metrics) == ["train"] and titles and TITLES["roc"] not in titles:
+        notes.append(NOTHING_HELD_OUT)
     table, forest, left_out = _coefficients(directory)
     values: dict[str, Any] = {
         "record": record,
