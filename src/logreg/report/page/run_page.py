@@ -16,6 +16,8 @@ from logreg.report.page.render import render
 from logreg.report.page.tables import PagedTable, bounded
 from logreg.runs import PREPROCESSING, RunRecord, read_record, shown, splits_of
 
+LONGEST = 20_000  # characters of a command or an error
+
 
 @dataclass(frozen=True)
 class Loaded:
@@ -49,6 +51,7 @@ def run_page(directory: Path, loaded: Loaded, trusted: Sequence[str] = ()) -> st
     table, forest, left_out = _coefficients(directory)
     values: dict[str, Any] = {
         "record": record,
+        "error": bounded(str(record.error or ""), LONGEST),
         "outcome": run_facts.outcome(record),
         "rows": run_facts.rows_line(record),
         "splits": [run_facts.SPLITS.get(split, split) for split in splits_of(record.metrics)],
@@ -56,6 +59,7 @@ def run_page(directory: Path, loaded: Loaded, trusted: Sequence[str] = ()) -> st
         "truths": run_facts.truths(record),
         "metrics": run_facts.metric_rows(record, baseline) if record.metrics else [],
         "baseline": baseline,
+        "loss": run_facts.trained_on(config).name,
         "curves": run_charts.curve_charts(directory, record),
         "figures": figures,
         "notes": notes,
@@ -66,7 +70,7 @@ def run_page(directory: Path, loaded: Loaded, trusted: Sequence[str] = ()) -> st
         "settings": _settings(record),
         "provenance": run_facts.provenance(record),
         "configuration": run_facts.configuration_text(config),
-        "command": rerun_command(Job(0, directory, {"overrides": list(record.overrides)}, None)),
+        "command": bounded(rerun_command(Job(0, directory, {"overrides": list(record.overrides)}, None)), LONGEST),
         "directory": shown(directory),
     }
     return render("run.html", values)

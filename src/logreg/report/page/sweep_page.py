@@ -30,6 +30,7 @@ def sweep_page(directory: Path, jobs: list[Job]) -> str:
     failed = leaderboard.failures(jobs)
     reasons, further = sweep_facts.reasons(failed)
     table, note = sweep_facts.leaderboard_table(jobs, compared)
+    settings, settings_note = sweep_facts.settings_table(compared)
     top = leaderboard.best_jobs(jobs)
     first = run_facts.clean_record(top[0].record if top else jobs[0].record)
     choice = read_choice(directory)
@@ -44,7 +45,8 @@ def sweep_page(directory: Path, jobs: list[Job]) -> str:
         "is_repeated": bool(compared),
         "choice": None if choice is None else choice.sentence,
         "refit": None if choice is None else _refit(directory, choice),
-        "settings": sweep_facts.settings_table(compared),
+        "settings": settings,
+        "settings_note": settings_note,
         "curves": curve_charts(jobs),
         "swept": swept_charts(directory, jobs, compared),
         "leaderboard": table,
