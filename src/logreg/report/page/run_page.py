@@ -12,6 +12,7 @@ from logreg.data.images.kind import is_of_photos
 from logreg.report.leaderboard import Job, rerun_command
 from logreg.report.page import run_charts, run_facts
 from logreg.report.page.charts import Chart, theme
+from logreg.report.page.lesson import lesson_of
 from logreg.report.page.render import render
 from logreg.report.page.tables import PagedTable, bounded
 from logreg.runs import PREPROCESSING, RunRecord, read_record, shown, splits_of
@@ -63,6 +64,7 @@ def run_page(directory: Path, loaded: Loaded, trusted: Sequence[str] = ()) -> st
         "curves": run_charts.curve_charts(directory, record),
         "figures": figures,
         "notes": notes,
+        "lesson": lesson_of(directory),
         "statistics": run_facts.statistics(record),
         "coefficients": table,
         "forest": forest,

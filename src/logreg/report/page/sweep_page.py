@@ -12,6 +12,7 @@ from logreg.report import leaderboard
 from logreg.report.comparison import compare
 from logreg.report.leaderboard import Job
 from logreg.report.page import run_facts, sweep_facts
+from logreg.report.page.lesson import lesson_of
 from logreg.report.page.numbers import shown_number
 from logreg.report.page.render import render
 from logreg.report.page.sweep_charts import curve_charts, swept_charts
@@ -51,6 +52,7 @@ def sweep_page(directory: Path, jobs: list[Job]) -> str:
         "swept": swept_charts(directory, jobs, compared),
         "leaderboard": table,
         "note": note,
+        "lesson": lesson_of(directory),
         "reasons": reasons,
         "further": further,
         "failed": len(failed),
