@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 RECORD = "run.json"
 PREPROCESSING = "preprocessing.json"
 COEFFICIENTS = "coefficients.csv"
+LESSON = "lesson.json"
 MARGINAL_EFFECTS = "marginal_effects.csv"
 EVALUATION = "evaluation.json"
 CONFIG = "config.json"

@@ -60,12 +60,14 @@ def finish_sweep(directory: Path, complete: bool) -> int:
     report_sweep(directory, jobs, compared, Console(), with_figures)
     for job in leaderboard.best_jobs(jobs) if with_figures else ():
         _draw(job.directory)
-    write_if_asked("sweep", directory, asked_of(jobs[0].directory))
     _warn_of_changed_data(jobs)
     _show_choice(directory)
     lesson = _lesson_of(jobs)
-    if complete and lesson is not None:
-        lesson.teach(_rows_of_all(jobs), jobs).write(lesson, directory, Console())
+    try:
+        if complete and lesson is not None:
+            lesson.teach(_rows_of_all(jobs), jobs).write(lesson, directory, Console())
+    finally:  # with what the lesson shows, or without it where there is none for such data
+        write_if_asked("sweep", directory, asked_of(jobs[0].directory))
     if not complete:
         print(f"cut off; the same command with sweep.resume={shown(directory)} goes on from here", file=sys.stderr)
     expected = ("diverged",) if lesson is not None and lesson.may_diverge else ()

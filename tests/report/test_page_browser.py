@@ -14,6 +14,8 @@ import pytest
 
 from logreg.report.page.numbers import shown_number
 from logreg.reporting import write_run, write_sweep
+from tests.conftest import run_command
+from tests.report.test_page_lesson import give_lesson
 from tests.report.test_page_sweep import HOSTILE, write_job
 
 pytestmark = pytest.mark.browser
@@ -60,6 +62,18 @@ def opened(driver: Any, path: Path, width: int = 1400, scripts: bool = True) -> 
     driver.get(path.resolve().as_uri())
 
 
+@pytest.fixture(scope="module")
+def completed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run with curves, held-out rows and coefficients, and with what a lesson leaves."""
+    folder = tmp_path_factory.mktemp("completed")
+    arguments = ("data=breast_cancer", "optimizer=adam", "epochs=20", "figures=false", "hydra.run.dir=run")
+    done = run_command("train.py", *arguments, cwd=folder)
+    assert done.returncode == 0, done.stderr
+    give_lesson(folder / "run")
+    write_run(folder / "run", folder / "run" / "report.html")
+    return folder / "run"
+
+
 def column(driver: Any, box: str, place: int) -> list[str]:
     script = "return [...document.querySelectorAll(arguments[0])].map((cell) => cell.textContent)"
     return driver.execute_script(script, f"#{box} tbody tr td:nth-child({place})")
@@ -69,14 +83,17 @@ def heads(driver: Any, box: str) -> list[Any]:
     return driver.find_elements("css selector", f"#{box} th button")
 
 
-def test_a_page_fetches_nothing_and_has_no_errors(driver: Any, sweep: Path) -> None:
-    opened(driver, sweep / "report.html")
+@pytest.mark.parametrize(("kind", "title"), [("sweep", "made up · sweep"), ("completed", "breast_cancer · run")])
+def test_a_page_fetches_nothing_and_has_no_errors(
+    driver: Any, request: pytest.FixtureRequest, kind: str, title: str
+) -> None:
+    opened(driver, request.getfixturevalue(kind) / "report.html")
     assert driver.execute_script("return performance.getEntriesByType('resource').length") == 0
     messages = [json.loads(entry["message"])["message"] for entry in driver.get_log("performance")]
     sent = [m["params"]["request"]["url"] for m in messages if m["method"] == "Network.requestWillBeSent"]
     assert [url for url in sent if not url.startswith(("file:", "data:"))] == []
     assert driver.get_log("browser") == []
-    assert driver.execute_script("return document.title") == "made up · sweep report"
+    assert driver.execute_script("return document.title") == f"{title} report"
     blocked = "return fetch('http://127.0.0.1:9/').then(() => 'sent', () => 'refused')"
     assert driver.execute_script(blocked) == "refused"
     assert any("Content Security Policy" in entry["message"] for entry in driver.get_log("browser"))
@@ -121,6 +138,15 @@ def test_jobs_without_a_result_stay_last(driver: Any, sweep: Path) -> None:
 def test_no_width_overflows(driver: Any, sweep: Path, width: int) -> None:
     opened(driver, sweep / "report.html", width)
     assert driver.execute_script("return document.documentElement.scrollWidth") <= width
+
+
+@pytest.mark.parametrize("width", [320, 400, 1400])
+def test_nor_does_the_page_of_a_completed_run(driver: Any, completed: Path, width: int) -> None:
+    opened(driver, completed / "report.html", width)
+    assert driver.execute_script("return document.documentElement.scrollWidth") <= width
+    headings = [each.text for each in driver.find_elements("css selector", "h2")]
+    assert {"Curves", "Predictions", "Coefficients", "What this lesson shows"} <= set(headings)
+    assert driver.get_log("browser") == []
 
 
 def test_without_scripts_the_first_rows_are_there(driver: Any, sweep: Path) -> None:

@@ -15,10 +15,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from logreg.report.page.charts import chart, new_figure, theme
+from logreg.report.page.charts import chart, image_file, new_figure, theme
 from logreg.report.page.histories import read_curves, shortened
 from logreg.report.page.numbers import decimals_of, shown_number
-from logreg.report.page.render import TEMPLATES, island, write_page
+from logreg.report.page.render import MOST_BYTES, TEMPLATES, island, write_page
 from logreg.report.page.tables import PagedTable, numbers, settings, texts
 
 HOSTILE = ["</script><script>alert(1)</script>", '"><img src=x onerror=alert(1)>', "$x_1$", "a & b", "\u2028", "'"]
@@ -131,6 +131,25 @@ def test_any_text_can_be_a_label_of_a_chart(text: str) -> None:
     reader.close()
     assert text.replace("\x07", "\ufffd") in "".join(read)
     assert not {"script", "img", "b"} & set(tags)
+
+
+def test_large_pictures_are_shrunk_and_those_without_room_left_out(tmp_path: Path) -> None:
+    from PIL import Image
+
+    noise = np.random.default_rng(0).integers(0, 256, (1_000, 1_000, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(tmp_path / "noise.png")
+    found = image_file(tmp_path / "noise.png", "noise")
+    assert found is not None
+    assert len(found.picture) < 600_000 < (tmp_path / "noise.png").stat().st_size
+    (tmp_path / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"x" * 3_000_000)
+    broken = image_file(tmp_path / "broken.png", "<broken>")
+    assert broken is not None
+    write_page(f"<p>{found.picture}{broken.picture}</p>", tmp_path / "page.html")
+    html = (tmp_path / "page.html").read_text()
+    assert len(html) < MOST_BYTES
+    assert found.picture in html
+    assert "This picture is left out" in html
+    assert html.count("<img") == 1
 
 
 def test_a_page_is_written_as_a_whole_or_not_at_all(tmp_path: Path) -> None:

@@ -263,6 +263,7 @@ def test_weighted_rows_have_the_majority_of_their_weights(tmp_path: Path) -> Non
 def test_the_loss_of_the_majority_is_the_loss_that_was_minimised(tmp_path: Path) -> None:
     run = trained(tmp_path, "data=breast_cancer", "optimizer=adam", "epochs=3", "loss=mse")
     page, data = page_of(run), make_data(read_config(run))
+    assert "the mean squared error of the probabilities, not the log loss" in page.text
     share = data.labels_of("train").mean()
     rows = {row[0]: row for row in page.cells("metrics")}
     for place, split in ((2, "val"), (3, "test")):

@@ -159,6 +159,42 @@ def test_what_a_cross_validation_chose_is_there(sweep: Path) -> None:
         (sweep / "path.json").unlink()
 
 
+def test_tables_are_cut_to_a_size_in_bytes_and_say_so(tmp_path: Path) -> None:
+    """Four hundred settings of long values that escaping makes six times as long."""
+    sweep = tmp_path / "sweep"
+    random = np.random.default_rng(0)
+    for number in range(800):
+        overrides = {f"data.key{i}": f"{'<' * 200}{number // 2}_{i}" for i in range(14)}
+        write_job(sweep, number, overrides | {"seed": number % 2}, float(random.random()))
+    page = page_of(sweep)  # below 3 MB
+    for name, total, rest in (
+        ("settings", "400 settings", "settings.csv"),
+        ("leaderboard", "800 jobs", "leaderboard.csv"),
+    ):
+        count = page.islands[name]["count"]
+        assert 10 < count < 800
+        assert all(len(c.get("codes") or c["values"]) == count for c in page.islands[name]["columns"])
+        assert f"{count:,} of {total}" in page.text
+        assert f"{rest} has all" in page.text
+    assert "12 of 14 swept keys" in page.text
+    assert "12 of 15 swept keys" in page.text
+
+
+@pytest.mark.slow
+def test_five_thousand_settings_of_fourteen_keys_make_a_small_page(tmp_path: Path) -> None:
+    sweep = tmp_path / "sweep"
+    random = np.random.default_rng(0)
+    for number in range(10_000):
+        setting = np.random.default_rng(number // 2)
+        overrides = {f"data.key{i}": f"{setting.random():.8f}" for i in range(12)}
+        overrides |= {f"data.text{i}": f"{setting.random():.8f}" * 30 for i in range(2)} | {"seed": number % 2}
+        write_job(sweep, number, overrides, float(random.random()))
+    started = time.perf_counter()
+    page = page_of(sweep)
+    print(f"{time.perf_counter() - started:.1f} s, {(sweep / 'report.html').stat().st_size:,} bytes")
+    assert "of 5,000 settings" in page.text
+
+
 @pytest.mark.slow
 def test_ten_thousand_jobs_make_a_small_page(tmp_path: Path) -> None:
     sweep = tmp_path / "sweep"

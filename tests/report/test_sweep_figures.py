@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import random
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from matplotlib.axes import Axes
+from matplotlib.collections import QuadMesh
 from matplotlib.colors import LogNorm, to_rgb
 from matplotlib.figure import Figure
 
@@ -213,6 +215,54 @@ def test_the_colours_stand_outliers_and_wide_ranges(tmp_path: Path) -> None:
     wide = norm(lambda lr, l2: 10.0 ** (lr + l2))
     assert isinstance(wide, LogNorm)
     assert (wide.vmin, wide.vmax) == pytest.approx((10, 1e8))
+
+
+def searched(count: int) -> list[Job]:
+    """Jobs of a search that draws both numbers anew for each; every hundredth diverged."""
+    draws = np.random.default_rng(0)
+    points = [(10 ** float(draws.uniform(-5, 0)), float(draws.uniform(1, 9))) for _ in range(count)]
+    jobs = []
+    for number, (lr, momentum) in enumerate(points):
+        score = None if number % 100 == 0 else abs(math.log10(lr) + 2) + momentum
+        (job,) = sweep({"lr": [lr], "momentum": [momentum]}, lambda *_, score=score: score)
+        jobs.append(Job(number, job.directory, job.record, job.score))
+    return jobs
+
+
+def test_two_numbers_that_a_search_drew_are_scattered_not_gridded(tmp_path: Path) -> None:
+    jobs = searched(3_000)  # a grid of them would have nine million cells
+    name, figure = drawn(jobs, tmp_path)
+    (ax,) = panels(figure)
+    assert name == "val_loss_by_lr_momentum"
+    assert (ax.get_xscale(), ax.get_yscale()) == ("log", "linear")
+    (dots,) = ax.collections
+    assert len(dots.get_offsets()) == 2_970
+    assert len(ax.texts) + len(ax.patches) == 0
+    best = min((job for job in jobs if job.score is not None), key=lambda job: job.score)
+    np.testing.assert_allclose(line(ax, "best").get_xydata(), [[float(best.settings[k]) for k in ("lr", "momentum")]])
+    assert len(line(ax, "without a result").get_xdata()) == 30
+    assert len(ax.lines) == 2
+    light = {each: sum(to_rgb(dots.cmap(dots.norm(each)))) for each in (dots.norm.vmin, dots.norm.vmax)}
+    assert light[dots.norm.vmin] > light[dots.norm.vmax]  # bright is good
+
+
+def test_a_name_for_each_job_makes_no_panels_of_one_point() -> None:
+    named = [
+        Job(job.number, job.directory, {**job.record, "overrides": [*job.record["overrides"], f"x=t{i}"]}, job.score)
+        for i, job in enumerate(searched(200))
+    ]
+    (ax,) = panels(*sweep_figure(named).values())
+    assert len(ax.collections[0].get_offsets()) == 198
+
+
+@pytest.mark.parametrize(("side", "kept", "is_grid"), [(50, 2_500, True), (50, 600, False), (44, 44, True)])
+def test_a_grid_is_a_heat_map_as_long_as_it_is_not_mostly_empty(side: int, kept: int, is_grid: bool) -> None:
+    jobs = sweep({"lr": range(1, side + 1), "l2": range(side)}, lambda lr, l2: lr + l2)
+    diagonal = [job for job in jobs if int(job.settings["lr"]) == int(job.settings["l2"]) + 1]
+    chosen = [*diagonal, *(job for job in jobs if job not in diagonal)][:kept]
+    ((_, figure),) = sweep_figure(chosen).items()
+    (drawn_as,) = panels(figure)[0].collections
+    assert isinstance(drawn_as, QuadMesh) == is_grid
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from rich.console import Console
 
 from logreg.errors import UserError
 from logreg.losses import LOG_LOSS
-from logreg.runs import write_atomically
+from logreg.runs import LESSON, write_atomically
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from logreg.classifier import BinaryClassifier
     from logreg.data.block_data import BlockData
     from logreg.report.leaderboard import Job
-
-LESSON = "lesson.json"
 
 
 @dataclass(frozen=True)

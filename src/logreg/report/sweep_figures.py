@@ -1,6 +1,7 @@
 """Figures of a sweep: the monitored metric over one swept number as curves, over two as heat maps.
 
-Repetitions of a setting (seeds, folds) are averaged. Keys whose values are not all numbers become lines and panels.
+Two numbers that a search drew make no grid; their points are scattered, the metric is their colour. Repetitions of a
+setting (seeds, folds) are averaged. Keys whose values are not all numbers become lines and panels.
 """
 
 from __future__ import annotations
@@ -18,13 +19,14 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from matplotlib.ticker import LogLocator
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from logreg.report.comparison import REPEATED, monitor, scored, sign
 from logreg.report.leaderboard import Job, swept_keys
 from logreg.settings import is_number
 
 MOST_PANELS, MOST_LINES, MOST_TICKS, MOST_LABELLED, HALF_TITLE = 6, 8, 12, 8, 22
+FULL_GRID, SPARSE = 2_000, 4  # cells that a heat map may have anyway; cells a point, beyond which most are empty
 LOG_AXIS, LOG_COLORS = 20, 1000  # the ratio of the largest to the smallest value beyond which a scale is logarithmic
 # seaborn's colour-blind palette after the blue of the other figures; markers tell the lines apart without colour
 COLORS = ("#4c72b0", "#de8f05", "#029e73", "#d55e00", "#cc78bc", "#ca9161", "#56b4e9", "#949494")
@@ -57,6 +59,11 @@ class _Sweep:
     def swept(self, axis: int) -> list[float]:
         return sorted({point[axis] for cells in self.cells() for point in cells})
 
+    def is_sparse(self) -> bool:
+        """Whether a grid of two numbers would have far more cells than points."""
+        cells = len(self.swept(0)) * len(self.swept(1))
+        return cells > max(FULL_GRID, SPARSE * len({point for cells in self.cells() for point in cells}))
+
 
 def sweep_figure(jobs: Sequence[Job]) -> dict[str, Figure]:
     """A figure for each monitored metric, by a name that a file can have, such as ``val_loss_by_lr``.
@@ -83,7 +90,8 @@ def sweep_figure(jobs: Sequence[Job]) -> dict[str, Figure]:
                 scores = panel.setdefault(_title(job, line_keys), {}).setdefault(point, [])
                 scores.append(job.score if scored(job) else None)
         name = re.sub(r"[^\w-]+", "_", f"{sweep.metric}_by_{'_'.join(numeric)}")
-        figures[name] = _curves(sweep) if len(numeric) == 1 else _heat_maps(sweep)
+        draw = _curves if len(numeric) == 1 else _scatter if sweep.is_sparse() else _heat_maps
+        figures[name] = draw(sweep)
     return figures
 
 
@@ -177,15 +185,22 @@ def _curves(sweep: _Sweep) -> Figure:
 def _scale(ax: Any, sweep: _Sweep) -> None:
     """Logarithmic where values span much; a swept 0 stands beside the logarithmic part."""
     swept = sweep.swept(0)
-    least = min((x for x in swept if x > 0), default=math.inf)
-    if swept[0] >= 0 and swept[-1] > LOG_AXIS * least:
-        ax.set_xscale("log") if swept[0] > 0 else ax.set_xscale("symlog", linthresh=least)
+    scale, further = _swept_scale(swept)
+    ax.set_xscale(scale, **further)
     _label_ticks(ax.xaxis, swept, swept)
     results = [score for cells in sweep.cells() for scores in cells.values() for score in _results(scores)]
     if min(results) > 0 and max(results) > LOG_AXIS * min(results):
         ax.set_yscale("log")
         ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if max(results) < LOG_COLORS * min(results) else (1,)))
         ax.yaxis.set_major_formatter("{x:g}")
+
+
+def _swept_scale(swept: Sequence[float]) -> tuple[str, dict[str, float]]:
+    """The name of the scale that suits rising values, and what it needs."""
+    least = min((x for x in swept if x > 0), default=math.inf)
+    if swept[0] < 0 or swept[-1] <= LOG_AXIS * least:
+        return "linear", {}
+    return ("log", {}) if swept[0] > 0 else ("symlog", {"linthresh": least})
 
 
 def _curve(ax: Any, cells: Cells, label: str, index: int, height: float) -> None:
@@ -202,13 +217,13 @@ def _heat_maps(sweep: _Sweep) -> Figure:
     figure, axes = _figure(sweep, "mean")
     grids = [sweep.swept(axis) for axis in (0, 1)]
     panels, best = {panel: sweep.panels[panel][""] for panel in axes}, sweep.best(sweep.cells())
-    means = [_mean(scores) for cells in panels.values() for scores in cells.values() if _results(scores)]
-    norm, extend = _color_scale(np.array(means), sweep.sign)
-    colors = ScalarMappable(norm, "viridis_r" if sweep.sign == 1 else "viridis")
+    colors, extend = _colors(sweep, panels.values())
     for panel, ax in axes.items():
         cells = panels[panel]
         values = [[_mean(cells.get((x, y), [])) for x in grids[0]] for y in grids[1]]
-        ax.pcolormesh(np.ma.masked_invalid(values), norm=norm, cmap=colors.cmap, edgecolor="white", linewidth=0.5)
+        ax.pcolormesh(
+            np.ma.masked_invalid(values), norm=colors.norm, cmap=colors.cmap, edgecolor="white", linewidth=0.5
+        )
         for (x, y), scores in cells.items():
             at = grids[0].index(x), grids[1].index(y)
             _mark(ax, scores, at, colors, labelled=max(map(len, grids)) <= MOST_LABELLED)
@@ -219,6 +234,59 @@ def _heat_maps(sweep: _Sweep) -> Figure:
     figure.colorbar(colors, ax=list(axes.values()), label=_metric(sweep), extend=extend, format="{x:g}")
     _legend(figure, axes.values())
     return figure
+
+
+def _scatter(sweep: _Sweep) -> Figure:
+    """A dot a point, coloured by its mean as in a heat map; crosses where a repetition has no result."""
+    points_of_panel = fmean(len(cells) for cells in sweep.cells())
+    if len(sweep.panels) > MOST_PANELS and points_of_panel < 2:  # a name for each job: no panel would say anything
+        sweep = _pooled(sweep)
+    figure, axes = _figure(sweep, "mean")
+    panels, best = {panel: sweep.panels[panel][""] for panel in axes}, sweep.best(sweep.cells())
+    colors, extend = _colors(sweep, panels.values())
+    for panel, ax in axes.items():
+        _scale_swept(ax, sweep)
+        means = {point: _mean(scores) for point, scores in panels[panel].items() if _results(scores)}
+        points = sorted(means, key=lambda point: -sweep.sign * means[point])  # the best on top
+        x, y = ([point[axis] for point in points] for axis in (0, 1))
+        look = {"norm": colors.norm, "cmap": colors.cmap, "edgecolors": "0.35", "linewidths": 0.25}
+        size = max(8, min(36, 20_000 / max(1, len(points))))
+        ax.scatter(x, y, size, [means[point] for point in points], rasterized=True, **look)
+        failed = [point for point, scores in panels[panel].items() if None in scores]
+        if failed:
+            ax.plot(*zip(*failed, strict=True), "x", color="0.5", ms=3, mew=0.7, label="without a result", zorder=1.5)
+        for point in points:
+            if sweep.sign * means[point] == best:
+                ax.plot(*point, "o", color="black", fillstyle="none", markersize=11, mew=2, label="best")
+    figure.colorbar(colors, ax=list(axes.values()), label=_metric(sweep), extend=extend, format="{x:g}")
+    _legend(figure, axes.values())
+    return figure
+
+
+def _pooled(sweep: _Sweep) -> _Sweep:
+    """The points of all panels in one."""
+    pooled: Cells = {}
+    for cells in sweep.cells():
+        for point, scores in cells.items():
+            pooled.setdefault(point, []).extend(scores)
+    return _Sweep(sweep.metric, sweep.sign, sweep.numeric, {"": {"": pooled}})
+
+
+def _scale_swept(ax: Any, sweep: _Sweep) -> None:
+    """Both axes logarithmic where values span much, with numbers of their own: the swept ones are too many."""
+    for place, (axis, rescale) in enumerate(((ax.xaxis, ax.set_xscale), (ax.yaxis, ax.set_yscale))):
+        scale, further = _swept_scale(sweep.swept(place))
+        rescale(scale, **further)
+        if scale != "linear":
+            axis.set_major_formatter("{x:g}")
+            axis.set_minor_formatter(NullFormatter())
+
+
+def _colors(sweep: _Sweep, drawn: Iterable[Cells]) -> tuple[ScalarMappable, str]:
+    """The colours of the means that are drawn, bright is good, and which end of them is open."""
+    means = [_mean(scores) for cells in drawn for scores in cells.values() if _results(scores)]
+    norm, extend = _color_scale(np.array(means), sweep.sign)
+    return ScalarMappable(norm, "viridis_r" if sweep.sign == 1 else "viridis"), extend
 
 
 def _mark(ax: Any, scores: Sequence[float | None], at: tuple[int, int], colors: ScalarMappable, labelled: bool) -> None:

@@ -26,6 +26,7 @@ BLUE, ORANGE, GREY = "#2f6fb7", "#d9822b", "#8b96a5"
 BEST = ("#d1495b", "#2f6fb7", "#2a9d6f", "#d9822b", "#8a63b8")
 SMALL, HALF, WIDE = (4.5, 3.1), (6.2, 4.3), (9.4, 4.0)  # inches
 LARGEST_SVG = 400_000  # bytes
+LARGEST_PNG = 400_000  # bytes, before base64
 MOST_SHAPES = 600
 RC: Any = {
     "svg.fonttype": "none", "svg.hashsalt": "logreg", "font.size": 9.0, "axes.titlesize": 9.5, "figure.titlesize": 9.5,
@@ -99,10 +100,30 @@ def png_of(figure: Figure, title: str) -> Markup:
 
 
 def image(png: bytes, title: str) -> Markup:
-    """The bytes of a PNG file as an ``<img>``."""
+    """The bytes of a PNG file as an ``<img>``; of a large one with fewer colours, and pixels."""
+    png = shrunk(png) if len(png) > LARGEST_PNG else png
     return Markup('<img class="plate" alt="{}" src="data:image/png;base64,{}">').format(
         title, base64.b64encode(png).decode()
     )
+
+
+def shrunk(png: bytes) -> bytes:
+    """A picture of at most `LARGEST_PNG` bytes, made coarser until it is; as it came where it cannot be read."""
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(io.BytesIO(png)) as opened:
+            picture = Image.alpha_composite(Image.new("RGBA", opened.size, "white"), opened.convert("RGBA"))
+    except (OSError, ValueError, SyntaxError, UnidentifiedImageError, Image.DecompressionBombError):
+        return png
+    flat, best = picture.convert("RGB"), png
+    while len(best) > LARGEST_PNG and max(flat.size) > 100:
+        buffer = io.BytesIO()
+        flat.quantize(256, Image.Quantize.MEDIANCUT).save(buffer, "png", optimize=True)
+        best = min(best, buffer.getvalue(), key=len)
+        width, height = (max(1, round(0.8 * side)) for side in flat.size)
+        flat = flat.resize((width, height), Image.Resampling.LANCZOS)
+    return best
 
 
 def image_file(path: Path, title: str) -> Chart | None:

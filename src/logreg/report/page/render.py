@@ -11,6 +11,7 @@ import functools
 import hashlib
 import json
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,8 @@ from logreg.report.page.numbers import shown_number, spoken_seconds
 
 TEMPLATES = Path(__file__).parent / "templates"
 MOST_BYTES = 3_000_000
+PICTURE = re.compile(r'<img class="plate"[^>]*>|<svg [^>]*class="chart".*?</svg>', re.DOTALL)
+NO_ROOM = '<p class="note">This picture is left out, as the page would be too large to send.</p>'
 UNSAFE = {ord(character): f"\\u{ord(character):04x}" for character in "<>&\u2028\u2029"}
 
 
@@ -46,14 +49,27 @@ def island(value: Any) -> Markup:
 
 
 def write_page(html: str, output: Path) -> None:
-    """Write a page, which appears under its name when it is complete.
+    """Write a page, which appears under its name when it is complete; the largest pictures it has no room for go.
 
     Raises:
         UserError: it cannot be written.
     """
     part = output.with_name(f".{output.name}.{os.getpid()}.part")
     with replacing(output, part):
-        part.write_bytes(html.encode("utf-8", errors="replace"))  # a lone surrogate, of a file name, has no UTF-8
+        part.write_bytes(
+            _fitted(html).encode("utf-8", errors="replace")
+        )  # a lone surrogate, of a file name, has no UTF-8
+
+
+def _fitted(html: str) -> str:
+    """A page of fewer than `MOST_BYTES` bytes, as far as leaving out pictures, the largest first, makes it so."""
+    over = len(html.encode("utf-8", errors="replace")) - MOST_BYTES + 1
+    pictures = sorted(set(PICTURE.findall(html)), key=len, reverse=True) if over > 0 else []
+    for picture in pictures:
+        if over > 0:
+            over -= html.count(picture) * (len(picture.encode("utf-8", errors="replace")) - len(NO_ROOM))
+            html = html.replace(picture, NO_ROOM)
+    return html
 
 
 def _policy(script: str) -> str:

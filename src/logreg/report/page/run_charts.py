@@ -25,6 +25,7 @@ from logreg.report.page.charts import (
     theme,
 )
 from logreg.report.page.histories import STRETCHES, Curve, read_curves, shortened, spans_much
+from logreg.report.page.lesson import FIGURE
 from logreg.report.page.run_facts import SPLITS, as_number, name_of, spoken
 from logreg.report.page.tables import bounded
 from logreg.runs import RunRecord
@@ -137,8 +138,9 @@ def _sentence(text: str) -> str:
 
 
 def figure_files(directory: Path) -> list[Chart]:
-    """The figures that the run itself drew when it ended."""
-    paths = sorted((directory / "figures").glob("*.png"), key=lambda path: _place(path.stem))
+    """The figures that the run itself drew when it ended, but those of its lesson."""
+    paths = [path for path in (directory / "figures").glob("*.png") if not path.name.startswith(FIGURE)]
+    paths.sort(key=lambda path: _place(path.stem))
     found = (image_file(path, TITLES.get(path.stem, path.stem)) for path in paths)
     return [each for each in found if each is not None]
 

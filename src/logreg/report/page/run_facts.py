@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from logreg.errors import UserError, plural
+from logreg.losses import LOG_LOSS, Loss, loss_of
 from logreg.report.page.numbers import is_finite, spoken_seconds
 from logreg.report.page.tables import PagedTable, bounded, numbers, texts
 from logreg.runs import COEFFICIENTS, RunRecord, read_config, splits_of
@@ -129,14 +130,20 @@ def majority(
             known = record.intervals.get(f"{split}/accuracy")
             found |= {f"{split}/accuracy": known["majority"]} if known else {}
             continue
-        values = majority_baseline(metrics, share, rate)
+        values = majority_baseline(metrics, share, rate, trained_on(config))
         values |= {"accuracy": rate if share >= 0.5 else 1 - rate}
-        if config.get("loss") == "mse":
-            values["loss"] = rate * (1 - share) ** 2 + (1 - rate) * share**2
         values = {name: 0.0 if abs(value) < 1e-12 else value for name, value in values.items()}
         left_out = ("loss",) if split == "train" else ()  # the objective has a penalty
         found |= {f"{split}/{name}": value for name, value in values.items() if name not in left_out}
     return found
+
+
+def trained_on(config: Mapping[str, Any]) -> Loss:
+    """The loss that a run minimised; the log loss where its configuration does not say."""
+    try:
+        return loss_of(str(config.get("loss", LOG_LOSS.name)))
+    except UserError:
+        return LOG_LOSS
 
 
 def _rate(split: str, counts: Mapping[str, Sequence[int]], data: Any) -> float | None:

@@ -12,6 +12,7 @@ from logreg.data.images.kind import is_of_photos
 from logreg.report.leaderboard import Job, rerun_command
 from logreg.report.page import run_charts, run_facts
 from logreg.report.page.charts import Chart, theme
+from logreg.report.page.lesson import lesson_of
 from logreg.report.page.render import render
 from logreg.report.page.run_charts import TITLES
 from logreg.report.page.tables import PagedTable, bounded
@@ -21,6 +22,7 @@ NOTHING_HELD_OUT = (
     "No rows were held out: how well the probabilities do on rows that training did not see cannot be drawn, so there "
     "are no ROC, precision-recall and reliability figures."
 )
+LONGEST = 20_000  # characters of a command or an error
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,7 @@ def run_page(directory: Path, loaded: Loaded, trusted: Sequence[str] = ()) -> st
     table, forest, left_out = _coefficients(directory)
     values: dict[str, Any] = {
         "record": record,
+        "error": bounded(str(record.error or ""), LONGEST),
         "outcome": run_facts.outcome(record),
         "rows": run_facts.rows_line(record),
         "splits": [run_facts.SPLITS.get(split, split) for split in splits_of(record.metrics)],
@@ -65,9 +68,11 @@ def run_page(directory: Path, loaded: Loaded, trusted: Sequence[str] = ()) -> st
         "truths": run_facts.truths(record),
         "metrics": run_facts.metric_rows(record, baseline) if record.metrics else [],
         "baseline": baseline,
+        "loss": run_facts.trained_on(config).name,
         "curves": run_charts.curve_charts(directory, record),
         "figures": figures,
         "notes": notes,
+        "lesson": lesson_of(directory),
         "statistics": run_facts.statistics(record),
         "coefficients": table,
         "forest": forest,
@@ -75,7 +80,7 @@ def run_page(directory: Path, loaded: Loaded, trusted: Sequence[str] = ()) -> st
         "settings": _settings(record),
         "provenance": run_facts.provenance(record),
         "configuration": run_facts.configuration_text(config),
-        "command": rerun_command(Job(0, directory, {"overrides": list(record.overrides)}, None)),
+        "command": bounded(rerun_command(Job(0, directory, {"overrides": list(record.overrides)}, None)), LONGEST),
         "directory": shown(directory),
     }
     return render("run.html", values)

@@ -17,8 +17,10 @@ from logreg.report.page.numbers import decimals_of, is_finite
 from logreg.report.page.tables import Column, PagedTable, bounded, numbers, settings, texts
 
 FIRST = ("loss", "log_loss", "accuracy", "auroc", "brier", "f1")  # metrics, as readers look for them
-MOST_CELLS = 120_000  # numbers and texts of the leaderboard, some ten bytes each
-MOST_KEYS, MOST_METRICS = 12, 6  # columns of the leaderboard
+LEADERBOARD_BYTES, SETTINGS_BYTES = 1_300_000, 500_000  # of the data of the tables
+MOST_KEYS, MOST_METRICS = 12, 6  # columns of a table
+FEWER_METRICS, MANY = 3, 5_000  # rows matter more than the metrics that nobody monitors
+LONGEST_NAME, LONGEST_COMMAND, MOST_COMMON = 1_000, 20_000, 200
 MOST_REASONS, MOST_NAMED = 20, 12  # different errors; jobs that are named for each
 
 
@@ -60,34 +62,33 @@ def _error(job: Job) -> str:
 
 
 def leaderboard_table(jobs: Sequence[Job], compared: Mapping[str, Sequence[Setting]]) -> tuple[PagedTable, str]:
-    """The jobs of a sweep, best first, and a sentence on what there was no room for.
+    """The jobs of a sweep, best first, as far as there is room, and a sentence on what there was none for.
 
     Args:
         jobs: as `logreg.report.leaderboard.read_jobs` ranks them.
     """
     keys, metrics = swept_keys(list(jobs)), metric_names(jobs)
-    shown_keys, shown_metrics = keys[:MOST_KEYS], metrics[:MOST_METRICS]
-    width = 5 + len(shown_keys) + len(shown_metrics)
-    kept = jobs[: max(1_000, MOST_CELLS // width)]
-    if len(kept) < len(jobs):  # rows matter more than the metrics that nobody monitors
-        shown_metrics = shown_metrics[:3]
-        kept = jobs[: max(1_000, MOST_CELLS // (5 + len(shown_keys) + len(shown_metrics)))]
-    done = [job.record.get("status") == "completed" and job.score is not None for job in kept]
-    seconds = [(job.record.get("seconds") or {}).get("total") for job in kept]
+    shown_keys, shown_metrics = keys[:MOST_KEYS], metrics[: FEWER_METRICS if len(jobs) > MANY else MOST_METRICS]
+    done = [job.record.get("status") == "completed" and job.score is not None for job in jobs]
+    seconds = [(job.record.get("seconds") or {}).get("total") for job in jobs]
     columns = [
         numbers("rank", [place + 1 if ok else None for place, ok in enumerate(done)], 0),
-        numbers("job", [job.number for job in kept], 0),
-        *([] if all(done) else [texts("status", [job.record.get("status") for job in kept], "status")]),
-        *(settings(bounded(key, 60), [job.settings.get(key, "") for job in kept]) for key in shown_keys),
-        *(numbers(bounded(name, 60), [job.metrics.get(name) for job in kept]) for name in shown_metrics),
-        *_of_setting(kept, compared),
+        numbers("job", [job.number for job in jobs], 0),
+        *([] if all(done) else [texts("status", [job.record.get("status") for job in jobs], "status")]),
+        *(settings(bounded(key, 60), [job.settings.get(key, "") for job in jobs]) for key in shown_keys),
+        *(numbers(bounded(name, 60), [job.metrics.get(name) for job in jobs]) for name in shown_metrics),
+        *_of_setting(jobs, compared),
         numbers("seconds", seconds, min(3, decimals_of(seconds))),
     ]
-    left = [f"{len(jobs) - len(kept):,} jobs"] if len(kept) < len(jobs) else []
-    left += [plural(len(keys) - len(shown_keys), "swept key")] if len(keys) > len(shown_keys) else []
-    left += [plural(len(metrics) - len(shown_metrics), "metric")] if len(metrics) > len(shown_metrics) else []
-    note = f"Left out here and in leaderboard.csv: {' and '.join(left)}." if left else ""
-    return PagedTable("leaderboard", columns, "leaderboard.csv", order=(0, True)), note
+    table = PagedTable("leaderboard", columns, "leaderboard.csv", order=(0, True)).within(LEADERBOARD_BYTES)
+    counts = {"jobs": (table.count, len(jobs)), "swept keys": (len(shown_keys), len(keys))}
+    return table, _shown_of(counts | {"metrics": (len(shown_metrics), len(metrics))}, table.rest)
+
+
+def _shown_of(counts: Mapping[str, tuple[int, int]], rest: str) -> str:
+    """A sentence on how many of what are shown, where that is not all."""
+    parts = [f"{shown:,} of {count:,} {name}" for name, (shown, count) in counts.items() if shown < count]
+    return f"Shown are {' and '.join(parts)}; {rest} has all." if parts else ""
 
 
 def _of_setting(jobs: Sequence[Job], compared: Mapping[str, Sequence[Setting]]) -> list[Column]:
@@ -115,16 +116,21 @@ def metric_names(jobs: Sequence[Job]) -> list[str]:
     )
 
 
-def settings_table(compared: Mapping[str, Sequence[Setting]]) -> PagedTable | None:
-    """How the settings did over their repetitions; None where nothing was repeated."""
+def settings_table(compared: Mapping[str, Sequence[Setting]]) -> tuple[PagedTable | None, str]:
+    """How the settings did over their repetitions, and a sentence on what there was no room for.
+
+    None where nothing was repeated.
+    """
     found = [(metric, each, group) for metric, group in compared.items() for each in group]
     if not found:
-        return None
+        return None, ""
     keys = list(dict.fromkeys(key for _, each, _ in found for key in each.settings))
     columns = [numbers("rank", [each.rank for _, each, _ in found], 0)]
     if len(compared) > 1:
         columns.append(texts("metric", [metric for metric, _, _ in found]))
-    columns += [settings(bounded(key, 60), [each.settings.get(key, "") for _, each, _ in found]) for key in keys]
+    columns += [
+        settings(bounded(key, 60), [each.settings.get(key, "") for _, each, _ in found]) for key in keys[:MOST_KEYS]
+    ]
     columns.append(numbers("n", [len(each.jobs) for _, each, _ in found], 0))
     if any(each.failed for _, each, _ in found):
         columns.append(numbers("failed", [each.failed for _, each, _ in found], 0))
@@ -136,7 +142,9 @@ def settings_table(compared: Mapping[str, Sequence[Setting]]) -> PagedTable | No
         numbers("to", [each.high for _, each, _ in found], means.decimals),
         texts("verdict", [verdict(each, group) for _, each, group in found]),
     ]
-    return PagedTable("settings", columns, "settings.csv", page=20, order=(0, True))
+    table = PagedTable("settings", columns, "settings.csv", page=20, order=(0, True)).within(SETTINGS_BYTES)
+    counts = {"settings": (table.count, len(found)), "swept keys": (min(MOST_KEYS, len(keys)), len(keys))}
+    return table, _shown_of(counts, table.rest)
 
 
 def conclusions(jobs: Sequence[Job], compared: Mapping[str, Sequence[Setting]]) -> list[str]:
@@ -147,6 +155,7 @@ def conclusions(jobs: Sequence[Job], compared: Mapping[str, Sequence[Setting]]) 
         best = group[0]
         name = " ".join(f"{key}={value}" for key, value in best.settings.items() if value) or "the one setting"
         tied = sum(each.indistinguishable is not False for each in group) - 1
+        name = bounded(name, LONGEST_NAME)
         also = f"; {tied:,} {'others' if tied > 1 else 'other'} of {len(group):,} may be as good" if tied else ""
         if not tied and len(group) > 1:
             also = (
@@ -173,7 +182,8 @@ def common_overrides(jobs: Sequence[Job]) -> list[tuple[str, str]]:
     """The overrides that all jobs share."""
     first = jobs[0].settings
     swept = set(swept_keys(list(jobs)))
-    return [(bounded(key, 100), bounded(value, 300)) for key, value in first.items() if key not in swept]
+    found = [(bounded(key, 100), bounded(value, 300)) for key, value in first.items() if key not in swept]
+    return found[:MOST_COMMON]
 
 
 def compared_keys(jobs: Sequence[Job]) -> list[str]:
@@ -184,5 +194,11 @@ def compared_keys(jobs: Sequence[Job]) -> list[str]:
 def best_lines(jobs: Sequence[Job]) -> list[dict[str, Any]]:
     """The best jobs, one for each monitored metric, with the command that runs each alone."""
     return [
-        {"metric": monitor(job), "job": job.number, "score": job.score, "command": rerun_command(job)} for job in jobs
+        {
+            "metric": monitor(job),
+            "job": job.number,
+            "score": job.score,
+            "command": bounded(rerun_command(job), LONGEST_COMMAND),
+        }
+        for job in jobs[:MOST_REASONS]
     ]

@@ -12,6 +12,7 @@ from logreg.report import leaderboard
 from logreg.report.comparison import compare
 from logreg.report.leaderboard import Job
 from logreg.report.page import run_facts, sweep_facts
+from logreg.report.page.lesson import lesson_of
 from logreg.report.page.numbers import shown_number
 from logreg.report.page.render import render
 from logreg.report.page.sweep_charts import curve_charts, swept_charts
@@ -30,6 +31,7 @@ def sweep_page(directory: Path, jobs: list[Job]) -> str:
     failed = leaderboard.failures(jobs)
     reasons, further = sweep_facts.reasons(failed)
     table, note = sweep_facts.leaderboard_table(jobs, compared)
+    settings, settings_note = sweep_facts.settings_table(compared)
     top = leaderboard.best_jobs(jobs)
     first = run_facts.clean_record(top[0].record if top else jobs[0].record)
     choice = read_choice(directory)
@@ -44,11 +46,13 @@ def sweep_page(directory: Path, jobs: list[Job]) -> str:
         "is_repeated": bool(compared),
         "choice": None if choice is None else choice.sentence,
         "refit": None if choice is None else _refit(directory, choice),
-        "settings": sweep_facts.settings_table(compared),
+        "settings": settings,
+        "settings_note": settings_note,
         "curves": curve_charts(jobs),
         "swept": swept_charts(directory, jobs, compared),
         "leaderboard": table,
         "note": note,
+        "lesson": lesson_of(directory),
         "reasons": reasons,
         "further": further,
         "failed": len(failed),

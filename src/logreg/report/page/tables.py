@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from markupsafe import escape
+
 from logreg.report.page.numbers import decimals_of, is_finite, shown_number
+from logreg.report.page.render import island
 from logreg.settings import is_number
 
 PAGE = 50  # rows shown at once
@@ -39,6 +43,10 @@ class Column:
     def cell(self, row: int) -> str:
         value = self.values[row]
         return shown_number(value, self.decimals) if self.kind == "number" else str(value or "")
+
+    def head(self, count: int) -> Column:
+        """Its first rows."""
+        return dataclasses.replace(self, values=self.values[:count])
 
     def as_data(self) -> dict[str, Any]:
         """What the script reads; texts are kept once each."""
@@ -106,3 +114,15 @@ class PagedTable:
     def as_data(self) -> dict[str, Any]:
         """The content of the table's data island."""
         return {"page": self.page, "count": self.count, "columns": [column.as_data() for column in self.columns]}
+
+    def within(self, budget: int) -> PagedTable:
+        """The table, or as many of its first rows as take so many bytes on the page."""
+        table = self
+        while table.count > 1 and (size := table._bytes()) > budget:
+            kept = max(1, min(table.count - 1, int(0.97 * table.count * budget / size)))
+            table = dataclasses.replace(table, columns=[column.head(kept) for column in table.columns])
+        return table
+
+    def _bytes(self) -> int:
+        shown = "".join(escape(cell) for row in self.first() for cell in row)
+        return len(f"{island(self.as_data())}{shown}".encode(errors="replace"))

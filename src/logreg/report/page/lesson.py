@@ -1,0 +1,42 @@
+"""What a lesson showed, as a section of the page of its run or sweep."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from logreg.report.page.charts import Chart, image_file
+from logreg.report.page.tables import bounded
+from logreg.runs import LESSON
+
+FIGURE = "lesson_"  # how the names of its figures begin
+MOST_LINES, LONGEST_LINE, MOST_FIGURES = 300, 1_000, 12
+
+
+@dataclass(frozen=True)
+class Shown:
+    """The conclusion of a lesson, as its lines were printed, and its figures."""
+
+    text: str
+    figures: list[Chart]
+
+
+def lesson_of(directory: Path) -> Shown | None:
+    """What ``lesson.json`` says; None where there is none, or it is no lesson's."""
+    try:
+        content = json.loads((directory / LESSON).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    lines = content.get("conclusion") if isinstance(content, dict) else None
+    if not isinstance(lines, list):
+        return None
+    text = "\n".join(bounded(str(line), LONGEST_LINE) for line in lines[:MOST_LINES])
+    paths = sorted((directory / "figures").glob(f"{FIGURE}*.png"))[:MOST_FIGURES]
+    figures = [image_file(path, _title(path)) for path in paths]
+    return Shown(text, [each for each in figures if each is not None])
+
+
+def _title(path: Path) -> str:
+    words = path.stem.removeprefix(FIGURE).replace("_", " ")
+    return f"{words[:1].upper()}{words[1:]}"
