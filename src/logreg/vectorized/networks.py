@@ -65,7 +65,7 @@ class Networks(ABC):
         dtype: torch.dtype,
         device: Any,
         footprint: Footprint,
-        loss: Loss,
+        loss: Loss = LOG_LOSS,
     ) -> None:
         first, self.footprint, self.loss = networks[0], footprint, loss
         self.tables, self.l1, self.l2 = tables, l1.to(device, dtype), l2.to(device, dtype)

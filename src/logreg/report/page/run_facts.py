@@ -9,13 +9,15 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from logreg.errors import UserError, plural
-from logreg.losses import LOG_LOSS, Loss, loss_of
 from logreg.report.page.numbers import is_finite, spoken_seconds
 from logreg.report.page.tables import PagedTable, bounded, numbers, texts
 from logreg.runs import COEFFICIENTS, RunRecord, read_config, splits_of
+
+if TYPE_CHECKING:
+    from logreg.losses import Loss
 
 SPLITS = {"train": "training", "val": "validation", "test": "test"}
 MOST_COEFFICIENTS = 2_000  # rows of the table, the largest
@@ -140,6 +142,8 @@ def majority(
 
 def trained_on(config: Mapping[str, Any]) -> Loss:
     """The loss that a run minimised; the log loss where its configuration does not say."""
+    from logreg.losses import LOG_LOSS, loss_of
+
     try:
         return loss_of(str(config.get("loss", LOG_LOSS.name)))
     except UserError:
