@@ -25,7 +25,7 @@ from logreg.runs import Run, write_atomically
 from logreg.scoring import Scorer
 from logreg.weighted_metrics import WeightedMetrics
 
-ROUNDING = 1e-9
+ROUNDING = 1e-12
 OF_BOTH_CLASSES = (BinaryAUROC, BinaryAveragePrecision)
 
 
