@@ -118,6 +118,11 @@ class _Design:
         return _Moments(fmean(means), deviation, math.sqrt(1 / n + correction) * deviation, n - 1)
 
 
+def compared_keys(jobs: Sequence[Job]) -> list[str]:
+    """The swept keys but those that name repetitions, or how jobs are judged."""
+    return [key for key in swept_keys(list(jobs)) if key not in (*REPEATED, "monitor", "mode")]
+
+
 def compare(
     jobs: Sequence[Job], repeated: Sequence[str] = REPEATED, overlap: float | None = None
 ) -> dict[str, list[Setting]]:
@@ -247,7 +252,7 @@ def table_rows(comparison: Mapping[str, Sequence[Setting]]) -> list[list[str]]:
         for each in settings:
             values = [each.settings.get(key, "") for key in keys]
             known = not math.isnan(each.deviation)
-            spread = [f"{each.deviation:.3g}", f"{each.low:.6g} to {each.high:.6g}"] if known else ["", ""]
+            spread = [f"{each.deviation:.3g}", f"{each.low:.4g} to {each.high:.4g}"] if known else ["", ""]
             numbers = [str(len(each.jobs)), str(each.failed), f"{each.mean:.6g}", *spread]
             rows.append([metric, *values, *numbers, verdict(each, settings)])
     return rows

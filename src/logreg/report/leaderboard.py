@@ -13,10 +13,10 @@ from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from logreg.errors import UserError, plural
 from logreg.path import REFIT
+from logreg.report.terminal import compact_table
 from logreg.runs import RECORD, read_record, settings_of, shown, write_atomically
 
 SHOWN = 10
@@ -185,12 +185,13 @@ def show(sweep: Path, jobs: list[Job], console: Console, by_job: bool = True) ->
         by_job: name the best job; not where jobs repeat settings, as the luckiest repetition says little.
     """
     keys, metrics = swept_keys(jobs), _columns(jobs)
-    table = Table(title=f"{plural(len(jobs), 'job')}, best first", title_justify="left")
-    for name in ("job", *keys, *metrics, "status"):
-        table.add_column(name, justify="left" if name in (*keys, "status") else "right", overflow="fold")
+    status = ["status"] if failures(jobs) else []
+    names = ("job", *keys, *metrics, *status)
+    table = compact_table(f"{plural(len(jobs), 'job')}, best first", names, words=[*keys, *status])
     for job in jobs[:SHOWN]:
-        values = [job.settings.get(key, "") for key in keys] + [_short(job.metrics.get(name)) for name in metrics]
-        table.add_row(str(job.number), *(escape(value) for value in values), job.record["status"])
+        values = [escape(job.settings.get(key, "")) for key in keys]
+        values += [_short(job.metrics.get(name)) for name in metrics]
+        table.add_row(str(job.number), *values, *(job.record[name] for name in status))
     if len(jobs) > SHOWN:
         table.add_row("…")
     console.print(table)

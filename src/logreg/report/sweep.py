@@ -12,12 +12,12 @@ from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from logreg.path import read_choice
 from logreg.report import leaderboard
-from logreg.report.comparison import DATA_SEED, FOLD, Setting, compare, monitor, table_rows, verdict
+from logreg.report.comparison import DATA_SEED, FOLD, HEADER, Setting, compare, monitor, table_rows, verdict
 from logreg.report.leaderboard import Job
+from logreg.report.terminal import compact_table
 from logreg.runs import write_atomically
 
 SHOWN = 10
@@ -107,12 +107,14 @@ def overlap(jobs: Sequence[Job]) -> float | None:
 
 def _show(compared: Mapping[str, Sequence[Setting]], console: Console) -> None:
     header, *rows = table_rows(compared)
-    table = Table(title="settings over their repetitions, best first", title_justify="left")
-    first = int(len(compared) == 1)  # the metric is named below, if there is one for all
-    for name in header[first:]:
-        table.add_column(name, overflow="fold")
+    unsaid = {"metric"} if len(compared) == 1 else set()  # which is named below, if there is one for all
+    if not any(each.failed for settings in compared.values() for each in settings):
+        unsaid.add("failed")
+    columns = [i for i, name in enumerate(header) if name not in unsaid]
+    names = [header[i] for i in columns]
+    table = compact_table("settings over their repetitions, best first", names, words={*names} - {*HEADER})
     for row in rows[:SHOWN]:
-        table.add_row(*(escape(cell) for cell in row[first:]))
+        table.add_row(*(escape(row[i]) for i in columns))
     if len(rows) > SHOWN:
         table.add_row("…")
     console.print(table)
