@@ -99,6 +99,7 @@ def test_a_path_over_l1_is_sagas(tmp_path: Path) -> None:
     assert (tmp_path / "sweep" / "figures" / "path.png").stat().st_size > 10_000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [

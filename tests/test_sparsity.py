@@ -36,6 +36,7 @@ def test_a_step_of_gradient_descent_is_soft_thresholding_that_stops_at_zero(
     np.testing.assert_allclose(weight.numpy(), expected, atol=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("optimizer", "settings", "epochs", "near"),
     [

@@ -106,6 +106,7 @@ def test_the_leaderboard_is_best_first_and_complete(sweep: tuple) -> None:
     assert command in (folder / "leaderboard.md").read_text()
 
 
+@pytest.mark.slow
 def test_the_rerun_command_gives_the_best_jobs_numbers(sweep: tuple, command: Command, tmp_path: Path) -> None:
     done, folder = sweep
     line = next(line.strip() for line in done.stdout.splitlines() if line.strip().startswith("python train.py"))
@@ -153,6 +154,7 @@ def test_a_signal_ends_a_run_cleanly_and_it_can_be_resumed(tmp_path: Path, numbe
     assert (resumed["status"], resumed["updates"]) == ("completed", epochs)
 
 
+@pytest.mark.slow
 def test_a_metric_column_of_validation_and_test_rows(command: Command, tmp_path: Path) -> None:
     done = command(
         "train.py", "data=breast_cancer", "callbacks=early_stopping", "optimizer=adam", "epochs=40", "scheduler=cosine",
@@ -225,6 +227,7 @@ def test_a_sweep_over_data_is_one_sweep_with_a_best_job_for_each_monitor(command
     assert "best: job 2, val/loss" in done.stdout
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_a_sweep_and_leaves_a_leaderboard(tmp_path: Path) -> None:
     arguments = ["-m", "epochs=2000000", "seed=1,2,3", "figures=false", "hydra.sweep.dir=sweep", "hydra/launcher=basic"]
     stopped(tmp_path, arguments, "sweep/*/metrics.csv", signal.SIGINT)

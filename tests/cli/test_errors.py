@@ -101,6 +101,7 @@ def test_refused_at_once(command: Command, arguments: list[str], named: list[str
     check(done, named)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("arguments", "named"), LATER, ids=lambda value: " ".join(value))
 def test_refused_by_the_objects(command: Command, tmp_path: Path, arguments: list[str], named: list[str]) -> None:
     if arguments == ["accelerator=gpu"]:

@@ -26,6 +26,7 @@ def table(path: Path) -> dict[tuple[str, str], dict[str, float]]:
         }
 
 
+@pytest.mark.slow
 def test_firth_prints_the_published_estimates_of_all_rows(tmp_path: Path) -> None:
     path = shared_file("endometrial.csv")
     arguments = ["data=table", f"data.path={path}", "data.target=HG", "optimizer=newton", "penalty=firth"]
@@ -119,6 +120,7 @@ def test_the_preset_fits_what_statsmodels_fits(people: Path, covariance: str) ->
     assert record["covariance"] == covariance
 
 
+@pytest.mark.slow
 def test_a_run_with_a_reference_level_is_applied_and_exported(people: Path) -> None:
     done = run_command("train.py", *PRESET, "data.exclude=[home]", "hydra.run.dir=used", cwd=people)
     assert done.returncode == 0, done.stderr
@@ -133,6 +135,7 @@ def test_a_run_with_a_reference_level_is_applied_and_exported(people: Path) -> N
         assert done.returncode == 0, done.stderr  # it compares the model that it wrote with the run
 
 
+@pytest.mark.slow
 def test_auto_says_nothing_of_penalised_fits_and_sweeps(people: Path) -> None:
     penalised = ["data=table", *PRESET[1:], "data.exclude=[home]", "hydra.run.dir=penalised"]
     done = run_command("train.py", *penalised, cwd=people)
@@ -155,6 +158,7 @@ def test_jobs_that_ask_for_standard_errors_are_run_one_by_one(people: Path) -> N
     assert "it asks for standard errors" in done.stdout + done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("rows", "extra", "said"),
     [
@@ -177,6 +181,7 @@ def test_what_only_the_fit_can_show_leaves_a_complete_run(
     assert table(tmp_path / "run" / "coefficients.csv")["a", ""].keys() == {"coefficient", "coefficient_standardised"}
 
 
+@pytest.mark.slow
 def test_a_refusal_leaves_the_columns_empty(tmp_path: Path) -> None:
     path = shared_file("endometrial.csv")
     done = run_command(
@@ -201,6 +206,7 @@ def test_a_refusal_leaves_the_columns_empty(tmp_path: Path) -> None:
     assert "refused" in json.loads((tmp_path / "run" / "run.json").read_text())["inference"]
 
 
+@pytest.mark.slow
 def test_a_penalty_leaves_no_infinite_coefficient(tmp_path: Path) -> None:
     path = shared_file("endometrial.csv")
     arguments = ["data=table", f"data.path={path}", "data.target=HG", "optimizer=newton", "penalty.l2=0.01"]
@@ -210,6 +216,7 @@ def test_a_penalty_leaves_no_infinite_coefficient(tmp_path: Path) -> None:
     assert np.isfinite(table(tmp_path / "run" / "coefficients.csv")["NV", ""]["coefficient"])
 
 
+@pytest.mark.slow
 def test_a_reference_level_that_is_not_there_is_refused(people: Path) -> None:
     for reference, named in (
         ("{city: Bon}", ["data.reference", "no level Bon", "did you mean Bonn?"]),
@@ -218,6 +225,7 @@ def test_a_reference_level_that_is_not_there_is_refused(people: Path) -> None:
         check(run_command("train.py", *PRESET, f"data.reference={reference}", cwd=people), named)
 
 
+@pytest.mark.slow
 def test_firth_refuses_columns_that_depend_on_others(people: Path) -> None:
     arguments = ["data=table", *PRESET[1:], "data.exclude=[home]", "penalty=firth"]
     done = run_command("train.py", *arguments, cwd=people)

@@ -197,6 +197,7 @@ def test_the_leaderboard_has_the_statistics_of_each_jobs_setting(swept: Path) ->
     assert "| val/loss | 0.3 | 4 |" in (swept / "sweep" / "leaderboard.md").read_text()
 
 
+@pytest.mark.slow
 def test_only_the_winner_is_measured_on_test_rows(swept: Path, tmp_path: Path) -> None:
     records = {n: json.loads((path / "run.json").read_text()) for n, path in jobs_of(swept / "sweep").items()}
     tested = [n for n, record in records.items() if any(name.startswith("test/") for name in record["metrics"])]
@@ -443,6 +444,7 @@ def test_jobs_that_would_fail_alone_fail_and_the_others_complete(tmp_path: Path)
         assert all(said in record["error"] for record in records[2:])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -465,6 +467,7 @@ def test_what_is_wrong_with_all_jobs_is_said_once_before_the_first(
     assert not (tmp_path / "sweep").exists()
 
 
+@pytest.mark.slow
 def test_of_a_sweep_in_batches_each_job_says_by_itself_what_is_wrong(tmp_path: Path) -> None:
     jobs = sweep(tmp_path, "sweep", "lr=-1,-2,0.1", "seed=1,2", "hydra.sweeper.max_batch_size=2", "epochs=5", status=1)
     statuses = [json.loads((jobs[number] / "run.json").read_text())["status"] for number in sorted(jobs)]
@@ -483,6 +486,7 @@ def test_a_sweep_says_how_long_it_may_take(tmp_path: Path, arguments: list[str],
     assert said in done.stderr.splitlines()
 
 
+@pytest.mark.slow
 def test_one_of_a_thing_is_no_plural(tmp_path: Path) -> None:
     done = run_command("train.py", "-m", "seed=1", "epochs=1", "figures=false", "hydra.sweep.dir=sweep", cwd=tmp_path)
     assert "completed after 1 update, " in done.stderr
@@ -491,6 +495,7 @@ def test_one_of_a_thing_is_no_plural(tmp_path: Path) -> None:
     assert "1 of 1 job did not complete" in done.stderr
 
 
+@pytest.mark.slow
 def test_a_sweep_without_checkpoints_ends_in_a_leaderboard(tmp_path: Path) -> None:
     jobs = sweep(tmp_path, "sweep", "callbacks=none", "seed=range(25)", "epochs=5")
     assert len(jobs) == 25
@@ -498,6 +503,7 @@ def test_a_sweep_without_checkpoints_ends_in_a_leaderboard(tmp_path: Path) -> No
     assert (tmp_path / "sweep" / "leaderboard.csv").is_file()
 
 
+@pytest.mark.slow
 def test_the_best_job_of_a_large_sweep_has_figures(tmp_path: Path) -> None:
     jobs = sweep(tmp_path, "sweep", "lr=0.1,1", "seed=1,2", "epochs=20", "vectorized.figures=2")
     drawn = [number for number, directory in jobs.items() if list(directory.glob("figures/*.png"))]

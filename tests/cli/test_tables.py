@@ -27,6 +27,7 @@ from tests.helpers import shared_file
 SHARED = ROOT.parent / "shared" / "data"
 
 
+@pytest.mark.slow
 def test_a_separated_column_is_named(tmp_path: Path) -> None:
     table = shared_file("endometrial.csv")
     arguments = ["data=table", f"data.path={table}", "data.target=HG", "optimizer=newton", "penalty.l2=0"]
@@ -73,6 +74,7 @@ def test_a_run_says_what_it_did(trained: Path) -> None:
     assert config["penalty"]["l2"] == 1 / 480
 
 
+@pytest.mark.slow
 def test_predictions_have_a_row_for_each_row_in_order(trained: Path) -> None:
     done = run_command(
         "scripts/predict.py", "run=run", "data.path=new.csv", "output=p.csv", "data.keep=[id]", cwd=trained
@@ -334,6 +336,7 @@ def test_kept_columns_come_out_as_they_are_written(plain_run: Path) -> None:
     assert [row["probability"] for row in written] == [row["probability"] for row in bare]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("run", "text", "rows"),
     [
@@ -350,6 +353,7 @@ def test_a_small_new_file_is_read_as_the_runs_own(plain_run: Path, run: str, tex
     assert len(done.stdout.splitlines()) == rows + 1
 
 
+@pytest.mark.slow
 def test_a_frame_has_missing_values_where_a_file_has_them(plain_run: Path) -> None:
     run = load_run(plain_run / "run")
     frame = pd.read_csv(plain_run / "t.csv", keep_default_na=False, dtype={"code": str})
@@ -358,6 +362,7 @@ def test_a_frame_has_missing_values_where_a_file_has_them(plain_run: Path) -> No
     np.testing.assert_allclose(run.predict_proba(frame), expected, rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_a_sparse_table_of_two_columns_trains_with_figures(tmp_path: Path) -> None:
     (tmp_path / "two.svm").write_text("+1 1:1 2:1\n-1 1:0.5\n+1 2:.3\n-1 1:2 2:-1\n" * 9)
     done = run_command("train.py", "data=table", "data.path=two.svm", "hydra.run.dir=run", "epochs=2", cwd=tmp_path)

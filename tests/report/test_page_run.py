@@ -190,6 +190,7 @@ def test_the_six_points_have_their_boundary_and_no_held_out_numbers(tmp_path: Pa
     assert float(page.cells("metrics")[3][1].split()[1]) == 0.5  # three of six points are of either label
 
 
+@pytest.mark.slow
 def test_two_features_with_held_out_rows_have_the_boundary_and_the_curves(tmp_path: Path) -> None:
     random = np.random.default_rng(3)
     x = random.normal(size=(200, 2))

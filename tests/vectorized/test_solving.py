@@ -141,6 +141,7 @@ def test_a_signal_between_l1_penalties_leaves_the_rest_where_they_start(monkeypa
     assert all(values["val/loss"] > 0 for values in metrics)
 
 
+@pytest.mark.slow
 def test_a_sweep_over_folds_and_penalties_writes_runs_like_any_other(tmp_path: Path) -> None:
     overrides = ["data=breast_cancer", "optimizer=newton", "data.folds=3", "data.fold=0,1,2", "penalty.l2=0.01,0.1"]
     done = run_command("train.py", "-m", *overrides, "figures=false", "hydra.sweep.dir=sweep", cwd=tmp_path)
