@@ -187,6 +187,7 @@ def _train(config: dict[str, Any], directory: Path, record: RunRecord, started: 
     from logreg.report.run import report_run
     from logreg.training import train
 
+    lesson = make_lesson(config.get("lesson"), "lesson", trusted_packages())
     data, classifier, trainer = assemble(config, directory, trusted_packages())
     write_atomically(directory / CONFIG, json.dumps(config, indent=2, ensure_ascii=False) + "\n")  # with its penalty
     record.hyperparameters["penalty.l2"] = config["penalty"]["l2"]
@@ -198,7 +199,6 @@ def _train(config: dict[str, Any], directory: Path, record: RunRecord, started: 
     if hasattr(data, "describe"):
         record.data = data.describe()
         record.write(directory)
-    lesson = make_lesson(config.get("lesson"), "lesson", trusted_packages())
     if lesson is not None:
         lesson.check(data, classifier)
     if isinstance(data, BlockData):

@@ -41,6 +41,10 @@ class Loss(ABC):
     def of_arrays(self, logits: np.ndarray, y: np.ndarray) -> np.ndarray:
         """`of_rows` for float64 arrays."""
 
+    def total(self, logits: Tensor, y: Tensor) -> Tensor:
+        """The sum over the rows, a scalar."""
+        return self.of_rows(logits, y).sum()
+
     def mean(self, logits: Tensor, y: Tensor, weight: Tensor | None = None) -> Tensor:
         """The mean of ``weight * loss``, a scalar."""
         losses = self.of_rows(logits, y)
@@ -63,6 +67,9 @@ class LogLoss(Loss):
 
     def of_arrays(self, logits: np.ndarray, y: np.ndarray) -> np.ndarray:
         return np.logaddexp(0.0, np.where(y > 0, -logits, logits))
+
+    def total(self, logits: Tensor, y: Tensor) -> Tensor:
+        return F.binary_cross_entropy_with_logits(logits, y, reduction="sum")
 
     def mean(self, logits: Tensor, y: Tensor, weight: Tensor | None = None) -> Tensor:
         return F.binary_cross_entropy_with_logits(logits, y, weight=weight)

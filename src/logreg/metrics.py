@@ -11,7 +11,6 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 from torchmetrics import Metric
@@ -37,33 +36,33 @@ def predict(logits: Float[Tensor, "*shape"], threshold: float) -> Bool[Tensor, "
     return torch.sigmoid(logits) >= threshold
 
 
-class BinaryLogLoss(Metric):
-    """Mean of ``-y log p - (1 - y) log(1 - p)``, updated with logits: exact where p rounds to 0 or 1."""
+class MeanLoss(Metric):
+    """The mean of a loss, updated with logits: the log loss is exact where p rounds to 0 or 1."""
 
     is_differentiable = True
     higher_is_better = False
     total: Tensor
     rows: Tensor
 
-    def __init__(self) -> None:
+    def __init__(self, loss: Loss = LOG_LOSS) -> None:
         super().__init__()
+        self.loss = loss
         self.add_state("total", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
         self.add_state("rows", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
 
     def update(self, logits: Float[Tensor, " rows"], y: Float[Tensor, " rows"]) -> None:
-        self.total += F.binary_cross_entropy_with_logits(logits, y, reduction="sum")
+        self.total += self.loss.total(logits, y)
         self.rows += len(y)
 
     def compute(self) -> Tensor:
         return self.total / self.rows
 
 
-class BinarySquaredError(BinaryLogLoss):
-    """Mean of ``(p - y)^2``, updated with logits: the loss of training with ``loss=mse``."""
+class BinaryLogLoss(MeanLoss):
+    """The mean log loss, by a name that a configuration can give."""
 
-    def update(self, logits: Float[Tensor, " rows"], y: Float[Tensor, " rows"]) -> None:
-        self.total += (torch.sigmoid(logits) - y).square().sum()
-        self.rows += len(y)
+    def __init__(self) -> None:
+        super().__init__(LOG_LOSS)
 
 
 def default_metrics() -> dict[str, Metric]:
@@ -109,8 +108,7 @@ class Evaluation:
         metrics = default_metrics() if metrics is None else metrics
         self.of_predictions = {name: metric for name, metric in metrics.items() if hasattr(metric, "threshold")}
         self.of_probabilities = {name: metric for name, metric in metrics.items() if name not in self.of_predictions}
-        self.loss = BinaryLogLoss() if trained_on == LOG_LOSS else BinarySquaredError()
-        self.log_loss = BinaryLogLoss()
+        self.loss, self.log_loss = MeanLoss(trained_on), MeanLoss(LOG_LOSS)
         self.order = ("loss", *metrics, "log_loss")
         self._brier = {name: m for name, m in self.of_probabilities.items() if isinstance(m, BrierScore)}
         self._rows: list[tuple[Tensor, ...]] = []

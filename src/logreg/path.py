@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from logreg.errors import UserError
-from logreg.runs import settings_of, write_atomically
+from logreg.runs import RECORD, read_record, settings_of, shown, write_atomically
 from logreg.settings import is_number
 
 if TYPE_CHECKING:
@@ -133,3 +133,11 @@ def read_choice(sweep: Path) -> Choice | None:
     """What a sweep chose, if it did."""
     path = sweep / CHOICE
     return Choice(**json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
+
+
+def refitted(sweep: Path) -> str | None:
+    """Where the run with the chosen penalty on all rows is, and how far from the optimum; None where there is none."""
+    if not (sweep / REFIT / RECORD).is_file():
+        return None
+    sentence = (read_record(sweep / REFIT).get("optimality") or {}).get("sentence", "")
+    return f"refitted on all rows: {shown(sweep / REFIT)}" + (f" ({sentence})" if sentence else "")

@@ -31,7 +31,7 @@ def output_file(output: str, sources: Iterable[Path], what: str) -> AbstractCont
     target = Path(output)
     if target.exists() and any(target.samefile(path) for path in sources):
         raise UserError(f"output={output}: this is {what}; give another file.")
-    return replacing(target, target.with_name(f".{target.name}.{os.getpid()}.part"))
+    return replacing(target)
 
 
 def to_file(frames: Iterator[pl.DataFrame], part: Path, parquet: bool) -> int:

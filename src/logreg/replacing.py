@@ -11,12 +11,16 @@ from logreg.errors import UserError
 
 
 @contextlib.contextmanager
-def replacing(output: Path, part: Path) -> Iterator[Path]:
-    """Write into ``part``, a file beside ``output``, which takes its name if all goes well and goes away otherwise.
+def replacing(output: Path, part: Path | None = None) -> Iterator[Path]:
+    """A file beside ``output`` to write into, which takes its name if all goes well and goes away otherwise.
+
+    Args:
+        part: that file; by default a hidden one that names this process.
 
     Raises:
         UserError: it cannot be written.
     """
+    part = output.with_name(f".{output.name}.{os.getpid()}.part") if part is None else part
     try:
         yield part
         os.replace(part, output)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from logreg.errors import UserError, plural
-from logreg.runs import PREPROCESSING, RECORD, read_config, read_record
+from logreg.runs import PREPROCESSING, RECORD, read_record
 
 if TYPE_CHECKING:
     from logreg.report.page.run_page import Loaded
@@ -150,10 +150,3 @@ def _loaded(directory: Path, checkpoint: str, trusted: Sequence[str]) -> Loaded:
         return Loaded(why="The run's data has changed since it was trained, so its predictions are not drawn anew.")
     data.dtype = next(run.model.parameters()).dtype
     return Loaded(run, data)
-
-
-def asked_of(directory: Path) -> dict[str, Any]:
-    """The configuration of a job, empty where it has none."""
-    with contextlib.suppress(UserError):
-        return read_config(directory)
-    return {}

@@ -42,6 +42,7 @@ RECORD = "run.json"
 PREPROCESSING = "preprocessing.json"
 COEFFICIENTS = "coefficients.csv"
 LESSON = "lesson.json"
+LESSON_FIGURES = "lesson_"  # how the names of its figures begin
 MARGINAL_EFFECTS = "marginal_effects.csv"
 EVALUATION = "evaluation.json"
 CONFIG = "config.json"
@@ -110,7 +111,7 @@ class RunRecord:
 
 def write_record(directory: Path, record: Mapping[str, Any]) -> None:
     """Write ``run.json`` from the values of a `RunRecord`."""
-    write_atomically(directory / RECORD, json.dumps(_finite(record), indent=2, ensure_ascii=False) + "\n")
+    write_atomically(directory / RECORD, json.dumps(finite(record), indent=2, ensure_ascii=False) + "\n")
 
 
 def splits_of(metrics: Mapping[str, float]) -> list[str]:
@@ -118,14 +119,14 @@ def splits_of(metrics: Mapping[str, float]) -> list[str]:
     return list(dict.fromkeys(name.partition("/")[0] for name in metrics))
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
     """The same with null for numbers that JSON does not know."""
     if isinstance(value, float) and not math.isfinite(value):
         return None
     if isinstance(value, Mapping):
-        return {key: _finite(item) for key, item in value.items()}
+        return {key: finite(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
+        return [finite(item) for item in value]
     return value
 
 
@@ -395,6 +396,14 @@ def load_run(directory: str | Path, checkpoint: str = "best", trusted_packages: 
     model.eval()
     model.requires_grad_(False)
     return Run(directory, config, record, record["metrics"], read_history(directory), model, preprocessor)
+
+
+def known_config(directory: Path) -> dict[str, Any]:
+    """The configuration of a run; empty where it ended before it had one."""
+    with contextlib.suppress(UserError):
+        found = read_config(directory)
+        return found if isinstance(found, dict) else {}
+    return {}
 
 
 def read_config(directory: Path) -> dict[str, Any]:

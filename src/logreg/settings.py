@@ -16,7 +16,8 @@ def _whole(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def _number(value: Any) -> bool:
+def is_finite(value: Any) -> bool:
+    """Whether a value is a finite number, and neither a text nor a truth."""
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
@@ -41,7 +42,7 @@ def _one_of(*choices: Any) -> Callable[[Any], bool]:
 
 
 def _weights(value: Any) -> bool:
-    return isinstance(value, Mapping) and len(value) > 0 and all(_number(v) and v > 0 for v in value.values())
+    return isinstance(value, Mapping) and len(value) > 0 and all(is_finite(v) and v > 0 for v in value.values())
 
 
 def _names(value: Any) -> bool:
@@ -67,15 +68,15 @@ RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "name": (_folder, "a name for the run's folder below outputs, without '..',"),
     "seed": (lambda value: _whole(value) and 0 <= value < 2**63, "a whole number, 0 or more,"),
     "epochs": (_positive(_whole), "a whole number above 0"),
-    "lr": (_positive(_number), "a number above 0"),
-    "optimizer.lr": (_positive(_number), "a number above 0"),
-    "optimizer.tolerance": (lambda value: _number(value) and value >= 0, "a number, 0 or more,"),
+    "lr": (_positive(is_finite), "a number above 0"),
+    "optimizer.lr": (_positive(is_finite), "a number above 0"),
+    "optimizer.tolerance": (lambda value: is_finite(value) and value >= 0, "a number, 0 or more,"),
     "optimizer.history_size": (_positive(_whole), "a whole number above 0"),
     "loss": (_one_of("log_loss", "mse"), "one of log_loss, mse"),
     "accelerator": (_one_of(*ACCELERATORS), "one of cpu, gpu, mps, auto"),
     "trainer.accelerator": (_one_of(*ACCELERATORS), "one of cpu, gpu, mps, auto"),
-    "penalty.l2": (lambda value: value == AUTO or (_number(value) and value >= 0), "a number, 0 or more, or auto"),
-    "penalty.l1": (lambda value: _number(value) and value >= 0, "a number, 0 or more,"),
+    "penalty.l2": (lambda value: value == AUTO or (is_finite(value) and value >= 0), "a number, 0 or more, or auto"),
+    "penalty.l1": (lambda value: is_finite(value) and value >= 0, "a number, 0 or more,"),
     "class_weight": (
         _optional(lambda value: value == "balanced" or _weights(value)),
         "balanced, null, or a weight above 0 for each label, in quotes, such as 'class_weight={no:1,yes:3}',",
@@ -88,25 +89,25 @@ RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "separation": (lambda value: value == AUTO or isinstance(value, bool), "true, false or auto"),
     "certify_every": (_optional(_positive(_whole)), "a whole number of epochs above 0, or null"),
     "threshold": (
-        lambda value: value in THRESHOLD_RULES or (_number(value) and 0 < value < 1),
+        lambda value: value in THRESHOLD_RULES or (is_finite(value) and 0 < value < 1),
         f"a number between 0 and 1, or one of {', '.join(THRESHOLD_RULES)}",
     ),
     "calibration": (_optional(_one_of(*CALIBRATIONS)), "sigmoid, isotonic or null"),
-    "costs.false_positive": (lambda value: _number(value) and value >= 0, "a number, 0 or more,"),
-    "costs.false_negative": (lambda value: _number(value) and value >= 0, "a number, 0 or more,"),
+    "costs.false_positive": (lambda value: is_finite(value) and value >= 0, "a number, 0 or more,"),
+    "costs.false_negative": (lambda value: is_finite(value) and value >= 0, "a number, 0 or more,"),
     "monitor": (lambda value: isinstance(value, str) and value != "", "the name of a metric, such as val/loss"),
     "mode": (_one_of("min", "max"), "min or max"),
     "resume": (_optional(lambda value: isinstance(value, str)), "a run directory or a checkpoint"),
     "figures": (lambda value: isinstance(value, bool), "true or false"),
-    "path.smallest": (_positive(_number), "a number above 0"),
-    "path.largest": (_positive(_number), "a number above 0"),
+    "path.smallest": (_positive(is_finite), "a number above 0"),
+    "path.largest": (_positive(is_finite), "a number above 0"),
     "path.points": (_positive(_whole), "a whole number above 0"),
     "path.rule": (_one_of(*PATH_RULES), " or ".join(PATH_RULES)),
-    "vectorized.memory": (_optional(_positive(_number)), "a number of bytes above 0, or null"),
+    "vectorized.memory": (_optional(_positive(is_finite)), "a number of bytes above 0, or null"),
     "vectorized.dry_run": (lambda value: isinstance(value, bool), "true or false"),
     "vectorized.figures": (lambda value: _whole(value) and value >= 0, "a whole number, 0 or more,"),
     "data.seed": (lambda value: _whole(value) and 0 <= value < 2**63, "a whole number, 0 or more,"),
-    "callbacks.checkpoints.every_seconds": (_positive(_number), "a number of seconds above 0"),
+    "callbacks.checkpoints.every_seconds": (_positive(is_finite), "a number of seconds above 0"),
     "data.batch_size": (_optional(_positive(_whole)), "a whole number above 0, or null for the full batch"),
     "data.split": (
         lambda value: isinstance(value, Mapping),
@@ -119,8 +120,11 @@ RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
         "null for none, or a mapping, in quotes, such as 'data.augment={flip: true, crop: 0.1, jitter: 0.2}',",
     ),
     "data.augment.flip": (lambda value: isinstance(value, bool), "true or false"),
-    "data.augment.crop": (lambda value: _number(value) and 0 <= value < 1, "a number from 0 to below 1, 0 for none,"),
-    "data.augment.jitter": (lambda value: _number(value) and 0 <= value < 1, "a number from 0 to below 1, 0 for none,"),
+    "data.augment.crop": (lambda value: is_finite(value) and 0 <= value < 1, "a number from 0 to below 1, 0 for none,"),
+    "data.augment.jitter": (
+        lambda value: is_finite(value) and 0 <= value < 1,
+        "a number from 0 to below 1, 0 for none,",
+    ),
     "callbacks.photos.every_n_epochs": (_positive(_whole), "a whole number of epochs above 0"),
     "data.folds": (_optional(lambda value: _whole(value) and value >= 2), "a whole number, 2 or more, or null"),
     "data.fold": (_optional(lambda value: _whole(value) and value >= 0), "a whole number, 0 or more, or null"),
@@ -129,7 +133,7 @@ RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
         lambda value: value in (None, "first") or isinstance(value, Mapping),
         "first, null, or a mapping, in quotes, such as 'data.reference={race: white}',",
     ),
-    "data.leak_auroc": (lambda value: _number(value) and value > 0.5, "a number above 0.5"),
+    "data.leak_auroc": (lambda value: is_finite(value) and value > 0.5, "a number above 0.5"),
     "data.header": (_optional(lambda value: isinstance(value, bool)), "true, false or null"),
     "data.format": (_optional(_one_of("csv", "parquet", "arrow", "libsvm")), "csv, parquet, arrow, libsvm or null"),
     "data.storage": (_optional(_one_of("float32", "float64")), "float32, float64 or null"),
@@ -142,7 +146,7 @@ RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "trainer.log_every_n_steps": (_positive(_whole), "a whole number above 0"),
     "trainer.check_val_every_n_epoch": (_positive(_whole), "a whole number above 0"),
     "trainer.accumulate_grad_batches": (_positive(_whole), "a whole number above 0"),
-    "trainer.gradient_clip_val": (_optional(_positive(_number)), "a number above 0, or null"),
+    "trainer.gradient_clip_val": (_optional(_positive(is_finite)), "a number above 0, or null"),
 }
 
 

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 from logreg.cli import trusted_packages
 from logreg.errors import UserError, plural
 from logreg.objects import make_data, make_lesson
-from logreg.path import REFIT, read_choice
-from logreg.reporting import asked_of, write_if_asked
-from logreg.runs import PREPROCESSING, RECORD, RunRecord, read_config, read_record, shown, splits_of, write_record
+from logreg.path import read_choice, refitted
+from logreg.reporting import write_if_asked
+from logreg.runs import PREPROCESSING, RunRecord, known_config, read_config, read_record, shown, splits_of, write_record
 from logreg.settings import lookup
 
 if TYPE_CHECKING:
@@ -54,7 +54,8 @@ def finish_sweep(directory: Path, complete: bool) -> int:
         if _measure(best) or changed:
             jobs = leaderboard.read_jobs(directory)
             compared = write_tables(directory, jobs)
-    with_figures = _draws(jobs[0].directory)
+    config = known_config(jobs[0].directory)  # whose settings of the sweep are those of all jobs
+    with_figures = bool(config.get("figures"))
     if leaderboard.ranks_different_losses(jobs):
         print(f"warning: {leaderboard.DIFFERENT_LOSSES}.", file=sys.stderr)
     report_sweep(directory, jobs, compared, Console(), with_figures)
@@ -62,25 +63,16 @@ def finish_sweep(directory: Path, complete: bool) -> int:
         _draw(job.directory)
     _warn_of_changed_data(jobs)
     _show_choice(directory)
-    lesson = _lesson_of(jobs)
+    lesson = make_lesson(lookup(config, "sweep.lesson"), "sweep.lesson", trusted_packages())
     try:
         if complete and lesson is not None:
             lesson.teach(_rows_of_all(jobs), jobs).write(lesson, directory, Console())
     finally:  # with what the lesson shows, or without it where there is none for such data
-        write_if_asked("sweep", directory, asked_of(jobs[0].directory))
+        write_if_asked("sweep", directory, config)
     if not complete:
         print(f"cut off; the same command with sweep.resume={shown(directory)} goes on from here", file=sys.stderr)
     expected = ("diverged",) if lesson is not None and lesson.may_diverge else ()
     return _show_failures([j for j in leaderboard.failures(jobs) if j.record["status"] not in expected], len(jobs))
-
-
-def _lesson_of(jobs: Sequence[Job]) -> Any:
-    """The lesson that a sweep ends in; None where there is none."""
-    try:
-        node = lookup(read_config(jobs[0].directory), "sweep.lesson")
-    except UserError:  # it failed before it had a configuration
-        return None
-    return make_lesson(node, "sweep.lesson", trusted_packages())
 
 
 def _rows_of_all(jobs: Sequence[Job]) -> Any:
@@ -104,9 +96,8 @@ def _show_choice(directory: Path) -> None:
     choice = read_choice(directory)
     if choice is not None:
         print(choice.sentence)
-        if (directory / REFIT / RECORD).is_file():
-            sentence = (read_record(directory / REFIT).get("optimality") or {}).get("sentence", "")
-            print(f"refitted on all rows: {shown(directory / REFIT)}" + (f" ({sentence})" if sentence else ""))
+        if (line := refitted(directory)) is not None:
+            print(line)
 
 
 def _show_failures(failed: Sequence[Job], jobs: int) -> int:
@@ -219,10 +210,3 @@ def _draw(directory: Path) -> None:
         write_curves(events, run.model, data, splits_of(run.metrics), step)
         write_texts(events, RunRecord(**run.record), run.config, directory)
         events.close()
-
-
-def _draws(directory: Path) -> bool:
-    """Whether a job was asked for figures."""
-    with contextlib.suppress(UserError):
-        return bool(read_config(directory)["figures"])
-    return False

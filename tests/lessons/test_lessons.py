@@ -18,11 +18,11 @@ from sklearn.svm import SVC
 from logreg import BinaryClassifier, lessons
 from logreg.data import InMemoryData, Table
 from logreg.errors import UserError
-from logreg.lessons.descent import cost, descend, gradient, largest_curvature, with_ones
+from logreg.lessons.descent import cost, curvature, descend, gradient, largest_curvature, mean_gradients, with_ones
 from logreg.lessons.gradients_accumulate import trace
 from logreg.lessons.learning_rate import optimum
 from logreg.lessons.lesson import Conclusion, Lesson, training_rows
-from logreg.lessons.surface import curvature, mean_gradients, smallest_eigenvalues, surface
+from logreg.lessons.surface import smallest_eigenvalues, surface
 from logreg.lessons.three_forms import forms, parameters
 from logreg.lessons.weights_without_bound import angle, hard_margin
 from logreg.losses import LOSSES
@@ -68,7 +68,7 @@ def test_curvature_and_eigenvalues_are_those_of_autograd(name: str) -> None:
         assert smallest == pytest.approx(float(torch.linalg.eigvalsh(hessian)[0]), abs=1e-12)
         assert curvature(LOSSES[name], with_ones(X) @ theta, Y).shape == (6,)
     slopes = [torch.autograd.functional.jacobian(mean_loss, torch.from_numpy(theta)).numpy() for theta in THETAS]
-    np.testing.assert_allclose(mean_gradients(LOSSES[name], THETAS, X, Y), slopes, atol=1e-14)
+    np.testing.assert_allclose(mean_gradients(LOSSES[name], THETAS, with_ones(X), Y), slopes, atol=1e-14)
 
 
 def test_the_log_loss_is_convex_everywhere_and_the_squared_error_is_not() -> None:

@@ -63,8 +63,8 @@ def ask(url: str, body: dict[str, Any] | None = None) -> Any:
 
 
 @contextlib.contextmanager
-def browser(profile: Path) -> Iterator[Any]:
-    """Headless Chromium; the test is skipped where there is none."""
+def browser(profile: Path, window: str = "1800,1000", logs: bool = False) -> Iterator[Any]:
+    """Headless Chromium, which keeps logs of its console and of its requests if asked; skipped where there is none."""
     if shutil.which("chromedriver") is None or shutil.which("chromium") is None:
         pytest.skip("chromium and chromedriver are not installed (Debian: apt install chromium chromium-driver)")
     from selenium import webdriver
@@ -72,9 +72,11 @@ def browser(profile: Path) -> Iterator[Any]:
 
     options = webdriver.ChromeOptions()
     options.binary_location = str(shutil.which("chromium"))
+    if logs:
+        options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
     for flag in (
         "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run", "--disable-sync",
-        "--disable-background-networking", "--disable-component-update", "--disable-quic", "--window-size=1800,1000",
+        "--disable-background-networking", "--disable-component-update", "--disable-quic", f"--window-size={window}",
         f"--user-data-dir={profile}",
     ):  # fmt: skip
         options.add_argument(flag)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ import pytest
 from logreg.report.page.numbers import shown_number
 from logreg.reporting import write_run, write_sweep
 from tests.conftest import run_command
+from tests.report.serving import browser
 from tests.report.test_page_lesson import give_lesson
 from tests.report.test_page_sweep import HOSTILE, write_job
 
@@ -35,23 +35,8 @@ def sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def driver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    if shutil.which("chromedriver") is None or shutil.which("chromium") is None:
-        pytest.skip("chromium and chromedriver are not installed (Debian: apt install chromium chromium-driver)")
-    from selenium import webdriver
-    from selenium.webdriver.chrome.service import Service
-
-    options = webdriver.ChromeOptions()
-    options.binary_location = str(shutil.which("chromium"))
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    for flag in (
-        "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run", "--disable-sync",
-        "--disable-background-networking", "--disable-component-update", "--disable-quic", "--window-size=1400,1000",
-        f"--user-data-dir={tmp_path_factory.mktemp('profile')}",
-    ):  # fmt: skip
-        options.add_argument(flag)
-    found = webdriver.Chrome(options=options, service=Service(shutil.which("chromedriver")))
-    yield found
-    found.quit()
+    with browser(tmp_path_factory.mktemp("profile"), "1400,1000", logs=True) as found:
+        yield found
 
 
 def opened(driver: Any, path: Path, width: int = 1400, scripts: bool = True) -> None:

@@ -14,6 +14,7 @@ from logreg.errors import UserError, plural
 from logreg.seeds import derive
 
 SPLITS = ("train", "val", "test")
+SPLIT_NAMES = {"train": "training", "val": "validation", "test": "test"}  # as in "validation rows"
 
 
 def check_fractions(fractions: Mapping[str, float]) -> dict[str, float]:

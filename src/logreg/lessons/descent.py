@@ -48,16 +48,43 @@ def descend(
         yield theta
 
 
+def mean_gradients(loss: Loss, theta: np.ndarray, rows: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """The gradient of the mean loss at each of theta (points, features + 1), likewise; ``rows`` are `with_ones`."""
+    z = torch.from_numpy(theta @ rows.T)
+    found: np.ndarray = loss.slope(z, torch.from_numpy(y).expand_as(z)).numpy() @ rows / len(y)
+    return found
+
+
 def descend_together(
     loss: Loss, theta: np.ndarray, x: np.ndarray, y: np.ndarray, lr: float, updates: int
 ) -> np.ndarray:
     """Where gradient descent on the mean loss takes theta in so many updates, (points, features + 1) both."""
     rows = with_ones(x)
-    found, labels = torch.from_numpy(theta.copy()), torch.from_numpy(y)
-    columns = torch.from_numpy(rows)
     for _ in range(updates if len(theta) else 0):
-        found -= lr / len(y) * loss.slope(found @ columns.T, labels) @ columns
-    return found.numpy()
+        theta = theta - lr * mean_gradients(loss, theta, rows, y)
+    return theta
+
+
+def curvature(loss: Loss, z: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """The second derivative of each row's loss by its logit.
+
+    p (1 - p) for the log loss, which is above 0; 2 (p'^2 + (p - y) p' (1 - 2p)) with p' = p (1 - p) for the squared
+    error, which is below 0 where the prediction is off by more than a little.
+    """
+    with np.errstate(over="ignore"):
+        p = 1 / (1 + np.exp(-z))
+    slope = p * (1 - p)
+    return slope if loss.name == "log_loss" else 2 * (slope**2 + (p - y) * slope * (1 - 2 * p))
+
+
+def hessians(loss: Loss, theta: np.ndarray, rows: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Of the mean loss by weights and intercept, (points, features + 1, features + 1), at each of theta.
+
+    Args:
+        rows: `with_ones`.
+    """
+    curved = curvature(loss, theta @ rows.T, y) / len(y)
+    return np.einsum("pr,ri,rj->pij", curved, rows, rows, optimize=True)
 
 
 def largest_curvature(theta: np.ndarray, x: np.ndarray, y: np.ndarray, l2: float = 0.0) -> float:
@@ -66,9 +93,6 @@ def largest_curvature(theta: np.ndarray, x: np.ndarray, y: np.ndarray, l2: float
     Gradient descent is stable at a minimum up to a step of 2 over it, since an error along that direction is multiplied
     by 1 - lr * eigenvalue in each update (Nesterov, 2004, Introductory Lectures on Convex Optimization, section 1.2.3).
     """
-    rows = with_ones(x)
-    with np.errstate(over="ignore"):
-        p = 1 / (1 + np.exp(-(rows @ theta)))
-    hessian = (rows.T * (p * (1 - p))) @ rows / len(y)
+    hessian = hessians(LOG_LOSS, theta[None], with_ones(x), y)[0]
     hessian[np.arange(x.shape[1]), np.arange(x.shape[1])] += l2
     return float(np.linalg.eigvalsh(hessian)[-1])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,7 +14,7 @@ from rich.console import Console
 
 from logreg.errors import UserError
 from logreg.losses import LOG_LOSS
-from logreg.runs import LESSON, write_atomically
+from logreg.runs import LESSON, LESSON_FIGURES, finite, write_atomically
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -44,26 +43,17 @@ class Conclusion:
         from logreg.report.run import save_figures
         from logreg.report.tensorboard import EventFile
 
-        content = {"lesson": type(lesson).__name__, "conclusion": list(self.lines), "numbers": _plain(self.numbers)}
+        content = {"lesson": type(lesson).__name__, "conclusion": list(self.lines), "numbers": finite(self.numbers)}
         write_atomically(directory / LESSON, json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
         events = EventFile(directory)
         events.text("lesson", "\n".join(f"    {line}" for line in self.lines), 0)  # indented, and so as it stands
-        save_figures({f"lesson_{name}": figure for name, figure in self.figures.items()}, directory, events, 0)
+        save_figures({f"{LESSON_FIGURES}{name}": figure for name, figure in self.figures.items()}, directory, events, 0)
         events.close()
         console.print("\nwhat this lesson shows", style="bold")
         for line in self.lines:
             console.print(f"  {line}", markup=False, highlight=False, soft_wrap=True)
         for name in self.figures:
-            console.print(f"  figures/lesson_{name}.png", style="dim", markup=False, highlight=False)
-
-
-def _plain(value: Any) -> Any:
-    """With text as keys, and null for what is not finite, as JSON knows them."""
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+            console.print(f"  figures/{LESSON_FIGURES}{name}.png", style="dim", markup=False, highlight=False)
 
 
 class Lesson(ABC):

@@ -12,10 +12,10 @@ import numpy as np
 from matplotlib.colors import SymLogNorm
 
 from logreg.errors import UserError
-from logreg.lessons.descent import descend_together, with_ones
+from logreg.lessons.descent import descend_together, mean_gradients, with_ones
 from logreg.lessons.drawing import GREEN, RED, panels
 from logreg.lessons.lesson import Conclusion, SweepLesson, training_rows
-from logreg.lessons.surface import Surface, mean_gradients, smallest_eigenvalues, surface
+from logreg.lessons.surface import Surface, smallest_eigenvalues, surface
 from logreg.losses import LOSSES, loss_of
 from logreg.runs import COEFFICIENTS
 
@@ -59,7 +59,7 @@ def ends(loss: str, jobs: Sequence[Job], x: np.ndarray, y: np.ndarray) -> Ends:
     theta = np.array([_theta(job.directory) for job in jobs])
     z = theta @ with_ones(x).T
     right = (z >= 0) == (y > 0.5)
-    gradients = mean_gradients(loss_of(loss), theta, x, y)
+    gradients = mean_gradients(loss_of(loss), theta, with_ones(x), y)
     return Ends(theta, loss_of(loss).of_arrays(z, y).mean(1), right.mean(1), np.linalg.norm(gradients, axis=1))
 
 

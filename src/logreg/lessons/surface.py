@@ -5,33 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 
-from logreg.lessons.descent import with_ones
+from logreg.lessons.descent import hessians, with_ones
 from logreg.losses import Loss
 
 INTERCEPTS, ROUNDS = 161, 4  # tried for each pair of weights, in so many rounds of which each looks closer
 AT_ONCE = 2**22  # numbers
 
 
-def curvature(loss: Loss, z: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """The second derivative of each row's loss by its logit.
-
-    p (1 - p) for the log loss, which is above 0; 2 (p'^2 + (p - y) p' (1 - 2p)) with p' = p (1 - p) for the squared
-    error, which is below 0 where the prediction is off by more than a little.
-    """
-    with np.errstate(over="ignore"):
-        p = 1 / (1 + np.exp(-z))
-    slope = p * (1 - p)
-    return slope if loss.name == "log_loss" else 2 * (slope**2 + (p - y) * slope * (1 - 2 * p))
-
-
 def smallest_eigenvalues(loss: Loss, theta: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Of the Hessian of the mean loss by weights and intercept, at each of theta (points, features + 1); (points,)."""
-    rows = with_ones(x)
-    curved = curvature(loss, theta @ rows.T, y) / len(y)
-    hessians = np.einsum("pr,ri,rj->pij", curved, rows, rows, optimize=True)
-    return np.linalg.eigvalsh(hessians)[:, 0]
+    return np.linalg.eigvalsh(hessians(loss, theta, with_ones(x), y))[:, 0]
 
 
 @dataclass(frozen=True)
@@ -80,11 +64,3 @@ def _least(
         best, cost = tried[everywhere, at], costs[everywhere, at]
         low, high = best - width, best + width
     return best, cost
-
-
-def mean_gradients(loss: Loss, theta: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """The gradient of the mean loss at each of theta (points, features + 1), likewise."""
-    rows = with_ones(x)
-    z = torch.from_numpy(theta @ rows.T)
-    slopes = loss.slope(z, torch.from_numpy(y).expand_as(z)).numpy()
-    return slopes @ rows / len(y)

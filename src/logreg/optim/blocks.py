@@ -6,12 +6,11 @@ from collections.abc import Sequence
 from typing import NamedTuple, overload
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
 from logreg.data.rows import Rows, batch_parts, chosen_columns
-from logreg.losses import SOFTPLUS_IS_LINEAR
+from logreg.losses import LOG_LOSS
 from logreg.optim.products import gram, is_sparse, times, transposed_times
 
 Theta = Float[Tensor, " coefficients"]  # the intercept last
@@ -47,7 +46,7 @@ class Block(NamedTuple):
 
     def losses(self, z: OfRows) -> OfRows:
         """``s (log(1 + exp(z)) - y z)``."""
-        return self._weighted(F.softplus((1 - 2 * self.y) * z, threshold=SOFTPLUS_IS_LINEAR))
+        return self._weighted(LOG_LOSS.of_rows(z, self.y))
 
     def residuals(self, p: OfRows) -> OfRows:
         """``s (p - y)``."""

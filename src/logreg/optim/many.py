@@ -6,11 +6,10 @@ from collections.abc import Callable
 from functools import cached_property
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from logreg.losses import SOFTPLUS_IS_LINEAR
+from logreg.losses import LOG_LOSS
 from logreg.optim.at_once import Sums, summed
 from logreg.optim.factors import Factors
 from logreg.optim.products import gram
@@ -78,7 +77,7 @@ class ManyObjectives:
             z = torch.addmm(b, x[rows], w.t())
             labels, s = y[rows].unsqueeze(1), None if weight is None else weight[rows].unsqueeze(1)
             hits = None if cuts is None else (z >= cuts) == (labels > 0.5)
-            losses = F.softplus((1 - 2 * labels) * z, threshold=SOFTPLUS_IS_LINEAR)
+            losses = LOG_LOSS.of_rows(z, labels)
             residual = torch.sigmoid_(z).sub_(labels)
             if s is not None:
                 losses, residual = losses.mul_(s), residual.mul_(s)

@@ -14,13 +14,14 @@ from jaxtyping import Float
 from logreg.classifier import BinaryClassifier
 from logreg.data.block_data import BlockData
 from logreg.data.rows import Batch, batch_parts
+from logreg.data.splits import SPLIT_NAMES
 from logreg.report.leaderboard import Job, rerun_command
-from logreg.report.summary import conclusions, headline, metric_rows
+from logreg.report.sentences import conclusions, headline
+from logreg.report.summary import metric_rows
 from logreg.report.tensorboard import EventFile
 from logreg.runs import RunRecord, shown
 
 THRESHOLDS = np.linspace(0, 1, 201)  # where TensorBoard takes the columns of a curve to lie
-ROWS = {"train": "training", "val": "validation", "test": "test"}
 PLAIN = frozenset(" .,:;=%/-+'")  # what means nothing to markdown inside a line, beside letters and digits
 
 
@@ -36,7 +37,7 @@ def write_curves(
         for split in chosen:
             table = precision_recall(classifier, data.batches(split))
             weighted = ", as their weights count them" if data.weights(split) is not None else ""
-            events.curve(f"precision_recall/{split}", table, f"{data.name}, {ROWS[split]} rows{weighted}", step)
+            events.curve(f"precision_recall/{split}", table, f"{data.name}, {SPLIT_NAMES[split]} rows{weighted}", step)
 
 
 @torch.no_grad()

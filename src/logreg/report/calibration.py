@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from logreg.data.splits import SPLIT_NAMES, SPLITS
 from logreg.diagnostics.reliability import PARTS
 from logreg.runs import splits_of
 
 SPOKEN = {"log_loss": "log loss", "brier": "Brier score", "calibration_error": "calibration error"}
-ROWS = {"val": "validation", "test": "test"}
+ROWS = {split: SPLIT_NAMES[split] for split in SPLITS if split != "train"}
 
 
 def is_part(name: str) -> bool:

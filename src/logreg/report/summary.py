@@ -17,9 +17,10 @@ from logreg.data.image_data import ImageData
 from logreg.data.in_memory import InMemoryData
 from logreg.diagnostics.inference import Inference, Refusal
 from logreg.errors import plural
-from logreg.report.calibration import ROWS, calibration_lines, is_part
+from logreg.report.calibration import is_part
 from logreg.report.coefficients import Coefficients
 from logreg.report.inference import show_inference
+from logreg.report.sentences import conclusions, headline
 from logreg.runs import RunRecord, shown, splits_of
 
 MOST_ROWS = 20  # a table of more rows is not printed row by row
@@ -56,25 +57,6 @@ def show(
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
-def headline(record: RunRecord) -> str:
-    """How a run ended, and which state its metrics are of."""
-    state = "best checkpoint" if record.evaluated.get("checkpoint") == "best" else "last state"
-    return (
-        f"{record.status} after {plural(record.updates, 'update')} ({plural(record.epochs, 'epoch')}) in "
-        f"{record.seconds['fit']:.2f} s; metrics of the {state}, "
-        f"update {record.evaluated.get('updates', record.updates):,}"
-    )
-
-
-def conclusions(record: RunRecord) -> list[str]:
-    """What the metrics are worth: how sure they are, what calibration changed, how far the optimum is."""
-    lines = [*held_out_lines(record), *calibration_lines(record.metrics, record.calibration)]
-    if record.threshold_rule is not None:
-        rule, value = record.threshold_rule["rule"], record.threshold_rule["value"]
-        lines.append(f"threshold {record.threshold:.6g} by {rule} on validation rows ({value:.6g})")
-    return lines if record.optimality is None else [*lines, record.optimality["sentence"]]
-
-
 def show_briefly(record: RunRecord, console: Console) -> None:
     """A line for a job of a sweep."""
     value = record.metrics.get(record.monitor.get("metric", ""))
@@ -105,21 +87,6 @@ def metric_rows(metrics: dict[str, float], baseline: Mapping[str, Any] | None = 
         cells += [linear.get(f"{splits[-1]}/{name}")] if linear else []
         rows.append([name, *("" if cell is None else f"{cell:.6f}" for cell in cells)])
     return rows
-
-
-def held_out_lines(record: RunRecord) -> list[str]:
-    """How far the accuracy may be from that on all rows there are, by those that were held out the longest."""
-    if not record.intervals:
-        return []
-    name, found = list(record.intervals.items())[-1]
-    rows = ROWS[name.partition("/")[0]]
-    low, high, percent = found["low"], found["high"], 100 * found["confidence"]
-    chose = rows == ROWS["val"] and record.evaluated.get("checkpoint") == "best"
-    return [
-        f"accuracy on {found['rows']:,} {rows} rows{', which chose the checkpoint' if chose else ''}: "
-        f"{record.metrics[name]:.4f}, {percent:g} % interval {low:.4f} to {high:.4f}; the commoner label alone would "
-        f"get {found['majority']:.4f}"
-    ]
 
 
 def comparison_table(recorded: dict[str, float], metrics: dict[str, float]) -> Table:

@@ -21,8 +21,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import LogLocator, NullFormatter
 
-from logreg.report.comparison import REPEATED, monitor, scored, sign
-from logreg.report.leaderboard import Job, swept_keys
+from logreg.report.comparison import compared_keys, monitor, scored, sign
+from logreg.report.leaderboard import Job
 from logreg.settings import is_number
 
 MOST_PANELS, MOST_LINES, MOST_TICKS, MOST_LABELLED, HALF_TITLE = 6, 8, 12, 8, 22
@@ -72,7 +72,7 @@ def sweep_figure(jobs: Sequence[Job]) -> dict[str, Figure]:
     `MOST_PANELS` panels and `MOST_LINES` lines are drawn, those with the best results.
     """
     known = sorted((job for job in jobs if job.settings), key=lambda job: (job.number, str(job.directory)))
-    keys = [key for key in swept_keys(known) if key not in (*REPEATED, "monitor", "mode")]
+    keys = compared_keys(known)
     numeric = [key for key in keys if all(is_number(job.settings.get(key, "")) for job in known)]
     if len(numeric) not in (1, 2):
         return {}

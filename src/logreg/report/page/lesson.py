@@ -8,9 +8,8 @@ from pathlib import Path
 
 from logreg.report.page.charts import Chart, image_file
 from logreg.report.page.tables import bounded
-from logreg.runs import LESSON
+from logreg.runs import LESSON, LESSON_FIGURES
 
-FIGURE = "lesson_"  # how the names of its figures begin
 MOST_LINES, LONGEST_LINE, MOST_FIGURES = 300, 1_000, 12
 
 
@@ -32,11 +31,11 @@ def lesson_of(directory: Path) -> Shown | None:
     if not isinstance(lines, list):
         return None
     text = "\n".join(bounded(str(line), LONGEST_LINE) for line in lines[:MOST_LINES])
-    paths = sorted((directory / "figures").glob(f"{FIGURE}*.png"))[:MOST_FIGURES]
+    paths = sorted((directory / "figures").glob(f"{LESSON_FIGURES}*.png"))[:MOST_FIGURES]
     figures = [image_file(path, _title(path)) for path in paths]
     return Shown(text, [each for each in figures if each is not None])
 
 
 def _title(path: Path) -> str:
-    words = path.stem.removeprefix(FIGURE).replace("_", " ")
+    words = path.stem.removeprefix(LESSON_FIGURES).replace("_", " ")
     return f"{words[:1].upper()}{words[1:]}"

@@ -7,14 +7,11 @@ from collections.abc import Sequence
 from statistics import median
 from typing import Any
 
+from logreg.settings import is_finite
+
 NOTHING = "–"  # noqa: RUF001
 LARGEST = 1e7  # from here on, and below half of the last digit, a number has an exponent
 DIGITS = 4  # that count, of the middle one of a column
-
-
-def is_finite(value: Any) -> bool:
-    """Whether a value of a record is a finite number; JSON has null for those that are not."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def shown_number(value: Any, decimals: int = 4) -> str:

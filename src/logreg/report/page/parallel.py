@@ -14,6 +14,7 @@ from matplotlib.collections import LineCollection
 from logreg.report.comparison import monitor, scored, sign
 from logreg.report.leaderboard import Job
 from logreg.report.page.charts import BEST, INK, MUTED, PAPER, WIDE, Chart, chart, new_figure, theme
+from logreg.report.page.histories import spans_much
 from logreg.report.page.tables import bounded
 from logreg.settings import is_number
 
@@ -129,7 +130,7 @@ def _measured(metric: str, means: np.ndarray, direction: int) -> _Axis:
 def _scaled(values: np.ndarray, swept: np.ndarray | None) -> tuple[np.ndarray, list[tuple[float, str]]]:
     """Places from 0 to 1, and ticks: the swept values themselves where they are few, else evenly spread ones."""
     low, high = float(values.min()), float(values.max())
-    log = low > 0 and high > LOG_RATIO * low
+    log = spans_much(values)
     if low == high:
         return np.full(len(values), 0.5), [(0.5, f"{low:.4g}")]
     zero = low == 0 and swept is not None and high > LOG_RATIO * float(values[values > 0].min())

@@ -10,7 +10,6 @@ import base64
 import functools
 import hashlib
 import json
-import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -54,11 +53,9 @@ def write_page(html: str, output: Path) -> None:
     Raises:
         UserError: it cannot be written.
     """
-    part = output.with_name(f".{output.name}.{os.getpid()}.part")
-    with replacing(output, part):
-        part.write_bytes(
-            _fitted(html).encode("utf-8", errors="replace")
-        )  # a lone surrogate, of a file name, has no UTF-8
+    with replacing(output) as part:
+        # a lone surrogate, of a file name, has no UTF-8
+        part.write_bytes(_fitted(html).encode("utf-8", errors="replace"))
 
 
 def _fitted(html: str) -> str:

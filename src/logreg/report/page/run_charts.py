@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
+from logreg.data.splits import SPLIT_NAMES
 from logreg.report.page.charts import (
     BLUE,
     GREY,
@@ -25,10 +26,9 @@ from logreg.report.page.charts import (
     theme,
 )
 from logreg.report.page.histories import STRETCHES, Curve, read_curves, shortened, spans_much
-from logreg.report.page.lesson import FIGURE
-from logreg.report.page.run_facts import SPLITS, as_number, name_of, spoken
+from logreg.report.page.run_facts import as_number, name_of, spoken
 from logreg.report.page.tables import bounded
-from logreg.runs import RunRecord
+from logreg.runs import LESSON_FIGURES, RunRecord
 
 MOST_PANELS = 12
 MOST_IN_FOREST = 20
@@ -48,7 +48,7 @@ def curve_charts(directory: Path, record: RunRecord) -> list[Chart]:
     for name, curve in read_curves(directory / "metrics.csv").items():
         split, _, metric = name.partition("/")
         if not metric.endswith(PARTS) and len(curve[0]) > 1:
-            panels.setdefault(metric if split in SPLITS else name, {})[split] = curve
+            panels.setdefault(metric if split in SPLIT_NAMES else name, {})[split] = curve
     if _same(panels.get("loss", {}).get("val"), panels.get("log_loss", {}).get("val")):
         del panels["log_loss"]
     panels = {name: curves for name, curves in panels.items() if any(len(x) > 2 for x, _ in curves.values())}
@@ -68,7 +68,7 @@ def _curves(name: str, metric: str, curves: Mapping[str, Curve], best: int | Non
         if split in curves:
             x, y = shortened(curves[split])
             few = {"marker": "o", "markersize": 3} if len(x) < 12 else {}
-            axes.plot(x, y, color=color, label=SPLITS.get(split, metric), **few)
+            axes.plot(x, y, color=color, label=SPLIT_NAMES.get(split, metric), **few)
     if spans_much(np.concatenate([y for _, y in curves.values()])):
         logarithmic(axes.yaxis)
     if best is not None and "val" in curves:
@@ -139,7 +139,7 @@ def _sentence(text: str) -> str:
 
 def figure_files(directory: Path) -> list[Chart]:
     """The figures that the run itself drew when it ended, but those of its lesson."""
-    paths = [path for path in (directory / "figures").glob("*.png") if not path.name.startswith(FIGURE)]
+    paths = [path for path in (directory / "figures").glob("*.png") if not path.name.startswith(LESSON_FIGURES)]
     paths.sort(key=lambda path: _place(path.stem))
     found = (image_file(path, TITLES.get(path.stem, path.stem)) for path in paths)
     return [each for each in found if each is not None]

@@ -11,15 +11,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from logreg.data.splits import SPLIT_NAMES
 from logreg.errors import UserError, plural
-from logreg.report.page.numbers import is_finite, spoken_seconds
+from logreg.report.page.numbers import spoken_seconds
 from logreg.report.page.tables import PagedTable, bounded, numbers, texts
-from logreg.runs import COEFFICIENTS, RunRecord, read_config, splits_of
+from logreg.report.sentences import conclusions, ending, headline
+from logreg.runs import COEFFICIENTS, RunRecord, splits_of
+from logreg.settings import is_finite
 
 if TYPE_CHECKING:
     from logreg.losses import Loss
 
-SPLITS = {"train": "training", "val": "validation", "test": "test"}
 MOST_COEFFICIENTS = 2_000  # rows of the table, the largest
 MOST_CONFIG = 40_000  # characters
 TILES = ("accuracy", "auroc", "log_loss", "brier")
@@ -51,23 +53,9 @@ def clean_record(record: Mapping[str, Any]) -> RunRecord:
     return found
 
 
-def configuration(directory: Path) -> dict[str, Any]:
-    """The configuration of a run; empty where it ended before it had one."""
-    try:
-        found = read_config(directory)
-    except UserError:
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
 def outcome(record: RunRecord) -> str:
-    """The first line of the terminal's summary."""
-    words = f"{record.status} after {plural(record.updates, 'update')} ({plural(record.epochs, 'epoch')})"
-    words += f" in {record.seconds['fit']:.2f} s" if is_finite(record.seconds.get("fit")) else ""
-    if not record.metrics:
-        return words
-    state = "best checkpoint" if record.evaluated.get("checkpoint") == "best" else "last state"
-    return f"{words}; metrics of the {state}, update {record.evaluated.get('updates', record.updates):,}"
+    """The first line of the terminal's summary; of a run without metrics how it ended alone."""
+    return headline(record) if record.metrics else ending(record)
 
 
 def rows_line(record: RunRecord) -> str:
@@ -75,7 +63,7 @@ def rows_line(record: RunRecord) -> str:
     rows = {name: count for name, count in (record.data.get("rows") or {}).items() if count}
     if not rows:
         return ""
-    parts = ", ".join(f"{count:,} {SPLITS.get(name, name)}" for name, count in rows.items())
+    parts = ", ".join(f"{count:,} {SPLIT_NAMES.get(name, name)}" for name, count in rows.items())
     features = record.data.get("features")
     return f"{sum(rows.values()):,} rows ({parts})" + (f", {plural(features, 'feature')}" if features else "")
 
@@ -85,16 +73,7 @@ def truths(record: RunRecord) -> list[str]:
     lines = []
     if record.optimizer and record.optimizer.get("why"):
         lines.append(f"optimizer=auto is {record.optimizer.get('name')}: {record.optimizer['why']}")
-    if record.metrics:
-        from logreg.report.calibration import calibration_lines
-        from logreg.report.summary import held_out_lines
-
-        lines += [*held_out_lines(record), *calibration_lines(record.metrics, record.calibration)]
-    if record.threshold_rule is not None:
-        rule, value = record.threshold_rule["rule"], record.threshold_rule["value"]
-        lines.append(f"threshold {record.threshold:.6g} by {rule} on validation rows ({value:.6g})")
-    if record.optimality is not None:
-        lines.append(str(record.optimality["sentence"]))
+    lines += conclusions(record) if record.metrics else []
     if record.calibration is not None and record.optimality is not None:
         lines.append("W and b are those of the model, before calibration")
     refused = (record.inference or {}).get("refused")
@@ -196,7 +175,7 @@ def tiles(record: RunRecord, baseline: Mapping[str, float]) -> list[dict[str, An
         full = f"{split}/{name}"
         if full in record.metrics:
             interval = record.intervals.get(full)
-            title = f"{spoken(name)}, {SPLITS.get(split, split)}"
+            title = f"{spoken(name)}, {SPLIT_NAMES.get(split, split)}"
             values = {"value": record.metrics[full], "baseline": baseline.get(full), "interval": interval}
             found.append({"name": title, "metric": full} | values)
     return found

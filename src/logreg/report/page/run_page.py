@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from logreg.data.images.kind import is_of_photos
+from logreg.data.splits import SPLIT_NAMES
 from logreg.report.leaderboard import Job, rerun_command
 from logreg.report.page import run_charts, run_facts
 from logreg.report.page.charts import Chart, theme
@@ -16,7 +17,7 @@ from logreg.report.page.lesson import lesson_of
 from logreg.report.page.render import render
 from logreg.report.page.run_charts import TITLES
 from logreg.report.page.tables import PagedTable, bounded
-from logreg.runs import PREPROCESSING, RunRecord, read_record, shown, splits_of
+from logreg.runs import PREPROCESSING, RunRecord, known_config, read_record, shown, splits_of
 
 NOTHING_HELD_OUT = (
     "No rows were held out: how well the probabilities do on rows that training did not see cannot be drawn, so there "
@@ -51,7 +52,7 @@ def run_page(directory: Path, loaded: Loaded, trusted: Sequence[str] = ()) -> st
         UserError: there is no run.
     """
     raw = read_record(directory)
-    record, config = run_facts.clean_record(raw), run_facts.configuration(directory)
+    record, config = run_facts.clean_record(raw), known_config(directory)
     baseline = run_facts.majority(record, config, loaded.data, trusted) if record.metrics else {}
     figures, notes = _figures(directory, record, loaded)
     titles = {figure.title for figure in figures}
@@ -63,7 +64,7 @@ def run_page(directory: Path, loaded: Loaded, trusted: Sequence[str] = ()) -> st
         "error": bounded(str(record.error or ""), LONGEST),
         "outcome": run_facts.outcome(record),
         "rows": run_facts.rows_line(record),
-        "splits": [run_facts.SPLITS.get(split, split) for split in splits_of(record.metrics)],
+        "splits": [SPLIT_NAMES.get(split, split) for split in splits_of(record.metrics)],
         "tiles": run_facts.tiles(record, baseline),
         "truths": run_facts.truths(record),
         "metrics": run_facts.metric_rows(record, baseline) if record.metrics else [],

@@ -10,13 +10,12 @@ import numpy as np
 from matplotlib.collections import LineCollection
 
 from logreg.path import read_choice
-from logreg.report.comparison import Setting, monitor, scored, sign
+from logreg.report.comparison import Setting, compared_keys, monitor, scored, sign
 from logreg.report.leaderboard import Job
 from logreg.report.page.charts import BEST, BLUE, GREY, HALF, Chart, chart, new_figure, theme
 from logreg.report.page.histories import Curve, read_curves, shortened, spans_much
 from logreg.report.page.parallel import parallel_coordinates
 from logreg.report.page.run_charts import logarithmic
-from logreg.report.page.sweep_facts import compared_keys
 from logreg.report.page.tables import bounded
 from logreg.settings import is_number
 

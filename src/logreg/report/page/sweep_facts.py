@@ -11,10 +11,11 @@ from typing import Any
 
 from logreg.errors import plural
 from logreg.report.calibration import is_part
-from logreg.report.comparison import REPEATED, Setting, monitor, verdict
+from logreg.report.comparison import Setting, monitor, verdict
 from logreg.report.leaderboard import DIFFERENT_LOSSES, Job, ranks_different_losses, rerun_command, swept_keys
-from logreg.report.page.numbers import decimals_of, is_finite
+from logreg.report.page.numbers import decimals_of
 from logreg.report.page.tables import Column, PagedTable, bounded, numbers, settings, texts
+from logreg.settings import is_finite
 
 FIRST = ("loss", "log_loss", "accuracy", "auroc", "brier", "f1")  # metrics, as readers look for them
 LEADERBOARD_BYTES, SETTINGS_BYTES = 1_300_000, 500_000  # of the data of the tables
@@ -184,11 +185,6 @@ def common_overrides(jobs: Sequence[Job]) -> list[tuple[str, str]]:
     swept = set(swept_keys(list(jobs)))
     found = [(bounded(key, 100), bounded(value, 300)) for key, value in first.items() if key not in swept]
     return found[:MOST_COMMON]
-
-
-def compared_keys(jobs: Sequence[Job]) -> list[str]:
-    """The swept keys but those that name repetitions."""
-    return [key for key in swept_keys(list(jobs)) if key not in (*REPEATED, "monitor", "mode")]
 
 
 def best_lines(jobs: Sequence[Job]) -> list[dict[str, Any]]:

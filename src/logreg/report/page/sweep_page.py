@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from logreg.errors import plural
-from logreg.path import REFIT, Choice, read_choice
+from logreg.path import read_choice, refitted
 from logreg.report import leaderboard
 from logreg.report.comparison import compare
 from logreg.report.leaderboard import Job
@@ -17,7 +17,7 @@ from logreg.report.page.numbers import shown_number
 from logreg.report.page.render import render
 from logreg.report.page.sweep_charts import curve_charts, swept_charts
 from logreg.report.sweep import overlap, winners
-from logreg.runs import RECORD, read_record, shown
+from logreg.runs import shown
 
 
 def sweep_page(directory: Path, jobs: list[Job]) -> str:
@@ -45,7 +45,7 @@ def sweep_page(directory: Path, jobs: list[Job]) -> str:
         "best": sweep_facts.best_lines(top if not compared else [group[0] for group in best.values()]),
         "is_repeated": bool(compared),
         "choice": None if choice is None else choice.sentence,
-        "refit": None if choice is None else _refit(directory, choice),
+        "refit": None if choice is None else refitted(directory),
         "settings": settings,
         "settings_note": settings_note,
         "curves": curve_charts(jobs),
@@ -90,11 +90,3 @@ def _tiles(jobs: Sequence[Job], compared: Any, best: Any) -> list[dict[str, Any]
     done = sum(job.record.get("status") == "completed" for job in jobs)
     tiles.append({"name": "Jobs completed", "value": f"{done:,}", "number": False, "under": f"of {len(jobs):,}"})
     return tiles
-
-
-def _refit(directory: Path, choice: Choice) -> str | None:
-    """Where the run with the chosen penalty on all rows is, and how good it is."""
-    if not (directory / REFIT / RECORD).is_file():
-        return None
-    sentence = (read_record(directory / REFIT).get("optimality") or {}).get("sentence", "")
-    return f"Refitted on all rows: {shown(directory / REFIT)}" + (f" ({sentence})" if sentence else "")
