@@ -23,7 +23,7 @@ from typing import Any
 
 from benchmarks.timing import Pair, measure, setting
 
-from logreg.runs import write_atomically
+from logreg.atomic import write_atomically
 
 
 def main() -> None:

@@ -18,7 +18,7 @@ REFUSED = [
     "torch.jit.load",
     "torch.optim.SGD",  # a class, but no network
     "logreg.build.build",
-    "logreg.runs.subprocess.Popen",
+    "logreg.environment.subprocess.Popen",
     "os.system",
     "subprocess.Popen",
     "builtins.eval",

@@ -18,10 +18,10 @@ from torch import Tensor, nn
 
 from logreg.calibration import Calibration, IsotonicCalibration, SigmoidCalibration
 from logreg.classifier import BinaryClassifier
+from logreg.data.columns import Target
 from logreg.data.digits import DigitsData
 from logreg.data.images.decoding import pixels_of
 from logreg.data.images.preprocessing import ImagePreprocessor
-from logreg.data.preprocessing import Target
 from logreg.errors import UserError
 from logreg.export import check_request, export_run, photo_rows
 from logreg.export.convolution import conv2d

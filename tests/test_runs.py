@@ -10,10 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from logreg.atomic import write_atomically
 from logreg.cli.resolvers import job_directory
 from logreg.errors import UserError
 from logreg.report import leaderboard
-from logreg.runs import RunRecord, find_checkpoint, load_run, read_record, settings_of, write_atomically
+from logreg.runs import RunRecord, find_checkpoint, load_run, read_record, settings_of
 
 
 def test_a_record_is_json_whatever_the_numbers(tmp_path: Path) -> None:

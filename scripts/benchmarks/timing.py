@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 import torch
 
-from logreg.runs import versions
+from logreg.environment import versions
 
 T = TypeVar("T")
 

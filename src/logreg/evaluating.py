@@ -13,15 +13,16 @@ import numpy as np
 import torch
 from torchmetrics.classification import BinaryAUROC, BinaryAveragePrecision
 
-from logreg.data.preprocessing import as_levels, as_numbers
+from logreg.atomic import write_atomically
 from logreg.data.tables.labels import label_codes
 from logreg.data.tables.source import Source
+from logreg.data.values import as_levels, as_numbers
 from logreg.diagnostics.bootstrap import intervals, majority_baseline
 from logreg.diagnostics.reliability import reliability
 from logreg.errors import UserError, plural
 from logreg.metrics import Evaluation, bins_of
 from logreg.predicting import Predictor, matching, scored
-from logreg.runs import Run, write_atomically
+from logreg.runs import Run
 from logreg.scoring import Scorer
 from logreg.weighted_metrics import WeightedMetrics
 

@@ -19,7 +19,9 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from logreg import reporting, settings
+from logreg.atomic import write_atomically
 from logreg.cli import plain, trusted_packages
+from logreg.environment import git_state
 from logreg.errors import UserError, plural
 from logreg.objects import (
     assemble,
@@ -32,16 +34,7 @@ from logreg.objects import (
     threshold_rule,
     wanted_inference,
 )
-from logreg.runs import (
-    CONFIG,
-    PREPROCESSING,
-    RunRecord,
-    find_checkpoint,
-    git_state,
-    settings_of,
-    shown,
-    write_atomically,
-)
+from logreg.runs import CONFIG, PREPROCESSING, RunRecord, find_checkpoint, settings_of, shown
 
 log = logging.getLogger(__name__)
 

@@ -15,8 +15,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from logreg.atomic import write_atomically
 from logreg.errors import UserError
-from logreg.runs import RECORD, read_record, settings_of, shown, write_atomically
+from logreg.runs import RECORD, read_record, settings_of, shown
 from logreg.settings import is_number
 
 if TYPE_CHECKING:

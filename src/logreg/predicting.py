@@ -13,11 +13,13 @@ import polars as pl
 import torch
 
 from logreg.calibration import Calibration
-from logreg.data.preprocessing import Categorical, Preprocessor, level_expression
+from logreg.data.columns import Categorical
+from logreg.data.preprocessing import Preprocessor
 from logreg.data.tables import kinds
 from logreg.data.tables.libsvm import read_blocks
 from logreg.data.tables.progress import PreparationBar
 from logreg.data.tables.source import Source, WrongKinds
+from logreg.data.values import level_expression
 from logreg.errors import UserError
 from logreg.objective import linear_coefficients
 from logreg.prediction_files import STDOUT, output_file, to_file, to_parquet, to_stdout

@@ -12,8 +12,8 @@ from typing import IO
 
 import polars as pl
 
+from logreg.atomic import replacing
 from logreg.errors import UserError
-from logreg.replacing import replacing
 
 STDOUT = "-"
 

@@ -16,19 +16,16 @@ from __future__ import annotations
 
 import contextlib
 import csv
-import functools
 import json
 import math
 import os
-import platform
 import shlex
-import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any
 
+from logreg.atomic import write_atomically
 from logreg.errors import UserError
 
 if TYPE_CHECKING:
@@ -47,7 +44,6 @@ MARGINAL_EFFECTS = "marginal_effects.csv"
 EVALUATION = "evaluation.json"
 CONFIG = "config.json"
 STATUSES = ("running", "completed", "failed", "diverged", "interrupted")
-REPORTED_VERSIONS = ("logreg", "torch", "lightning", "hydra-core", "torchmetrics", "numpy", "pillow")
 
 
 @dataclass
@@ -130,29 +126,6 @@ def finite(value: Any) -> Any:
     return value
 
 
-def write_atomically(path: Path, text: str) -> None:
-    with open_atomically(path) as file:
-        file.write(text)
-
-
-@contextlib.contextmanager
-def open_atomically(path: Path) -> Iterator[TextIO]:
-    """A text file to write, which appears under its name when it is complete."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        file = part.open("w", encoding="utf-8", newline="")
-    except FileNotFoundError:  # nearly always the folder is there
-        path.parent.mkdir(parents=True, exist_ok=True)
-        file = part.open("w", encoding="utf-8", newline="")
-    try:
-        with file:
-            yield file
-        os.replace(part, path)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
-
-
 def read_record(directory: Path) -> dict[str, Any]:
     """The content of a run's ``run.json``.
 
@@ -193,29 +166,6 @@ def shown(path: Path) -> str:
     absolute = Path(os.path.abspath(path))
     here = Path.cwd()
     return shlex.quote(str(absolute.relative_to(here) if absolute.is_relative_to(here) else absolute))
-
-
-@functools.cache
-def versions() -> dict[str, str]:
-    names = {"logreg": "lightning-logreg"}
-    found = {name: version(names.get(name, name)) for name in REPORTED_VERSIONS}
-    return {"python": platform.python_version(), **found}
-
-
-@functools.cache
-def git_state() -> dict[str, Any] | None:
-    """Commit and whether the tree differs from it, of the checkout this package runs from; None outside one."""
-    here = Path(__file__).parent
-
-    def git(*arguments: str) -> str:
-        return subprocess.run(
-            ["git", "-C", str(here), *arguments], capture_output=True, text=True, check=True, timeout=10
-        ).stdout.strip()
-
-    try:
-        return {"commit": git("rev-parse", "HEAD"), "dirty": bool(git("status", "--porcelain"))}
-    except (OSError, subprocess.SubprocessError):
-        return None
 
 
 def find_checkpoint(path: str, runs: Path = Path("outputs/runs")) -> Path:

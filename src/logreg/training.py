@@ -44,9 +44,10 @@ from logreg.data.block_data import BlockData
 from logreg.data.rows import Batch, batch_parts
 from logreg.data.splits import SPLITS
 from logreg.diagnostics.optimality import MOST_SEARCHED
+from logreg.environment import versions
 from logreg.errors import Diverged, Interrupted, UserError, plural
 from logreg.held_out import accuracy_intervals
-from logreg.runs import RunRecord, find_checkpoint, read_checkpoint, versions
+from logreg.runs import RunRecord, find_checkpoint, read_checkpoint
 from logreg.thresholds import ThresholdRule
 
 log = logging.getLogger(__name__)

@@ -19,7 +19,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from logreg.data import TableData, cache
-from logreg.data.preprocessing import MISSING, RARE, Preprocessor
+from logreg.data.columns import MISSING, RARE
+from logreg.data.preprocessing import Preprocessor
 from logreg.data.tables.statistics import weighted_median
 from logreg.errors import UserError
 from logreg.objective import linear_coefficients

@@ -10,11 +10,11 @@ import numpy as np
 import torch
 
 from logreg.data.block_data import BlockData
+from logreg.data.columns import Target
 from logreg.data.images.augmenting import augmentation, checked_augment
 from logreg.data.images.decoding import CHANNELS
 from logreg.data.images.preprocessing import ImagePreprocessor
 from logreg.data.images.rows import MappedPhotos, PhotosInMemory
-from logreg.data.preprocessing import Target
 from logreg.data.rows import Rows
 from logreg.data.splits import check_folds, dealt
 from logreg.errors import UserError, plural

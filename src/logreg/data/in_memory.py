@@ -11,7 +11,8 @@ import numpy as np
 import torch
 
 from logreg.data.block_data import BlockData
-from logreg.data.preprocessing import Preprocessor, Target
+from logreg.data.columns import Target
+from logreg.data.preprocessing import Preprocessor
 from logreg.data.rows import TensorRows
 from logreg.data.splits import check_folds, dealt
 from logreg.errors import UserError

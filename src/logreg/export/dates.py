@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import numpy as np
 import polars as pl
 
-from logreg.data.preprocessing import as_date
+from logreg.data.values import as_date
 
 X = TypeVar("X")
 

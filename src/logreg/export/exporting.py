@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from logreg.atomic import replacing
 from logreg.data.images.kind import is_of_photos
 from logreg.errors import UserError, nearest, plural
-from logreg.replacing import replacing
 from logreg.runs import PREPROCESSING, applied_checkpoint, shown
 
 

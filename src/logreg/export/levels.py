@@ -8,7 +8,8 @@ from collections.abc import Sequence
 
 import polars as pl
 
-from logreg.data.preprocessing import Categorical, as_levels
+from logreg.data.columns import Categorical
+from logreg.data.values import as_levels
 
 BOOLEANS = {"true": True, "false": False}
 _WHOLE = re.compile(r"-?\d{1,15}")  # float64 tells them apart

@@ -22,7 +22,9 @@ import polars as pl
 from onnx import TensorProto, helper
 
 from logreg.calibration import IsotonicCalibration
-from logreg.data.preprocessing import Categorical, Numeric, Preprocessor, as_levels, as_numbers
+from logreg.data.columns import Categorical, Numeric
+from logreg.data.preprocessing import Preprocessor
+from logreg.data.values import as_levels, as_numbers
 from logreg.errors import UserError
 from logreg.export.dates import date_part, seconds_of
 from logreg.export.graph import PREFIX, Column, Graph

@@ -45,7 +45,8 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
 
 from logreg.calibration import IsotonicCalibration
-from logreg.data.preprocessing import Categorical, Numeric, Preprocessor
+from logreg.data.columns import Categorical, Numeric
+from logreg.data.preprocessing import Preprocessor
 from logreg.errors import UserError
 from logreg.export.levels import numbers_of, spellings
 from logreg.export.linear import Linear, linear

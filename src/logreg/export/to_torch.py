@@ -22,7 +22,9 @@ import torch
 from torch import Tensor, nn
 
 from logreg.calibration import Calibration, IsotonicCalibration, SigmoidCalibration
-from logreg.data.preprocessing import Categorical, Numeric, Preprocessor, as_levels, as_numbers
+from logreg.data.columns import Categorical, Numeric
+from logreg.data.preprocessing import Preprocessor
+from logreg.data.values import as_levels, as_numbers
 from logreg.errors import UserError
 from logreg.export.dates import date_part, seconds_of
 from logreg.export.rows import Batch

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from rich.console import Console
 
+from logreg.atomic import write_atomically
 from logreg.errors import UserError
 from logreg.losses import LOG_LOSS
-from logreg.runs import LESSON, LESSON_FIGURES, finite, write_atomically
+from logreg.runs import LESSON, LESSON_FIGURES, finite
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

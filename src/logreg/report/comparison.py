@@ -241,10 +241,13 @@ def holm(p_values: Sequence[float]) -> list[bool]:
     return rejected
 
 
-def table_rows(comparison: Mapping[str, Sequence[Setting]]) -> list[list[str]]:
+def table_rows(comparison: Mapping[str, Sequence[Setting]], digits: int = 6) -> list[list[str]]:
     """The comparison as text, a header first: metric, the settings' keys, and `HEADER`.
 
     Numbers that are not defined are empty.
+
+    Args:
+        digits: significant ones of the ends of intervals.
     """
     keys = list(dict.fromkeys(key for settings in comparison.values() for each in settings for key in each.settings))
     rows = [["metric", *keys, *HEADER]]
@@ -252,7 +255,9 @@ def table_rows(comparison: Mapping[str, Sequence[Setting]]) -> list[list[str]]:
         for each in settings:
             values = [each.settings.get(key, "") for key in keys]
             known = not math.isnan(each.deviation)
-            spread = [f"{each.deviation:.3g}", f"{each.low:.4g} to {each.high:.4g}"] if known else ["", ""]
+            spread = (
+                [f"{each.deviation:.3g}", f"{each.low:.{digits}g} to {each.high:.{digits}g}"] if known else ["", ""]
+            )
             numbers = [str(len(each.jobs)), str(each.failed), f"{each.mean:.6g}", *spread]
             rows.append([metric, *values, *numbers, verdict(each, settings)])
     return rows

@@ -10,10 +10,11 @@ from rich.markup import escape
 from rich.table import Table
 from scipy.stats import chi2
 
+from logreg.atomic import open_atomically
 from logreg.diagnostics.inference import Estimates, Inference
 from logreg.report.coefficients import Coefficients
 from logreg.report.terminal import compact_table
-from logreg.runs import MARGINAL_EFFECTS, open_atomically
+from logreg.runs import MARGINAL_EFFECTS
 
 NARROWEST = 100  # characters, where the output is no terminal
 EFFECTS = ("standard_error", "z", "p", "lower", "upper")

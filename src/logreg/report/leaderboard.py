@@ -14,10 +14,11 @@ from typing import Any
 from rich.console import Console
 from rich.markup import escape
 
+from logreg.atomic import write_atomically
 from logreg.errors import UserError, plural
 from logreg.path import REFIT
 from logreg.report.terminal import compact_table
-from logreg.runs import RECORD, read_record, settings_of, shown, write_atomically
+from logreg.runs import RECORD, read_record, settings_of, shown
 
 SHOWN = 10
 

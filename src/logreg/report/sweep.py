@@ -13,12 +13,12 @@ from typing import Any
 from rich.console import Console
 from rich.markup import escape
 
+from logreg.atomic import write_atomically
 from logreg.path import read_choice
 from logreg.report import leaderboard
 from logreg.report.comparison import DATA_SEED, FOLD, HEADER, Setting, compare, monitor, table_rows, verdict
 from logreg.report.leaderboard import Job
 from logreg.report.terminal import compact_table
-from logreg.runs import write_atomically
 
 SHOWN = 10
 MOST_TESTED = 5  # metrics of the test rows on the terminal
@@ -106,7 +106,7 @@ def overlap(jobs: Sequence[Job]) -> float | None:
 
 
 def _show(compared: Mapping[str, Sequence[Setting]], console: Console) -> None:
-    header, *rows = table_rows(compared)
+    header, *rows = table_rows(compared, digits=4)
     unsaid = {"metric"} if len(compared) == 1 else set()  # which is named below, if there is one for all
     if not any(each.failed for settings in compared.values() for each in settings):
         unsaid.add("failed")

@@ -16,11 +16,12 @@ from tqdm import tqdm
 
 from logreg.cli import trusted_packages
 from logreg.diagnostics.optimality import MOST_SEARCHED_IN_SWEEP
+from logreg.environment import git_state
 from logreg.errors import UserError, plural
 from logreg.experiment import hyperparameters
 from logreg.objects import splits_in_sweep, threshold_rule
 from logreg.optim.solver import Solver
-from logreg.runs import RunRecord, git_state
+from logreg.runs import RunRecord
 from logreg.settings import most_searched
 from logreg.training import signals_stop
 from logreg.vectorized.assemble import Assembler, CannotFuse, Member

@@ -14,14 +14,16 @@ from typing import Any
 import torch
 from lightning.pytorch import __version__ as lightning_version
 
+from logreg.atomic import open_atomically, write_atomically
 from logreg.data.block_data import BlockData
+from logreg.environment import versions
 from logreg.errors import Diverged, plural
 from logreg.held_out import accuracy_intervals
 from logreg.report.board import write_curves, write_texts
 from logreg.report.coefficients import Coefficients, infinite_of
 from logreg.report.run import draw, save_figures
 from logreg.report.tensorboard import EventFile
-from logreg.runs import CONFIG, PREPROCESSING, RunRecord, open_atomically, splits_of, versions, write_atomically
+from logreg.runs import CONFIG, PREPROCESSING, RunRecord, splits_of
 from logreg.vectorized.assemble import Member
 from logreg.vectorized.compose import ComposedJob
 from logreg.vectorized.fit import Fit, State

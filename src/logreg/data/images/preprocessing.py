@@ -15,9 +15,9 @@ from jaxtyping import Float, UInt8
 from PIL import Image
 from torch import Tensor
 
+from logreg.data.columns import Target
 from logreg.data.images.decoding import CHANNELS, BadPhoto, pixels_of
 from logreg.data.images.kind import KIND
-from logreg.data.preprocessing import Target
 from logreg.errors import UserError
 
 LARGEST = 255  # of a pixel

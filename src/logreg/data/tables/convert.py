@@ -17,10 +17,11 @@ from typing import IO, Any
 import numpy as np
 import polars as pl
 
-from logreg.data.preprocessing import DATE_PARTS, TIME_PARTS, as_levels, as_numbers
+from logreg.data.columns import DATE_PARTS, TIME_PARTS
 from logreg.data.tables.column_store import ColumnStore
 from logreg.data.tables.roles import Roles
 from logreg.data.tables.source import Source
+from logreg.data.values import as_levels, as_numbers
 from logreg.errors import UserError
 
 # A text column with more different values than this says nothing to a linear model.

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 import numpy as np
 from scipy.sparse import csc_array, csr_array
 
-from logreg.data.preprocessing import Categorical, Column, Preprocessor
+from logreg.data.columns import Categorical, Column
+from logreg.data.preprocessing import Preprocessor
 
 FEWEST = 5  # rows of a class; fewer say nothing
 SHARE = 0.9  # of the rows of the rarer class: a sparse column with fewer entries cannot tell the labels apart

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from logreg.data.preprocessing import NumberedColumns, Preprocessor, Target
+from logreg.data.columns import NumberedColumns, Target
+from logreg.data.preprocessing import Preprocessor
 from logreg.data.splits import SPLITS
 from logreg.data.tables import leaks, prepare, roles
 from logreg.data.tables.cache import Manifest

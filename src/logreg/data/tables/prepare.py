@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from logreg.data.preprocessing import DATE_PARTS, Categorical, Column, Numeric, Preprocessor
+from logreg.data.columns import DATE_PARTS, Categorical, Column, Numeric
+from logreg.data.preprocessing import Preprocessor
 from logreg.data.splits import SPLITS, grouped_shares, shares
 from logreg.data.tables.column_store import Chunk
 from logreg.data.tables.convert import NeedsFloat64, Raw, append

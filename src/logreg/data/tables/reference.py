@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from logreg.data.preprocessing import Categorical, Column
+from logreg.data.columns import Categorical, Column
 from logreg.data.tables.labels import label_text, shown
 from logreg.errors import UserError, nearest
 
