@@ -31,6 +31,7 @@ def sweep(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     return folder / "sweep", done.stdout
 
 
+@pytest.mark.slow
 def test_the_curve_and_the_choice_are_scikit_learns(sweep: tuple[Path, str]) -> None:
     directory, printed = sweep
     means = {}
@@ -55,6 +56,7 @@ def test_the_curve_and_the_choice_are_scikit_learns(sweep: tuple[Path, str]) -> 
     assert found == {penalty: pytest.approx(mean, rel=1e-4) for penalty, mean in means.items()}
 
 
+@pytest.mark.slow
 def test_it_is_an_ordinary_sweep_and_its_refit_an_ordinary_run(sweep: tuple[Path, str]) -> None:
     directory, printed = sweep
     assert len((directory / "leaderboard.csv").read_text().splitlines()) == 1 + FOLDS * len(GRID[1])

@@ -138,6 +138,7 @@ def stopped(folder: Path, arguments: list[str], started: str, number: int) -> No
     assert b"Traceback" not in out + err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_a_run_cleanly_and_it_can_be_resumed(tmp_path: Path, number: int) -> None:
     arguments = ["epochs=2000000", "optimizer=adam", "figures=false", "hydra.run.dir=run"]

@@ -474,6 +474,7 @@ def test_of_a_sweep_in_batches_each_job_says_by_itself_what_is_wrong(tmp_path: P
     assert statuses == ["failed"] * 4 + ["completed"] * 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

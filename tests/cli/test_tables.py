@@ -164,6 +164,7 @@ def test_a_table_that_does_not_fit_the_run(trained: Path, arguments: list[str], 
     assert not list(trained.glob(".*.part"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [

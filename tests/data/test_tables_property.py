@@ -231,6 +231,7 @@ def read(source: Source, plain: bool, block: int) -> tuple[dict[str, str], list[
     raise AssertionError("the columns do not settle")
 
 
+@pytest.mark.slow
 @given(texts(st.integers(1, 40)), st.booleans(), st.sampled_from([5, 30, 200, 2**24]))
 @example(('0,\',2\n0,0,0\n0,0,a"\n0,0,0\n0,0,2\n0,"x\ny",1\n0,0,0\n0,0,a"\n', ","), False, 5)
 @quick
@@ -249,6 +250,7 @@ def test_polars_and_the_csv_module_read_the_same(folder: Path, table: tuple[str,
 FIELDS = st.text(st.sampled_from("ab\"',;|\t\n "), max_size=6).map(str.strip)
 
 
+@pytest.mark.slow
 @given(
     st.lists(st.tuples(FIELDS, st.integers(-99, 99), st.floats(-1e9, 1e9), st.booleans()), min_size=3, max_size=30),
     st.sampled_from(",\t;|"),

@@ -13,6 +13,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+from sklearn.datasets import load_breast_cancer
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from logreg.models import SequentialRegression
@@ -165,3 +166,40 @@ def test_the_series_in_the_event_file_of_a_run_and_what_switches_it_off(command:
         records = [{k: v for k, v in read_record(tmp_path / n).items() if k not in LEFT_OUT} for n in ("on", name)]
         assert records[0] == records[1]
         assert (tmp_path / name / "metrics.csv").read_bytes() == (tmp_path / "on" / "metrics.csv").read_bytes()
+
+
+def drawn(directory: Path) -> dict[int, np.ndarray]:
+    """The pictures of a directory's event file, by update."""
+    events = EventAccumulator(str(directory), size_guidance={"images": 0})
+    events.Reload()
+    images = events.Images(TAG) if TAG in events.Tags()["images"] else []
+    return {each.step: np.asarray(Image.open(io.BytesIO(each.encoded_image_string)).convert("RGB")) for each in images}
+
+
+@pytest.mark.slow
+def test_a_job_of_a_fused_fit_has_the_series_of_a_run_alone(command: Command, tmp_path: Path) -> None:
+    source = load_breast_cancer(as_frame=True)
+    source.frame[["mean radius", "mean texture", "target"]].to_csv(tmp_path / "points.csv", index=False)
+    data = ("data=table", "data.path=points.csv", "data.target=target", "optimizer=adam", "data.batch_size=100")
+    done = command("train.py", "-m", *data, "lr=0.01,0.1", "epochs=4,7", "hydra.sweep.dir=sweep")
+    assert done.returncode == 0, done.stderr
+    assert "training 4 jobs" in done.stderr + done.stdout
+    for job in sorted((tmp_path / "sweep").glob("*_*/")):
+        record = read_record(job)
+        alone = tmp_path / "alone" / job.name
+        done = command("train.py", *record["overrides"], f"hydra.run.dir='{alone}'")
+        assert done.returncode == 0, done.stderr
+        ours, theirs = drawn(job), drawn(alone)
+        assert list(ours) == list(theirs) == moments(record["updates"])
+        for update, picture in ours.items():
+            assert np.abs(picture.astype(int) - theirs[update]).mean() < 0.1, (job.name, update)
+
+
+@pytest.mark.slow
+def test_a_sweep_with_many_jobs_and_one_of_solvers_draw_no_series(command: Command, tmp_path: Path) -> None:
+    for name, *swept in (("many", "seed=range(30)"), ("solved", "optimizer=newton", "penalty.l2=0.1,1")):
+        done = command("train.py", "-m", *swept, "epochs=20", f"hydra.sweep.dir={name}")
+        assert done.returncode == 0, done.stderr
+        jobs = list((tmp_path / name).glob("*_*/"))
+        assert len(jobs) == {"many": 30, "solved": 2}[name]
+        assert not any(drawn(job) for job in jobs[:3])

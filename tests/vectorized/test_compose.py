@@ -259,6 +259,7 @@ ERRORS = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("compositions", "jobs"), ERRORS.values(), ids=ERRORS)
 def test_errors_are_those_of_their_job_alone(tmp_path: Path, compositions: int, jobs: Jobs) -> None:
     with sweep(tmp_path / "sweep") as made:
@@ -336,6 +337,7 @@ POOL = [
 ]
 
 
+@pytest.mark.slow
 @settings(
     max_examples=5, deadline=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck), derandomize=True
 )

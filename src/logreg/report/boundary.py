@@ -100,13 +100,20 @@ class BoundarySeries(Callback):
 
     def write(self, events: EventFile, classifier: BinaryClassifier, data: BlockData) -> None:
         """Draw what was copied into an event file."""
-        if not self.states:
-            return
-        network = copy.deepcopy(classifier.network).cpu().eval()
-        # a calibration belongs to the final state alone, and so does a threshold on calibrated probabilities
-        threshold = classifier.threshold if classifier.calibration is None else 0.5
-        for update, png in pictures(network, self.states, data, threshold):
-            events.image(TAG, png, *SIZE, update)
+        write_series(events, classifier, self.states, data)
+
+
+def write_series(
+    events: EventFile, classifier: BinaryClassifier, states: Mapping[int, Mapping[str, Tensor]], data: BlockData
+) -> None:
+    """The pictures of some states of a classifier's network in an event file."""
+    if not states:
+        return
+    network = copy.deepcopy(classifier.network).cpu().eval()
+    # a calibration belongs to the final state alone, and so does a threshold on calibrated probabilities
+    threshold = classifier.threshold if classifier.calibration is None else 0.5
+    for update, png in pictures(network, states, data, threshold):
+        events.image(TAG, png, *SIZE, update)
 
 
 def pictures(
@@ -126,7 +133,7 @@ def pictures(
         x, y = x[chosen], y[chosen]
     figure = MovingBoundary(x, y, names, threshold, SIZE)
     for update, state in sorted(states.items()):
-        network.load_state_dict(state)
+        network.load_state_dict(state, strict=False)  # what a fused fit keeps of a job has no buffers
         p = _probabilities(network, torch.as_tensor(figure.grid, dtype=dtype))
         if np.isfinite(p).all():
             yield update, figure.png(p.astype(np.float64), f"after {plural(update, 'update')}")

@@ -123,6 +123,8 @@ class Fit:
         steps, losses, accuracies: the training values that are logged, (logged,), (logged, jobs), (logged, jobs).
         further: what a solver logs besides, by name, (jobs,) each, for every one of the steps.
         validations: step and metrics by name, (jobs,) each, of every validation; and which jobs it counts for.
+        due: before which updates to copy the parameters; none, unless somebody asks.
+        passed: these copies by update, (jobs, *shape) each.
     """
 
     def __init__(
@@ -155,6 +157,8 @@ class Fit:
         self.further: list[dict[str, np.ndarray]] = []  # of a solver
         self.validations: list[tuple[int, dict[str, np.ndarray], np.ndarray]] = []
         self.last, self.best = State(self), State(self)
+        self.due: set[int] = set()
+        self.passed: dict[int, list[Tensor]] = {}
         self.interrupt = False
         self._block: list[tuple[Tensor, Tensor, Tensor | None, Tensor | None]] = []
         rows = len(jobs) * self.batches.batch_size
@@ -190,6 +194,8 @@ class Fit:
             self._stop(self.active.copy(), "interrupted", self.passes // every if len(self.held_out) else 0)
 
     def _update(self, x: Tensor, y: Tensor, weight: Tensor | None) -> None:
+        if self.updates in self.due:
+            self.passed[self.updates] = [p.clone() for p in self.networks.parameters]
         penalty = self.networks.penalty() if self.networks.has_penalty else None
         logits, gradients = self.networks.gradients(x, y, weight, self.active)
         if self._block and self._block[0][0].shape != logits.shape:

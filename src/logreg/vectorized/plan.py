@@ -34,7 +34,7 @@ CALLBACKS = {
     "logreg.callbacks.Checkpoints": {"monitor", "mode", "every_seconds"},
     "logreg.callbacks.UpdateBar": set(),
     "logreg.report.photos.PhotoGrids": {"every_n_epochs"},  # of a fused fit they are drawn at its end alone
-    "logreg.report.boundary.BoundarySeries": set(),  # keeps no state of a fused fit, so it draws none
+    "logreg.report.boundary.BoundarySeries": set(),  # drawn by JobFiles, of a fit that keeps the states
     "lightning.pytorch.callbacks.EarlyStopping": {"monitor", "mode", "patience", "min_delta"},
 }
 LOGGERS = {"lightning.pytorch.loggers.CSVLogger", "logreg.report.tensorboard.TensorBoardLogger"}

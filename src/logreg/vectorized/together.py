@@ -132,6 +132,7 @@ def _train(jobs: Jobs, stack: Stack, common: Settings, options: Options) -> Trai
         for file in files:
             if file is not None:
                 file.begin(fit.settings.device, options.hydra_folder)
+                fit.due |= file.drawn_updates(fit)
         results = _results(fit, stack)
         with _bar(int(stack.counted.sum()), " jobs", "writing") as bar:
             for file in write_all(files, fit, results, began):

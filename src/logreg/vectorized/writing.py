@@ -20,6 +20,7 @@ from logreg.environment import versions
 from logreg.errors import Diverged, plural
 from logreg.held_out import accuracy_intervals
 from logreg.report.board import write_curves, write_texts
+from logreg.report.boundary import is_plane, moments, write_series
 from logreg.report.coefficients import Coefficients, infinite_of
 from logreg.report.run import draw, save_figures
 from logreg.report.tensorboard import EventFile
@@ -88,6 +89,12 @@ class JobFiles:
         record.versions, record.device, record.data = versions(), str(device), self.data.describe()
         record.write(self.directory)
 
+    def drawn_updates(self, fit: Fit) -> set[int]:
+        """The updates after which the decision boundary is drawn; none where there is none, or no figures."""
+        if not (self.with_figures and self._has("callbacks", "BoundarySeries") and is_plane(self.data)):
+            return set()
+        return set(moments(self.config["epochs"] * fit.batches.batches_per_pass))
+
     def _log(self, lines: Iterable[logging.LogRecord]) -> None:
         with self.log.open("a", encoding="utf-8") as file:
             file.writelines(f"{LOG_FORMAT.format(line)}\n" for line in lines)
@@ -128,6 +135,8 @@ class JobFiles:
                 events.layout()
         if self.with_figures:
             self._draw(results, job, events, share)
+            if events is not None:
+                self._draw_series(fit, results, job, events)
         if events is not None:
             self._close_events(events)
         if self._has("callbacks", "Checkpoints"):
@@ -153,6 +162,15 @@ class JobFiles:
         if events is not None:
             record.seconds = {"fit": share}
             write_texts(events, record, self.config, self.directory)
+
+    def _draw_series(self, fit: Fit, results: Results, job: int, events: EventFile) -> None:
+        """The decision boundary on its way, as `BoundarySeries` draws that of a run alone."""
+        made = int(fit.made[job])
+        updates = [update for update in self.drawn_updates(fit) & fit.passed.keys() if update <= made]
+        states = {update: fit.networks.state_dict_of(job, fit.passed[update]) for update in updates}
+        if states and fit.last.kept[job]:
+            states[made] = fit.networks.state_dict_of(job, fit.last.parameters)
+        write_series(events, results.classifier_of(job), states, self.data)
 
     def _has(self, group: str, name: str) -> bool:
         """Whether a class of this name is in a group of the configuration."""
