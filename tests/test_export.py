@@ -16,8 +16,8 @@ from scipy.sparse import csr_array, random_array
 from torch import Tensor, nn
 
 from logreg.classifier import BinaryClassifier
-from logreg.data.columns import Categorical, Numeric, Target
-from logreg.data.preprocessing import DATE_PARTS, TIME_PARTS, Preprocessor
+from logreg.data.columns import DATE_PARTS, TIME_PARTS, Categorical, Numeric, Target
+from logreg.data.preprocessing import Preprocessor
 from logreg.errors import UserError
 from logreg.export import FORMATS, check_request, export_run
 from logreg.export import rows as rows_module

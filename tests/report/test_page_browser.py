@@ -18,7 +18,7 @@ from tests.report.serving import browser
 from tests.report.test_page_lesson import give_lesson
 from tests.report.test_page_sweep import HOSTILE, write_job
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
 JOBS = 1000
 
 
