@@ -313,7 +313,7 @@ def test_a_korean_document_has_what_the_english_one_has(english: str, part: str)
         ("docs/notebook.md", "blocks", "\npython train.py loss=mse\n", "\npython train.py loss=log_loss\n"),
         ("docs/notebook.md", "skeleton", "lesson_costs.png", "lesson_sigmoid.png"),
         ("docs/notebook.md", "links", "(../README.ko.md)", "(../README.md)"),
-        ("docs/notebook.md", "inline code", "`threshold=0.9`", "`threshold=0.5`"),
+        ("docs/notebook.md", "inline code", "`data=toy`", "`data=breast_cancer`"),
     ],
 )
 def test_a_change_of_a_korean_document_alone_is_noticed(english: str, part: str, old: str, new: str) -> None:
