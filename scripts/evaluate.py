@@ -11,6 +11,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
+from logreg import settings
 from logreg.cli import command, plain, trusted_packages
 from logreg.data.images.kind import is_of_photos
 from logreg.errors import UserError
@@ -43,6 +44,7 @@ def check(config: dict[str, Any]) -> None:
 
 def on_photos(directory: Path, checkpoint: str, config: dict[str, Any]) -> None:
     data = config["data"]
+    settings.check({"data": {"skip_bad": data["skip_bad"]}}, only="data.skip_bad")
     for key in ("target", "labels", "weight"):
         if data[key] is not None:
             raise UserError(f"data.{key}={data[key]}: photos have the label of their folder; leave it out.")
@@ -56,7 +58,7 @@ def on_photos(directory: Path, checkpoint: str, config: dict[str, Any]) -> None:
 
     run = load_run(directory, checkpoint, trusted_packages())
     options = EvaluateOptions(resamples=config["bootstrap"], confidence=config["confidence"], seed=config["seed"])
-    result = evaluate_photos(run, str(data["path"]), options, checkpoint, bool(data["skip_bad"]))
+    result = evaluate_photos(run, str(data["path"]), options, checkpoint, data["skip_bad"])
     path = Path(config["output"] or directory / EVALUATION)
     result.write(path)
     show(result, run.preprocessor.target.labels, path, Console(), "photo")

@@ -10,6 +10,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
+from logreg import settings
 from logreg.cli import command, plain, trusted_packages
 from logreg.data.images.kind import is_of_photos
 from logreg.errors import UserError, plural
@@ -62,6 +63,7 @@ def on_photos(directory: Path, checkpoint: str, config: dict[str, Any]) -> None:
     from logreg.data.images.folders import photos_below
 
     data = config["data"]
+    settings.check({"data": {"skip_bad": data["skip_bad"]}}, only="data.skip_bad")
     if data["keep"]:
         raise UserError("data.keep: a photo has no columns to carry along; leave it out.")
     files = photos_below(str(data["path"]))
@@ -77,7 +79,7 @@ def on_photos(directory: Path, checkpoint: str, config: dict[str, Any]) -> None:
     if is_one:
         print(sentence(run, files[0]))
         return
-    count = predict_photos(run, files, output, bool(data["skip_bad"]))
+    count = predict_photos(run, files, output, data["skip_bad"])
     end(output, f"predictions for {plural(count, 'photo')}", run)
 
 

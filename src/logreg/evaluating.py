@@ -249,5 +249,5 @@ def differences(recorded: Mapping[str, float], metrics: Mapping[str, float]) -> 
     return [
         name
         for name, value in recorded.items()
-        if not math.isclose(metrics.get(name, math.nan), value, rel_tol=ROUNDING, abs_tol=ROUNDING)
+        if value is None or not math.isclose(metrics.get(name, math.nan), value, rel_tol=ROUNDING, abs_tol=ROUNDING)
     ]

@@ -41,6 +41,10 @@ class Loss(ABC):
     def of_arrays(self, logits: np.ndarray, y: np.ndarray) -> np.ndarray:
         """`of_rows` for float64 arrays."""
 
+    @abstractmethod
+    def curvature(self, logits: np.ndarray, y: np.ndarray) -> np.ndarray:
+        """The second derivative of each row's loss by its logit, for float64 arrays."""
+
     def total(self, logits: Tensor, y: Tensor) -> Tensor:
         """The sum over the rows, a scalar."""
         return self.of_rows(logits, y).sum()
@@ -68,6 +72,11 @@ class LogLoss(Loss):
     def of_arrays(self, logits: np.ndarray, y: np.ndarray) -> np.ndarray:
         return np.logaddexp(0.0, np.where(y > 0, -logits, logits))
 
+    def curvature(self, logits: np.ndarray, y: np.ndarray) -> np.ndarray:
+        """``p (1 - p)``, which is above 0."""
+        p = _sigmoid(logits)
+        return p * (1 - p)
+
     def total(self, logits: Tensor, y: Tensor) -> Tensor:
         return F.binary_cross_entropy_with_logits(logits, y, reduction="sum")
 
@@ -89,8 +98,19 @@ class SquaredError(Loss):
         return (p - y).mul_(p).mul_(1 - p).mul_(2)
 
     def of_arrays(self, logits: np.ndarray, y: np.ndarray) -> np.ndarray:
-        with np.errstate(over="ignore"):
-            return (1 / (1 + np.exp(-logits)) - y) ** 2
+        return (_sigmoid(logits) - y) ** 2
+
+    def curvature(self, logits: np.ndarray, y: np.ndarray) -> np.ndarray:
+        """``2 (p'^2 + (p - y) p' (1 - 2p))`` with ``p' = p (1 - p)``, below 0 where the prediction is far off."""
+        p = _sigmoid(logits)
+        slope = p * (1 - p)
+        return 2 * (slope**2 + (p - y) * slope * (1 - 2 * p))
+
+
+def _sigmoid(logits: np.ndarray) -> np.ndarray:
+    with np.errstate(over="ignore"):
+        found: np.ndarray = 1 / (1 + np.exp(-logits))
+    return found
 
 
 LOG_LOSS = LogLoss()

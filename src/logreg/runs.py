@@ -9,6 +9,7 @@ marginal_effects.csv                   of a fit with standard errors
 evaluation.json                        the last evaluation on other rows
 metrics.csv, events.out.tfevents.*     the history
 checkpoints/{last,best}.ckpt           the states
+lesson.json, report.html               of a lesson; the page, where it was asked for
 figures/*.png, train.log
 """
 

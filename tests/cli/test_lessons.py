@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 
 import pytest
@@ -48,7 +47,7 @@ def test_a_lesson_prints_its_conclusion_and_leaves_its_figures(learned: Path, na
     said = (learned / f"{name}.txt").read_text().partition("what this lesson shows\n")[2]
     assert [line for line in said.splitlines() if line] == [
         *(f"  {line}" for line in kept["conclusion"]),
-        *(f"  figures/lesson_{figure}.png" for figure in re.findall(r"lesson_(\w+)\.png", said)),
+        *sorted((f"  figures/lesson_{figure}.png" for figure in FIGURES[name]), key=said.index),
     ]
     figures = {path.stem.removeprefix("lesson_") for path in (learned / name / "figures").glob("lesson_*.png")}
     assert figures == FIGURES[name]

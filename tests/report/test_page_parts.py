@@ -55,6 +55,14 @@ def test_a_column_has_the_decimals_that_its_middle_number_needs() -> None:
     ]  # fmt: skip
 
 
+# Numbers that lie in the middle of two that could be shown, as accuracies on 32 rows do.
+HALVES = [(29 / 32, 4), (1 / 32, 4), (2.5, 0), (0.5, 0), (1.5, 0), (0.125, 2), (0.0, 3), (12_500_000.0, 0), (0.0, 0)]
+
+
+def test_ties_are_rounded_away_from_zero() -> None:
+    assert [shown_number(value, d) for value, d in HALVES[:4]] == ["0.9063", "0.0313", "3", "1"]
+
+
 def test_the_script_formats_numbers_as_python_does(tmp_path: Path) -> None:
     """A row looks the same before and after it was sorted."""
     if shutil.which("node") is None:
@@ -62,6 +70,7 @@ def test_the_script_formats_numbers_as_python_does(tmp_path: Path) -> None:
     random = np.random.default_rng(0)
     cases = [(float(v), int(d)) for v, d in zip(random.normal(size=200) * 10.0 ** random.integers(-9, 9, 200),
                                                 random.integers(0, 7, 200), strict=True)]  # fmt: skip
+    cases += [(sign * value, d) for value, d in HALVES for sign in (1, -1)]
     code = (TEMPLATES / "page.js").read_text()
     function = code[code.index("const NOTHING") : code.index("function reader")]
     script = f"{function}\nfor (const [v, d] of {json.dumps(cases)}) console.log(shownNumber(v, d));"

@@ -18,9 +18,9 @@ def with_ones(x: np.ndarray) -> np.ndarray:
     return np.column_stack([x, np.ones(len(x))])
 
 
-def cost(theta: np.ndarray, x: np.ndarray, y: np.ndarray, l2: float = 0.0, loss: Loss = LOG_LOSS) -> float:
-    """The mean loss with its penalty."""
-    return float(loss.of_arrays(with_ones(x) @ theta, y).mean() + l2 / 2 * theta[:-1] @ theta[:-1])
+def cost(theta: np.ndarray, x: np.ndarray, y: np.ndarray, l2: float = 0.0) -> float:
+    """The mean log loss with its penalty."""
+    return float(LOG_LOSS.of_arrays(with_ones(x) @ theta, y).mean() + l2 / 2 * theta[:-1] @ theta[:-1])
 
 
 def gradient(theta: np.ndarray, rows: np.ndarray, y: np.ndarray, l2: float = 0.0) -> np.ndarray:
@@ -65,25 +65,13 @@ def descend_together(
     return theta
 
 
-def curvature(loss: Loss, z: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """The second derivative of each row's loss by its logit.
-
-    p (1 - p) for the log loss, which is above 0; 2 (p'^2 + (p - y) p' (1 - 2p)) with p' = p (1 - p) for the squared
-    error, which is below 0 where the prediction is off by more than a little.
-    """
-    with np.errstate(over="ignore"):
-        p = 1 / (1 + np.exp(-z))
-    slope = p * (1 - p)
-    return slope if loss.name == "log_loss" else 2 * (slope**2 + (p - y) * slope * (1 - 2 * p))
-
-
 def hessians(loss: Loss, theta: np.ndarray, rows: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Of the mean loss by weights and intercept, (points, features + 1, features + 1), at each of theta.
 
     Args:
         rows: `with_ones`.
     """
-    curved = curvature(loss, theta @ rows.T, y) / len(y)
+    curved = loss.curvature(theta @ rows.T, y) / len(y)
     return np.einsum("pr,ri,rj->pij", curved, rows, rows, optimize=True)
 
 

@@ -13,7 +13,7 @@ from matplotlib.colors import LogNorm
 from logreg.errors import UserError
 from logreg.lessons.descent import cost, largest_curvature
 from logreg.lessons.drawing import RED, panels
-from logreg.lessons.lesson import Conclusion, SweepLesson, training_rows
+from logreg.lessons.lesson import Conclusion, SweepLesson, refuse, training_rows
 from logreg.runs import read_history
 from logreg.settings import is_number
 
@@ -43,6 +43,8 @@ class LearningRate(SweepLesson):
 
     def teach(self, data: BlockData, jobs: Sequence[Job]) -> Conclusion:
         x, y = training_rows(data)
+        refuse(jobs, "loss", "log_loss", "follows the log loss")
+        refuse(jobs, "penalty.l1", "0", "has the optimum of the penalty l2 alone")
         by_penalty: dict[float, list[Job]] = {}
         for job in jobs:
             if is_number(penalty := job.settings.get("penalty.l2", "0")) and is_number(job.settings.get("lr", "")):

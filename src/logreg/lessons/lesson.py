@@ -16,6 +16,7 @@ from logreg.atomic import write_atomically
 from logreg.errors import UserError
 from logreg.losses import LOG_LOSS
 from logreg.runs import LESSON, LESSON_FIGURES, finite
+from logreg.settings import is_number
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -107,6 +108,18 @@ class SweepLesson(ABC):
         Raises:
             UserError: the data or the jobs are of a kind that it is not made for.
         """
+
+
+def refuse(jobs: Sequence[Job], key: str, only: str, why: str) -> None:
+    """Refuse jobs that set a key to something else.
+
+    Raises:
+        UserError: names it.
+    """
+    for job in jobs:
+        value = job.settings.get(key, only)
+        if value != only and not (is_number(value) and is_number(only) and float(value) == float(only)):
+            raise UserError(f"{key}={value}: this lesson {why}; leave it out.")
 
 
 def training_rows(data: Any) -> tuple[np.ndarray, np.ndarray]:

@@ -14,7 +14,7 @@ from matplotlib.colors import SymLogNorm
 from logreg.errors import UserError
 from logreg.lessons.descent import descend_together, mean_gradients, with_ones
 from logreg.lessons.drawing import GREEN, RED, panels
-from logreg.lessons.lesson import Conclusion, SweepLesson, training_rows
+from logreg.lessons.lesson import Conclusion, SweepLesson, refuse, training_rows
 from logreg.lessons.surface import Surface, smallest_eigenvalues, surface
 from logreg.losses import LOSSES, loss_of
 from logreg.runs import COEFFICIENTS
@@ -91,6 +91,8 @@ class SquaredErrorOrLogLoss(SweepLesson):
 
     def teach(self, data: BlockData, jobs: Sequence[Job]) -> Conclusion:
         x, y = training_rows(data)
+        for key in ("penalty.l1", "penalty.l2"):
+            refuse(jobs, key, "0", "looks at the costs without a penalty")
         by_loss: dict[str, list[Job]] = {}
         for job in jobs:
             if job.record["status"] == "completed":

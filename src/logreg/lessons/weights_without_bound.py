@@ -8,6 +8,7 @@ whose margin counts the intercept too, a weight of a column of ones; the usual m
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from logreg.data.block_data import BlockData
 
 SAME = 0.05  # degrees between two machines, as near as they are solved
+LARGE = 1e6  # from here on in powers of ten
 HARD = 1e6  # C of a support vector machine that allows no row inside its margin
 
 
@@ -108,8 +110,9 @@ class WeightsWithoutBound(Lesson):
         ]
         columns = ("updates", "norm", "cost", "degrees_from_maximum_margin", "penalised_norm")
         for updates, norm, value, degrees, bounded in zip(*(n[c] for c in columns), strict=True):
-            lines.append(f"  {updates:10,} {norm:8.3f} {value:12.3g} {degrees:9.3f} {bounded:10.6f}")
-        growth, penalised = (n[key][-1] - n[key][-2] for key in ("norm", "penalised_norm"))
+            penalised = f"{bounded:10.6f}" if abs(bounded) < LARGE else f"{bounded:10.3g}"
+            lines.append(f"  {updates:10,} {norm:8.3f} {value:12.3g} {degrees:9.3f} {penalised}")
+        growth, change = (n[key][-1] - n[key][-2] for key in ("norm", "penalised_norm"))
         bound = "it grows like their logarithm, without a bound" if growth > 0 else "so it does not grow yet"
         degrees = n["degrees_from_maximum_margin"]
         return [
@@ -119,10 +122,16 @@ class WeightsWithoutBound(Lesson):
             f"the direction {'settles at' if degrees[-1] < degrees[-2] else 'is not yet on its way to'} "
             f"scikit-learn's hard-margin support vector machine, {degrees[-1]:.3f} degrees away, if its margin counts "
             f"the intercept as a weight; {self._usual(n)}",
-            f"with penalty.l2={self.l2:g} "
-            + ("all of it stops" if abs(penalised) < 1e-3 * growth else "it slows down")
-            + f": the norm changes by {abs(penalised):.1g} over the last ten times",
+            f"with penalty.l2={self.l2:g} {self._with_penalty(growth, change)}",
         ]
+
+    @staticmethod
+    def _with_penalty(growth: float, change: float) -> str:
+        """What became of the norm over the last ten times the updates."""
+        if not math.isfinite(change) or abs(change) > max(growth, 1.0):
+            return "gradient descent with lr=1 does not come to rest: the step is too large for so steep a cost"
+        stops = "all of it stops" if abs(change) < 1e-3 * growth else "it slows down"
+        return f"{stops}: the norm changes by {abs(change):.1g} over the last ten times"
 
     @staticmethod
     def _usual(n: dict[str, Any]) -> str:

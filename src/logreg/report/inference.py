@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
+from rich import box
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -13,7 +14,6 @@ from scipy.stats import chi2
 from logreg.atomic import open_atomically
 from logreg.diagnostics.inference import Estimates, Inference
 from logreg.report.coefficients import Coefficients
-from logreg.report.terminal import compact_table
 from logreg.runs import MARGINAL_EFFECTS
 
 NARROWEST = 100  # characters, where the output is no terminal
@@ -52,8 +52,7 @@ def show_inference(inference: Inference, rows: Coefficients, console: Console, m
     table.add_row("(intercept)", *_coefficient_cells(inference, len(rows) - 1))
     console.print(table)
     effects = inference.marginal_effects
-    names = ("", "dp/dx", "std err", "z", "P>|z|", "[0.025", "0.975]")
-    table = compact_table("average marginal effects", names, words=[""])
+    table = _table("average marginal effects", "", "dp/dx", "std err", "z", "P>|z|", "[0.025", "0.975]")
     for row, i in zip(top, chosen, strict=True):
         table.add_row(escape(row.name), *_cells(effects, i), *_interval(effects, i))
     console.print(table)
@@ -89,8 +88,14 @@ def _coefficient_table(inference: Inference) -> Table:
     by_profile = inference.method == "profile"
     tests = ("chi²", "P>chi²") if by_profile else ("z", "P>|z|")
     title = "coefficients" + (", tests and intervals by profile likelihood" if by_profile else "")
-    names = ("", "coef", "std err", *tests, "[0.025", "0.975]", "odds ratio")
-    return compact_table(title, names, words=[""])
+    return _table(title, "", "coef", "std err", *tests, "[0.025", "0.975]", "odds ratio")
+
+
+def _table(title: str, *names: str) -> Table:
+    table = Table(*names, title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    for column in table.columns[1:]:
+        column.justify, column.no_wrap = "right", True
+    return table
 
 
 def _coefficient_cells(inference: Inference, i: int) -> list[str]:

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
 
 from logreg.atomic import write_atomically
 from logreg.errors import UserError, plural
@@ -56,6 +55,8 @@ def read_jobs(sweep: Path) -> list[Job]:
             record = read_record(path.parent)
         except UserError as error:
             record = {"status": "failed", "error": str(error)}
+        record |= {key: {} for key in ("metrics", "monitor") if not isinstance(record.get(key, {}), dict)}
+        record |= {} if isinstance(record.get("overrides", []), list) else {"overrides": []}
         if path.parent.name == REFIT:  # of the winner, on all rows: no job of the sweep
             continue
         number = path.parent.name.partition("_")[0]
@@ -73,7 +74,8 @@ def _rank(job: Job) -> tuple[bool, str, float, int]:
 
 
 def swept_keys(jobs: list[Job]) -> list[str]:
-    """The keys whose value is not the same in every job."""
+    """The keys whose value is not the same in every job, but for jobs whose record cannot be read."""
+    jobs = [job for job in jobs if job.settings]
     keys = list(dict.fromkeys(key for job in jobs for key in job.settings))
     return [key for key in keys if len({job.settings.get(key) for job in jobs}) > 1]
 
@@ -187,12 +189,12 @@ def show(sweep: Path, jobs: list[Job], console: Console, by_job: bool = True) ->
     """
     keys, metrics = swept_keys(jobs), _columns(jobs)
     status = ["status"] if failures(jobs) else []
-    names = ("job", *keys, *metrics, *status)
-    table = compact_table(f"{plural(len(jobs), 'job')}, best first", names, words=[*keys, *status])
+    rows = []
     for job in jobs[:SHOWN]:
-        values = [escape(job.settings.get(key, "")) for key in keys]
-        values += [_short(job.metrics.get(name)) for name in metrics]
-        table.add_row(str(job.number), *values, *(job.record[name] for name in status))
+        values = [job.settings.get(key, "") for key in keys] + [_short(job.metrics.get(name)) for name in metrics]
+        rows.append([str(job.number), *values, *(str(job.record[name]) for name in status)])
+    title, header = f"{plural(len(jobs), 'job')}, best first", ("job", *keys, *metrics, *status)
+    table = compact_table(title, header, rows, console, optional=metrics[1:])
     if len(jobs) > SHOWN:
         table.add_row("…")
     console.print(table)

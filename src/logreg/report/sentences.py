@@ -5,13 +5,14 @@ from __future__ import annotations
 from logreg.errors import plural
 from logreg.report.calibration import ROWS, calibration_lines
 from logreg.runs import RunRecord
+from logreg.settings import is_finite
 
 
 def ending(record: RunRecord) -> str:
     """How a run ended, and after how long."""
     words = f"{record.status} after {plural(record.updates, 'update')} ({plural(record.epochs, 'epoch')})"
     fit = record.seconds.get("fit")
-    return words if fit is None else f"{words} in {fit:.2f} s"
+    return f"{words} in {fit:.2f} s" if is_finite(fit) else words
 
 
 def headline(record: RunRecord) -> str:

@@ -11,12 +11,11 @@ from statistics import fmean
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
 
 from logreg.atomic import write_atomically
 from logreg.path import read_choice
 from logreg.report import leaderboard
-from logreg.report.comparison import DATA_SEED, FOLD, HEADER, Setting, compare, monitor, table_rows, verdict
+from logreg.report.comparison import DATA_SEED, FOLD, Setting, compare, monitor, table_rows, verdict
 from logreg.report.leaderboard import Job
 from logreg.report.terminal import compact_table
 
@@ -111,10 +110,9 @@ def _show(compared: Mapping[str, Sequence[Setting]], console: Console) -> None:
     if not any(each.failed for settings in compared.values() for each in settings):
         unsaid.add("failed")
     columns = [i for i, name in enumerate(header) if name not in unsaid]
-    names = [header[i] for i in columns]
-    table = compact_table("settings over their repetitions, best first", names, words={*names} - {*HEADER})
-    for row in rows[:SHOWN]:
-        table.add_row(*(escape(row[i]) for i in columns))
+    shown = [[row[i] for i in columns] for row in rows[:SHOWN]]
+    title = "settings over their repetitions, best first"
+    table = compact_table(title, [header[i] for i in columns], shown, console, optional=("sd", "failed"))
     if len(rows) > SHOWN:
         table.add_row("…")
     console.print(table)

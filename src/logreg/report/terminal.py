@@ -1,23 +1,54 @@
-"""Tables for a terminal of eighty columns."""
+"""Tables for a terminal, which may have eighty columns."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Sequence
+from typing import Literal
 
 from rich import box
+from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
+LONG = 16  # characters of a text, from where on it is folded where there is no room
+BETWEEN = 2  # columns of a table
+NUMBERS = re.compile(r"[-+.]?\d.*|")  # and intervals of them, and nothing
 
-def compact_table(title: str, names: Sequence[str], words: Collection[str] = ()) -> Table:
-    """A table without frames.
+
+def compact_table(
+    title: str, header: Sequence[str], rows: Sequence[Sequence[str]], console: Console, optional: Collection[str] = ()
+) -> Table:
+    """A table without frames, in which numbers and short words are not broken.
+
+    Where it is too wide, headings go on below after a point or a slash, then columns are left out, the last first; one
+    that is still too wide is folded all over, so that nothing is lost.
 
     Args:
-        words: the columns that may be folded, on the left; all others hold numbers, which are never broken.
+        optional: the columns that may be left out.
     """
+    kept, headings = list(range(len(header))), [*header]
+    cells = [[row[i] for row in rows] for i in kept]
+    has_numbers = [all(NUMBERS.fullmatch(cell) for cell in column) for column in cells]
+    whole = [
+        numeric or max(map(len, column), default=0) <= LONG for numeric, column in zip(has_numbers, cells, strict=True)
+    ]
+
+    def width() -> int:
+        longest = [
+            max(map(len, column), default=0) if fixed else LONG for fixed, column in zip(whole, cells, strict=True)
+        ]
+        return sum(max(longest[i], *map(len, headings[i].split("\n"))) + BETWEEN for i in kept) - BETWEEN + 1
+
+    if width() > console.width:
+        headings = [re.sub(r"(?<=[./])(?=.)", "\n", name) for name in header]
+    while width() > console.width and (left := [i for i in kept if header[i] in optional]):
+        kept.remove(left[-1])
+    fits = width() <= console.width
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-    for name in names:
-        if name in words:
-            table.add_column(name, overflow="fold")
-        else:
-            table.add_column(name, justify="right", no_wrap=True)
+    for i in kept:
+        side: Literal["right", "left"] = "right" if has_numbers[i] else "left"
+        table.add_column(escape(headings[i]), justify=side, no_wrap=whole[i] and fits, overflow="fold")
+    for row in rows:
+        table.add_row(*(escape(row[i]) for i in kept))
     return table

@@ -91,7 +91,9 @@ class JobFiles:
 
     def drawn_updates(self, fit: Fit) -> set[int]:
         """The updates after which the decision boundary is drawn; none where there is none, or no figures."""
-        if not (self.with_figures and self._has("callbacks", "BoundarySeries") and is_plane(self.data)):
+        if not (self.with_figures and self._has("logger", "TensorBoardLogger")):
+            return set()
+        if not (self._has("callbacks", "BoundarySeries") and is_plane(self.data)):
             return set()
         return set(moments(self.config["epochs"] * fit.batches.batches_per_pass))
 

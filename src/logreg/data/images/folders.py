@@ -99,6 +99,8 @@ def photos_below(path: str, key: str = "data.path") -> list[Path]:
     with _readable(given, key):
         if given.is_file():
             return [given]
+        if not given.exists():
+            raise UserError(f"{key}={path}: there is no such file or folder.")
     found = _files(_checked_folder(path, key), key)
     if not found:
         raise UserError(f"{key}={path}: there is no file in this folder.")
@@ -190,13 +192,17 @@ def _listed(by_class: dict[str, list[Path]], labels: tuple[str, str]) -> tuple[l
 
 
 def _files(folder: Path, key: str) -> list[Path]:
-    """Every file below a folder but hidden ones, sorted."""
+    """Every file below a folder but hidden ones, sorted; a folder that is met again through a link is left out."""
 
     def fail(error: OSError) -> None:
         raise UserError(f"{key}: {error.filename}: the folder cannot be read ({error.strerror}).") from error
 
-    found = []
-    for place, folders, names in os.walk(folder, onerror=fail):
+    found, met = [], set()
+    for place, folders, names in os.walk(folder, onerror=fail, followlinks=True):
+        if (real := os.path.realpath(place)) in met:
+            folders.clear()
+            continue
+        met.add(real)
         folders[:] = [name for name in folders if not _is_hidden(name)]
         found += [Path(place, name) for name in names if not _is_hidden(name)]
     return sorted(found)

@@ -25,6 +25,7 @@ VARIABLES = {INK: "var(--ink)", MUTED: "var(--muted)", RULE: "var(--rule)", PAPE
 BLUE, ORANGE, GREY = "#2f6fb7", "#d9822b", "#8b96a5"
 BEST = ("#d1495b", "#2f6fb7", "#2a9d6f", "#d9822b", "#8a63b8")
 SMALL, HALF, WIDE = (4.5, 3.1), (6.2, 4.3), (9.4, 4.0)  # inches
+NOT_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")  # characters that no document may have
 LARGEST_SVG = 400_000  # bytes
 LARGEST_PNG = 400_000  # bytes, before base64
 MOST_SHAPES = 600
@@ -139,7 +140,7 @@ def svg_of(figure: Figure, name: str, title: str) -> Markup:
     """A figure as an ``<svg>`` element that can stand in HTML beside others."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
-    root = ET.fromstring(re.sub(rb"[\x00-\x08\x0b\x0c\x0e-\x1f]", "\ufffd".encode(), buffer.getvalue()))
+    root = ET.fromstring(NOT_XML.sub("\ufffd", buffer.getvalue().decode()))
     for parent in root.iter():
         for child in list(parent):
             if child.tag.endswith(("}metadata", "}style")):

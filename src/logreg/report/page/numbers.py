@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from decimal import ROUND_HALF_UP, Decimal, localcontext
 from statistics import median
 from typing import Any
 
@@ -21,10 +22,12 @@ def shown_number(value: Any, decimals: int = 4) -> str:
     if math.isinf(value):
         return "∞" if value > 0 else "-∞"
     size = abs(value)
-    if size and (size >= LARGEST or size < 5 * 10.0 ** -(decimals + 1)):
-        mantissa, _, exponent = f"{value:.2e}".partition("e")
-        return f"{mantissa}e{int(exponent)}"
-    return f"{value:.{decimals}f}"
+    exact = Decimal(float(value) + 0.0)  # without the sign of a zero
+    with localcontext(rounding=ROUND_HALF_UP):  # away from zero, as scripts round
+        if size and (size >= LARGEST or size < 5 * 10.0 ** -(decimals + 1)):
+            mantissa, _, exponent = f"{exact:.2e}".partition("e")
+            return f"{mantissa}e{int(exponent)}"
+        return f"{exact:.{decimals}f}"
 
 
 def decimals_of(values: Sequence[Any]) -> int:

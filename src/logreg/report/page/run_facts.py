@@ -49,7 +49,13 @@ def clean_record(record: Mapping[str, Any]) -> RunRecord:
     found.metrics = {name: float(value) for name, value in metrics.items() if is_finite(value)}
     found.intervals = {name: each for name, each in (found.intervals or {}).items() if name in found.metrics}
     for key in ("data", "seconds", "versions", "evaluated", "hyperparameters", "monitor"):
-        setattr(found, key, getattr(found, key) or {})
+        value = getattr(found, key)
+        setattr(found, key, value if isinstance(value, dict) else {})
+    for key in ("updates", "epochs"):
+        setattr(found, key, int(getattr(found, key)) if is_finite(getattr(found, key)) else 0)
+    found.overrides = [str(each) for each in found.overrides] if isinstance(found.overrides, list) else []
+    told = found.optimality
+    found.optimality = told if isinstance(told, dict) and isinstance(told.get("sentence"), str) else None
     return found
 
 
@@ -231,7 +237,7 @@ def coefficient_table(rows: Sequence[Mapping[str, str]], total: int) -> PagedTab
         values = column(key)
         if any(value is not None for value in values):
             columns.append(numbers(title, values, {"z": 2, "p": 3}.get(key)))
-    return PagedTable("coefficients", columns, f"{total:,} rows, in {COEFFICIENTS}", page=20)
+    return PagedTable("coefficients", columns, COEFFICIENTS, page=20)
 
 
 def configuration_text(config: Mapping[str, Any]) -> str:
