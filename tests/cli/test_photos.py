@@ -75,7 +75,8 @@ def test_a_run_is_measured_on_its_own_photos_and_on_new_ones(trained: Path) -> N
 
 
 WRONG = [
-    (["scripts/predict.py", "run=run", "data.path=none.jpg"], ["data.path=none.jpg"]),
+    (["scripts/predict.py", "run=run", "data.path=none.jpg"], ["data.path=none.jpg", "no such file or folder"]),
+    (["scripts/predict.py", "run=run", "data.path=bad", "data.skip_bad=no"], ["data.skip_bad=no", "true or false"]),
     (["scripts/predict.py", "run=run", "data.path=bad/cut.jpg"], ["bad/cut.jpg is truncated or damaged"]),
     (["scripts/predict.py", "run=run", "data.path=bad"], ["bad/cut.jpg", "data.skip_bad=true"]),
     (["scripts/predict.py", "run=run", "data.path=bad", "output=p.txt"], ["output=p.txt", ".csv or .parquet"]),

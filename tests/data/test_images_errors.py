@@ -168,7 +168,22 @@ def test_folders_for_evaluation_and_prediction(folder: Path, tmp_path: Path) -> 
     assert photos_below(str(folder)) == files
     (tmp_path / "nothing").mkdir()
     assert "there is no file in this folder" in refusal(lambda: photos_below(str(tmp_path / "nothing")))
-    assert "there is no such folder" in refusal(lambda: photos_below(str(tmp_path / "absent")))
+    assert "there is no such file or folder" in refusal(lambda: photos_below(str(tmp_path / "absent")))
+
+
+def test_links_to_folders_are_followed_and_a_circle_of_them_ends(folder: Path, tmp_path: Path) -> None:
+    files = photos_below(str(folder))
+    (tmp_path / "links").mkdir()
+    (tmp_path / "links" / "all").symlink_to(folder, target_is_directory=True)
+    (tmp_path / "links" / "back").symlink_to(tmp_path / "links", target_is_directory=True)
+    assert [file.resolve() for file in photos_below(str(tmp_path / "links"))] == [file.resolve() for file in files]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes among its files")
+def test_a_pipe_among_the_photos_is_named_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.jpg")
+    with pytest.raises(BadPhoto, match="is a pipe and no file"):
+        read_rgb(tmp_path / "pipe.jpg")
 
 
 # --- files ------------------------------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from sklearn.svm import SVC
 from logreg import BinaryClassifier, lessons
 from logreg.data import InMemoryData, Table
 from logreg.errors import UserError
-from logreg.lessons.descent import cost, curvature, descend, gradient, largest_curvature, mean_gradients, with_ones
+from logreg.lessons.descent import cost, descend, gradient, largest_curvature, mean_gradients, with_ones
 from logreg.lessons.gradients_accumulate import trace
 from logreg.lessons.learning_rate import optimum
 from logreg.lessons.lesson import Conclusion, Lesson, training_rows
@@ -27,6 +27,7 @@ from logreg.lessons.three_forms import forms, parameters
 from logreg.lessons.weights_without_bound import angle, hard_margin
 from logreg.losses import LOSSES
 from logreg.models import HandWritten, RandomStart
+from logreg.report.leaderboard import Job
 from tests.helpers import breast_cancer, toy
 
 X = np.array([[1, 2], [2, 3], [3, 1], [4, 3], [5, 3], [6, 2]], dtype=np.float64)
@@ -66,7 +67,7 @@ def test_curvature_and_eigenvalues_are_those_of_autograd(name: str) -> None:
     for theta, smallest in zip(THETAS, found, strict=True):
         hessian = torch.autograd.functional.hessian(mean_loss, torch.from_numpy(theta))
         assert smallest == pytest.approx(float(torch.linalg.eigvalsh(hessian)[0]), abs=1e-12)
-        assert curvature(LOSSES[name], with_ones(X) @ theta, Y).shape == (6,)
+        assert LOSSES[name].curvature(with_ones(X) @ theta, Y).shape == (6,)
     slopes = [torch.autograd.functional.jacobian(mean_loss, torch.from_numpy(theta)).numpy() for theta in THETAS]
     np.testing.assert_allclose(mean_gradients(LOSSES[name], THETAS, with_ones(X), Y), slopes, atol=1e-14)
 
@@ -215,6 +216,31 @@ def test_weights_without_bound() -> None:
     theta, least = optimum(X, Y, 0.01)
     assert n["penalised_norm"][-1] == pytest.approx(float(np.linalg.norm(theta[:2])), rel=1e-6)
     assert n["penalised_cost"][-1] == pytest.approx(least, rel=1e-9)
+
+
+def test_a_step_too_large_for_the_penalty_is_refused() -> None:
+    with pytest.raises(UserError, match=r"lesson.l2=5: gradient descent with lesson.lr=1 diverges"):
+        conclusion(lessons.WeightsWithoutBound(updates=1000, l2=5.0))
+
+
+def job(**settings: str) -> Job:
+    overrides = [f"{key.replace('__', '.')}={value}" for key, value in settings.items()]
+    return Job(0, Path("none"), {"status": "completed", "overrides": overrides, "metrics": {}}, None)
+
+
+@pytest.mark.parametrize(
+    ("lesson", "settings", "named"),
+    [
+        (lessons.LearningRate(), {"loss": "mse"}, "loss=mse: this lesson follows the log loss"),
+        (lessons.LearningRate(), {"penalty__l1": "0.1"}, "penalty.l1=0.1: this lesson"),
+        (lessons.SquaredErrorOrLogLoss(), {"penalty__l2": "0.1"}, "penalty.l2=0.1: this lesson"),
+    ],
+)
+def test_lessons_of_sweeps_refuse_what_their_optimum_is_not_of(lesson: Any, settings: Any, named: str) -> None:
+    data = toy()
+    data.setup()
+    with pytest.raises(UserError, match=named):
+        lesson.teach(data, [job(penalty__l2="0.0"), job(**settings)])
 
 
 def test_weights_of_overlapping_labels_are_refused() -> None:

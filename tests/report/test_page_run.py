@@ -168,6 +168,18 @@ def test_a_run_without_metrics_has_a_page_without_empty_sections(tmp_path: Path,
     assert len(page.scripts) == 1
 
 
+ODD = [{"seconds": {"fit": "2"}}, {"optimality": {}}, {"updates": None}, {"overrides": None}, {"evaluated": None}]
+
+
+@pytest.mark.parametrize("odd", ODD, ids=str)
+def test_a_record_of_another_shape_has_a_page_of_what_is_as_it_should_be(odd: dict[str, Any], tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    record = {"status": "completed", "overrides": [], "name": "toy", "metrics": {"train/loss": 0.25}, "updates": 3}
+    (run / "run.json").write_text(json.dumps(record | odd))
+    assert "0.25" in page_of(run).text
+
+
 def test_metrics_that_are_not_finite_are_left_out(run: Path, tmp_path: Path) -> None:
     copy = tmp_path / "run"
     shutil.copytree(run, copy)

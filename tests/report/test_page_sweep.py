@@ -124,6 +124,21 @@ def test_many_reasons_that_differ_in_numbers_are_one(tmp_path: Path) -> None:
     assert "39 jobs: 1, 2, 3, 4" in page.text
 
 
+def test_a_record_that_cannot_be_read_changes_nothing_of_the_others(tmp_path: Path) -> None:
+    sweep = tmp_path / "sweep"
+    for i, lr in enumerate(("0.1", "1", "10")):
+        write_job(sweep, i, {"data": "toy", "lr": lr, "epochs": 50}, 0.5 + 0.1 * i)
+    for number, content in ((3, "{"), (4, '{"status": "failed", "metrics": null, "monitor": null, "overrides": null}')):
+        (sweep / f"{number}_x").mkdir()
+        (sweep / f"{number}_x" / "run.json").write_text(content)
+    page = page_of(sweep)
+    header, *rows = page.cells("leaderboard")
+    assert header[:4] == ["rank", "job", "status", "lr"]
+    assert "epochs" not in header
+    assert [row[1] for row in rows] == ["0", "1", "2", "3", "4"]
+    assert "val/loss by lr" in " ".join(str(tag.get("aria-label")) for name, tag in page.tags if name == "svg")
+
+
 @pytest.mark.parametrize("keys", [1, 2, 3, 6])
 def test_any_number_of_swept_keys_has_a_chart(tmp_path: Path, keys: int) -> None:
     sweep = tmp_path / "sweep"

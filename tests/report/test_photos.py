@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from lightning.pytorch.loggers import CSVLogger
 from matplotlib.figure import Figure
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import nn
@@ -16,6 +17,7 @@ from logreg import BinaryClassifier
 from logreg.models import ConvByHand, LinearOnPixels, SequentialRegression
 from logreg.report.photos import ACROSS, PhotoGrids, first_layer, photo_grid
 from logreg.report.tensorboard import TensorBoardLogger
+from tests.conftest import Command
 from tests.helpers import breast_cancer, digits, fit
 
 
@@ -98,11 +100,26 @@ def test_grids_are_written_every_few_passes(tmp_path: Path, data: Any) -> None:
     assert tags(tmp_path) == expected
 
 
+@pytest.mark.slow
+def test_jobs_that_are_trained_together_have_the_grids_of_runs_alone(command: Command, tmp_path: Path) -> None:
+    every = "callbacks.photos.every_n_epochs=2"
+    settings = ("data=digits", "model=conv_sequential", "optimizer=adam", "epochs=5", every)
+    done = command("train.py", "-m", *settings, "lr=0.001,0.002", "hydra.sweep.dir=sweep")
+    assert done.returncode == 0, done.stderr
+    assert "training 2 jobs" in done.stdout + done.stderr
+    done = command("train.py", *settings, "lr=0.001", "hydra.run.dir=alone")
+    assert done.returncode == 0, done.stderr
+    (job,) = (tmp_path / "sweep").glob("0_*/")
+    ours, theirs = (tags(directory) for directory in (job, tmp_path / "alone"))
+    assert ours == theirs
+    assert len(ours["photos/while_training"]) == 2
+
+
 def test_it_changes_nothing_of_the_training(tmp_path: Path) -> None:
     plain, _, history = fit(tmp_path / "a", digits(augment={"flip": True}), 2)
-    logger = TensorBoardLogger(str(tmp_path / "b"))
+    logger, csv = TensorBoardLogger(str(tmp_path / "b")), CSVLogger(tmp_path / "b", name="", version="")
     record, classifier, drawn = fit(
-        tmp_path / "b", digits(augment={"flip": True}), 2, callbacks=[PhotoGrids(1)], logger=[logger]
+        tmp_path / "b", digits(augment={"flip": True}), 2, callbacks=[PhotoGrids(1)], logger=[logger, csv]
     )
     logger.events.close()
     assert record.metrics == plain.metrics

@@ -8,7 +8,6 @@ whose margin counts the intercept too, a weight of a column of ones; the usual m
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
     from logreg.data.block_data import BlockData
 
 SAME = 0.05  # degrees between two machines, as near as they are solved
-LARGE = 1e6  # from here on in powers of ten
+LARGE = 1e6  # a norm that no penalty leaves
 HARD = 1e6  # C of a support vector machine that allows no row inside its margin
 
 
@@ -68,6 +67,11 @@ class WeightsWithoutBound(Lesson):
                 "lesson: after all updates some rows are still on the wrong side, so there may be no line that "
                 "separates them, and then the weights are bounded; use data=toy, or more lesson.updates."
             )
+        if not penalised["norm"][-1] < LARGE:  # no number, or on its way to one
+            raise UserError(
+                f"lesson.l2={self.l2:g}: gradient descent with lesson.lr={self.lr:g} diverges where the penalty curves "
+                "the cost so much; take a smaller one."
+            )
         of_free, counted = hard_margin(x, y)
         numbers = self._numbers(free, penalised, of_free, counted)
         return Conclusion(self._lines(numbers), numbers, {"weights": self._draw(free, penalised, of_free, counted)})
@@ -76,13 +80,14 @@ class WeightsWithoutBound(Lesson):
         """The coefficients at updates that lie evenly on a logarithmic scale, their norms and costs."""
         at = np.unique(np.concatenate([np.geomspace(1, self.updates, 200).astype(np.int64), self._decades()]))
         wanted = set(at.tolist())
-        thetas = [t for i, t in enumerate(descend(x, y, self.lr, self.updates, l2)) if i in wanted]
-        return {
-            "at": at,
-            "theta": thetas,
-            "norm": np.array([np.linalg.norm(t[:-1]) for t in thetas]),
-            "cost": np.array([cost(t, x, y, l2) for t in thetas]),
-        }
+        with np.errstate(over="ignore", invalid="ignore"):  # where it diverges
+            thetas = [t for i, t in enumerate(descend(x, y, self.lr, self.updates, l2)) if i in wanted]
+            return {
+                "at": at,
+                "theta": thetas,
+                "norm": np.array([np.linalg.norm(t[:-1]) for t in thetas]),
+                "cost": np.array([cost(t, x, y, l2) for t in thetas]),
+            }
 
     def _decades(self) -> list[int]:
         return [10**k for k in range(1, 12) if 10**k <= self.updates]
@@ -110,8 +115,7 @@ class WeightsWithoutBound(Lesson):
         ]
         columns = ("updates", "norm", "cost", "degrees_from_maximum_margin", "penalised_norm")
         for updates, norm, value, degrees, bounded in zip(*(n[c] for c in columns), strict=True):
-            penalised = f"{bounded:10.6f}" if abs(bounded) < LARGE else f"{bounded:10.3g}"
-            lines.append(f"  {updates:10,} {norm:8.3f} {value:12.3g} {degrees:9.3f} {penalised}")
+            lines.append(f"  {updates:10,} {norm:8.3f} {value:12.3g} {degrees:9.3f} {bounded:10.6f}")
         growth, change = (n[key][-1] - n[key][-2] for key in ("norm", "penalised_norm"))
         bound = "it grows like their logarithm, without a bound" if growth > 0 else "so it does not grow yet"
         degrees = n["degrees_from_maximum_margin"]
@@ -128,8 +132,6 @@ class WeightsWithoutBound(Lesson):
     @staticmethod
     def _with_penalty(growth: float, change: float) -> str:
         """What became of the norm over the last ten times the updates."""
-        if not math.isfinite(change) or abs(change) > max(growth, 1.0):
-            return "gradient descent with lr=1 does not come to rest: the step is too large for so steep a cost"
         stops = "all of it stops" if abs(change) < 1e-3 * growth else "it slows down"
         return f"{stops}: the norm changes by {abs(change):.1g} over the last ten times"
 

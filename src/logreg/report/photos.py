@@ -17,10 +17,11 @@ from logreg.data.image_data import ImageData
 from logreg.data.images.decoding import CHANNELS
 from logreg.objective import linear_coefficients
 from logreg.report.figures import COLORS, png_of
-from logreg.report.tensorboard import TensorBoardLogger
+from logreg.report.tensorboard import EventFile, TensorBoardLogger
 from logreg.training import held_out
 
 ACROSS = 8  # photos in a row of the grid
+MOST = 10  # grids of a job among others, whose weights are kept until all is over
 WORDS = {True: "right", False: "wrong"}
 
 
@@ -126,6 +127,21 @@ class PhotoGrids(Callback):
             return
         self._drawn = passes
         assert isinstance(pl_module, BinaryClassifier)
-        p, _, _ = held_out(pl_module, data.batches("val"))
-        for name, figure in photo_figures(pl_module, data, "val", p, f"{data.name}, val photos").items():
-            events.image(f"{name}/while_training", *png_of(figure), trainer.global_step)
+        write_grids(events, pl_module, data, trainer.global_step)
+
+
+def write_grids(events: EventFile, classifier: BinaryClassifier, data: ImageData, step: int) -> None:
+    """What a classifier makes of the validation photos after so many updates."""
+    p, _, _ = held_out(classifier, data.batches("val"))
+    for name, figure in photo_figures(classifier, data, "val", p, f"{data.name}, val photos").items():
+        events.image(f"{name}/while_training", *png_of(figure), step)
+
+
+def moments(epochs: int, every: int, validate_every: int, most: int = MOST) -> list[int]:
+    """After which passes `PhotoGrids` draws, validated every so many passes and after the last; the last ``most``."""
+    found, drawn = [], 0
+    for passes in sorted({*range(validate_every, epochs + 1, validate_every), epochs}):
+        if passes // every > drawn // every:
+            drawn = passes
+            found.append(passes)
+    return found[-most:]

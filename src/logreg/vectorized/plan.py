@@ -33,8 +33,8 @@ OPTIONAL = {"deterministic", "enable_model_summary"}
 CALLBACKS = {
     "logreg.callbacks.Checkpoints": {"monitor", "mode", "every_seconds"},
     "logreg.callbacks.UpdateBar": set(),
-    "logreg.report.photos.PhotoGrids": {"every_n_epochs"},  # of a fused fit they are drawn at its end alone
-    "logreg.report.boundary.BoundarySeries": set(),  # drawn by JobFiles, of a fit that keeps the states
+    "logreg.report.photos.PhotoGrids": {"every_n_epochs"},  # both are drawn by JobFiles
+    "logreg.report.boundary.BoundarySeries": set(),
     "lightning.pytorch.callbacks.EarlyStopping": {"monitor", "mode", "patience", "min_delta"},
 }
 LOGGERS = {"lightning.pytorch.loggers.CSVLogger", "logreg.report.tensorboard.TensorBoardLogger"}

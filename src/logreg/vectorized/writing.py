@@ -16,11 +16,12 @@ from lightning.pytorch import __version__ as lightning_version
 
 from logreg.atomic import open_atomically, write_atomically
 from logreg.data.block_data import BlockData
+from logreg.data.image_data import ImageData
 from logreg.environment import versions
 from logreg.errors import Diverged, plural
 from logreg.held_out import accuracy_intervals
+from logreg.report import boundary, photos
 from logreg.report.board import write_curves, write_texts
-from logreg.report.boundary import is_plane, moments, write_series
 from logreg.report.coefficients import Coefficients, infinite_of
 from logreg.report.run import draw, save_figures
 from logreg.report.tensorboard import EventFile
@@ -90,12 +91,17 @@ class JobFiles:
         record.write(self.directory)
 
     def drawn_updates(self, fit: Fit) -> set[int]:
-        """The updates after which the decision boundary is drawn; none where there is none, or no figures."""
+        """The updates after which there is something to draw into TensorBoard; none where no figures are drawn."""
         if not (self.with_figures and self._has("logger", "TensorBoardLogger")):
             return set()
-        if not (self._has("callbacks", "BoundarySeries") and is_plane(self.data)):
-            return set()
-        return set(moments(self.config["epochs"] * fit.batches.batches_per_pass))
+        epochs, per_pass = self.config["epochs"], fit.batches.batches_per_pass
+        if self._has("callbacks", "BoundarySeries") and boundary.is_plane(self.data):
+            return set(boundary.moments(epochs * per_pass))
+        every = self._setting("callbacks", "PhotoGrids", "every_n_epochs")
+        if every is not None and isinstance(self.data, ImageData) and len(fit.held_out):
+            passes = photos.moments(epochs, every, fit.settings.validate_every)
+            return {number * per_pass for number in passes}
+        return set()
 
     def _log(self, lines: Iterable[logging.LogRecord]) -> None:
         with self.log.open("a", encoding="utf-8") as file:
@@ -166,13 +172,27 @@ class JobFiles:
             write_texts(events, record, self.config, self.directory)
 
     def _draw_series(self, fit: Fit, results: Results, job: int, events: EventFile) -> None:
-        """The decision boundary on its way, as `BoundarySeries` draws that of a run alone."""
+        """The decision boundary or the grids of photos on their way, as callbacks draw those of a run alone."""
         made = int(fit.made[job])
-        updates = [update for update in self.drawn_updates(fit) & fit.passed.keys() if update <= made]
-        states = {update: fit.networks.state_dict_of(job, fit.passed[update]) for update in updates}
-        if states and fit.last.kept[job]:
+        due = self.drawn_updates(fit)
+        passed = sorted(update for update in due & fit.passed.keys() if update <= made)
+        states = {update: fit.networks.state_dict_of(job, fit.passed[update]) for update in passed}
+        if fit.last.kept[job] and due:
             states[made] = fit.networks.state_dict_of(job, fit.last.parameters)
-        write_series(events, results.classifier_of(job), states, self.data)
+        classifier = results.classifier_of(job)
+        if not isinstance(self.data, ImageData):
+            boundary.write_series(events, classifier, states if passed else {}, self.data)
+            return
+        classifier = classifier.to(fit.settings.dtype)
+        classifier.calibration, classifier.threshold = None, fit.jobs[job].threshold  # which come when all is over
+        for update in sorted(states.keys() & due):
+            classifier.network.load_state_dict(states[update], strict=False)
+            photos.write_grids(events, classifier, self.data, update)
+
+    def _setting(self, group: str, name: str, key: str) -> Any:
+        """What a class of this name in a group of the configuration is given; None where there is none."""
+        nodes = [node for node in self.config[group].values() if node and node["_target_"].endswith(f".{name}")]
+        return nodes[0].get(key) if nodes else None
 
     def _has(self, group: str, name: str) -> bool:
         """Whether a class of this name is in a group of the configuration."""
