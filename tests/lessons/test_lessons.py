@@ -218,6 +218,28 @@ def test_weights_without_bound() -> None:
     assert n["penalised_cost"][-1] == pytest.approx(least, rel=1e-9)
 
 
+@pytest.mark.parametrize(
+    ("norms", "said"),
+    [
+        ([1.592, 1.599, 3.589, 6.072, 8.637], "like their logarithm, without"),  # of the six points
+        ([1.79, 3.11, 6.10, 18.0, 52.9], "not yet as slowly"),  # of breast_cancer
+        ([1.0, 3.0], "like their logarithm, without"),
+        ([3.0, 2.0], "does not grow yet"),
+    ],
+)
+def test_growth_is_called_logarithmic_where_every_decade_adds_the_same(norms: list[float], said: str) -> None:
+    assert said in lessons.WeightsWithoutBound._growth(norms)
+
+
+def test_a_direction_settles_within_a_degree() -> None:
+    approach = lessons.WeightsWithoutBound._approach
+    assert [approach(d) for d in ([1.0, 0.1], [18.7, 8.4], [8.0, 9.0])] == [
+        "settles at",
+        "is still on its way to",
+        "is not yet on its way to",
+    ]
+
+
 def test_a_step_too_large_for_the_penalty_is_refused() -> None:
     with pytest.raises(UserError, match=r"lesson.l2=5: gradient descent with lesson.lr=1 diverges"):
         conclusion(lessons.WeightsWithoutBound(updates=1000, l2=5.0))

@@ -147,7 +147,7 @@ def _rest(zeroed: tuple[float, float], kept: tuple[float, float]) -> str:
     return {
         (False, True): "momentum 1 never comes to rest",
         (False, False): "both came to rest",
-        (True, True): "neither comes to rest, as lr is too large for gradient descent itself",
+        (True, True): "neither comes to rest in so many updates",
         (True, False): "only the one without came to rest",
     }[moves[0], moves[1]]
 

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from logreg.data.block_data import BlockData
 
 SAME = 0.05  # degrees between two machines, as near as they are solved
+SETTLED = 1.0  # degrees from the direction that it tends to
+STEADY = 1.5  # times what was added before, up to which growth is that of a logarithm
 LARGE = 1e6  # a norm that no penalty leaves
 HARD = 1e6  # C of a support vector machine that allows no row inside its margin
 
@@ -117,17 +119,33 @@ class WeightsWithoutBound(Lesson):
         for updates, norm, value, degrees, bounded in zip(*(n[c] for c in columns), strict=True):
             lines.append(f"  {updates:10,} {norm:8.3f} {value:12.3g} {degrees:9.3f} {bounded:10.6f}")
         growth, change = (n[key][-1] - n[key][-2] for key in ("norm", "penalised_norm"))
-        bound = "it grows like their logarithm, without a bound" if growth > 0 else "so it does not grow yet"
+        bound = self._growth(n["norm"])
         degrees = n["degrees_from_maximum_margin"]
         return [
             *lines,
             f"ten times the updates add {growth:.2f} to the norm: {bound}, and the cost "
             f"{'falls for ever' if n['cost'][-1] < n['cost'][-2] else 'does not fall yet'}",
-            f"the direction {'settles at' if degrees[-1] < degrees[-2] else 'is not yet on its way to'} "
+            f"the direction {self._approach(degrees)} "
             f"scikit-learn's hard-margin support vector machine, {degrees[-1]:.3f} degrees away, if its margin counts "
             f"the intercept as a weight; {self._usual(n)}",
             f"with penalty.l2={self.l2:g} {self._with_penalty(growth, change)}",
         ]
+
+    @staticmethod
+    def _growth(norms: list[float]) -> str:
+        """Whether the last ten times the updates added about as much as the ten times before."""
+        added = np.diff(norms)
+        if added[-1] <= 0:
+            return "so it does not grow yet"
+        if len(added) > 1 and added[-1] > STEADY * max(added[-2], 0.0):
+            return "it grows without a bound, though not yet as slowly as their logarithm"
+        return "it grows like their logarithm, without a bound"
+
+    @staticmethod
+    def _approach(degrees: list[float]) -> str:
+        if degrees[-1] >= degrees[-2]:
+            return "is not yet on its way to"
+        return "settles at" if degrees[-1] < SETTLED else "is still on its way to"
 
     @staticmethod
     def _with_penalty(growth: float, change: float) -> str:

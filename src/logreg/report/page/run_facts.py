@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 MOST_COEFFICIENTS = 2_000  # rows of the table, the largest
 MOST_CONFIG = 40_000  # characters
+DECIMALS = 6  # of coefficients, whose sizes in raw units have nothing to do with each other
 TILES = ("accuracy", "auroc", "log_loss", "brier")
 SPOKEN = {
     "accuracy": "Accuracy", "auroc": "AUROC", "log_loss": "Log loss", "brier": "Brier score", "loss": "Loss",
@@ -229,9 +230,9 @@ def coefficient_table(rows: Sequence[Mapping[str, str]], total: int) -> PagedTab
         return [as_number(row.get(key)) for row in rows]
 
     raw, standardised = column("coefficient"), column("coefficient_standardised")
-    columns = [texts("feature", [name_of(row) for row in rows]), numbers("coefficient", raw)]
+    columns = [texts("feature", [name_of(row) for row in rows]), numbers("coefficient", raw, DECIMALS)]
     if raw != standardised:
-        columns.append(numbers("standardised", standardised))
+        columns.append(numbers("standardised", standardised, DECIMALS))
     titles = {"standard_error": "std. error", "z": "z", "p": "p", "lower": "lower", "upper": "upper"}
     for key, title in (titles | {"odds_ratio": "odds ratio"}).items():
         values = column(key)
