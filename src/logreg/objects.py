@@ -62,10 +62,15 @@ def assemble(
     return data, classifier, trainer
 
 
-def make_lesson(node: Mapping[str, Any] | None, key: str, trusted: Sequence[str] = ()) -> Any:
+def make_lesson(node: Mapping[str, Any] | str | None, key: str, trusted: Sequence[str] = ()) -> Any:
     """The lesson of a run, ``lesson``, or of a sweep, ``sweep.lesson``; None where there is none."""
     if node is None:
         return None
+    if isinstance(node, str):
+        raise UserError(
+            f"{key}={node}: a lesson is an experiment; use one of conf/experiment/lessons, as in "
+            "experiment=lessons/sigmoid."
+        )
     from logreg.build import build
     from logreg.lessons.lesson import Lesson, SweepLesson
 

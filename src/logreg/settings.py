@@ -33,6 +33,11 @@ def _optional(check: Callable[[Any], bool]) -> Callable[[Any], bool]:
     return lambda value: value is None or check(value)
 
 
+def _rate(value: Any) -> bool:
+    """Whether an optimizer can multiply a float32 by it."""
+    return is_finite(value) and 0 < value <= 3e38
+
+
 def _positive(check: Callable[[Any], bool]) -> Callable[[Any], bool]:
     return lambda value: check(value) and value > 0
 
@@ -68,8 +73,8 @@ RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "name": (_folder, "a name for the run's folder below outputs, without '..',"),
     "seed": (lambda value: _whole(value) and 0 <= value < 2**63, "a whole number, 0 or more,"),
     "epochs": (_positive(_whole), "a whole number above 0"),
-    "lr": (_positive(is_finite), "a number above 0"),
-    "optimizer.lr": (_positive(is_finite), "a number above 0"),
+    "lr": (_rate, "a number above 0, up to 3e38,"),
+    "optimizer.lr": (_rate, "a number above 0, up to 3e38,"),
     "optimizer.tolerance": (lambda value: is_finite(value) and value >= 0, "a number, 0 or more,"),
     "optimizer.history_size": (_positive(_whole), "a whole number above 0"),
     "loss": (_one_of("log_loss", "mse"), "one of log_loss, mse"),

@@ -160,7 +160,7 @@ def test_a_job_that_fails_or_diverges_is_said_and_the_others_complete(swept: Pat
     statuses = {number: record["status"] for number, record in records.items()}
     expected = ["completed"] * 4 + ["failed"] * 4 + ["diverged"] * 4 + ["completed"] * 4
     assert statuses == dict(enumerate(expected))
-    assert records[4]["error"] == "lr=-1: a number above 0 is needed."
+    assert records[4]["error"] == "lr=-1: a number above 0, up to 3e38, is needed."
     assert "is not finite" in records[8]["error"]
     assert "8 of 16 jobs did not complete" in (swept / "stderr").read_text()
 
