@@ -329,7 +329,7 @@ def test_other_photos_may_be_compared_on(tmp_path: Path, folder: Path) -> None:
     (folder / "cat" / "notes.txt").write_text("no photo")
     with pytest.raises(UserError, match=r"^data\.path: .*notes\.txt is no JPEG.*\.$"):
         export_run(run, "torch", output, data_path=str(folder))
-    with pytest.raises(UserError, match=r"data\.path=.*nowhere: there is no such folder"):
+    with pytest.raises(UserError, match=r"data\.path=.*nowhere: there is no such file or folder"):
         export_run(run, "torch", output, data_path=str(tmp_path / "nowhere"))
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match=r"data\.path=.*empty: there is no file"):
