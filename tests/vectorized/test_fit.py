@@ -90,16 +90,13 @@ def assert_alone(
     tmp_path: Path,
     found: Fit,
     job: int,
-    data: InMemoryData,
-    spec: Spec,
-    network: Callable[[int], nn.Module] = SequentialRegression,
-    scheduler: Any = None,
+    *what: Any,
     tolerance: float = 1e-5,
     room: dict[str, float] | None = None,
-    **trainer: Any,
+    **how: Any,
 ) -> None:
     """The job is what `train` makes of it alone, up to the tolerance or, where it has more, to the column's room."""
-    record, rows = train_alone(tmp_path, found, data, spec, network, scheduler, **trainer)
+    record, rows = train_alone(tmp_path, found, *what, **how)
     room = room or {}
     rounded = max(1e-5, room.get("train/loss", 0.0))  # of weights and of what the optimizers remember
     assert (record.status, record.updates) == (found.status[job], found.made[job])

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
-from rich import box
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -14,6 +13,7 @@ from scipy.stats import chi2
 from logreg.atomic import open_atomically
 from logreg.diagnostics.inference import Estimates, Inference
 from logreg.report.coefficients import Coefficients
+from logreg.report.terminal import frameless
 from logreg.runs import MARGINAL_EFFECTS
 
 NARROWEST = 100  # characters, where the output is no terminal
@@ -92,7 +92,7 @@ def _coefficient_table(inference: Inference) -> Table:
 
 
 def _table(title: str, *names: str) -> Table:
-    table = Table(*names, title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    table = frameless(title, *names)
     for column in table.columns[1:]:
         column.justify, column.no_wrap = "right", True
     return table

@@ -16,6 +16,11 @@ BETWEEN = 2  # columns of a table
 NUMBERS = re.compile(r"[-+.]?\d.*|")  # and intervals of them, and nothing
 
 
+def frameless(title: str, *names: str) -> Table:
+    """A table with a line below its heading and no others."""
+    return Table(*names, title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+
+
 def compact_table(
     title: str, header: Sequence[str], rows: Sequence[Sequence[str]], console: Console, optional: Collection[str] = ()
 ) -> Table:
@@ -45,7 +50,7 @@ def compact_table(
     while width() > console.width and (left := [i for i in kept if header[i] in optional]):
         kept.remove(left[-1])
     fits = width() <= console.width
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    table = frameless(title)
     for i in kept:
         side: Literal["right", "left"] = "right" if has_numbers[i] else "left"
         table.add_column(escape(headings[i]), justify=side, no_wrap=whole[i] and fits, overflow="fold")

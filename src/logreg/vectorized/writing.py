@@ -97,9 +97,9 @@ class JobFiles:
         epochs, per_pass = self.config["epochs"], fit.batches.batches_per_pass
         if self._has("callbacks", "BoundarySeries") and boundary.is_plane(self.data):
             return set(boundary.moments(epochs * per_pass))
-        every = self._setting("callbacks", "PhotoGrids", "every_n_epochs")
-        if every is not None and isinstance(self.data, ImageData) and len(fit.held_out):
-            passes = photos.moments(epochs, every, fit.settings.validate_every)
+        grids = self._node("callbacks", "PhotoGrids")
+        if grids is not None and isinstance(self.data, ImageData) and len(fit.held_out):
+            passes = photos.moments(epochs, grids["every_n_epochs"], fit.settings.validate_every)
             return {number * per_pass for number in passes}
         return set()
 
@@ -189,14 +189,13 @@ class JobFiles:
             classifier.network.load_state_dict(states[update], strict=False)
             photos.write_grids(events, classifier, self.data, update)
 
-    def _setting(self, group: str, name: str, key: str) -> Any:
-        """What a class of this name in a group of the configuration is given; None where there is none."""
-        nodes = [node for node in self.config[group].values() if node and node["_target_"].endswith(f".{name}")]
-        return nodes[0].get(key) if nodes else None
+    def _node(self, group: str, name: str) -> Mapping[str, Any] | None:
+        """The settings of a class of this name in a group of the configuration; None where there is none."""
+        nodes = (node for node in self.config[group].values() if node and node["_target_"].endswith(f".{name}"))
+        return next(nodes, None)
 
     def _has(self, group: str, name: str) -> bool:
-        """Whether a class of this name is in a group of the configuration."""
-        return any(node and node["_target_"].endswith(f".{name}") for node in self.config[group].values())
+        return self._node(group, name) is not None
 
     def _write_csv(self, rows: History) -> None:
         names = sorted({"step", *(name for _, values in rows for name in values)})

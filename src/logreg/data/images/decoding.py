@@ -7,7 +7,6 @@ Nothing heavy is imported here: the processes that decode need nothing else.
 from __future__ import annotations
 
 import contextlib
-import stat
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -72,8 +71,9 @@ def read_rgb(path: Path) -> Image.Image:
         BadPhoto: it cannot be read, is damaged or too large, or is no photo.
     """
     with _reasons():
-        if stat.S_ISFIFO(path.stat().st_mode):  # which would be waited for
-            raise BadPhoto("is a pipe and no file")
+        is_pipe = path.is_fifo()
+    if is_pipe:  # which would be waited for
+        raise BadPhoto("is a pipe and no file")
     with _reasons(), _warnings, Image.open(path, formats=FORMATS) as image:
         return _decoded(image)
 
@@ -93,8 +93,6 @@ def _reasons() -> Iterator[None]:
         raise BadPhoto(f"has more than {most:,} pixels, which may be a decompression bomb") from None
     except UnidentifiedImageError:
         raise BadPhoto(f"is no {NAMES} photo, or its beginning is damaged") from None
-    except BadPhoto:
-        raise
     except MemoryError:
         raise BadPhoto("does not fit into memory") from None
     except Exception as error:  # a damaged file may raise nearly anything
