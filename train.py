@@ -1,8 +1,8 @@
 """Train one logistic regression, or with -m a sweep of them: python train.py [key=value …]; see README.md."""
 
 from logreg.cli import command
-from logreg.experiment import run
-from logreg.sweep import finish_sweep
+from logreg.cli.experiment import run
+from logreg.sweeps.finish import finish_sweep
 
 main = command("train", run, after_sweep=finish_sweep)
 

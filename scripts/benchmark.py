@@ -23,7 +23,7 @@ from typing import Any
 
 from benchmarks.timing import Pair, measure, setting
 
-from logreg.atomic import write_atomically
+from logreg.core.files import write_atomically
 
 
 def main() -> None:

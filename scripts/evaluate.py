@@ -11,11 +11,13 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from logreg import settings
 from logreg.cli import command, plain, trusted_packages
+from logreg.core import settings
+from logreg.core.errors import UserError
 from logreg.data.images.kind import is_of_photos
-from logreg.errors import UserError
-from logreg.runs import EVALUATION, PREPROCESSING, applied_checkpoint, read_config, read_record
+from logreg.records.checkpoints import applied_checkpoint
+from logreg.records.record import EVALUATION, PREPROCESSING, read_config, read_record
+from logreg.runs.reading import read_options
 
 
 def evaluate(cfg: DictConfig) -> None:
@@ -51,10 +53,10 @@ def on_photos(directory: Path, checkpoint: str, config: dict[str, Any]) -> None:
 
     from rich.console import Console
 
-    from logreg.evaluating import EvaluateOptions
-    from logreg.evaluating_photos import evaluate_photos
-    from logreg.report.evaluation import show
-    from logreg.runs import load_run
+    from logreg.report.terminal.evaluation import show
+    from logreg.runs.evaluate import EvaluateOptions
+    from logreg.runs.load import load_run
+    from logreg.runs.photos import evaluate_photos
 
     run = load_run(directory, checkpoint, trusted_packages())
     options = EvaluateOptions(resamples=config["bootstrap"], confidence=config["confidence"], seed=config["seed"])
@@ -67,18 +69,18 @@ def on_photos(directory: Path, checkpoint: str, config: dict[str, Any]) -> None:
 def on_a_table(directory: Path, checkpoint: str, config: dict[str, Any]) -> None:
     data = config["data"]
 
-    from logreg.data.tables.labels import parsed_labels
-    from logreg.data.tables.source import ReadOptions, open_source
+    from logreg.data.labels import parsed_labels
+    from logreg.data.tables.reading.source import open_source
 
     trained = read_config(directory)["data"]
     labels = {**parsed_labels(trained.get("labels")), **parsed_labels(data["labels"])}
-    source = open_source(str(data["path"]), ReadOptions.of(trained, data, directory), "data.path")
+    source = open_source(str(data["path"]), read_options(trained, data, directory), "data.path")
 
     from rich.console import Console
 
-    from logreg.evaluating import EvaluateOptions, evaluate_table
-    from logreg.report.evaluation import show
-    from logreg.runs import load_run
+    from logreg.report.terminal.evaluation import show
+    from logreg.runs.evaluate import EvaluateOptions, evaluate_table
+    from logreg.runs.load import load_run
 
     run = load_run(directory, checkpoint, trusted_packages())
     options = EvaluateOptions(
@@ -99,10 +101,10 @@ def on_a_table(directory: Path, checkpoint: str, config: dict[str, Any]) -> None
 def on_own_rows(directory: Path, checkpoint: str) -> None:
     from rich.console import Console
 
-    from logreg.evaluating import differences, evaluate_own_rows
-    from logreg.objects import make_data, quiet_lightning
-    from logreg.report.summary import comparison_table
-    from logreg.runs import load_run
+    from logreg.cli.assemble import make_data, quiet_lightning
+    from logreg.report.terminal.run import comparison_table
+    from logreg.runs.evaluate import differences, evaluate_own_rows
+    from logreg.runs.load import load_run
 
     quiet_lightning()
     run = load_run(directory, checkpoint, trusted_packages())

@@ -9,7 +9,7 @@ import warnings
 from omegaconf import DictConfig
 
 from logreg.cli import command, plain, trusted_packages
-from logreg.export import check_request, export_run
+from logreg.runs.export import check_request, export_run
 
 
 def export(cfg: DictConfig) -> None:

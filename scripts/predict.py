@@ -10,11 +10,13 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from logreg import settings
 from logreg.cli import command, plain, trusted_packages
+from logreg.core import settings
+from logreg.core.errors import UserError, plural
 from logreg.data.images.kind import is_of_photos
-from logreg.errors import UserError, plural
-from logreg.runs import PREPROCESSING, applied_checkpoint, read_config, shown
+from logreg.records.checkpoints import applied_checkpoint
+from logreg.records.record import PREPROCESSING, read_config, shown
+from logreg.runs.reading import read_options
 
 ENDINGS = (".csv", ".parquet")
 
@@ -46,13 +48,13 @@ def on_a_table(directory: Path, checkpoint: str, config: dict[str, Any]) -> None
     if not isinstance(data["keep"], list):
         raise UserError(f"data.keep={data['keep']}: a list of columns is needed, as in 'data.keep=[id]'.")
 
-    from logreg.data.tables.source import ReadOptions, open_source
+    from logreg.data.tables.reading.source import open_source
 
-    options = ReadOptions.of(read_config(directory)["data"], data, directory)
+    options = read_options(read_config(directory)["data"], data, directory)
     source = open_source(str(data["path"]), options, "data.path")
 
-    from logreg.predicting import predict_table
-    from logreg.runs import load_run
+    from logreg.runs.load import load_run
+    from logreg.runs.tables import predict_table
 
     run = load_run(directory, checkpoint, trusted_packages())
     rows = predict_table(run, source, output, [str(column) for column in data["keep"]])
@@ -60,7 +62,7 @@ def on_a_table(directory: Path, checkpoint: str, config: dict[str, Any]) -> None
 
 
 def on_photos(directory: Path, checkpoint: str, config: dict[str, Any]) -> None:
-    from logreg.data.images.folders import photos_below
+    from logreg.data.images.discover import photos_below
 
     data = config["data"]
     settings.check({"data": {"skip_bad": data["skip_bad"]}}, only="data.skip_bad")
@@ -72,8 +74,8 @@ def on_photos(directory: Path, checkpoint: str, config: dict[str, Any]) -> None:
     is_one = config["output"] is None and Path(str(data["path"])).is_file()
     output = checked_output("-" if config["output"] is None else str(config["output"]))
 
-    from logreg.predicting_photos import predict_photos, sentence
-    from logreg.runs import load_run
+    from logreg.runs.load import load_run
+    from logreg.runs.photos import predict_photos, sentence
 
     run = load_run(directory, checkpoint, trusted_packages())
     if is_one:

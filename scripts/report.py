@@ -9,8 +9,8 @@ import logging
 from omegaconf import DictConfig
 
 from logreg.cli import command, plain, trusted_packages
-from logreg.reporting import checked, write_run, write_sweep
-from logreg.runs import shown
+from logreg.cli.pages import checked, write_run, write_sweep
+from logreg.records.record import shown
 
 
 def report(cfg: DictConfig) -> None:

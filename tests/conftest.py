@@ -17,24 +17,23 @@ hypothesis.settings.register_profile("patient", deadline=None)
 hypothesis.settings.load_profile("patient")
 
 CHECKED = [
-    "logreg.objective",
+    "logreg.optim.objective",
     "logreg.models",
-    "logreg.metrics",
+    "logreg.evaluation.metrics",
     "logreg.data",
-    "logreg.calibration",
-    "logreg.brier",
-    "logreg.classifier",
-    "logreg.report.figures",
+    "logreg.evaluation.calibration",
+    "logreg.evaluation.scores",
+    "logreg.training.classifier",
+    "logreg.report.figures.classifier",
 ]
 with install_import_hook(CHECKED, "beartype.beartype"):
-    import logreg.brier
-    import logreg.calibration
-    import logreg.classifier
     import logreg.data
-    import logreg.metrics
+    import logreg.evaluation.calibration
+    import logreg.evaluation.metrics
+    import logreg.evaluation.scores
     import logreg.models
-    import logreg.objective
-    import logreg.report.figures  # noqa: F401
+    import logreg.optim.objective
+    import logreg.report.figures.classifier  # noqa: F401
 
 ROOT = Path(__file__).parents[1]
 Command = Callable[..., subprocess.CompletedProcess[str]]

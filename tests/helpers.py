@@ -16,10 +16,10 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from logreg import BinaryClassifier, RunRecord, train
-from logreg.callbacks import Checkpoints
 from logreg.data import BreastCancerData, DigitsData, InMemoryData, ToyData
 from logreg.models import SequentialRegression
-from logreg.runs import read_history
+from logreg.records.record import read_history
+from logreg.training.callbacks import Checkpoints
 
 
 def toy(**settings: Any) -> ToyData:

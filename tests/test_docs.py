@@ -22,7 +22,7 @@ from markdown_it.tree import SyntaxTreeNode
 
 from tests.cli.test_lessons import LESSONS
 from tests.conftest import ROOT, run_command
-from tests.data.photos import class_folders, written
+from tests.data.images.photos import class_folders, written
 
 DOCUMENTS = ("README.md", "docs/notebook.md", "README.ko.md", "docs/notebook.ko.md")
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)

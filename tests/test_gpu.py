@@ -14,17 +14,17 @@ import torch
 from torch import nn
 
 from logreg.data.rows import MappedRows, Rows, SparseRows, TensorRows, cut_rows
-from logreg.diagnostics.covariance import covariance
-from logreg.diagnostics.inference import Estimates, statistics
-from logreg.diagnostics.marginal_effects import marginal_effects
-from logreg.diagnostics.optimality import certify, separation_of
-from logreg.diagnostics.profile import profile
-from logreg.objective import linear_coefficients
+from logreg.evaluation.coefficients.covariance import covariance
+from logreg.evaluation.coefficients.estimates import Estimates, statistics
+from logreg.evaluation.coefficients.marginal_effects import marginal_effects
+from logreg.evaluation.coefficients.optimality import certify, separation_of
+from logreg.evaluation.coefficients.profile import profile
 from logreg.optim import precondition
+from logreg.optim.batch_lbfgs import solve_penalties
 from logreg.optim.firth import FirthProblem
-from logreg.optim.penalties import solve_penalties
+from logreg.optim.linalg import times, transposed_times
+from logreg.optim.objective import linear_coefficients
 from logreg.optim.problem import LogisticProblem
-from logreg.optim.products import times, transposed_times
 from tests.conftest import Command
 from tests.helpers import breast_cancer, column, fit, toy
 from tests.optim.problems import SOLVERS, drawn, solve

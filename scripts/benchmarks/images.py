@@ -22,11 +22,11 @@ from torch import Tensor
 
 from benchmarks.timing import Pair
 from benchmarks.training import configuration
-from logreg.data import image_data
-from logreg.data.images.prepared import prepare_photos
+from logreg.cli.assemble import assemble
+from logreg.data.images import data as image_data
+from logreg.data.images.pixel_store import prepare_photos
 from logreg.models import ConvSequential
-from logreg.objects import assemble
-from logreg.training import train
+from logreg.training.loop import train
 
 CLASSES = ("cats", "dogs")
 WIDTH, HEIGHT, SIZE = 500, 375, 32

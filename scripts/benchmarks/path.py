@@ -3,7 +3,8 @@
 Ours is what a fused sweep makes of its folds: all penalties of a fold together, and from the second fold on near where
 the first one ended. Both sides have the same folds and the same penalties, and each the loosest tolerance at which
 every one of the 500 fits is as near to its optimum as wanted. How near it is comes from the least objectives, which
-duality gives at coefficients that were solved for as exactly as float64 allows (`logreg.diagnostics.optimality`).
+duality gives at coefficients that were solved for as exactly as float64 allows
+(`logreg.evaluation.coefficients.optimality`).
 """
 
 from __future__ import annotations
@@ -23,9 +24,9 @@ from torch import Tensor, nn
 from benchmarks.solvers import SIGNAL, WANTED_GAP
 from benchmarks.timing import setting, timed
 from logreg.data.rows import TensorRows
-from logreg.diagnostics.optimality import Optimality, certify
+from logreg.evaluation.coefficients.optimality import Optimality, certify
+from logreg.optim.batch_lbfgs import neighbour, solve_penalties
 from logreg.optim.newton import Newton
-from logreg.optim.penalties import neighbour, solve_penalties
 from logreg.optim.problem import LogisticProblem
 
 ROWS, COLUMNS, FOLDS, POINTS = 100_000, 50, 10, 50

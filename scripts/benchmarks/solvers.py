@@ -2,7 +2,7 @@
 
 The objective is that of scikit-learn's C = 1. How far a fit is from the optimum is measured for both sides in the same
 way: its objective in float64 over a lower bound of the least one, which duality gives at coefficients that were solved
-for as exactly as float64 allows (`logreg.diagnostics.optimality`).
+for as exactly as float64 allows (`logreg.evaluation.coefficients.optimality`).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from torch import nn
 
 from benchmarks.timing import setting, timed
 from logreg.data.rows import TensorRows
-from logreg.diagnostics.optimality import certify
+from logreg.evaluation.coefficients.optimality import certify
 from logreg.optim.blocks import Theta
 from logreg.optim.lbfgs import PreconditionedLBFGS
 from logreg.optim.problem import LogisticProblem

@@ -17,13 +17,15 @@ import polars as pl
 
 from benchmarks.timing import Pair
 from benchmarks.training import configuration
+from logreg.cli.assemble import assemble, make_classifier
+from logreg.core.files import write_atomically
 from logreg.data import InMemoryData, Table, TableData
-from logreg.data.tables.source import ReadOptions, open_source
-from logreg.objects import assemble, make_classifier
-from logreg.predicting import predict_table
+from logreg.data.tables.reading.source import ReadOptions, open_source
+from logreg.records.record import PREPROCESSING, RunRecord
 from logreg.report.run import report_run
-from logreg.runs import PREPROCESSING, RunRecord, load_run, write_atomically
-from logreg.training import train
+from logreg.runs.load import load_run
+from logreg.runs.tables import predict_table
+from logreg.training.loop import train
 
 FEATURES, BATCH = 20, 1_024
 NAMES = [f"x{i}" for i in range(FEATURES)]

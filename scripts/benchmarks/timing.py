@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 import torch
 
-from logreg.environment import versions
+from logreg.core.provenance import versions
 
 T = TypeVar("T")
 

@@ -14,12 +14,12 @@ from hydra import compose, initialize_config_dir
 from torch import nn
 
 from benchmarks.timing import Pair
+from logreg.cli.assemble import assemble, make_classifier
+from logreg.cli.resolve import resolve
+from logreg.core.settings import CONF
 from logreg.data import InMemoryData, Table
-from logreg.data.toy import LABELS, POINTS
-from logreg.experiment import resolve
-from logreg.objects import assemble, make_classifier
-from logreg.settings import CONF
-from logreg.training import train
+from logreg.data.builtin import LABELS, POINTS
+from logreg.training.loop import train
 
 UPDATES = 1001
 ROWS, FEATURES, BATCH, PASSES = 100_000, 50, 1_024, 10

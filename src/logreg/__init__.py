@@ -7,22 +7,23 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from logreg.lazily import lazily
+from logreg.core.lazy import lazily
 
 if TYPE_CHECKING:
-    from logreg.classifier import BinaryClassifier
-    from logreg.runs import Run, RunRecord, load_run
-    from logreg.training import train
+    from logreg.records.record import RunRecord
+    from logreg.runs.load import Run, load_run
+    from logreg.training.classifier import BinaryClassifier
+    from logreg.training.loop import train
 
 __all__ = ["BinaryClassifier", "Run", "RunRecord", "load_run", "train"]
 
 __getattr__ = lazily(
     __name__,
     {
-        "BinaryClassifier": "logreg.classifier",
-        "Run": "logreg.runs",
-        "RunRecord": "logreg.runs",
-        "load_run": "logreg.runs",
-        "train": "logreg.training",
+        "BinaryClassifier": "logreg.training.classifier",
+        "Run": "logreg.runs.load",
+        "RunRecord": "logreg.records.record",
+        "load_run": "logreg.runs.load",
+        "train": "logreg.training.loop",
     },
 )

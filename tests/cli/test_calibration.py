@@ -14,10 +14,10 @@ from sklearn.isotonic import IsotonicRegression
 from sklearn.metrics import brier_score_loss, log_loss
 
 from logreg import load_run
-from logreg.errors import UserError
-from logreg.runs import read_history
+from logreg.core.errors import UserError
+from logreg.records.record import read_history
 from tests.conftest import run_command
-from tests.data.test_tables import people
+from tests.data.tables.test_table import people
 
 
 def command(folder: Path, *arguments: str) -> str:

@@ -19,8 +19,8 @@ from sklearn.linear_model import LogisticRegression as ScikitLearn
 from sklearn.metrics import roc_auc_score
 
 from logreg import load_run
-from logreg.errors import UserError
-from logreg.objective import linear_coefficients
+from logreg.core.errors import UserError
+from logreg.optim.objective import linear_coefficients
 from tests.conftest import ROOT, Command, run_command
 
 

@@ -139,12 +139,12 @@ def test_a_run_on_a_table_takes_no_photos(command: Command, tmp_path: Path) -> N
 
 PREPARE = """
 from pathlib import Path
-from logreg.data.images.prepared import prepare_photos
+from logreg.data.images.pixel_store import prepare_photos
 prepare_photos(sorted(Path("photos").rglob("*.jpg")), 16, False, Path("c"))
 """
 KILLED = """
 import os, signal
-import logreg.data.images.prepared as prepared
+import logreg.data.images.pixel_store as prepared
 prepared._summed = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
 """
 

@@ -10,7 +10,7 @@ import pytest
 
 from tests.cli.test_errors import check
 from tests.conftest import ROOT, Command
-from tests.report.test_page_sweep import write_job
+from tests.report.page.test_sweep_page import write_job
 
 REFUSED = [
     ([], ["run, sweep", "run=outputs/runs/", "sweep=outputs/sweeps/"]),

@@ -18,7 +18,7 @@ from sklearn.datasets import load_breast_cancer
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from logreg import load_run
-from logreg.runs import read_history
+from logreg.records.record import read_history
 from tests.cli.test_errors import check
 from tests.conftest import ROOT, run_command
 
@@ -344,9 +344,11 @@ def test_folds_of_a_table_are_jobs_of_one_sweep(tmp_path: Path) -> None:
     for number, directory in together.items():
         assert_same_run(directory, alone[number])
         logs = [(folder[number] / "train.log").read_text().splitlines() for folder in (together, alone)]
-        mine, theirs = ([line.partition("]")[2] for line in log if "[logreg.data.table]" in line] for log in logs)
+        mine, theirs = (
+            [line.partition("]")[2] for line in log if "[logreg.data.tables.table]" in line] for log in logs
+        )
         assert mine[0] == theirs[0]
-        assert mine[0].startswith("[logreg.data.table][INFO] y: 1 is 1 (")
+        assert mine[0].startswith("[logreg.data.tables.table][INFO] y: 1 is 1 (")
     rows = list(csv.DictReader((tmp_path / "together" / "settings.csv").open()))
     assert [(row["penalty.l2"], row["n"]) for row in rows] == [("0.01", "4"), ("0.1", "4")]
 

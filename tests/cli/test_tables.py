@@ -15,13 +15,13 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import f1_score, roc_auc_score
 
 from logreg import load_run
-from logreg.build import build
+from logreg.core.build import build
 from logreg.data import TableData
-from logreg.diagnostics.separation import CONSTANT
-from logreg.runs import Run
+from logreg.evaluation.coefficients.separation import CONSTANT
+from logreg.runs.load import Run
 from tests.cli.test_errors import check
 from tests.conftest import ROOT, Command, run_command
-from tests.data.test_tables import people
+from tests.data.tables.test_table import people
 from tests.helpers import shared_file
 
 SHARED = ROOT.parent / "shared" / "data"

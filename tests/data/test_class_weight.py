@@ -11,11 +11,11 @@ import pytest
 from sklearn.linear_model import LogisticRegression as ScikitLearn
 from sklearn.utils.class_weight import compute_class_weight
 
+from logreg.core.errors import UserError
 from logreg.data import TableData
-from logreg.data.class_weight import label_weights
-from logreg.errors import UserError
-from logreg.objective import linear_coefficients
+from logreg.data.datamodule import label_weights
 from logreg.optim.newton import Newton
+from logreg.optim.objective import linear_coefficients
 from tests.helpers import fit
 
 PENALTY = 0.01

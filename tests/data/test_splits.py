@@ -8,11 +8,11 @@ import sklearn.preprocessing
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from logreg.core.errors import UserError
 from logreg.data import BreastCancerData, ToyData
-from logreg.data.preprocessing import Preprocessor
 from logreg.data.splits import check_folds, in_folds, stratified
-from logreg.data.tables.prepare import evenly_spaced
-from logreg.errors import UserError
+from logreg.data.tables.preparing.assign import evenly_spaced
+from logreg.data.tables.preprocessor import Preprocessor
 
 
 @given(st.integers(10, 60), st.integers(10, 60), st.integers(0, 100))

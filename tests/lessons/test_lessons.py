@@ -16,8 +16,8 @@ from scipy.optimize import minimize, minimize_scalar
 from sklearn.svm import SVC
 
 from logreg import BinaryClassifier, lessons
+from logreg.core.errors import UserError
 from logreg.data import InMemoryData, Table
-from logreg.errors import UserError
 from logreg.lessons.descent import cost, descend, gradient, largest_curvature, mean_gradients, with_ones
 from logreg.lessons.gradients_accumulate import trace
 from logreg.lessons.learning_rate import optimum
@@ -25,9 +25,9 @@ from logreg.lessons.lesson import Conclusion, Lesson, training_rows
 from logreg.lessons.surface import smallest_eigenvalues, surface
 from logreg.lessons.three_forms import forms, parameters
 from logreg.lessons.weights_without_bound import angle, hard_margin
-from logreg.losses import LOSSES
 from logreg.models import HandWritten, RandomStart
-from logreg.report.leaderboard import Job
+from logreg.optim.losses import LOSSES
+from logreg.records.jobs import Job
 from tests.helpers import breast_cancer, toy
 
 X = np.array([[1, 2], [2, 3], [3, 1], [4, 3], [5, 3], [6, 2]], dtype=np.float64)

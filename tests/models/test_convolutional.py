@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from logreg.errors import UserError
+from logreg.core.errors import UserError
 from logreg.models import ConvByHand, ConvSequential, LinearOnPixels
 
 FORMS = (ConvByHand, ConvSequential)

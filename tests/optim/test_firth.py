@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import minimize
 
+from logreg.core.errors import UserError
 from logreg.data.rows import TensorRows
-from logreg.diagnostics.optimality import certify
-from logreg.errors import UserError
+from logreg.evaluation.coefficients.optimality import certify
 from logreg.optim.firth import FirthProblem
 from tests.helpers import shared_file
 from tests.optim.problems import drawn

@@ -19,18 +19,18 @@ from sklearn.datasets import load_breast_cancer, load_svmlight_file
 from torch import nn
 
 from logreg import RunRecord
-from logreg.classifier import BinaryClassifier
+from logreg.cli.assemble import check_separation
+from logreg.core.errors import UserError
 from logreg.data.rows import SparseRows
-from logreg.diagnostics import optimality, separation
-from logreg.diagnostics.optimality import certify, separation_of
-from logreg.diagnostics.separation import CONSTANT, find_separation
-from logreg.errors import UserError
+from logreg.evaluation.coefficients import optimality, separation
+from logreg.evaluation.coefficients.optimality import certify, separation_of
+from logreg.evaluation.coefficients.separation import CONSTANT, find_separation
 from logreg.models import SequentialRegression
-from logreg.objects import check_separation
 from logreg.optim import precondition
 from logreg.optim.firth import FirthProblem
 from logreg.optim.newton import Newton
 from logreg.optim.problem import LogisticProblem
+from logreg.training.classifier import BinaryClassifier
 from tests.helpers import breast_cancer, column, fit, shared_file, toy
 from tests.optim.problems import drawn, problem_of
 from tests.optim.problems import solve as solved

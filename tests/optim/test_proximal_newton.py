@@ -14,12 +14,12 @@ from scipy.optimize import minimize
 from sklearn.datasets import load_breast_cancer, load_svmlight_file
 from sklearn.linear_model import LogisticRegression
 
-from logreg.diagnostics.optimality import certify
-from logreg.errors import UserError
-from logreg.objective import linear_coefficients
+from logreg.core.errors import UserError
+from logreg.evaluation.coefficients.optimality import certify
 from logreg.optim import proximal_newton
 from logreg.optim.blocks import Theta
-from logreg.optim.lasso import minimise
+from logreg.optim.l1_quadratic import minimise
+from logreg.optim.objective import linear_coefficients
 from logreg.optim.problem import LogisticProblem
 from tests.helpers import breast_cancer, column, fit, shared_file
 from tests.optim.problems import SOLVERS, drawn, problem_of, solve

@@ -15,9 +15,9 @@ from sklearn.datasets import load_breast_cancer, load_svmlight_file
 from sklearn.linear_model import LogisticRegression
 from torch import nn
 
+from logreg.core.errors import UserError
 from logreg.data import TableData, rows
-from logreg.diagnostics.optimality import certify, separation_of
-from logreg.errors import UserError
+from logreg.evaluation.coefficients.optimality import certify, separation_of
 from logreg.optim import blocks, precondition
 from tests.helpers import breast_cancer, column, fit, shared_file
 from tests.optim.problems import SOLVERS, drawn, problem_of, solve

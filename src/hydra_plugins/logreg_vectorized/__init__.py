@@ -1,1 +1,1 @@
-"""Hydra's way to `logreg.vectorized`: ``hydra/launcher=vectorized`` and ``hydra/sweeper=vectorized``."""
+"""Hydra's way to `logreg.sweeps`: ``hydra/launcher=vectorized`` and ``hydra/sweeper=vectorized``."""

@@ -29,19 +29,19 @@ ConfigStore.instance().store("vectorized", SWEEPER, group="hydra/sweeper", provi
 
 
 class VectorizedLauncher(Launcher):
-    """Hands the jobs to `logreg.vectorized.launch`."""
+    """Hands the jobs to `logreg.sweeps.launch`."""
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         self.hydra_context, self.task_function, self.config = hydra_context, task_function, config
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        from logreg.vectorized.launch import Hydra, launch
+        from logreg.sweeps.launch import Hydra, launch
 
         return launch(Hydra(self.hydra_context, self.task_function, self.config), job_overrides, initial_job_idx)
 
     def refit(self) -> None:
         """After a cross-validation: a run with what it chose on all rows."""
-        from logreg.vectorized.launch import Hydra, refit
+        from logreg.sweeps.launch import Hydra, refit
 
         refit(Hydra(self.hydra_context, self.task_function, self.config))
 
@@ -52,7 +52,7 @@ class VectorizedSweeper(BasicSweeper):
     def __init__(
         self, max_batch_size: int | None = None, params: dict[str, str] | None = None, **others: object
     ) -> None:
-        from logreg.errors import UserError
+        from logreg.core.errors import UserError
 
         if others:
             names = ", ".join(f"hydra.sweeper.{name}" for name in others)
@@ -73,7 +73,7 @@ class VectorizedSweeper(BasicSweeper):
 
     @staticmethod
     def split_arguments(overrides: list[Override], max_batch_size: int | None) -> list[list[list[str]]]:
-        from logreg.vectorized.checks import check_jobs
+        from logreg.sweeps.checks import check_jobs
 
         batches = BasicSweeper.split_arguments(overrides, max_batch_size)
         check_jobs([job for batch in batches for job in batch])

@@ -17,12 +17,12 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import InterpolationKeyError, MissingMandatoryValue, OmegaConfBaseException
 
-from logreg import settings
-from logreg.cli import resolvers  # noqa: F401
+from logreg.cli import interpolations  # noqa: F401
 from logreg.cli.directories import started_sweep
-from logreg.cli.explaining import choices_of, explain, group_names
-from logreg.errors import UserError
-from logreg.settings import CONF
+from logreg.cli.explain import choices_of, explain, group_names
+from logreg.core import settings
+from logreg.core.errors import UserError
+from logreg.core.settings import CONF
 
 EXAMPLES = {
     "run": "a run directory is needed, as in run=outputs/runs/<name>/<run>",

@@ -12,9 +12,9 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from logreg import settings
-from logreg.errors import UserError
-from logreg.runs import RECORD
+from logreg.core import settings
+from logreg.core.errors import UserError
+from logreg.records.record import RECORD
 
 # Sections of the configuration, and overrides, that say how a sweep is run.
 SECTIONS_OF_THE_SWEEP = ("vectorized", "path")

@@ -7,16 +7,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from logreg.lazily import lazily
+from logreg.core.lazy import lazily
 
 if TYPE_CHECKING:
-    from logreg.data.block_data import BlockData
-    from logreg.data.breast_cancer import BreastCancerData
-    from logreg.data.digits import DigitsData
-    from logreg.data.image_folder import ImageFolderData
+    from logreg.data.builtin import BreastCancerData, ToyData
+    from logreg.data.datamodule import BlockData
+    from logreg.data.images.digits import DigitsData
+    from logreg.data.images.folder import ImageFolderData
     from logreg.data.in_memory import InMemoryData, Table
-    from logreg.data.table import TableData
-    from logreg.data.toy import ToyData
+    from logreg.data.tables.table import TableData
 
 __all__ = [
     "BlockData",
@@ -32,14 +31,14 @@ __all__ = [
 __getattr__ = lazily(
     __name__,
     {
-        "BlockData": "logreg.data.block_data",
-        "BreastCancerData": "logreg.data.breast_cancer",
-        "DigitsData": "logreg.data.digits",
-        "ImageFolderData": "logreg.data.image_folder",
+        "BlockData": "logreg.data.datamodule",
+        "BreastCancerData": "logreg.data.builtin",
+        "DigitsData": "logreg.data.images.digits",
+        "ImageFolderData": "logreg.data.images.folder",
         "InMemoryData": "logreg.data.in_memory",
         "Table": "logreg.data.in_memory",
-        "TableData": "logreg.data.table",
-        "ToyData": "logreg.data.toy",
+        "TableData": "logreg.data.tables.table",
+        "ToyData": "logreg.data.builtin",
     },
 )
 

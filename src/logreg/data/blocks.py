@@ -15,8 +15,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from logreg.core.seeds import generator
 from logreg.data.rows import Batch, LargeBatch, Rows
-from logreg.seeds import generator
 
 # A block is what happens between two looks at the clock (progress bar, log files, Lightning's hooks): so many updates
 # at the most, and fewer when a batch is large, so that a block of any table takes a fraction of a second.

@@ -21,7 +21,7 @@ from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
-from logreg.errors import UserError
+from logreg.core.errors import UserError
 
 log = logging.getLogger(__name__)
 

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from logreg.data.block_data import BlockData
-from logreg.data.columns import Target
-from logreg.data.preprocessing import Preprocessor
+from logreg.core.errors import UserError
+from logreg.data.datamodule import BlockData
+from logreg.data.labels import Target
 from logreg.data.rows import TensorRows
 from logreg.data.splits import check_folds, dealt
-from logreg.errors import UserError
+from logreg.data.tables.preprocessor import Preprocessor
 
 
 @dataclass(frozen=True)

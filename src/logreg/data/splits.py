@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from logreg.errors import UserError, plural
-from logreg.seeds import derive
+from logreg.core.errors import UserError, plural
+from logreg.core.seeds import derive
 
 SPLITS = ("train", "val", "test")
 SPLIT_NAMES = {"train": "training", "val": "validation", "test": "test"}  # as in "validation rows"

@@ -4,7 +4,7 @@ A lesson gets a finished run, or the jobs of a finished sweep, and comes to a co
 figures. What it says is measured, also where it is less than the textbooks claim.
 """
 
-from logreg.lazily import lazily
+from logreg.core.lazy import lazily
 
 _HOME = {
     "GradientsAccumulate": "logreg.lessons.gradients_accumulate",

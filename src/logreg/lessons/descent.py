@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 
-from logreg.losses import LOG_LOSS, Loss
+from logreg.optim.losses import LOG_LOSS, Loss
 
 
 def with_ones(x: np.ndarray) -> np.ndarray:

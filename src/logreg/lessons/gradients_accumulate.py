@@ -11,15 +11,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from logreg.lessons.drawing import BLUE, GREY, RED, panels
-from logreg.lessons.lesson import Conclusion, Lesson, training_rows
+from logreg.lessons.lesson import BLUE, GREY, RED, Conclusion, Lesson, panels, training_rows
 from logreg.models import HandWritten
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from logreg.classifier import BinaryClassifier
-    from logreg.data.block_data import BlockData
+    from logreg.data.datamodule import BlockData
+    from logreg.training.classifier import BinaryClassifier
 
 LARGE = 1e6  # from here on in powers of ten
 MOVING = 1e-3  # of a cost that has not come to rest

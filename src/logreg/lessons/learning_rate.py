@@ -10,18 +10,17 @@ import numpy as np
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LogNorm
 
-from logreg.errors import UserError
+from logreg.core.errors import UserError
+from logreg.core.numbers import is_number
 from logreg.lessons.descent import cost, largest_curvature
-from logreg.lessons.drawing import RED, panels
-from logreg.lessons.lesson import Conclusion, SweepLesson, refuse, training_rows
-from logreg.runs import read_history
-from logreg.settings import is_number
+from logreg.lessons.lesson import RED, Conclusion, SweepLesson, panels, refuse, training_rows
+from logreg.records.record import read_history
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from logreg.data.block_data import BlockData
-    from logreg.report.leaderboard import Job
+    from logreg.data.datamodule import BlockData
+    from logreg.records.jobs import Job
 
 NEAR = 0.01  # of the optimum's cost, within which a fit has arrived
 Costs = dict[str, dict[float, float]]  # by optimizer and learning rate; infinite where the job diverged

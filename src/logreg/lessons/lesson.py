@@ -10,20 +10,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 from rich.console import Console
 
-from logreg.atomic import write_atomically
-from logreg.errors import UserError
-from logreg.losses import LOG_LOSS
-from logreg.runs import LESSON, LESSON_FIGURES, finite
-from logreg.settings import is_number
+from logreg.core.errors import UserError
+from logreg.core.files import write_atomically
+from logreg.core.numbers import is_number
+from logreg.optim.losses import LOG_LOSS
+from logreg.records.record import LESSON, LESSON_FIGURES, finite
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from logreg.classifier import BinaryClassifier
-    from logreg.data.block_data import BlockData
-    from logreg.report.leaderboard import Job
+    from logreg.data.datamodule import BlockData
+    from logreg.records.jobs import Job
+    from logreg.training.classifier import BinaryClassifier
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,7 @@ class Conclusion:
     def write(self, lesson: Lesson | SweepLesson, directory: Path, console: Console) -> None:
         """Print the lines; write ``lesson.json``, the figures, and these into the event file of the directory."""
         from logreg.report.run import save_figures
-        from logreg.report.tensorboard import EventFile
+        from logreg.report.tensorboard.events import EventFile
 
         content = {"lesson": type(lesson).__name__, "conclusion": list(self.lines), "numbers": finite(self.numbers)}
         write_atomically(directory / LESSON, json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
@@ -128,7 +130,7 @@ def training_rows(data: Any) -> tuple[np.ndarray, np.ndarray]:
     Raises:
         UserError: they are not a dense table in memory.
     """
-    from logreg.data.block_data import BlockData
+    from logreg.data.datamodule import BlockData
 
     if not isinstance(data, BlockData) or data.preprocessor.sparse or data.is_large("train"):
         raise UserError("lesson: this one needs a dense table that fits into memory; use data=toy.")
@@ -136,3 +138,14 @@ def training_rows(data: Any) -> tuple[np.ndarray, np.ndarray]:
         raise UserError("lesson: this one counts every row once; leave data.weight and class_weight out.")
     x, y = (part.double().numpy() for part in data.tensors("train")[:2])
     return x.reshape(len(x), -1), y
+
+
+BLUE, ORANGE, GREEN, RED, GREY = "#4c72b0", "#de8f05", "#029e73", "#c44e52", "0.55"
+
+
+def panels(count: int, title: str, width: float = 4.6, height: float = 3.8, **settings: Any) -> tuple[Figure, Any]:
+    """A figure with so many axes side by side, (count,)."""
+    figure = Figure(figsize=(width * count, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    figure.suptitle(title)
+    return figure, figure.subplots(1, count, squeeze=False, **settings)[0]

@@ -8,15 +8,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from logreg.lessons.drawing import BLUE, GREY, ORANGE, RED, panels
-from logreg.lessons.lesson import Conclusion, Lesson
-from logreg.losses import LOSSES
+from logreg.lessons.lesson import BLUE, GREY, ORANGE, RED, Conclusion, Lesson, panels
+from logreg.optim.losses import LOSSES
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from logreg.classifier import BinaryClassifier
-    from logreg.data.block_data import BlockData
+    from logreg.data.datamodule import BlockData
+    from logreg.training.classifier import BinaryClassifier
 
 
 class Sigmoid(Lesson):

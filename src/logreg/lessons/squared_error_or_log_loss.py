@@ -11,19 +11,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from matplotlib.colors import SymLogNorm
 
-from logreg.errors import UserError
+from logreg.core.errors import UserError
 from logreg.lessons.descent import descend_together, mean_gradients, with_ones
-from logreg.lessons.drawing import GREEN, RED, panels
-from logreg.lessons.lesson import Conclusion, SweepLesson, refuse, training_rows
+from logreg.lessons.lesson import GREEN, RED, Conclusion, SweepLesson, panels, refuse, training_rows
 from logreg.lessons.surface import Surface, smallest_eigenvalues, surface
-from logreg.losses import LOSSES, loss_of
-from logreg.runs import COEFFICIENTS
+from logreg.optim.losses import LOSSES, loss_of
+from logreg.records.record import COEFFICIENTS
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from logreg.data.block_data import BlockData
-    from logreg.report.leaderboard import Job
+    from logreg.data.datamodule import BlockData
+    from logreg.records.jobs import Job
 
 ABOVE = 1e-3  # of the cost
 ROUNDING = 1e-12  # of an eigenvalue

@@ -9,16 +9,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from logreg.lessons.drawing import BLUE, ORANGE, RED, panels
-from logreg.lessons.lesson import Conclusion, Lesson, training_rows
+from logreg.lessons.lesson import BLUE, ORANGE, RED, Conclusion, Lesson, panels, training_rows
 from logreg.models import HandWritten, LogisticRegression, SequentialRegression
-from logreg.objective import linear_coefficients
+from logreg.optim.objective import linear_coefficients
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from logreg.classifier import BinaryClassifier
-    from logreg.data.block_data import BlockData
+    from logreg.data.datamodule import BlockData
+    from logreg.training.classifier import BinaryClassifier
 
 DTYPES = (torch.float32, torch.float64)
 WHY = (

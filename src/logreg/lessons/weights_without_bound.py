@@ -13,16 +13,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from sklearn.svm import SVC, LinearSVC
 
-from logreg.errors import UserError
+from logreg.core.errors import UserError
 from logreg.lessons.descent import cost, descend, with_ones
-from logreg.lessons.drawing import BLUE, GREEN, ORANGE, RED, panels
-from logreg.lessons.lesson import Conclusion, Lesson, training_rows
+from logreg.lessons.lesson import BLUE, GREEN, ORANGE, RED, Conclusion, Lesson, panels, training_rows
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from logreg.classifier import BinaryClassifier
-    from logreg.data.block_data import BlockData
+    from logreg.data.datamodule import BlockData
+    from logreg.training.classifier import BinaryClassifier
 
 SAME = 0.05  # degrees between two machines, as near as they are solved
 SETTLED = 1.0  # degrees from the direction that it tends to

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from logreg.errors import UserError
+from logreg.core.errors import UserError
 
 COLOURS, FIRST, SECOND, HIDDEN = 3, 64, 30, 128
 KERNEL, POOL = 5, 2

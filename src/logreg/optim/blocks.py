@@ -10,8 +10,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from logreg.data.rows import Rows, batch_parts, chosen_columns
-from logreg.losses import LOG_LOSS
-from logreg.optim.products import gram, is_sparse, times, transposed_times
+from logreg.optim.linalg import gram, is_sparse, times, transposed_times
+from logreg.optim.losses import LOG_LOSS
 
 Theta = Float[Tensor, " coefficients"]  # the intercept last
 OfRows = Float[Tensor, " rows"]

@@ -24,11 +24,11 @@ import math
 import torch
 from torch import Tensor
 
+from logreg.core.errors import UserError
 from logreg.data.rows import Rows
-from logreg.errors import UserError
-from logreg.optim.at_once import Sums, summed
 from logreg.optim.blocks import Block, Theta
 from logreg.optim.problem import Derivatives, LogisticProblem
+from logreg.optim.threads import Sums, summed
 
 SINGULAR = 1e-10  # the least squared pivot, of columns scaled to unit length, of columns that are no combinations
 EPSILON = 2.2e-16  # of float64

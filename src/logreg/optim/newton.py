@@ -14,11 +14,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from logreg.errors import UserError
-from logreg.memory import free_memory
+from logreg.core.errors import UserError
+from logreg.core.memory import free_memory
 from logreg.optim.blocks import Theta
-from logreg.optim.factors import SCALE, unit_scale
 from logreg.optim.firth import FirthProblem
+from logreg.optim.linalg import SCALE, unit_scale
 from logreg.optim.line_search import MOST_TRIALS, SHARE, shorter
 from logreg.optim.problem import Derivatives, LogisticProblem
 from logreg.optim.solver import SMALL, Iteration, Solver

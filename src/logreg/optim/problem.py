@@ -22,9 +22,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from logreg.data.rows import Rows
-from logreg.optim.at_once import Sums, summed
 from logreg.optim.blocks import Block, Blocks, OfRows, Theta, block_rows
-from logreg.optim.products import is_sparse
+from logreg.optim.linalg import is_sparse
+from logreg.optim.threads import Sums, summed
 
 INTERCEPT_TOLERANCE = 1e-14  # of mean(p) - mean(y)
 MOST_INTERCEPT_STEPS = 100

@@ -1,10 +1,10 @@
 """Proximal Newton: the elastic net, ``mean log loss + l1 ||w||_1 + l2/2 ||w||²``.
 
-An iteration minimises the quadratic model of the smooth part plus the l1 penalty itself (`logreg.optim.lasso`) over a
-working set: the columns whose coefficients are not zero, and those whose slope is more than l1 and that therefore do
-not want to stay zero. Only of these is a Gram matrix made. Then it goes along the way to the model's minimum as far as
-the objective falls (Lee, Sun and Saunders, SIAM Journal on Optimization 24, 2014). The slopes of all columns are looked
-at in each iteration, so the last one certifies that the optimum is that of all columns.
+An iteration minimises the quadratic model of the smooth part plus the l1 penalty itself (`logreg.optim.l1_quadratic`)
+over a working set: the columns whose coefficients are not zero, and those whose slope is more than l1 and that
+therefore do not want to stay zero. Only of these is a Gram matrix made. Then it goes along the way to the model's
+minimum as far as the objective falls (Lee, Sun and Saunders, SIAM Journal on Optimization 24, 2014). The slopes of all
+columns are looked at in each iteration, so the last one certifies that the optimum is that of all columns.
 
 The gap is the fall that the model promises.
 """
@@ -15,10 +15,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from logreg.errors import UserError
+from logreg.core.errors import UserError
 from logreg.optim.blocks import Theta
-from logreg.optim.factors import SCALE
-from logreg.optim.lasso import minimise
+from logreg.optim.l1_quadratic import minimise
+from logreg.optim.linalg import SCALE
 from logreg.optim.line_search import MOST_TRIALS, SHARE, shorter
 from logreg.optim.problem import FirstOrder, LogisticProblem
 from logreg.optim.solver import SMALL, Iteration, Solver

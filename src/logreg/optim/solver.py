@@ -11,11 +11,11 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from logreg.errors import UserError
-from logreg.optim.at_once import torch_in_one_thread
+from logreg.core.errors import UserError
 from logreg.optim.blocks import Theta
-from logreg.optim.factors import SCALE
+from logreg.optim.linalg import SCALE
 from logreg.optim.problem import Derivatives, FirstOrder, LogisticProblem
+from logreg.optim.threads import torch_in_one_thread
 
 SMALL = 1e-6  # an objective below which a gap is small by itself: that of separated labels falls for ever
 OF_ZERO = math.log(2) * (1 + 1e-6)  # the objective of coefficients that are zero, and its rounding

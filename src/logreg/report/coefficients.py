@@ -11,13 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from logreg.atomic import open_atomically
-from logreg.classifier import BinaryClassifier
-from logreg.data.preprocessors import AnyPreprocessor
-from logreg.diagnostics.inference import Estimates
-from logreg.diagnostics.separation import CONSTANT
-from logreg.objective import linear_coefficients
-from logreg.runs import COEFFICIENTS
+from logreg.core.files import open_atomically
+from logreg.data.from_json import AnyPreprocessor
+from logreg.evaluation.coefficients.estimates import Estimates
+from logreg.evaluation.coefficients.separation import CONSTANT
+from logreg.optim.objective import linear_coefficients
+from logreg.records.record import COEFFICIENTS
+from logreg.training.classifier import BinaryClassifier
 
 INTERCEPT = "(intercept)"
 NEGLIGIBLE = 1e-4  # an intercept's part of a direction that is rounding

@@ -11,20 +11,20 @@ import torch
 from rich.console import Console
 from scipy.special import expit
 
-from logreg.classifier import BinaryClassifier
-from logreg.data.block_data import BlockData
-from logreg.data.image_data import ImageData
+from logreg.data.datamodule import BlockData
+from logreg.data.images.data import ImageData
 from logreg.data.splits import SPLITS
-from logreg.diagnostics.inference import Inference, Refusal
-from logreg.metrics import bins_of
-from logreg.report import summary
-from logreg.report.board import write_curves, write_texts
-from logreg.report.boundary import BoundarySeries, is_plane, points_of
+from logreg.evaluation.coefficients.estimates import Inference, Refusal
+from logreg.evaluation.metrics import bins_of
+from logreg.records.record import RunRecord, read_config, splits_of
 from logreg.report.coefficients import Coefficients, coefficients, infinite_of
-from logreg.report.inference import write_marginal_effects
-from logreg.report.tensorboard import EventFile, TensorBoardLogger
-from logreg.runs import RunRecord, read_config, splits_of
-from logreg.training import held_out
+from logreg.report.figures.boundary import BoundarySeries, is_plane, points_of
+from logreg.report.tensorboard.events import EventFile, TensorBoardLogger
+from logreg.report.tensorboard.texts import write_curves, write_texts
+from logreg.report.terminal import run
+from logreg.report.terminal.inference import write_marginal_effects
+from logreg.training.classifier import BinaryClassifier
+from logreg.training.loop import held_out
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -75,15 +75,15 @@ def report_run(
     if isinstance(inference, Inference) and learned is not None:
         write_marginal_effects(inference.marginal_effects, learned, directory)
     if brief:
-        summary.show_briefly(record, Console(stderr=True))
+        run.show_briefly(record, Console(stderr=True))
     else:
-        summary.show(record, classifier, data, learned, directory, Console(), inference)
+        run.show(record, classifier, data, learned, directory, Console(), inference)
 
 
 def draw(classifier: BinaryClassifier, data: BlockData, splits: Sequence[str]) -> dict[str, Figure]:
     """The figures that suit the data, by name, over the rows that were held out the longest of these splits."""
-    from logreg.report import figures
-    from logreg.report.reliability_figure import reliability_diagram
+    from logreg.report.figures import classifier as figures
+    from logreg.report.figures.classifier import reliability_diagram
 
     split = next(name for name in reversed(SPLITS) if name in splits)
     title = f"{data.name}, {split} rows"
@@ -91,7 +91,7 @@ def draw(classifier: BinaryClassifier, data: BlockData, splits: Sequence[str]) -
         z, labels, weight = held_out(classifier, data.batches(split), logits=True)
     drawn: dict[str, Figure] = {}
     if isinstance(data, ImageData):
-        from logreg.report.photos import photo_figures
+        from logreg.report.figures.photos import photo_figures
 
         probabilities = classifier.evaluation.probabilities(torch.from_numpy(z)).numpy()
         drawn |= photo_figures(classifier, data, split, probabilities, f"{data.name}, {split} photos")
@@ -117,7 +117,7 @@ def draw(classifier: BinaryClassifier, data: BlockData, splits: Sequence[str]) -
 
 def save_figures(drawn: Mapping[str, Figure], directory: Path, events: EventFile | None, step: int) -> None:
     """Write figures into a run directory, and into its event file."""
-    from logreg.report.figures import to_png
+    from logreg.report.figures.classifier import to_png
 
     for name, figure in drawn.items():
         png, width, height = to_png(figure, directory / "figures" / f"{name}.png")

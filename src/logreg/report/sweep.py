@@ -12,12 +12,12 @@ from typing import Any
 
 from rich.console import Console
 
-from logreg.atomic import write_atomically
-from logreg.path import read_choice
+from logreg.core.files import write_atomically
+from logreg.records.comparison import DATA_SEED, FOLD, Setting, compare, monitor, table_rows, verdict
+from logreg.records.jobs import Job, best_jobs, rerun_command
+from logreg.records.selection import read_choice
 from logreg.report import leaderboard
-from logreg.report.comparison import DATA_SEED, FOLD, Setting, compare, monitor, table_rows, verdict
-from logreg.report.leaderboard import Job
-from logreg.report.terminal import compact_table
+from logreg.report.terminal.tables import compact_table
 
 SHOWN = 10
 MOST_TESTED = 5  # metrics of the test rows on the terminal
@@ -56,7 +56,7 @@ def write_tables(directory: Path, jobs: list[Job]) -> dict[str, list[Setting]]:
 
 def winners(jobs: list[Job], compared: Mapping[str, list[Setting]]) -> dict[str, list[Job]]:
     """By monitored metric the best job; where settings were repeated, all jobs of the best setting."""
-    best = {monitor(job): [job] for job in leaderboard.best_jobs(jobs)}
+    best = {monitor(job): [job] for job in best_jobs(jobs)}
     return best | {metric: settings[0].jobs for metric, settings in compared.items()}
 
 
@@ -122,7 +122,7 @@ def _show(compared: Mapping[str, Sequence[Setting]], console: Console) -> None:
         tied = sum(each.indistinguishable is not False for each in settings) - 1
         also = f"; {tied} {'others' if tied > 1 else 'other'} may be as good" if tied else ""
         console.print(f"best by {metric}: {name}, mean {best.mean:.6g}{also}", markup=False, highlight=False)
-        command = leaderboard.rerun_command(best.jobs[0])
+        command = rerun_command(best.jobs[0])
         console.print("run one of its repetitions alone with")
         console.print(f"  {command}", markup=False, highlight=False, soft_wrap=True)
         if len(settings) > 1 and len(best.jobs) < FEW:
@@ -130,10 +130,10 @@ def _show(compared: Mapping[str, Sequence[Setting]], console: Console) -> None:
 
 
 def _draw(directory: Path, jobs: Sequence[Job], compared: Mapping[str, Sequence[Setting]]) -> None:
-    from logreg.report.figures import to_png
-    from logreg.report.path_figure import path_figure
-    from logreg.report.sweep_figures import sweep_figure
-    from logreg.report.tensorboard import EventFile
+    from logreg.report.figures.classifier import to_png
+    from logreg.report.figures.path import path_figure
+    from logreg.report.figures.sweep import sweep_figure
+    from logreg.report.tensorboard.events import EventFile
 
     events, drawn, choice = EventFile(directory / "figures"), sweep_figure(jobs), read_choice(directory)
     if choice is not None and choice.metric in compared:

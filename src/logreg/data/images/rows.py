@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from logreg.data.images.preprocessing import ELEMENTS, ImagePreprocessor
+from logreg.data.images.preprocessor import ELEMENTS, ImagePreprocessor
 from logreg.data.rows import Batch, LargeBatch, Rows, TensorRows
 
 

@@ -16,8 +16,8 @@ from joblib import Parallel, delayed
 from joblib.externals.loky import get_reusable_executor
 from tqdm import tqdm
 
+from logreg.core.errors import UserError, plural
 from logreg.data.images.decoding import read_pixels
-from logreg.errors import UserError, plural
 
 log = logging.getLogger(__name__)
 

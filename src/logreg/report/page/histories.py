@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from logreg.settings import is_number
+from logreg.core.numbers import is_number
 
 STRETCHES = 300  # of a long curve, of each of which the least and the largest value are drawn
 SMALL = 2_000_000  # bytes

@@ -6,9 +6,9 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+from logreg.records.record import LESSON, LESSON_FIGURES
 from logreg.report.page.charts import Chart, image_file
 from logreg.report.page.tables import bounded
-from logreg.runs import LESSON, LESSON_FIGURES
 
 MOST_LINES, LONGEST_LINE, MOST_FIGURES = 300, 1_000, 12
 

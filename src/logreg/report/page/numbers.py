@@ -8,7 +8,7 @@ from decimal import ROUND_HALF_UP, Decimal, localcontext
 from statistics import median
 from typing import Any
 
-from logreg.settings import is_finite
+from logreg.core.numbers import is_finite
 
 NOTHING = "–"  # noqa: RUF001
 LARGEST = 1e7  # from here on, and below half of the last digit, a number has an exponent

@@ -11,12 +11,12 @@ import numpy as np
 from matplotlib import colormaps
 from matplotlib.collections import LineCollection
 
-from logreg.report.comparison import monitor, scored, sign
-from logreg.report.leaderboard import Job
+from logreg.core.numbers import is_number
+from logreg.records.comparison import monitor, scored, sign
+from logreg.records.jobs import Job
 from logreg.report.page.charts import BEST, INK, MUTED, PAPER, WIDE, Chart, chart, new_figure, theme
 from logreg.report.page.histories import spans_much
 from logreg.report.page.tables import bounded
-from logreg.settings import is_number
 
 MOST_AXES = 8
 MOST_TICKS = 9

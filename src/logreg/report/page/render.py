@@ -18,7 +18,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from logreg.atomic import replacing
+from logreg.core.files import replacing
 from logreg.report.page.numbers import shown_number, spoken_seconds
 
 TEMPLATES = Path(__file__).parent / "templates"

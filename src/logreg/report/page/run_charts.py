@@ -11,6 +11,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from logreg.data.splits import SPLIT_NAMES
+from logreg.records.record import LESSON_FIGURES, RunRecord
 from logreg.report.page.charts import (
     BLUE,
     GREY,
@@ -28,7 +29,6 @@ from logreg.report.page.charts import (
 from logreg.report.page.histories import STRETCHES, Curve, read_curves, shortened, spans_much
 from logreg.report.page.run_facts import as_number, name_of, spoken
 from logreg.report.page.tables import bounded
-from logreg.runs import LESSON_FIGURES, RunRecord
 
 MOST_PANELS = 12
 MOST_IN_FOREST = 20

@@ -11,16 +11,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from logreg.core.errors import UserError, plural
+from logreg.core.numbers import is_finite
 from logreg.data.splits import SPLIT_NAMES
-from logreg.errors import UserError, plural
+from logreg.records.record import COEFFICIENTS, RunRecord, splits_of
 from logreg.report.page.numbers import spoken_seconds
 from logreg.report.page.tables import PagedTable, bounded, numbers, texts
-from logreg.report.sentences import conclusions, ending, headline
-from logreg.runs import COEFFICIENTS, RunRecord, splits_of
-from logreg.settings import is_finite
+from logreg.report.terminal.sentences import conclusions, ending, headline
 
 if TYPE_CHECKING:
-    from logreg.losses import Loss
+    from logreg.optim.losses import Loss
 
 MOST_COEFFICIENTS = 2_000  # rows of the table, the largest
 MOST_CONFIG = 40_000  # characters
@@ -96,8 +96,8 @@ def majority(
     Args:
         data: the run's DataModule; without it only the accuracies of weighted rows are known.
     """
-    from logreg.build import build_metrics
-    from logreg.diagnostics.bootstrap import majority_baseline
+    from logreg.core.build import build_metrics
+    from logreg.evaluation.bootstrap import majority_baseline
 
     counts, weights = record.data.get("label_counts") or {}, record.data.get("label_weights")
     train = weights or counts.get("train")
@@ -128,7 +128,7 @@ def majority(
 
 def trained_on(config: Mapping[str, Any]) -> Loss:
     """The loss that a run minimised; the log loss where its configuration does not say."""
-    from logreg.losses import LOG_LOSS, loss_of
+    from logreg.optim.losses import LOG_LOSS, loss_of
 
     try:
         return loss_of(str(config.get("loss", LOG_LOSS.name)))
@@ -157,7 +157,7 @@ class MetricRow:
 
 def metric_rows(record: RunRecord, baseline: Mapping[str, float]) -> list[MetricRow]:
     """A row for each metric of the record but the parts of Brier scores."""
-    from logreg.report.calibration import is_part
+    from logreg.report.terminal.sentences import is_part
 
     splits, linear = splits_of(record.metrics), (record.baseline or {}).get("metrics") or {}
     names = dict.fromkeys(full.partition("/")[2] for full in record.metrics if not is_part(full))

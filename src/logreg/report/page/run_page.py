@@ -10,14 +10,14 @@ from typing import Any
 
 from logreg.data.images.kind import is_of_photos
 from logreg.data.splits import SPLIT_NAMES
-from logreg.report.leaderboard import Job, rerun_command
+from logreg.records.jobs import Job, rerun_command
+from logreg.records.record import PREPROCESSING, RunRecord, known_config, read_record, shown, splits_of
 from logreg.report.page import run_charts, run_facts
 from logreg.report.page.charts import Chart, theme
 from logreg.report.page.lesson import lesson_of
 from logreg.report.page.render import render
 from logreg.report.page.run_charts import TITLES
 from logreg.report.page.tables import PagedTable, bounded
-from logreg.runs import PREPROCESSING, RunRecord, known_config, read_record, shown, splits_of
 
 NOTHING_HELD_OUT = (
     "No rows were held out: how well the probabilities do on rows that training did not see cannot be drawn, so there "
@@ -31,7 +31,7 @@ class Loaded:
     """A run in the state that its metrics belong to, with the data that it was trained on, or why there is none.
 
     Attributes:
-        run: a `logreg.runs.Run`; None where it was not loaded.
+        run: a `logreg.runs.load.Run`; None where it was not loaded.
         data: the run's DataModule; None where it was not loaded.
         why: one sentence for the page; empty where all is there, or nothing was to be loaded.
     """

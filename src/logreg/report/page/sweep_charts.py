@@ -9,15 +9,15 @@ from pathlib import Path
 import numpy as np
 from matplotlib.collections import LineCollection
 
-from logreg.path import read_choice
-from logreg.report.comparison import Setting, compared_keys, monitor, scored, sign
-from logreg.report.leaderboard import Job
+from logreg.core.numbers import is_number
+from logreg.records.comparison import Setting, compared_keys, monitor, scored, sign
+from logreg.records.jobs import Job
+from logreg.records.selection import read_choice
 from logreg.report.page.charts import BEST, BLUE, GREY, HALF, Chart, chart, new_figure, theme
 from logreg.report.page.histories import Curve, read_curves, shortened, spans_much
 from logreg.report.page.parallel import parallel_coordinates
 from logreg.report.page.run_charts import logarithmic
 from logreg.report.page.tables import bounded
-from logreg.settings import is_number
 
 MOST_METRICS = 3  # monitored ones, a chart each
 MOST_VECTORS = 60  # curves that are drawn as lines; more of them are one picture
@@ -132,7 +132,7 @@ def swept_charts(directory: Path, jobs: Sequence[Job], compared: dict[str, list[
 
 def _curves_and_maps(jobs: Sequence[Job]) -> list[Chart]:
     """Curves over one swept number, heat maps over two."""
-    from logreg.report.sweep_figures import sweep_figure
+    from logreg.report.figures.sweep import sweep_figure
 
     with theme(parse_math=True):  # these figures escape their texts themselves
         found = []
@@ -153,7 +153,7 @@ def _title(figure: object, name: str) -> str:
 
 def _path_chart(directory: Path, compared: dict[str, list[Setting]]) -> list[Chart]:
     """The coefficients over the penalty, where a cross-validation chose one."""
-    from logreg.report.path_figure import path_figure
+    from logreg.report.figures.path import path_figure
 
     choice = read_choice(directory)
     if choice is None or choice.metric not in compared:

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
-from logreg.errors import plural
-from logreg.report.calibration import is_part
-from logreg.report.comparison import Setting, monitor, verdict
-from logreg.report.leaderboard import DIFFERENT_LOSSES, Job, ranks_different_losses, rerun_command, swept_keys
+from logreg.core.errors import plural
+from logreg.core.numbers import is_finite
+from logreg.records.comparison import Setting, monitor, verdict
+from logreg.records.jobs import DIFFERENT_LOSSES, Job, ranks_different_losses, rerun_command, swept_keys
 from logreg.report.page.numbers import decimals_of
 from logreg.report.page.tables import Column, PagedTable, bounded, numbers, settings, texts
-from logreg.settings import is_finite
+from logreg.report.terminal.sentences import is_part
 
 FIRST = ("loss", "log_loss", "accuracy", "auroc", "brier", "f1")  # metrics, as readers look for them
 LEADERBOARD_BYTES, SETTINGS_BYTES = 1_300_000, 500_000  # of the data of the tables
@@ -66,7 +66,7 @@ def leaderboard_table(jobs: Sequence[Job], compared: Mapping[str, Sequence[Setti
     """The jobs of a sweep, best first, as far as there is room, and a sentence on what there was none for.
 
     Args:
-        jobs: as `logreg.report.leaderboard.read_jobs` ranks them.
+        jobs: as `logreg.records.jobs.read_jobs` ranks them.
     """
     keys, metrics = swept_keys(list(jobs)), metric_names(jobs)
     shown_keys, shown_metrics = keys[:MOST_KEYS], metrics[: FEWER_METRICS if len(jobs) > MANY else MOST_METRICS]

@@ -6,33 +6,32 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from logreg.errors import plural
-from logreg.path import read_choice, refitted
-from logreg.report import leaderboard
-from logreg.report.comparison import compare
-from logreg.report.leaderboard import Job
+from logreg.core.errors import plural
+from logreg.records.comparison import compare
+from logreg.records.jobs import Job, best_jobs, failures
+from logreg.records.record import shown
+from logreg.records.selection import read_choice, refitted
 from logreg.report.page import run_facts, sweep_facts
 from logreg.report.page.lesson import lesson_of
 from logreg.report.page.numbers import shown_number
 from logreg.report.page.render import render
 from logreg.report.page.sweep_charts import curve_charts, swept_charts
 from logreg.report.sweep import overlap, winners
-from logreg.runs import shown
 
 
 def sweep_page(directory: Path, jobs: list[Job]) -> str:
     """The HTML of a sweep's page.
 
     Args:
-        jobs: as `logreg.report.leaderboard.read_jobs` found them in the directory; one at least has completed.
+        jobs: as `logreg.records.jobs.read_jobs` found them in the directory; one at least has completed.
     """
     compared = compare(jobs, overlap=overlap(jobs))
     best = winners(jobs, compared)
-    failed = leaderboard.failures(jobs)
+    failed = failures(jobs)
     reasons, further = sweep_facts.reasons(failed)
     table, note = sweep_facts.leaderboard_table(jobs, compared)
     settings, settings_note = sweep_facts.settings_table(compared)
-    top = leaderboard.best_jobs(jobs)
+    top = best_jobs(jobs)
     first = run_facts.clean_record(top[0].record if top else jobs[0].record)
     choice = read_choice(directory)
     values: dict[str, Any] = {

@@ -11,9 +11,9 @@ from typing import Any
 
 from markupsafe import escape
 
+from logreg.core.numbers import is_finite, is_number
 from logreg.report.page.numbers import decimals_of, shown_number
 from logreg.report.page.render import island
-from logreg.settings import is_finite, is_number
 
 PAGE = 50  # rows shown at once
 LONGEST = 160  # characters of a cell

@@ -1,0 +1,183 @@
+"""One run from start to finish: configuration → objects → fit → results → report.
+
+The heavy imports are inside the functions: a value that is not valid is refused before torch is imported.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import signal
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig
+
+from logreg.cli import pages, trusted_packages
+from logreg.cli.assemble import (
+    assemble,
+    check_device,
+    check_photos,
+    check_separation,
+    make_lesson,
+    quiet_lightning,
+    splits_in_sweep,
+    threshold_rule,
+    wanted_inference,
+)
+from logreg.cli.resolve import hyperparameters, in_force, resolve
+from logreg.core import settings
+from logreg.core.errors import UserError, plural
+from logreg.core.files import write_atomically
+from logreg.core.provenance import git_state
+from logreg.records.checkpoints import find_checkpoint
+from logreg.records.record import CONFIG, PREPROCESSING, RunRecord, shown
+
+log = logging.getLogger(__name__)
+
+
+def run(cfg: DictConfig) -> float | None:
+    """Train one configuration in the directory that Hydra gave it.
+
+    Whatever happens is in ``run.json`` when this ends. In a sweep a failure ends here: the other jobs still run.
+
+    Returns:
+        The final value of ``monitor``, for sweepers that optimise it.
+
+    Raises:
+        UserError: outside a sweep, with the sentence that is also in the record.
+        KeyboardInterrupt: after a clean stop by Ctrl-C.
+    """
+    started = time.perf_counter()
+    hydra_config = HydraConfig.get()
+    directory = Path(hydra_config.runtime.output_dir)
+    record = RunRecord(
+        overrides=list(hydra_config.overrides.task),
+        started=datetime.now(UTC).isoformat(timespec="seconds"),
+        git=git_state(),
+    )
+    record.write(directory)
+    logging.captureWarnings(True)
+    terminated = signal.signal(signal.SIGTERM, signal.default_int_handler)  # the same as Ctrl-C, also outside of fit
+    try:
+        config = resolve(cfg)
+        record.name, record.seed = str(config["name"]), config["seed"]
+        record.monitor = {"metric": config["monitor"], "mode": config["mode"]}
+        record.hyperparameters = hyperparameters(in_force(config), record, hydra_config.runtime.choices)
+        settings.check(config)
+        config = in_force(config)
+        if isinstance(config["threshold"], float):
+            record.threshold = config["threshold"]
+        write_atomically(directory / CONFIG, json.dumps(config, indent=2, ensure_ascii=False) + "\n")
+        settings.check_targets(config, trusted_packages())
+        check_photos(config["data"])
+        if config["resume"] is not None:
+            config["resume"] = str(find_checkpoint(config["resume"]))
+        record.write(directory)
+        _train(config, directory, record, started)
+    except (KeyboardInterrupt, SystemExit):  # Lightning turns the one into the other
+        saved = (directory / "checkpoints" / "last.ckpt").exists()
+        where = "after training, before the results were complete" if saved else "before there was anything to save"
+        _fail(record, directory, started, "interrupted", f"stopped {where}.")
+        log.info("interrupted: %s", record.error)
+        raise KeyboardInterrupt from None
+    except Exception as error:
+        sentence = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+        _fail(record, directory, started, "failed", " ".join(sentence.split()))
+        logging.getLogger().error("the run failed", exc_info=error)  # the traceback goes to train.log alone
+        if hydra_config.mode is RunMode.MULTIRUN:
+            log.error("job %s failed: %s", hydra_config.job.num, record.error)
+            _report_failure(record, directory)
+            return None
+        raise
+    finally:
+        signal.signal(signal.SIGTERM, terminated)
+    pages.write_if_asked("run", directory, config if hydra_config.mode is RunMode.RUN else {}, trusted_packages())
+    return _outcome(record, directory, hydra_config.mode is RunMode.MULTIRUN)
+
+
+def _fail(record: RunRecord, directory: Path, started: float, status: str, error: str) -> None:
+    record.status, record.error = status, error
+    record.seconds = {**record.seconds, "total": time.perf_counter() - started}
+    record.write(directory)
+
+
+def _report_failure(record: RunRecord, directory: Path) -> None:
+    """Give a failed job of a sweep its row in the HParams tab; what it wrote before it failed stays."""
+    from logreg.report.tensorboard.events import EventFile
+
+    events = EventFile(directory)
+    events.hyperparameters(record.hyperparameters, group=f"{directory.parent.name}/{directory.name}")
+    events.end(success=False)
+    events.close()
+
+
+def _outcome(record: RunRecord, directory: Path, in_sweep: bool) -> float | None:
+    if record.status == "interrupted":
+        log.info(
+            "interrupted after %s; resume=%s goes on from here", plural(record.updates, "update"), shown(directory)
+        )
+        raise KeyboardInterrupt
+    if record.status == "diverged":
+        if not in_sweep:
+            raise UserError(f"the run diverged: {record.error}")
+        log.error("a job diverged: %s", record.error)
+    return record.metrics.get(record.monitor["metric"])
+
+
+def _train(config: dict[str, Any], directory: Path, record: RunRecord, started: float) -> None:
+    """Objects from the configuration, then fit, results and report; fills in the record."""
+    check_device(config["trainer"]["accelerator"])
+    quiet_lightning()
+    from rich.console import Console
+
+    from logreg.data.datamodule import BlockData
+    from logreg.data.splits import SPLITS
+    from logreg.evaluation.coefficients.optimality import MOST_SEARCHED, MOST_SEARCHED_IN_SWEEP
+    from logreg.report.run import report_run
+    from logreg.training.baseline import check_baseline, linear_baseline
+    from logreg.training.checks import check_monitor
+    from logreg.training.loop import train
+    from logreg.training.standard_errors import check_model, infer_run
+
+    lesson = make_lesson(config.get("lesson"), "lesson", trusted_packages())
+    data, classifier, trainer = assemble(config, directory, trusted_packages())
+    write_atomically(directory / CONFIG, json.dumps(config, indent=2, ensure_ascii=False) + "\n")  # with its penalty
+    record.hyperparameters["penalty.l2"] = config["penalty"]["l2"]
+    if "chosen" in config:
+        record.optimizer = config["chosen"]
+        record.hyperparameters["optimizer"] = config["chosen"]["name"]
+    if hasattr(data, "preprocessor"):
+        write_atomically(directory / PREPROCESSING, data.preprocessor.to_json())
+    if hasattr(data, "describe"):
+        record.data = data.describe()
+        record.write(directory)
+    if lesson is not None:
+        lesson.check(data, classifier)
+    if isinstance(data, BlockData):
+        check_monitor(config["monitor"], classifier, data)
+    brief = HydraConfig.get().mode is RunMode.MULTIRUN
+    splits = splits_in_sweep(config, data) if brief else SPLITS
+    rule = threshold_rule(config)
+    wanted = wanted_inference(config, brief)
+    check_separation(config, classifier, data)
+    if config["baseline"]:
+        check_baseline(data)
+    if wanted is not None and wanted.by_name:
+        check_model(classifier, data)
+    most = settings.most_searched(config, MOST_SEARCHED_IN_SWEEP if brief and wanted is None else MOST_SEARCHED)
+    train(data, classifier, trainer, config["resume"], record, rule, splits, most, config.get("calibration"))
+    if config["baseline"] and record.status == "completed":
+        record.baseline = linear_baseline(data, classifier, rule, splits)
+    inference = None if wanted is None else infer_run(record, classifier, data, wanted)
+    record.seconds["total"] = time.perf_counter() - started
+    values = record.hyperparameters
+    report_run(record, classifier, data, trainer, directory, values, config["figures"], brief, inference)
+    if lesson is not None and record.metrics:
+        lesson.teach(data, classifier).write(lesson, directory, Console())
+    record.seconds["total"] = time.perf_counter() - started
+    record.write(directory)

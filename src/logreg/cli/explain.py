@@ -1,0 +1,115 @@
+"""One or two sentences for an error, with what would be valid."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import hydra
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from logreg.core.errors import UserError, nearest
+from logreg.core.settings import CONF
+
+INTERNAL_GROUPS = ("hydra", "reading", "requirements")  # not for users to choose from
+
+
+def explain(error: Exception, name: str) -> str:
+    """One or two sentences for an error of the user's, or of ours."""
+    if isinstance(error, UserError):
+        return str(error)
+    if isinstance(error, MissingConfigException) and error.options is not None:
+        group, _, choice = str(error.missing_cfg_file).partition("/")
+        if group == "hydra":
+            group, _, choice = str(error.missing_cfg_file).rpartition("/")
+        options = choices_of(group) or sorted(error.options)
+        return f"{group}={choice}: there is no such choice{nearest(choice, options)}; valid: {', '.join(options)}."
+    if isinstance(error, MissingConfigException):
+        names = sorted(path.stem for path in CONF.glob("*.yaml"))
+        return f"{error.missing_cfg_file}: there is no such configuration in {CONF}; valid: {', '.join(names)}."
+    if isinstance(error, OverrideParseException):
+        return (
+            f"{error.override!r} cannot be read as an override: write key=value; special characters need two pairs "
+            "of quotes, as in 'key=\"a;b\"'."
+        )
+    text = str(error)
+    inside = re.search(r"is not in struct\s+full_key: (\S+)", f"{text} {error.__cause__}")
+    if inside:
+        return _unknown_key(inside.group(1), name, error)
+    unknown = re.search(r"Could not override '([^']+)'|Could not delete from config\. '([^']+)'", text)
+    if unknown:
+        key = unknown.group(1) or unknown.group(2)
+        return _unknown_key(key, name, error)
+    if "Config group override must be" in text:
+        given = [argument.partition("=")[0] for argument in sys.argv[1:] if argument.endswith(("=null", "="))]
+        key = next((key for key in given if choices_of(key)), "a group")
+        return f"{key}=null: a group takes the name of one of its files; valid: {', '.join(choices_of(key))}."
+    sweep = re.search(r"Ambiguous value for argument '([^']+)'|Sweep parameters '([^']+)'", text)
+    if sweep:
+        return f"{sweep.group(1) or sweep.group(2)}: several values make a sweep; add -m, or write a list as key=[a,b]."
+    if isinstance(error, HydraException | OmegaConfBaseException):
+        cause = f" ({error.__cause__})" if error.__cause__ else ""
+        return " ".join(f"{text}{cause}".split())
+    return f"{type(error).__name__}: {' '.join(text.split())} (HYDRA_FULL_ERROR=1 shows where)."
+
+
+_HINTS = {
+    "batch_size": "data.batch_size",
+    "learning_rate": "lr",
+    "max_epochs": "epochs",
+    "device": "accelerator",
+    "dataset": "data",
+}
+
+
+def _unknown_key(key: str, name: str, error: Exception) -> str:
+    known = list(_known_keys(name))
+    cause = str(error.__cause__ or "")
+    if key in known:  # the key is there, so its value is what did not fit
+        return f"{key}: {' '.join((cause or str(error)).split())}"
+    if key.startswith("data.") and name == "train" and key in _keys_of_tables():
+        return f"{key}: this key is one of data=table; add data=table."
+    if key in _HINTS:
+        return f"{key}: there is no such key (did you mean {_HINTS[key]}?)."
+    return f"{key}: there is no such key{nearest(key, known)}; --cfg job shows all of them."
+
+
+def _keys_of_tables() -> list[str]:
+    return [f"data.{key}" for key in OmegaConf.load(CONF / "data" / "table.yaml").data]
+
+
+def group_names() -> list[str]:
+    return sorted(path.name for path in CONF.iterdir() if path.is_dir() and path.name not in INTERNAL_GROUPS)
+
+
+def choices_of(group: str) -> list[str]:
+    folder = CONF / group  # empty for a group of Hydra's own
+    return sorted(str(file.relative_to(folder).with_suffix("")) for file in folder.rglob("*.yaml"))
+
+
+def _known_keys(name: str) -> Iterator[str]:
+    """The groups and keys of a command, with the choices of groups that were given on the command line."""
+    groups = group_names()
+    yield from groups
+    given = [argument for argument in sys.argv[1:] if argument.split("=")[0] in groups and "," not in argument]
+    for overrides in (given, []):
+        try:
+            with hydra.initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
+                config = hydra.compose(config_name=name, overrides=overrides)
+            break
+        except Exception:  # the groups themselves are what is wrong
+            continue
+    else:
+        return
+    yield from _keys(OmegaConf.to_container(config))
+
+
+def _keys(node: Any, prefix: str = "") -> Iterator[str]:
+    if isinstance(node, Mapping):
+        for key, value in node.items():
+            yield f"{prefix}{key}"
+            yield from _keys(value, f"{prefix}{key}.")

@@ -1,0 +1,199 @@
+"""From a configuration node to an object, without letting the configuration run code.
+
+A ``_target_`` names what to call, and a package prefix is no fence: ``torch.load`` and ``torch.hub.load`` lie behind
+it. So only *classes* are called, only subclasses of what the key stands for, only from packages on the allow-list.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import typing
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import torch
+from beartype import BeartypeConf
+from beartype.door import is_bearable
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch import Callback, LightningDataModule, Trainer
+from lightning.pytorch.loggers import Logger
+from torch import nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
+from torchmetrics import Metric
+
+from logreg.core.errors import UserError, nearest
+from logreg.core.settings import check_target
+
+KINDS = (nn.Module, Optimizer, LRScheduler, LightningDataModule, Callback, Logger, Trainer, Metric)
+# Where classes were that the records of version 0.1.0 name, and where they are now.
+ALIASES = {
+    "logreg.brier.BrierScore": "logreg.evaluation.scores.BrierScore",
+    "logreg.callbacks.Checkpoints": "logreg.training.callbacks.Checkpoints",
+    "logreg.callbacks.UpdateBar": "logreg.training.callbacks.UpdateBar",
+    "logreg.choosing.Auto": "logreg.optim.auto.Auto",
+    "logreg.data.digits.DigitsData": "logreg.data.images.digits.DigitsData",
+    "logreg.data.image_folder.ImageFolderData": "logreg.data.images.folder.ImageFolderData",
+    "logreg.report.boundary.BoundarySeries": "logreg.report.figures.boundary.BoundarySeries",
+    "logreg.report.photos.PhotoGrids": "logreg.report.figures.photos.PhotoGrids",
+    "logreg.report.tensorboard.TensorBoardLogger": "logreg.report.tensorboard.events.TensorBoardLogger",
+}
+_NUMBERS_AS_PEP_484 = BeartypeConf(is_pep484_tower=True)  # an int will do where a float is asked for
+
+
+def build(node: Any, kind: type, key: str, trusted: Sequence[str] = (), args: Sequence[Any] = (), **given: Any) -> Any:
+    """Instantiate ``node``, a mapping with a ``_target_``.
+
+    Args:
+        kind: the class that the target must derive from.
+        key: where the node stands in the configuration, for messages.
+        trusted: packages besides `logreg.core.settings.PACKAGES`.
+        args, given: positional and keyword arguments from the program; a keyword is passed only if the class takes it
+            and the configuration does not set it.
+
+    Raises:
+        UserError: the target is not allowed, or its arguments are not what it takes.
+    """
+    if not isinstance(node, Mapping) or not isinstance(node.get("_target_"), str):
+        raise UserError(f"{key}: a _target_ naming a class derived from {kind.__name__} is needed here.")
+    target = str(node["_target_"])
+    target = ALIASES.get(target, target)
+    cls = _locate(target, f"{key}._target_", trusted)
+    if inspect.isclass(cls):
+        check_target(cls.__module__, f"{key}._target_", trusted)  # where it lives, not only where it was found
+    if not (inspect.isclass(cls) and issubclass(cls, kind)):
+        raise UserError(f"{key}._target_={target}: only classes derived from {kind.__name__} are instantiated here.")
+    positional = [*args, *(_value(item, f"{key}._args_", trusted) for item in node.get("_args_", ()))]
+    values = {
+        name: _value(item, f"{key}.{name}", trusted)
+        for name, item in node.items()
+        if name not in ("_target_", "_args_")
+    }
+    parameters = inspect.signature(cls).parameters
+    values = {name: value for name, value in given.items() if name in parameters} | values
+    values = _checked_arguments(cls, positional, values, key)
+    try:
+        return cls(*positional, **values)
+    except (TypeError, ValueError, MisconfigurationException) as error:
+        raise UserError(f"{key}: {cls.__name__} refused its settings: {_sentence(error)}") from error
+
+
+def _value(item: Any, key: str, trusted: Sequence[str]) -> Any:
+    """A plain value, with the targets inside it instantiated under the same rules."""
+    if isinstance(item, Mapping):
+        if "_target_" in item:
+            target = str(item["_target_"])
+            cls = _locate(ALIASES.get(target, target), f"{key}._target_", trusted)
+            kind = next((kind for kind in KINDS if inspect.isclass(cls) and issubclass(cls, kind)), nn.Module)
+            return build(item, kind, key, trusted)
+        return {name: _value(value, f"{key}.{name}", trusted) for name, value in item.items()}
+    if isinstance(item, list | tuple):
+        return [_value(value, key, trusted) for value in item]
+    return item
+
+
+def _locate(target: str, key: str, trusted: Sequence[str]) -> Any:
+    check_target(target, key, trusted)
+    parts = target.split(".")
+    found: Any = None
+    for position in range(len(parts) - 1, 0, -1):
+        name = ".".join(parts[:position])
+        try:
+            found = importlib.import_module(name)
+        except ModuleNotFoundError as error:
+            if error.name is not None and name.startswith(error.name):
+                continue
+            raise UserError(f"{key}={target}: {name} cannot be imported ({error}).") from error
+        break
+    for part in parts[position:] if found is not None else []:
+        if not hasattr(found, part):
+            raise UserError(f"{key}={target}: {found.__name__} has no {part}{nearest(part, dir(found))}.")
+        found = getattr(found, part)
+    if found is None:
+        raise UserError(f"{key}={target}: there is no such class; give its full path, such as torch.optim.SGD.")
+    return found
+
+
+def _checked_arguments(cls: type, positional: Sequence[Any], values: Mapping[str, Any], key: str) -> dict[str, Any]:
+    """Hold the arguments against the signature of the class: names, presence and types."""
+    signature = inspect.signature(cls)
+    takes_any = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in signature.parameters.values())
+    for name in values:
+        if name not in signature.parameters and not takes_any:
+            known = list(signature.parameters)
+            raise UserError(
+                f"{key}.{name}: {cls.__name__} takes no such argument{nearest(name, known)}; valid: {', '.join(known)}."
+            )
+    try:
+        signature.bind(*positional, **values)
+    except TypeError as error:
+        raise UserError(f"{key}: {cls.__name__} cannot be made from these settings: {_sentence(error)}") from error
+    hints = _hints(cls)
+    return {name: _typed(value, hints.get(name, Any), f"{key}.{name}", cls) for name, value in values.items()}
+
+
+def _typed(value: Any, hint: Any, key: str, cls: type) -> Any:
+    """The value, as a tuple where the class takes a tuple: YAML knows lists only."""
+    for candidate in (value, tuple(value)) if isinstance(value, list) else (value,):
+        if is_bearable(candidate, hint, conf=_NUMBERS_AS_PEP_484):
+            return candidate
+    raise UserError(f"{key}={value!r} has the wrong type: {cls.__name__} takes {_readable(hint)}.")
+
+
+def _hints(cls: type) -> dict[str, Any]:
+    try:
+        return typing.get_type_hints(cls.__init__)  # type: ignore[misc]
+    except (NameError, TypeError, AttributeError):  # annotations that exist for type checkers only
+        return {}
+
+
+def _readable(hint: Any) -> str:
+    return hint.__name__ if inspect.isclass(hint) else str(hint).replace("typing.", "")
+
+
+def _sentence(error: BaseException) -> str:
+    text = " ".join(str(error).split())
+    return text if text.endswith(".") else text + "."
+
+
+def build_network(node: Any, features: int, trusted: Sequence[str] = ()) -> nn.Module:
+    """The network of a ``model`` node for rows of so many features."""
+    return build(node, nn.Module, "model", trusted, in_features=features)
+
+
+def build_metrics(node: Mapping[str, Any], trusted: Sequence[str] = ()) -> dict[str, Metric]:
+    """The metrics of a ``metrics`` node by name; an entry that is null is left out."""
+    for name, item in node.items():
+        if isinstance(item, Mapping) and "threshold" in item:
+            raise UserError(f"metrics.{name}.threshold: predictions follow the run's own threshold=…; leave this out.")
+    return {name: build(item, Metric, f"metrics.{name}", trusted) for name, item in node.items() if item is not None}
+
+
+def optimizer_factory(node: Any, trusted: Sequence[str] = ()) -> Callable[[Iterable[nn.Parameter]], Optimizer]:
+    """The function from parameters to the optimizer; made once on trial, so that a bad setting shows at once."""
+
+    def make(parameters: Iterable[nn.Parameter]) -> Optimizer:
+        return build(node, Optimizer, "optimizer", trusted, args=[list(parameters)])
+
+    make([nn.Parameter(torch.zeros(1, 1))])
+    return make
+
+
+def scheduler_factory(node: Any, trusted: Sequence[str] = ()) -> Callable[[Optimizer], LRScheduler] | None:
+    """The function from the optimizer to its learning-rate scheduler, or None for an empty node."""
+    if not node:
+        return None
+
+    def make(optimizer: Optimizer) -> LRScheduler:
+        return build(node, LRScheduler, "scheduler", trusted, args=[optimizer])
+
+    trial = torch.optim.SGD([nn.Parameter(torch.zeros(1, 1))], lr=1.0, momentum=0.9)
+    try:
+        scheduler = make(trial)
+        trial.step()
+        if not isinstance(scheduler, ReduceLROnPlateau):
+            scheduler.step()
+    except (ArithmeticError, TypeError, ValueError) as error:
+        raise UserError(f"scheduler: {node['_target_']} refused its settings: {_sentence(error)}") from error
+    return make

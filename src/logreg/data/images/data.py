@@ -1,0 +1,148 @@
+"""The DataModule of photos, wherever they come from."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from logreg.core.errors import UserError, plural
+from logreg.data.datamodule import BlockData
+from logreg.data.images.augmentation import augmentation, checked_augment
+from logreg.data.images.decoding import CHANNELS
+from logreg.data.images.preprocessor import ImagePreprocessor
+from logreg.data.images.rows import MappedPhotos, PhotosInMemory
+from logreg.data.labels import Target
+from logreg.data.rows import Rows
+from logreg.data.splits import check_folds, dealt
+
+# Photos of a split that take no more than this as numbers are kept so; more stay in the mapped file.
+IN_MEMORY_BYTES = 2**28
+
+
+class ImageData(BlockData):
+    """Photos of two classes, as rows of 3 * size * size normalised pixels; subclasses say where they come from.
+
+    Args:
+        size: side of a photo, in pixels.
+        augment: how training photos are changed at random, see `logreg.data.images.augmentation.Augmentation`.
+        folds, fold: train on all of so many folds but this one, counted from 0, and validate on it.
+
+    Attributes:
+        pixels: (photos, 3, size, size) uint8.
+        y: (photos,) 0 or 1.
+        labels: what 0 and 1 stand for.
+        sums: of each photo's pixels, see `logreg.data.images.pixel_store.channel_sums`.
+    """
+
+    preprocessor: ImagePreprocessor
+    pixels: np.ndarray
+    y: np.ndarray
+    labels: tuple[str, str]
+    sums: np.ndarray
+
+    def __init__(
+        self,
+        name: str,
+        seed: int = 0,
+        batch_size: int | None = 32,
+        split: Mapping[str, float] | None = None,
+        standardize: bool = True,
+        size: int = 32,
+        augment: Mapping[str, Any] | None = None,
+        folds: int | None = None,
+        fold: int | None = None,
+    ) -> None:
+        super().__init__(name, seed, batch_size, split, standardize)
+        if not 1 <= size <= 4096:
+            raise UserError(f"data.size={size}: a number of pixels from 1 to 4096 is needed.")
+        check_folds(folds, fold)
+        self.size, self.augment, self.folds, self.fold = size, checked_augment(augment), folds, fold
+        self._is_set_up = False
+
+    # --- what a subclass says -----------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def load(self) -> None:
+        """Set ``pixels``, ``y``, ``labels`` and ``sums``."""
+
+    @abstractmethod
+    def originals(self, numbers: Sequence[int]) -> list[Any]:
+        """Some photos as they were before they were shrunk, as `ImagePreprocessor.blocks` takes them."""
+
+    def candidates(self) -> np.ndarray:
+        """The photos that are used, by their number, ascending."""
+        return np.arange(len(self.y))
+
+    # ------------------------------------------------------------------------------------------------------------------
+
+    def setup(self, stage: str | None = None) -> None:
+        if self._is_set_up:
+            return
+        self.load()
+        self.rows = self.split_rows()
+        self._check_splits()
+        sums = self.sums[self.rows["train"]]
+        self.preprocessor = ImagePreprocessor.fit(self.size, sums, Target("", self.labels), self.standardize)
+        self.augmentation = augmentation(self.augment, self.preprocessor)
+        self._is_set_up = True
+
+    def split_rows(self) -> dict[str, np.ndarray]:
+        """The photos of each split, by their number, ascending."""
+        return self.dealt(self.candidates(), self.fractions)
+
+    def dealt(self, numbers: np.ndarray, fractions: Mapping[str, float]) -> dict[str, np.ndarray]:
+        """Photos dealt out to the splits."""
+        y = self.y[numbers].astype(np.int64)
+        found = dealt(y, fractions, self.folds, self.fold, self.seed)
+        return {split: numbers[rows] for split, rows in found.items()}
+
+    def _check_splits(self) -> None:
+        """Refuse a split of photos of one class.
+
+        Raises:
+            UserError: names it.
+        """
+        for split, counts in self.label_counts.items():
+            if sum(counts) and not all(counts):
+                present, absent = self.labels[int(counts[0] == 0)], self.labels[int(counts[0] != 0)]
+                raise UserError(
+                    f"data: {split} has {plural(sum(counts), 'photo')} of {present} and none of {absent} that can be "
+                    f"used; add some, or change what goes to {split}."
+                )
+        if not len(self.rows["train"]):
+            raise UserError("data: no photo is left for training.")
+
+    def labels_of(self, split: str) -> np.ndarray:
+        return np.asarray(self.y[self.rows[split]])
+
+    def is_large(self, split: str) -> bool:
+        return len(self.rows[split]) * len(CHANNELS) * self.size**2 * self.dtype.itemsize > IN_MEMORY_BYTES
+
+    def served(self, split: str) -> Rows:
+        rows, weight = self.rows[split], self.weights(split)
+        y = torch.as_tensor(self.labels_of(split), dtype=self.dtype)
+        if self.is_large(split):
+            return MappedPhotos(self.pixels, rows, y, weight, self.preprocessor, self.dtype)
+        pixels = torch.from_numpy(np.ascontiguousarray(self.pixels[rows]))
+        return PhotosInMemory(self.preprocessor.normalised(pixels, self.dtype), y, weight)
+
+    def state_dict(self) -> dict[str, Any]:
+        return super().state_dict() | {"augment": self.augment}
+
+    def check_state(self, state: Mapping[str, Any] | None) -> None:
+        super().check_state(state)
+        if state is not None and state["batches"] and state["augment"] != self.augment:
+            raise UserError(
+                f"resume: the checkpoint stops inside a pass with data.augment={state['augment']}; go on with the same."
+            )
+
+    def describe(self) -> dict[str, Any]:
+        return super().describe() | {
+            "labels": {label: value for value, label in enumerate(self.labels)},
+            "size": self.size,
+            "augment": self.augment if self.augmentation else None,
+        }

@@ -1,0 +1,212 @@
+"""Photos in folders: one folder per class, below ``train``, ``val`` and ``test`` or without them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from logreg.core.errors import UserError, plural
+from logreg.data.labels import choose_labels
+from logreg.data.splits import SPLITS
+
+OTHER_NAMES = {"training": "train", "valid": "val", "validation": "val", "dev": "val", "testing": "test"}  # of splits
+NOT_PHOTOS = frozenset({"thumbs.db", "desktop.ini", "__macosx"})  # what file managers leave behind
+MOST_LISTED = 8
+
+
+@dataclass(frozen=True)
+class Photos:
+    """The files of a folder.
+
+    Attributes:
+        files: in a fixed order.
+        y: the label of each, (files,) int8.
+        labels: what 0 and 1 stand for.
+        splits: the folder that each lies in by its number in `SPLITS`, (files,) int8; None for a single level.
+    """
+
+    files: Sequence[Path]
+    y: np.ndarray
+    labels: tuple[str, str]
+    splits: np.ndarray | None
+
+
+def find_photos(path: str, positive: str | None, key: str = "data.path") -> Photos:
+    """The photos of a folder and their classes.
+
+    Args:
+        positive: the class that is label 1; by default the obvious one, else the later in order.
+
+    Raises:
+        UserError: there is no such folder, or there are not two classes with photos, in each split.
+    """
+    folder = _checked_folder(path, key)
+    of_splits = _split_folders(folder, key)
+    if of_splits is None:
+        by_class = _classes(folder, key)
+        labels = _labels({name: len(found) for name, found in by_class.items()}, positive, f"{key}={path}")
+        files, y = _listed(by_class, labels)
+        return Photos(files, y, labels, None)
+    found = {split: _classes(below, key) for split, below in of_splits.items()}
+    counts = {name: len(files) for name, files in found["train"].items()}
+    labels = _labels(counts, positive, f"{key}={of_splits['train']}")
+    parts = []
+    for split, by_class in found.items():
+        if set(by_class) != set(labels):
+            theirs, ours = ", ".join(by_class), " and ".join(labels)
+            raise UserError(
+                f"{key}={of_splits[split]}: the classes are {theirs}; those of the training photos are {ours}."
+            )
+        parts.append((SPLITS.index(split), *_listed(by_class, labels)))
+    return Photos(
+        [file for _, files, _ in parts for file in files],
+        np.concatenate([y for _, _, y in parts]),
+        labels,
+        np.concatenate([np.full(len(y), number, dtype=np.int8) for number, _, y in parts]),
+    )
+
+
+def labelled_photos(path: str, labels: tuple[str, str], key: str = "data.path") -> tuple[list[Path], np.ndarray]:
+    """The photos of a folder that has a folder for one or both of these classes, and the label of each.
+
+    Raises:
+        UserError: it has other folders, or none.
+    """
+    folder = _checked_folder(path, key)
+    if splits := _split_folders(folder, key):
+        one = next(reversed(splits.values()))
+        raise UserError(f"{key}={path}: this has a folder for each split; give one of them, as in {key}={one}.")
+    by_class = _classes(folder, key)
+    if others := [name for name in by_class if name not in labels]:
+        raise UserError(
+            f"{key}={path}: there is a folder {others[0]}; the classes of the run are {labels[0]} and {labels[1]}."
+        )
+    return _listed(by_class, labels)
+
+
+def photos_below(path: str, key: str = "data.path") -> list[Path]:
+    """A photo itself, or all files below a folder, in a fixed order.
+
+    Raises:
+        UserError: there is none.
+    """
+    given = Path(path)
+    with _readable(given, key):
+        if given.is_file():
+            return [given]
+        if not given.exists():
+            raise UserError(f"{key}={path}: there is no such file or folder.")
+    found = _files(_checked_folder(path, key), key)
+    if not found:
+        raise UserError(f"{key}={path}: there is no file in this folder.")
+    return found
+
+
+def _checked_folder(path: str, key: str) -> Path:
+    folder = Path(path)
+    with _readable(folder, key):
+        if folder.is_file():
+            raise UserError(
+                f"{key}={path}: this is a file; a folder with one folder of photos for each class is needed."
+            )
+        if not folder.is_dir():
+            raise UserError(f"{key}={path}: there is no such folder.")
+    return folder
+
+
+@contextlib.contextmanager
+def _readable(folder: Path, key: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"{key}={folder}: the folder cannot be read ({error.strerror}).") from error
+
+
+def _folders(folder: Path, key: str) -> list[Path]:
+    with _readable(folder, key):
+        return sorted(below for below in folder.iterdir() if below.is_dir() and not _is_hidden(below.name))
+
+
+def _split_folders(folder: Path, key: str) -> dict[str, Path] | None:
+    """The folders of the splits, in their order; None where the folders are something else."""
+    by_split: dict[str, Path] = {}
+    others = []
+    for below in _folders(folder, key):
+        name = below.name.casefold()
+        split = OTHER_NAMES.get(name, name)
+        if split not in SPLITS:
+            others.append(below.name)
+            continue
+        if split in by_split:
+            raise UserError(
+                f"{key}={folder}: {by_split[split].name} and {below.name} are the same split; leave one out."
+            )
+        by_split[split] = below
+    if by_split and others:
+        one = next(iter(by_split.values())).name
+        raise UserError(
+            f"{key}={folder}: there is a folder {one} beside {others[0]}; the folders are the splits train, val and "
+            "test, or the two classes, whatever these are called otherwise."
+        )
+    if by_split and "train" not in by_split:
+        raise UserError(f"{key}={folder}: there is a folder {next(iter(by_split))}, and no folder train.")
+    return {split: by_split[split] for split in SPLITS if split in by_split} or None
+
+
+def _classes(folder: Path, key: str) -> dict[str, list[Path]]:
+    """The files of every class.
+
+    Raises:
+        UserError: there is no folder, or one without files.
+    """
+    by_class = {below.name: _files(below, key) for below in _folders(folder, key)}
+    if not by_class:
+        raise UserError(f"{key}={folder}: one folder of photos for each class is needed here, and there is no folder.")
+    for name, files in by_class.items():
+        if not files:
+            raise UserError(f"{key}={folder}: the folder {name} is empty; each class needs photos.")
+    return by_class
+
+
+def _labels(counts: dict[str, int], positive: str | None, place: str) -> tuple[str, str]:
+    if len(counts) != 2:
+        listed = ", ".join(f"{name} ({plural(count, 'file')})" for name, count in list(counts.items())[:MOST_LISTED])
+        more = f" and {len(counts) - MOST_LISTED} more" if len(counts) > MOST_LISTED else ""
+        verb = "is" if len(counts) == 1 else "are"
+        raise UserError(f"{place}: two folders are needed, one for each class, and there {verb} {listed}{more}.")
+    if positive is not None and positive not in counts:
+        raise UserError(f"data.positive={positive}: the classes of {place} are {' and '.join(counts)}.")
+    return choose_labels(counts, positive, {}, place)
+
+
+def _listed(by_class: dict[str, list[Path]], labels: tuple[str, str]) -> tuple[list[Path], np.ndarray]:
+    """Their files in the order of the classes' names, whichever is which label."""
+    files = [file for below in by_class.values() for file in below]
+    codes = [labels.index(name) for name in by_class]
+    return files, np.repeat(np.array(codes, dtype=np.int8), [len(below) for below in by_class.values()])
+
+
+def _files(folder: Path, key: str) -> list[Path]:
+    """Every file below a folder but hidden ones, sorted; a folder that is met again through a link is left out."""
+
+    def fail(error: OSError) -> None:
+        raise UserError(f"{key}: {error.filename}: the folder cannot be read ({error.strerror}).") from error
+
+    found, met = [], set()
+    for place, folders, names in os.walk(folder, onerror=fail, followlinks=True):
+        if (real := os.path.realpath(place)) in met:
+            folders.clear()
+            continue
+        met.add(real)
+        folders[:] = [name for name in folders if not _is_hidden(name)]
+        found += [Path(place, name) for name in names if not _is_hidden(name)]
+    return sorted(found)
+
+
+def _is_hidden(name: str) -> bool:
+    return name.startswith(".") or name.casefold() in NOT_PHOTOS

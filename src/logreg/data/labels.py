@@ -1,0 +1,154 @@
+"""From the values of the target column to 0 and 1."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from logreg.core.errors import UserError, plural
+
+# Which of two labels is the positive one goes without saying for these.
+OBVIOUS = frozenset({"1", "1.0", "+1", "true", "yes", "y", "t", "pos", "positive", "+"})
+SHOWN_VALUES = 8
+_WHOLE = re.compile(r"\+?(-?\d+)(?:\.0*)?", re.ASCII)
+
+
+def normalised(label: str) -> str:
+    """A label without what differs between files of the same data: blanks, capitals, a final stop, ``1.0`` for 1."""
+    text = label.strip().rstrip(".").casefold()
+    return whole[1] if (whole := _WHOLE.fullmatch(text)) else text
+
+
+def shown(label: str) -> str:
+    """The beginning of a label, in one line."""
+    return " ".join(label.split())[:40]
+
+
+def choose_labels(
+    counts: Mapping[str, int], positive: str | None, given: Mapping[str, int], key: str
+) -> tuple[str, str]:
+    """The labels that stand for 0 and 1.
+
+    Args:
+        counts: how often each value of the training target occurs.
+        positive: the label that is to be 1.
+        given: the meaning of labels, as said by the user.
+        key: the target, such as ``data.target=churn``, for errors.
+
+    Raises:
+        UserError: there are not two labels, or those that were named are others.
+    """
+    if given:
+        sides = [[label for label in counts if given.get(label) == side] for side in (0, 1)]
+        others = [label for label in counts if label not in given and not _known(label, given)]
+        if not others and any(sides):
+            sides = [[label for label in counts if _meaning(label, given) == side] for side in (0, 1)]
+            if all(sides):
+                return sides[0][0], sides[1][0]
+        if not others and any(sides):
+            only = 0 if any(sides[0]) else 1
+            raise UserError(f"{key}: data.labels maps every label that occurs to {only}; some must be {1 - only}.")
+        if others:
+            raise UserError(f"{key}: data.labels says nothing of {_listed(counts, others)}; give each label 0 or 1.")
+    if len(counts) != 2:
+        what = "is only one value" if len(counts) == 1 else f"are {len(counts)} values"
+        many = "; data.labels maps several to 0 and 1" if len(counts) > 2 else ""
+        raise UserError(f"{key}: two labels are needed, and there {what}, {_listed(counts)}{many}.")
+    labels = sorted(counts, key=_order)
+    if positive is not None:
+        if positive not in labels:
+            raise UserError(
+                f"data.positive={positive}: {key} has the labels {shown(labels[0])} and {shown(labels[1])}."
+            )
+        return (labels[0], labels[1]) if positive == labels[1] else (labels[1], labels[0])
+    obvious = [label for label in labels if label.casefold() in OBVIOUS]
+    one = obvious[0] if len(obvious) == 1 else labels[1]
+    return (labels[0], one) if one == labels[1] else (labels[1], labels[0])
+
+
+def _known(label: str, given: Mapping[str, int]) -> bool:
+    return normalised(label) in {normalised(other) for other in given}
+
+
+def _meaning(label: str, given: Mapping[str, int]) -> int:
+    return given[label] if label in given else {normalised(k): v for k, v in given.items()}[normalised(label)]
+
+
+def label_codes(values: Sequence[str], labels: tuple[str, str], given: Mapping[str, int], key: str) -> np.ndarray:
+    """0 or 1 for each of these values, (values,) int8.
+
+    Raises:
+        UserError: a value is neither of the labels.
+    """
+    exact = {labels[0]: 0, labels[1]: 1} | dict(given)
+    alike = {normalised(label): meaning for label, meaning in exact.items()}
+    codes = []
+    for value in values:
+        meaning = exact.get(value, alike.get(normalised(value)))
+        if meaning is None:
+            raise UserError(
+                f"{key}: {shown(value)!r} is neither {shown(labels[0])!r} (0) nor {shown(labels[1])!r} (1); "
+                f"data.labels says what it is, as in 'data.labels={{\"{shown(value)}\":1}}'."
+            )
+        codes.append(int(meaning))
+    return np.array(codes, dtype=np.int8)
+
+
+def _order(label: str) -> tuple[bool, float, str]:
+    """Numbers by value, before texts."""
+    try:
+        return False, float(label), label
+    except ValueError:
+        return True, 0.0, label
+
+
+def _listed(counts: Mapping[str, int], only: Sequence[str] | None = None) -> str:
+    labels = sorted(only or counts, key=lambda label: -counts[label])
+    listed = ", ".join(f"{shown(label)} ({plural(counts[label], 'row')})" for label in labels[:SHOWN_VALUES])
+    return listed + (f" and {len(labels) - SHOWN_VALUES} more" if len(labels) > SHOWN_VALUES else "")
+
+
+def label_text(value: Any) -> str | None:
+    """A label as its text, whatever YAML made of it."""
+    if value is None or isinstance(value, str):
+        return value
+    if isinstance(value, bool):
+        return str(value).lower()
+    return str(int(value)) if value == int(value) else str(value)
+
+
+def parsed_labels(labels: Mapping[Any, Any] | str | None) -> dict[str, int]:
+    """What ``data.labels`` says: a mapping, or its JSON.
+
+    Raises:
+        UserError: it is neither.
+    """
+    if isinstance(labels, str):
+        try:
+            labels = json.loads(labels)
+        except json.JSONDecodeError as error:
+            raise UserError(f"data.labels={labels}: a mapping of labels to 0 and 1 is needed ({error.msg}).") from error
+    if labels is not None and not isinstance(labels, Mapping):
+        raise UserError(f"data.labels={labels}: a mapping of labels to 0 and 1 is needed.")
+    for label, meaning in (labels or {}).items():
+        if isinstance(meaning, bool) or meaning not in (0, 1):
+            raise UserError(f"data.labels: {label!r} is {meaning}; 0 or 1 is needed.")
+    return {str(label_text(label)): meaning for label, meaning in (labels or {}).items()}
+
+
+@dataclass(frozen=True)
+class Target:
+    """What is predicted.
+
+    Attributes:
+        column: its name; empty where the source has labels without one.
+        labels: what 0 and 1 stand for.
+    """
+
+    column: str = ""
+    labels: tuple[str, str] = ("0", "1")

@@ -1,0 +1,152 @@
+"""Labels and splits: which row of a converted table is of which label, and goes to training, validation or test."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from logreg.core.errors import UserError, plural
+from logreg.core.seeds import derive
+from logreg.data.labels import choose_labels, label_codes
+from logreg.data.splits import SPLITS, grouped_shares, shares
+from logreg.data.tables.preparing.convert import Raw, append
+from logreg.data.tables.preparing.roles import RoleOptions
+
+
+@dataclass(frozen=True)
+class SplitOptions:
+    """Which rows are for what.
+
+    Attributes:
+        fractions: of train, val and test, in the rows that no file of their own takes out.
+        folds, fold: train on all folds but one, validate on that one.
+    """
+
+    fractions: dict[str, float]
+    folds: int | None = None
+    fold: int | None = None
+
+
+def binary_target(
+    raw: Raw, options: RoleOptions, keys: Sequence[str], notes: list[str]
+) -> tuple[np.ndarray, tuple[str, str]]:
+    """The label of every row, (rows,) int8 mapped from a file, -1 where there is none; and what 0 and 1 stand for.
+
+    Raises:
+        UserError: labels are missing, or there are not two of them in the first source.
+    """
+    values = raw.labels.values
+    column = f", data.target={options.target}" if options.target else ", the labels"
+    target = f"{keys[0]}{column}"
+    for key, counts in zip(keys, raw.label_counts, strict=True):
+        absent = counts.get(-1, 0)
+        if absent and not options.drop_missing_target:
+            raise UserError(
+                f"{key}{column}: {absent:,} of {sum(counts.values()):,} rows have no value there; "
+                "data.drop_missing_target=true leaves them out."
+            )
+        if absent:
+            notes.append(f"{plural(absent, 'row')} of {key} without a label {'is' if absent == 1 else 'are'} left out")
+    occurring = {values[code]: count for code, count in sorted(raw.label_counts[0].items()) if code >= 0}
+    if not occurring:
+        raise UserError(f"{target}: no row has a value there.")
+    labels = choose_labels(occurring, options.positive, options.labels, target)
+    meaning = np.append(label_codes(values, labels, options.labels, target), np.int8(-1))
+    y = raw.target
+    for first in range(0, len(y), 2**20):
+        y[first : first + 2**20] = meaning[y[first : first + 2**20]]
+    return y, labels
+
+
+def assign_rows(raw: Raw, y: np.ndarray, own_files: Sequence[str], split: SplitOptions, seed: int) -> np.ndarray:
+    """Which split every row belongs to, (rows,) int8 by number in `SPLITS`; -1 for none.
+
+    Args:
+        own_files: the splits that the sources after the first one are, in their order.
+
+    Raises:
+        UserError: a class has fewer rows, or groups, than there are splits or folds.
+    """
+    part = np.full(raw.rows, -1, dtype=np.int8)
+    first = raw.origins[0]
+    start = first
+    for name, count in zip(own_files, raw.origins[1:], strict=True):
+        part[start : start + count] = SPLITS.index(name)
+        start += count
+    there: Any = np.asarray(y[:first]) >= 0
+    if there.all():
+        there = slice(None)  # no copies
+    labels = np.asarray(y[:first])[there]
+    if split.folds is not None:
+        names, fractions = [f"fold {i}" for i in range(split.folds)], [1 / split.folds] * split.folds
+    else:
+        left = {name: split.fractions[name] for name in SPLITS if name not in own_files and split.fractions[name] > 0}
+        names, fractions = list(left), [share / sum(left.values()) for share in left.values()]
+    ones = int(np.count_nonzero(labels))
+    counts = len(labels) - ones, ones
+    if min(counts) < len(names):
+        key, what = ("folds", "folds") if split.folds else ("split", "splits")
+        raise UserError(
+            f"data.{key}: each of the {len(names)} {what} needs a row of each class, and "
+            f"label 0 has {plural(counts[0], 'row')}, label 1 has {counts[1]}."
+        )
+    random = np.random.default_rng(derive(seed, "split"))
+    if raw.has_group:
+        hashes = raw.array("group", np.uint64, raw.rows)[:first][there]
+        _, begins, groups = np.unique(hashes, return_index=True, return_inverse=True)
+        groups = np.argsort(np.argsort(begins))[groups]  # numbered as they first appear
+        weight = raw.array("weight", np.float64, raw.rows)[:first][there] if raw.has_weight else None
+        dealt = grouped_shares(labels, groups, weight, fractions, random)
+    else:
+        dealt = shares(labels, fractions, random)
+    both = _counts(dealt, labels, len(names))
+    for i, name in enumerate(names):
+        if (both[i] == 0).any():
+            raise UserError(f"data.group: the groups are too few or too large to give {name} rows of both classes.")
+    if split.folds is not None:
+        dealt = (dealt == split.fold).astype(np.int8)  # 0 is train, 1 is val
+    else:
+        dealt = np.array([SPLITS.index(name) for name in names], dtype=np.int8)[dealt]
+    part[:first][there] = dealt
+    if len(own_files):
+        part[np.asarray(y) < 0] = -1
+    return part
+
+
+def split_counts(part: np.ndarray, y: np.ndarray) -> tuple[dict[str, int], dict[str, list[int]]]:
+    """Rows, and rows of each label, in every split."""
+    labels = dict(zip(SPLITS, _counts(part, y, len(SPLITS)).tolist(), strict=True))
+    return {name: sum(counts) for name, counts in labels.items()}, labels
+
+
+def _counts(part: np.ndarray, y: np.ndarray, parts: int) -> np.ndarray:
+    """How many rows of label 0 and 1 are in each part, (parts, 2); in blocks, as counting makes int64 of everything."""
+    counts = np.zeros(2 * parts, dtype=np.int64)
+    for first in range(0, len(part), 2**20):
+        cell = 2 * part[first : first + 2**20].astype(np.int16) + y[first : first + 2**20]
+        counts += np.bincount(cell[part[first : first + 2**20] >= 0], minlength=2 * parts)
+    return counts.reshape(parts, 2)
+
+
+def evenly_spaced(part: np.ndarray, number: int, most: int) -> np.ndarray:
+    """Row numbers of a part: about ``most`` of them, evenly spaced; in blocks, as a row number takes eight bytes."""
+    blocks = range(0, len(part), 2**20)
+    step = max(1, sum(int(np.count_nonzero(part[i : i + 2**20] == number)) for i in blocks) // most)
+    found, seen = [], 0
+    for first in blocks:
+        rows = np.flatnonzero(part[first : first + 2**20] == number) + first
+        found.append(rows[-seen % step :: step].copy())  # a view would keep all of them
+        seen += len(rows)
+    return np.concatenate(found)
+
+
+def write_rows(part: np.ndarray, folder: Path) -> None:
+    """Write the row numbers of every split, ascending."""
+    for i, split in enumerate(SPLITS):
+        with (folder / f"rows_{split}").open("wb") as file:
+            for first in range(0, len(part), 2**20):
+                append(file, np.flatnonzero(part[first : first + 2**20] == i).astype(np.int64) + first)

@@ -1,0 +1,229 @@
+"""From sources to a prepared table: read, label, split, fit, write."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from logreg.core.errors import UserError, plural
+from logreg.data.labels import SHOWN_VALUES, Target, label_codes, shown
+from logreg.data.splits import SPLITS
+from logreg.data.tables.columns import NumberedColumns
+from logreg.data.tables.preparing import fit, leaks, roles
+from logreg.data.tables.preparing.assign import (
+    SplitOptions,
+    assign_rows,
+    binary_target,
+    evenly_spaced,
+    split_counts,
+    write_rows,
+)
+from logreg.data.tables.preparing.convert import NeedsFloat64, Raw, append, convert
+from logreg.data.tables.preparing.fit import Reference, without_reference
+from logreg.data.tables.preparing.matrix import Matrix
+from logreg.data.tables.preparing.sparse import convert_sparse, sparse_rows
+from logreg.data.tables.preparing.statistics import Training
+from logreg.data.tables.preparing.table_store import Manifest
+from logreg.data.tables.preprocessor import Preprocessor
+from logreg.data.tables.reading.progress import PreparationBar
+from logreg.data.tables.reading.source import Source, WrongKinds
+
+# Up to so many bytes of text, or of float64 features, numbers are kept in float64; above, in float32.
+FLOAT64_BYTES = 2**27
+STORAGE = {"float32": np.float32, "float64": np.float64}
+LEAK_ROWS, LEAK_VALUES = 20_000, 2**24  # of the sample in which leaks are looked for
+MOST_READINGS = 4  # of a text file whose beginning did not tell what is in it
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """How a table is prepared; equal ones make equal tables of equal sources.
+
+    Attributes:
+        storage: ``float32`` or ``float64``; None: float64 for small tables.
+        min_count: levels of fewer training rows share a feature; None: one row in a hundred, from 2 to 10.
+        leak_auroc: warn of a column whose AUROC alone reaches this.
+        zero_based: indices of a LIBSVM file start at 0.
+        reference: see `logreg.data.tables.preparing.fit`.
+    """
+
+    roles: roles.RoleOptions
+    split: SplitOptions
+    seed: int
+    standardize: bool
+    min_count: int | None
+    leak_auroc: float
+    storage: str | None
+    zero_based: bool
+    reference: Reference = None
+
+    def make(self, sources: dict[str, Source], folder: Path) -> Manifest:
+        """Read, split, fit and write, all into a folder.
+
+        Args:
+            sources: by the split they are for; the first has the training rows.
+
+        Raises:
+            UserError: the table cannot be read or trained on.
+        """
+        with PreparationBar(list(sources.values())) as bar:
+            if sources["train"].format == "libsvm":
+                return self._make_sparse(sources, folder, bar)
+            try:
+                return self._make_dense(sources, folder, bar, self.storage)
+            except NeedsFloat64:
+                if self.storage is not None:
+                    raise UserError(
+                        "data.storage=float32 does not hold the numbers of this table; use float64."
+                    ) from None
+                bar.restart()
+                return self._make_dense(sources, folder, bar, "float64")
+
+    def _make_sparse(self, sources: dict[str, Source], folder: Path, bar: PreparationBar) -> Manifest:
+        dtype = dtype_of(sum(source.size for source in sources.values()), self.storage)
+        raw, width, entries, notes = convert_sparse(list(sources.values()), folder, dtype, self.zero_based, bar.add)
+        y, labels = binary_target(raw, self.roles, [s.key for s in sources.values()], notes)
+        part = assign_rows(raw, y, list(sources)[1:], self.split, self.seed)
+        pre = Preprocessor(NumberedColumns(width), Target("", labels), {}, sparse=True)
+        return self._manifest(sources, raw, part, y, pre, notes, entries)
+
+    def _make_dense(
+        self, sources: dict[str, Source], folder: Path, bar: PreparationBar, storage: str | None
+    ) -> Manifest:
+        names = list(sources)
+        for _ in range(MOST_READINGS):
+            train = sources["train"]
+            chosen = roles.assign(train.columns, self.roles, train.key)
+            for source in sources.values():
+                check_columns(source, chosen)
+            known = train.row_count
+            size = 8 * known * len(chosen.features) if known else sum(source.size for source in sources.values())
+            try:
+                raw = convert(list(sources.values()), chosen, folder, dtype_of(size, storage), bar.add)
+                break
+            except WrongKinds as wrong:  # the text files are read once more, with what they turned out to hold
+                found = wrong.source
+                sources = {split: found if s.key == found.key else s for split, s in sources.items()}
+                sources = {split: with_kinds(s, found) for split, s in sources.items()}
+                bar.restart()
+        else:
+            raise UserError(
+                f"{sources['train'].key}: the file cannot be read consistently; set data.delimiter and data.quote."
+            )
+        notes: list[str] = []
+        bar.stage("fitting")
+        y, labels = binary_target(raw, self.roles, [s.key for s in sources.values()], notes)
+        part = assign_rows(raw, y, names[1:], self.split, self.seed)
+        weight = self._training_weight(raw, part)
+        training = Training(raw, weight)
+        rows = int(np.count_nonzero(part == 0))
+        columns, left_out = fit.fit_columns(
+            raw, chosen, training, rows, self.standardize, self.min_count, train.key, notes
+        )
+        columns = without_reference(columns, self.reference, train.key)
+        target = Target(self.roles.target or "", labels)
+        pre = Preprocessor(columns, target, left_out)
+        notes += [f"column {name} is left out: {reason}" for name, reason in left_out.items()]
+        bar.stage("writing")
+        Matrix(raw, columns).write(folder / "x")
+        return self._manifest(sources, raw, part, y, pre, notes)
+
+    def _training_weight(self, raw: Raw, part: np.ndarray) -> np.ndarray:
+        """(rows,): the weight of every training row, 0 for the others."""
+        if not raw.has_weight:
+            return part == 0
+        weight = np.array(raw.array("weight", np.float64, raw.rows))
+        for i, split in enumerate(SPLITS):
+            if (part == i).any() and not weight[part == i].any():
+                raise UserError(f"data.weight={self.roles.weight}: all weights of the {split} rows are 0.")
+        weight[part != 0] = 0.0
+        return weight
+
+    def _manifest(
+        self,
+        sources: Mapping[str, Source],
+        raw: Raw,
+        part: np.ndarray,
+        y: np.ndarray,
+        pre: Preprocessor,
+        notes: list[str],
+        entries: int = 0,
+    ) -> Manifest:
+        folder = raw.folder
+        counts, labels = split_counts(part, y)
+        write_rows(part, folder)
+        with (folder / "y").open("wb") as file:
+            append(file, np.asarray(y))
+        warnings = self._leaks(raw, part, y, pre)
+        raw.store.remove()
+        for name in ("codes", "target"):
+            (folder / name).unlink(missing_ok=True)
+        zero, one = self._spelled(raw, pre.target.labels)
+        total = [plural(sum(by_split[i] for by_split in labels.values()), "row") for i in (0, 1)]
+        notes.insert(0, f"{pre.target.column or 'label'}: 1 is {one} ({total[1]}), 0 is {zero} ({total[0]})")
+        return Manifest(
+            rows=counts,
+            labels=labels,
+            total=raw.rows,
+            width=pre.width,
+            dtype=raw.dtype.name,
+            sparse=pre.sparse,
+            weighted=raw.has_weight,
+            grouped=raw.has_group,
+            preprocessing=pre.to_json(),
+            fingerprint=" ".join(source.fingerprint() for source in sources.values()),
+            values=entries,
+            notes=notes,
+            warnings=warnings,
+        )
+
+    def _spelled(self, raw: Raw, labels: tuple[str, str]) -> list[str]:
+        """What 0 and 1 stand for, with all the labels that ``data.labels`` puts together."""
+        meaning = label_codes(raw.labels.values, labels, self.roles.labels, "data.target")
+        sides = [[text for text, code in zip(raw.labels.values, meaning, strict=True) if code == i] for i in (0, 1)]
+        return [" or ".join(shown(text) for text in side[:SHOWN_VALUES]) or labels[i] for i, side in enumerate(sides)]
+
+    def _leaks(self, raw: Raw, part: np.ndarray, y: np.ndarray, pre: Preprocessor) -> list[str]:
+        """A warning for each column that alone tells the labels apart."""
+        most = min(LEAK_ROWS, LEAK_VALUES // max(1, 1 if pre.sparse else pre.width))
+        sample = evenly_spaced(part, 0, most)
+        labels = np.asarray(y[sample], dtype=np.float64)
+        if pre.sparse:
+            by_number = leaks.sparse_leaks(sparse_rows(raw, sample, pre.width), labels, self.leak_auroc)
+            found = {pre.columns[i].feature: area for i, area in by_number.items()}
+        else:
+            x = np.memmap(raw.folder / "x", dtype=raw.dtype, mode="r", shape=(raw.rows, pre.width))
+            found = leaks.leaks(pre, np.asarray(x[sample]), labels, self.leak_auroc)
+        out = "leave it out" + ("" if pre.sparse else " with 'data.exclude=[{}]'")
+        return [
+            f"column {column} (AUROC {area:.4f}) alone tells the labels apart almost perfectly; if it would not be "
+            f"known when a prediction is made, {out.format(column)}"
+            for column, area in found.items()
+        ]
+
+
+def dtype_of(size: int, storage: str | None) -> np.dtype:
+    """What numbers are kept as: what is asked for, else float64 for a small table."""
+    return np.dtype(STORAGE[storage or ("float64" if size <= FLOAT64_BYTES else "float32")])
+
+
+def with_kinds(source: Source, like: Source) -> Source:
+    """A text source whose columns are read as those of another one are: a sample may not show what they hold."""
+    if source.format != "csv" or like.format != "csv":
+        return source
+    return replace(source, columns={c: like.columns.get(c, kind) for c, kind in source.columns.items()})
+
+
+def check_columns(source: Source, chosen: roles.Roles) -> None:
+    """Refuse a source that lacks a column.
+
+    Raises:
+        UserError: names them.
+    """
+    used = [c for c in (chosen.target, chosen.weight, chosen.group, *chosen.features) if c is not None]
+    absent = [c for c in used if c not in source.columns]
+    if absent:
+        raise UserError(f"{source.key}: the columns {', '.join(absent[:10])} are missing; the training rows have them.")

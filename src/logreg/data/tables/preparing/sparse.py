@@ -1,0 +1,92 @@
+"""Sparse tables: from LIBSVM files to the three arrays of a CSR matrix, in one pass and in constant memory."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from scipy.sparse import csr_array
+
+from logreg.core.errors import UserError
+from logreg.data.tables.preparing.convert import MOST_LABELS, Dictionary, Progress, Raw, append, occurrences
+from logreg.data.tables.reading.libsvm import read_blocks
+from logreg.data.tables.reading.source import Source
+
+log = logging.getLogger(__name__)
+
+
+def convert_sparse(
+    sources: Sequence[Source], folder: Path, dtype: np.dtype, zero_based: bool, progress: Progress
+) -> tuple[Raw, int, int, list[str]]:
+    """Read LIBSVM sources into ``indptr``, ``indices``, ``values`` and ``target``.
+
+    Returns:
+        The labels as a `Raw` without numbers, the width, the number of entries, and what was noticed. The width is that
+        of the first source; columns beyond it in the others are left out.
+
+    Raises:
+        UserError: a file cannot be read; with the line.
+    """
+    raw = Raw(folder, dtype, [], [], np.empty(0), np.empty(0), np.empty(0, dtype=bool), np.empty(0, dtype=bool))
+    width, entries, notes = 0, 0, []
+    with (
+        (folder / "indptr").open("wb") as indptr,
+        (folder / "indices").open("wb") as indices,
+        (folder / "values").open("wb") as values,
+        (folder / "target").open("wb") as target,
+    ):
+        append(indptr, np.zeros(1, np.int64))
+        for number, source in enumerate(sources):
+            rows, widest, counts = 0, 0, Counter[int]()
+            for path in source.files:
+                for x, y, _ in read_blocks(source.key, path, zero_based):
+                    widest = max(widest, x.shape[1])
+                    if number and x.shape[1] > width:
+                        x = x[:, :width]
+                    if not np.isfinite(x.data).all():
+                        raise UserError(f"{source.key}: a value is infinite or no number.")
+                    append(indptr, entries + x.indptr[1:].astype(np.int64))
+                    append(indices, x.indices.astype(np.int32))
+                    append(values, x.data.astype(dtype))
+                    entries += x.nnz
+                    codes = _codes(raw.labels, y, source.key)
+                    counts.update(occurrences(codes))
+                    append(target, codes.astype(np.int8))
+                    rows += len(y)
+                    progress(len(y))
+            if not rows:
+                raise UserError(f"{source.key}: there are no rows.")
+            if not number:
+                width = widest
+            elif widest > width:
+                notes.append(
+                    f"{source.key} has {widest} columns; those beyond the {width} of the training rows are left out"
+                )
+            raw.origins.append(rows)
+            raw.label_counts.append(counts)
+    if not width:
+        raise UserError(f"{sources[0].key}: no row has any feature.")
+    return raw, width, entries, notes
+
+
+def _codes(labels: Dictionary, y: np.ndarray, key: str) -> np.ndarray:
+    import polars as pl
+
+    codes = labels.codes(pl.Series("label", y))
+    if labels.overflowed:
+        raise UserError(f"{key}: two labels are needed, and there are more than {MOST_LABELS} different ones.")
+    return codes
+
+
+def sparse_rows(raw: Raw, rows: np.ndarray, width: int) -> csr_array:
+    """Some rows of the matrix that `convert_sparse` wrote."""
+    indptr = raw.array("indptr", np.int64, raw.rows + 1)
+    stored = int(indptr[-1])
+    indices, values = raw.array("indices", np.int32, stored), raw.array("values", raw.dtype, stored)
+    starts, counts = indptr[rows], indptr[rows + 1] - indptr[rows]
+    ends = np.cumsum(counts)
+    entries = np.repeat(starts - (ends - counts), counts) + np.arange(int(ends[-1]))
+    return csr_array((values[entries], indices[entries], np.append(0, ends)), shape=(len(rows), width))

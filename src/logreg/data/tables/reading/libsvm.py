@@ -1,0 +1,140 @@
+"""LIBSVM / SVMLight text: ``label index:value index:value …``, one row a line, indices ascending and 1-based.
+
+scikit-learn parses blocks of whole lines; a block that it refuses is read again line by line, to say which line it is.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from scipy.sparse import csr_matrix
+
+from logreg.core.errors import UserError
+from logreg.data.tables.reading.text_blocks import TRUNCATED, open_bytes, truncated
+
+BLOCK_BYTES = 2**23
+# A column takes a name, a weight and a place in every report: an index beyond this is a mistake.
+MOST_COLUMNS = 2**26
+_LINE = re.compile(r"[+-]?[\d.]+(e[+-]?\d+)?([ \t]+(qid|\d+):[^\s:]+)*[ \t]*(#.*)?$")
+SNIFFED_LINES = 50
+REGULAR = 0.9  # of the first lines must be of this form for a text to be taken for it
+_NUMBER = re.compile(rb"[+-]?((\d+\.?\d*|\.\d+)(e[+-]?\d+)?|inf(inity)?|nan)", re.IGNORECASE)
+_INDEX = re.compile(rb"[+-]?\d{1,18}")
+
+
+def looks_like_libsvm(text: str) -> bool:
+    """Whether the beginning of a text is of this form, with at least one pair in it."""
+    lines = [line.strip() for line in text.removeprefix("\ufeff").splitlines()[:SNIFFED_LINES] if line.strip()]
+    lines = lines[:-1] if len(lines) > 1 and not text.endswith("\n") else lines
+    fitting = [line for line in lines if _LINE.match(line)]
+    return any(":" in line for line in fitting) and len(fitting) >= REGULAR * len(lines)
+
+
+def read_blocks(source_key: str, path: Path, zero_based: bool = False) -> Iterator[tuple[csr_matrix, np.ndarray, int]]:
+    """Features (rows, columns) with the first column at 0, labels (rows,), and the bytes read so far.
+
+    Every block has as many columns as it needs; all its values are finite.
+
+    Raises:
+        UserError: a line with a label or value that is no number, or with an index that is bad or out of order.
+    """
+    lines = done = 0
+    try:
+        with open_bytes(path) as file:
+            for block in _blocks(file):
+                done += len(block)
+                text = block if lines else block.removeprefix(b"\xef\xbb\xbf")
+                if text.strip():
+                    yield *_parsed(text, lines, source_key, zero_based), done
+                lines += block.count(b"\n")
+    except TRUNCATED as error:
+        raise truncated(source_key, error) from error
+
+
+def _blocks(file: io.BufferedIOBase) -> Iterator[bytes]:
+    """The bytes of a file in blocks of whole lines."""
+    rest = b""
+    while read := file.read(BLOCK_BYTES):
+        cut = read.rfind(b"\n") + 1
+        if cut:
+            yield rest + read[:cut]
+            rest = read[cut:]
+        else:
+            rest += read
+    if rest:
+        # Old Macintoshes end lines in \r; scikit-learn does not know.
+        yield rest.replace(b"\r", b"\n") if b"\n" not in rest else rest
+
+
+def _parsed(block: bytes, lines: int, key: str, zero_based: bool) -> tuple[csr_matrix, np.ndarray]:
+    """One block.
+
+    Args:
+        lines: how many came before it.
+
+    Raises:
+        UserError: names the line that is wrong.
+    """
+    from sklearn.datasets import load_svmlight_file
+
+    first = 0 if zero_based else 1
+    try:
+        x, y = load_svmlight_file(io.BytesIO(block), zero_based=True)
+    except (ValueError, OverflowError) as error:
+        raise _located(key, block, lines, first) or UserError(
+            f"{key}: the file cannot be read as LIBSVM ({' '.join(str(error).split())})."
+        ) from error
+    # What scikit-learn does not mind: underscores between digits, as Python has them, and what is here not used.
+    odd = x.nnz and (x.indices.min() < first or x.shape[1] - first > MOST_COLUMNS or not np.isfinite(x.data).all())
+    if (odd or b"_" in block or not np.isfinite(y).all()) and (wrong := _located(key, block, lines, first)):
+        raise wrong
+    if zero_based:
+        return x, y
+    return csr_matrix((x.data, x.indices - 1, x.indptr), shape=(x.shape[0], max(x.shape[1] - 1, 0))), y
+
+
+def _located(key: str, block: bytes, lines: int, first: int) -> UserError | None:
+    """The error for a block: the first line in it that is wrong, and how."""
+    for number, line in enumerate(block.split(b"\n"), lines + 1):
+        if wrong := _what_is_wrong(line.partition(b"#")[0].split(), first):
+            return UserError(f"{key}: line {number}: {wrong}.")
+    return None
+
+
+def _what_is_wrong(words: list[bytes], first: int) -> str | None:
+    """What is wrong with the words of a line, if anything is; its indices begin at ``first``."""
+    if not words:
+        return None
+    label, *pairs = words
+    if not _NUMBER.fullmatch(label):
+        return f"the label {_shown(label)} is not a number"
+    if not np.isfinite(float(label)):
+        return f"the label {_shown(label)} is not finite"
+    before = first - 1
+    if pairs and pairs[0].startswith(b"qid:"):
+        del pairs[0]
+    for pair in pairs:
+        index, colon, value = pair.partition(b":")
+        if not colon or not (index.isdigit() or _INDEX.fullmatch(index)):
+            return f"{_shown(pair)} is not index:value"
+        if len(index) > 18 or int(index) - first >= MOST_COLUMNS:
+            return f"index {_shown(index)} is too large; there can be {MOST_COLUMNS:,} columns"
+        if int(index) < first:
+            hint = "; data.zero_based=true reads indices that start at 0" if int(index) == 0 else ""
+            return f"index {int(index)} is below {first}{hint}"
+        if int(index) <= before:
+            return f"index {int(index)} follows {before}; indices must ascend"
+        if not _NUMBER.fullmatch(value):
+            return f"the value of {_shown(pair)} is not a number"
+        if not np.isfinite(float(value)):
+            return f"the value of {_shown(pair)} is not finite"
+        before = int(index)
+    return None
+
+
+def _shown(word: bytes) -> str:
+    return repr(word[:40].decode("utf-8", errors="backslashreplace"))

@@ -1,0 +1,259 @@
+"""The rows of a text file as frames: read by polars, or where it cannot, by `logreg.data.tables.reading.csv_fallback`.
+
+A file is read in blocks of whole rows, so that memory is constant, rows keep their order, and a row that polars does
+not like costs time in its block alone.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import islice
+from pathlib import Path
+
+import polars as pl
+
+from logreg.core.errors import UserError
+from logreg.data.tables.reading import csv_fallback, kinds
+from logreg.data.tables.reading.dialect import Dialect, is_number, known, sniff
+from logreg.data.tables.reading.kinds import Inference
+from logreg.data.tables.reading.options import ReadOptions
+from logreg.data.tables.reading.text_blocks import OTHERS, Block, blocks, head_of, in_order
+
+CAREFUL_ROWS, CAREFUL_FIELDS = 2**11, 2**16  # at once, as many as the processor's cache holds
+SAMPLED_ROWS, FEWEST_SAMPLED, SAMPLED_FIELDS = 1000, 20, 2**20  # to find out what columns hold
+NOTHING_FOUND: Mapping[str, str] = {}
+# The kinds that polars parses as it reads; of dates it takes too many for one.
+SCANNED = {kind: kinds.DTYPES[kind] for kind in ("integer", "float", "boolean")}
+
+
+class Misread(Exception):
+    """A column of a text file is not of the kind that it was taken for."""
+
+
+@dataclass(frozen=True)
+class TextFile:
+    """One text file.
+
+    Attributes:
+        key: what to name in errors, such as ``data.path=churn.csv``.
+        missing: the texts that stand for a missing value, without blanks around them.
+        names: of its columns.
+        skipped: how many lines there are before the first row.
+        strays: a text for each column that is numbers or dates but for a few others.
+        applied: a run is applied to the table, so that what its columns are is settled.
+    """
+
+    path: Path
+    key: str
+    encoding: str
+    dialect: Dialect
+    missing: frozenset[str]
+    names: tuple[str, ...] = ()
+    skipped: int = 0
+    strays: dict[str, str] = field(default_factory=dict)
+    applied: bool = False
+
+    def frames(self, columns: Sequence[str], found: Mapping[str, str]) -> Iterator[pl.DataFrame]:
+        """These columns of all rows, as the kinds that were found.
+
+        Raises:
+            UserError: the file cannot be read; names the line.
+            Misread: a column holds something else.
+        """
+        yield from in_order(lambda block: self._frame(block, columns, found), self._blocks())
+
+    def texts(self, columns: Sequence[str]) -> Iterator[pl.DataFrame]:
+        """These columns of all rows as texts without blanks around them, null where a value is missing.
+
+        Raises:
+            UserError: the file cannot be read; names the line.
+        """
+        yield from in_order(lambda block: self._texts(block, columns), self._blocks())
+
+    def infer(self, declared: Sequence[str]) -> Inference:
+        """What the columns hold, from all rows."""
+        found = Inference(self.names, declared)
+        for frame in self.texts(self.names):
+            found.add(frame)
+        return found
+
+    def refuse_stray(self, column: str, kind: str) -> None:
+        """Say where the text is that does not belong into a column of this kind.
+
+        Raises:
+            UserError: always.
+        """
+        text, place = self.strays[column], self.names.index(column)
+        candidates = (block for block in self._blocks() if text.encode() in block.data)
+        rows = (row for block in candidates for row in self._rows(block))
+        line = next((line for line, row in rows if row[place].strip() == text), 0)
+        what = f"{self.key}: line {line} has {text[:40]!r} in column {column}"
+        declare = "" if self.applied else f", or set 'data.categorical=[{column}]'"
+        if kinds.parse(pl.Series([text]), kinds.COMMA)[0] is not None:
+            raise UserError(f"{what}; write numbers as in 1234.5{declare}.")
+        others = "numbers" if kind in kinds.NUMBERS else "dates"
+        hint = f"mend it, add it to data.missing (now {', '.join(sorted(self.missing - {''}))})"
+        if line == 1:
+            hint = "set data.header=true if the first line names the columns, mend it"
+        raise UserError(f"{what}, whose other values are {others}; {hint}{declare}.")
+
+    def rows(self) -> Iterator[tuple[int, list[str]]]:
+        """All rows as Python's csv module reads them, with the lines they end in."""
+        for block in self._blocks():
+            yield from self._rows(block)
+
+    def _blocks(self) -> Iterator[Block]:
+        """The file without its header."""
+        dialect = self.dialect
+        for block in blocks(self.path, self.key, self.encoding, dialect):
+            if block.line > self.skipped:
+                yield block
+            else:
+                skipped = self.skipped - block.line + 1
+                lines = block.data.split(b"\n", skipped)
+                if len(lines) > skipped and lines[-1]:
+                    yield Block(lines[-1], self.skipped + 1)
+
+    def _rows(self, block: Block) -> Iterator[tuple[int, list[str]]]:
+        return csv_fallback.rows(block, self.dialect, self.key, len(self.names) or None)
+
+    def _frame(self, block: Block, columns: Sequence[str], found: Mapping[str, str]) -> pl.DataFrame:
+        # Without texts to look for, polars is much faster; it fails at the first one of them.
+        for missing in ((),) if kinds.VERBATIM in found.values() else ((), self.missing):
+            frame = self._plain(block, columns, found, missing)
+            if frame is not None and (typed := self._typed(frame, found)) is not None:
+                return typed
+        typed = self._typed(self._texts(block, columns, found), found)  # a blank behind a number comes here
+        if typed is None:
+            raise Misread
+        return typed
+
+    def _texts(self, block: Block, columns: Sequence[str], found: Mapping[str, str] = NOTHING_FOUND) -> pl.DataFrame:
+        verbatim = {column: kind for column, kind in found.items() if kind == kinds.VERBATIM}
+        frame = self._plain(block, columns, verbatim)
+        return self.careful_texts(self._rows(block), columns, verbatim) if frame is None else frame
+
+    def careful_texts(
+        self, rows: Iterator[tuple[int, list[str]]], columns: Sequence[str], verbatim: Collection[str] = ()
+    ) -> pl.DataFrame:
+        """`texts` of rows that Python's csv module read, but for columns that are left as they are."""
+        place = {name: i for i, name in enumerate(self.names)}
+        frames = [pl.DataFrame(schema=dict.fromkeys(columns, pl.String))]
+        at_once = max(1, min(CAREFUL_ROWS, CAREFUL_FIELDS // len(self.names)))
+        while some := [row for _, row in islice(rows, at_once)]:
+            fields = list(zip(*some, strict=True))
+            frames.append(pl.DataFrame({c: pl.Series(fields[place[c]], dtype=pl.String) for c in columns}))
+        return self._cleaned(pl.concat(frames), verbatim)
+
+    def _plain(
+        self, block: Block, columns: Sequence[str], found: Mapping[str, str], missing: Collection[str] = ()
+    ) -> pl.DataFrame | None:
+        """What polars makes of a block; None if it cannot, or may have misunderstood it."""
+        if not self.dialect.plain:
+            return None
+        # To polars a number that stands for a missing value is a number if a blank comes before it.
+        scanned = {} if any(map(is_number, self.missing)) else SCANNED
+        try:
+            frame = pl.read_csv(
+                block.data,
+                separator=self.dialect.delimiter,
+                quote_char=self.dialect.quote,
+                has_header=False,
+                schema={name: scanned.get(found.get(name, ""), pl.String) for name in self.names},
+                null_values=list(missing) or None,
+                raise_if_empty=False,
+            )
+        except kinds.POLARS_ERRORS:
+            return None
+        # A short row and a blank line look like missing values at the end: counting tells.
+        if frame[self.names[-1]].null_count() and not csv_fallback.is_complete(block, self.dialect, len(self.names)):
+            return None
+        return self._cleaned(frame.select(columns), [c for c, kind in found.items() if kind == kinds.VERBATIM])
+
+    def _cleaned(self, frame: pl.DataFrame, verbatim: Collection[str]) -> pl.DataFrame:
+        texts = [c for c, dtype in frame.schema.items() if dtype == pl.String and c not in verbatim]
+        return frame.with_columns(kinds.cleaned(texts, self.missing)) if texts else frame
+
+    def _typed(self, frame: pl.DataFrame, found: Mapping[str, str]) -> pl.DataFrame | None:
+        """A frame with its texts as the kinds that were found, or None where one is not of that kind."""
+        changed = []
+        for column in frame:
+            typed = column
+            if column.dtype == pl.String and found.get(column.name) not in (None, "string", "empty", kinds.VERBATIM):
+                typed = kinds.parse(column, found[column.name])
+                if typed.null_count() > column.null_count():
+                    return None
+            # However it is written; a sum is quicker than looking at each value.
+            if typed.dtype.is_float() and math.isnan(typed.sum()) and typed.is_nan().any():
+                typed = typed.fill_nan(None)
+            if typed is not column:
+                changed.append(typed)
+        return frame.with_columns(changed) if changed else frame
+
+
+def look(path: Path, options: ReadOptions, key: str) -> tuple[TextFile, dict[str, str]]:
+    """The form of a text file and the kinds of its columns, as its beginning shows them.
+
+    Raises:
+        UserError: it is empty, binary or no table, or has only a header, or two columns of one name.
+    """
+    head, whole = head_of(path, key)
+    if not head.strip():
+        raise UserError(f"{key}: the file is empty.")
+    if not options.is_wide:
+        _refuse_binary(head, key)
+    encoding = "utf-8" if options.is_utf8 else options.encoding
+    try:
+        text = head.decode(encoding, errors="replace" if options.is_utf8 else "ignore").removeprefix("\ufeff")
+    except UnicodeError as error:
+        raise UserError(f"{key}: the file is not {encoding} text ({error}); set data.encoding.") from error
+    given = options.delimiter, options.quote, options.header
+    alike = known(text, options.form, options.names) if options.form and given == (None, None, None) else None
+    dialect = alike or sniff(text, whole, options.absent, key, *given, options.names)
+    file = TextFile(path, key, encoding, dialect, options.absent, applied=options.form is not None)
+    line, first = next(file.rows(), (0, []))
+    if not first:
+        raise UserError(f"{key}: the file is empty.")
+    names = _names(first if dialect.header else [""] * len(first), key)
+    file = replace(file, names=names, skipped=line if dialect.header else 0)
+    inference = Inference(names, options.text)
+    sampled = max(FEWEST_SAMPLED, min(SAMPLED_ROWS, SAMPLED_FIELDS // len(names)))
+    inference.add(file.careful_texts(islice(file.rows(), sampled), names))
+    if not inference.rows:
+        raise UserError(f"{key}: there is a header and no rows.")
+    if inference.unseen and inference.rows == sampled:
+        for frame in file.texts(inference.unseen):
+            inference.add(frame)
+            if not inference.unseen:
+                break
+    return replace(file, strays=inference.strays()), inference.kinds()
+
+
+def _refuse_binary(head: bytes, key: str) -> None:
+    for magic, what in OTHERS.items():
+        if re.match(magic, head):
+            raise UserError(f"{key}: the file is {what}, which is not read; decompress it, or use gzip or Zstandard.")
+    if b"\0" in head:
+        if head.startswith((b"\xff\xfe", b"\xfe\xff")):
+            raise UserError(f"{key}: the file looks like UTF-16 text; set data.encoding=utf-16.")
+        raise UserError(f"{key}: the file is binary, not text, and no table; data.format says how to read one anyway.")
+
+
+def _names(header: Sequence[str], key: str) -> tuple[str, ...]:
+    """The names of the columns, each in one line.
+
+    Raises:
+        UserError: two are the same.
+    """
+    names = [" ".join(name.split()) or f"column_{i + 1}" for i, name in enumerate(header)]
+    duplicates = sorted(name for name, count in Counter(names).items() if count > 1)
+    if duplicates:
+        raise UserError(
+            f"{key}: the column name {', '.join(duplicates[:5])} stands more than once in the header; give every "
+            "column a name of its own, or set data.header=false if the first line is no header."
+        )
+    return tuple(names)

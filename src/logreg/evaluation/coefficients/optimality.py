@@ -1,0 +1,291 @@
+"""How far a linear classifier is from the best possible value of its objective: the certificate of a run.
+
+The objective F of `logreg.optim.problem` is convex, so its distance from the least value F* can be bounded from what is
+known at one point.
+
+With an l2 penalty, by duality. For any a_i in (0, 1) the residuals r_i = s_i (a_i - y_i) / n with sum r_i = 0 give
+
+    D(r) = -1/n sum_i s_i (a_i log a_i + (1 - a_i) log(1 - a_i)) - ||X'r||² / (2 l2)  <=  F*
+
+and at a point whose intercept is the best one for its weights, a_i = p_i is such a choice, with F - D = ||g||² / (2 l2)
+for the gradient g by the weights. So, for any point,
+
+    F(w, b) - F*  <=  F(w, b) - F(w, b*)  +  ||g(w, b*)||² / (2 l2)
+
+With an l1 penalty, let u = X'r be the gradient of the mean log loss at such a point. The same residuals, where
+l2 > 0, and c = min(1, l1 / max_j |u_j|) times the same are feasible for the dual, so that
+
+    F - F*  <=  w'u + l1 ||w||_1 + l2/2 ||w||² + sum_j max(|u_j| - l1, 0)² / (2 l2)        where l2 > 0
+    F - F*  <=  F(w, b*) + 1/n sum_i s_i (a_i log a_i + (1 - a_i) log(1 - a_i)),    a_i = y_i + c (p_i - y_i)
+
+The gap is the smaller of the two.
+
+Without a penalty there is no such bound. Where the maximum-likelihood estimate exists, half the squared Newton
+decrement, g' H^-1 g / 2, is what the quadratic model at this point expects to gain: near the optimum it is the
+distance, far from it an estimate; where the Hessian has lost directions in which the gradient still points, it says
+nothing and there is none. F* is at most log 2, that without coefficients. Where the labels are completely separated
+the least value is 0, which nothing reaches, and the distance is F itself; where they are partly separated the estimate
+does not exist either, and the decrement says how far the other directions are. H^-1 g comes from a factor of H, or
+where there are too many columns for one from conjugate gradients, of whose answer the same is asked: that H times it is
+g.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import torch
+
+from logreg.core.errors import UserError
+from logreg.evaluation.coefficients.separation import Separation, Undetermined, check_memory, find_separation
+from logreg.optim.auto import choose
+from logreg.optim.blocks import Theta
+from logreg.optim.firth import FirthProblem
+from logreg.optim.linalg import unit_scale
+from logreg.optim.newton import newton_direction
+from logreg.optim.newton_cg import conjugate_gradients
+from logreg.optim.precondition import Preconditioner
+from logreg.optim.problem import Derivatives, HessianProduct, LogisticProblem
+from logreg.optim.proximal_newton import stationarity
+from logreg.optim.solver import OF_ZERO, SMALL
+
+log = logging.getLogger(__name__)
+
+CONVERGED = 1e-6  # of the objective: a relative distance that no metric shows
+FLAT = 1e-12  # of the objective: squared slopes, over the curvature, in directions that count as flat
+ROUNDING = 1e-16  # no distance is said to be smaller
+# The same where the directions were not looked for one by one: what is left in one whose scaled curvature is 1e-12,
+# which a factor would count as curved, is then at most `CONVERGED` of the objective.
+UNSOLVED = 1e-18
+MOST_GRAM_COLUMNS = 2000  # of the Hessian of which a factor is made for the Newton decrement
+# Rows times columns that are searched for a separation unasked, of a run and of each job of a sweep.
+MOST_SEARCHED, MOST_SEARCHED_IN_SWEEP = 500_000, 5_000
+
+
+@dataclass(frozen=True)
+class Optimality:
+    """The content of ``optimality`` in ``run.json``.
+
+    Attributes:
+        objective: F at the coefficients of the run.
+        gradient_norm: of F by all coefficients, Euclidean; of the subgradient nearest to zero under an l1 penalty.
+        gap: how far F is above its least value; a bound, an estimate, or None where neither is known.
+        relative_gap: the same over the least value that it leaves possible.
+        method: where the gap comes from: ``duality gap``, ``half squared Newton decrement``, ``separation`` or None.
+        converged: whether the relative gap is at most `CONVERGED`; None where there is no gap, and False where no
+            coefficients are the best.
+        separation: what was found, where it was looked for.
+        penalised: whether a penalty makes one choice of coefficients the best, whatever the labels.
+        remedy: what would lead nearer to the optimum.
+        remark: what else there is to say, where no separation was looked for; see
+            `logreg.evaluation.coefficients.flatness`.
+    """
+
+    objective: float
+    gradient_norm: float
+    gap: float | None
+    relative_gap: float | None
+    method: str | None
+    converged: bool | None
+    separation: Separation | None = None
+    penalised: bool = False
+    remedy: str = "more epochs"
+    remark: str | None = None
+
+    def as_record(self) -> dict[str, Any]:
+        sentence = self.sentence if self.remark is None else f"{self.sentence}; {self.remark}"
+        return {"sentence": sentence, **asdict(self)}
+
+    @property
+    def sentence(self) -> str:
+        """The same in one plain line."""
+        found = self.separation
+        if found is None:
+            return self._distance
+        if self.penalised:
+            without = "; without the penalty there would be none: the labels are " + found.sentence
+            return self._distance + (without if found.kind != "none" else "")
+        if found.kind != "none":
+            return _of_separation(self)
+        return self._distance + (f"; {found.dependence}" if found.dependent else "")
+
+    @property
+    def _distance(self) -> str:
+        if self.gap is None:
+            return f"not certified: the norm of the gradient is {self.gradient_norm:.2g}"
+        if self.relative_gap is None:
+            return f"not converged: far from the optimum (objective {self.objective:.3g}); try {self.remedy}"
+        if self.converged:
+            return f"{_about(self)} {max(self.gap, ROUNDING):.1g} of the optimum"
+        most = "at most" if self.method == "duality gap" else "about"
+        return f"not converged: {most} {_share(self.relative_gap)} above the optimum; try {self.remedy}"
+
+
+def _share(relative: float) -> str:
+    """A relative distance in words."""
+    if relative >= 10:
+        return f"{relative:.0f} times"
+    return f"{100 * relative:.0f} %" if relative >= 1 else f"{100 * relative:.2g} %"
+
+
+def _about(optimality: Optimality) -> str:
+    return "within" if optimality.method == "duality gap" else "within about"
+
+
+def _of_separation(optimality: Optimality) -> str:
+    separation = optimality.separation
+    assert separation is not None
+    if separation.kind == "complete":
+        return (
+            f"{separation.sentence}: the maximum-likelihood estimate does not exist and the cost falls for ever, here "
+            f"to {optimality.objective:.3g}; use penalty.l2=<number> or penalty=firth"
+        )
+    what = (
+        "its maximum-likelihood estimate is"
+        if len(separation.columns) == 1
+        else "their maximum-likelihood estimates are"
+    )
+    return (
+        f"{separation.sentence}: {what} infinite, and the number found says only when training "
+        "stopped; use penalty.l2=<number> or penalty=firth"
+    )
+
+
+def certify(
+    problem: LogisticProblem, theta: Theta, separation: Separation | None = None, optimizer: str = ""
+) -> Optimality:
+    """How good these coefficients are.
+
+    Args:
+        theta: (features + 1,), the intercept last, in float64.
+        separation: what `separation_of` found for the problem, if it was looked for.
+        optimizer: that they come from, if it is a solver: by its name.
+    """
+    firth = isinstance(problem, FirthProblem)
+    ridge_or_lasso = problem.penalised and not firth
+    # Firth's problem makes the matrix for its gradient anyway.
+    has_factor = not ridge_or_lasso and (firth or problem.features <= MOST_GRAM_COLUMNS)
+    at = problem.derivatives(theta) if has_factor else None
+    value, gradient = problem.gradient(theta) if at is None else (at.value, at.gradient)
+    found = Optimality(
+        value, float(stationarity(problem, theta, gradient).norm()), None, None, None, None, separation,
+        penalised=problem.penalised, remedy=_remedy(problem, optimizer),
+    )  # fmt: skip
+    if not math.isfinite(value):
+        return found
+    if ridge_or_lasso:
+        gap = _gap_with_l1(problem, theta, value) if problem.l1 > 0 else _duality_gap(problem, theta, value)
+        return _judged(found, gap, "duality gap")
+    separated = separation is not None and separation.kind != "none" and not found.penalised
+    if separated and separation is not None and separation.kind == "complete":
+        return replace(found, gap=value, method="separation", converged=False)
+    if separation is None and not found.penalised and value < _of_one_row(problem):
+        return replace(found, gap=value, method="separation", converged=False, separation=Separation("complete"))
+    if value > OF_ZERO:
+        return replace(found, gap=value - OF_ZERO, converged=False)
+    decrement = _decrement_by_products(problem, theta, value, gradient) if at is None else _newton_decrement(at)
+    if decrement is None:
+        return found
+    judged = _judged(found, decrement, "half squared Newton decrement")
+    return replace(judged, converged=False) if separated else judged
+
+
+def _of_one_row(problem: LogisticProblem) -> float:
+    """The least objective at which a row may be on the wrong side: below it the coefficients separate the labels."""
+    weight = problem.rows.weight
+    least = 1.0 if weight is None else float(weight[weight > 0].min())
+    return math.log(2) * least / len(problem)
+
+
+def _remedy(problem: LogisticProblem, optimizer: str) -> str:
+    """What would lead nearer to the optimum: the solver that suits the problem, unless it was that one already."""
+    firth = isinstance(problem, FirthProblem)
+    solver = choose(len(problem), problem.features, sparse=problem.sparse, linear=True, l1=problem.l1, firth=firth).name
+    if solver == optimizer:
+        return "more epochs, a smaller optimizer.tolerance, or columns of one scale (data.standardize=true)"
+    return f"optimizer={solver} or more epochs"
+
+
+def _judged(found: Optimality, gap: float, method: str) -> Optimality:
+    least = max(found.objective - gap, 0.0)  # the log loss is never negative
+    relative = gap / least if least > 0 else math.inf
+    relative_gap = relative if math.isfinite(relative) else None
+    return replace(found, gap=gap, relative_gap=relative_gap, method=method, converged=relative <= CONVERGED)
+
+
+def _duality_gap(problem: LogisticProblem, theta: Theta, value: float) -> float:
+    _, there, gradient = problem.with_best_intercept(theta)
+    return max(value - there, 0.0) + float(gradient[:-1].square().sum()) / (2 * problem.l2)
+
+
+def _gap_with_l1(problem: LogisticProblem, theta: Theta, value: float) -> float:
+    at, there, gradient = problem.with_best_intercept(theta)
+    w, l1, l2 = at[:-1], problem.l1, problem.l2
+    u = gradient[:-1] - l2 * w
+    largest = float(u.abs().max())
+    share = min(1.0, l1 / largest) if largest > 0 else 1.0
+    gap = there - problem.entropy(at, share)
+    if l2 > 0:
+        excess = (u.abs() - l1).clamp(min=0).square() / (2 * l2)
+        gap = min(gap, float((w * u + l1 * w.abs() + l2 / 2 * w.square() + excess).sum()))
+    return max(value - there, 0.0) + max(gap, 0.0)
+
+
+def _newton_decrement(at: Derivatives) -> float | None:
+    """``g' H^-1 g / 2``; None where the Hessian is flat in a direction that g is not, or not finite."""
+    if not bool(at.hessian.isfinite().all()):
+        return None
+    direction = newton_direction(at.hessian, at.gradient)
+    residual = at.gradient + at.hessian @ direction
+    left = float((unit_scale(at.hessian) * residual).square().sum())  # in units of the objective
+    if not left <= FLAT * max(at.value, SMALL):
+        return None
+    return max(-0.5 * float(at.gradient @ direction), 0.0)
+
+
+def _decrement_by_products(problem: LogisticProblem, theta: Theta, value: float, gradient: Theta) -> float | None:
+    """The same from products of the Hessian; None where they find neither H^-1 g nor that the optimum is far."""
+    precondition, product = Preconditioner(problem, theta), HessianProduct(problem, theta)
+    enough = UNSOLVED * max(value, SMALL)
+    slopes = max(float(gradient @ precondition(gradient)), enough)
+    # The residual that conjugate gradients reckon with drifts from the true one: they are to end well below it.
+    direction = conjugate_gradients(product, -gradient, precondition, min(1e-3, 0.1 * math.sqrt(enough / slopes)))
+    image, slope = product(direction), float(gradient @ direction)
+    residual, curvature = gradient + image, float(direction @ image)
+    if float(residual @ precondition(residual)) <= enough:
+        return max(-0.5 * slope, 0.0)
+    # Along any direction the model falls by no more than it does at its minimum: enough to tell what is far from it.
+    least = slope**2 / (2 * curvature) if curvature > 0 else 0.0
+    return least if CONVERGED * value < least < math.inf else None
+
+
+def separation_of(problem: LogisticProblem, names: list[str], most: float = MOST_SEARCHED) -> Separation | None:
+    """Look for a separation of the training rows.
+
+    Args:
+        most: rows times columns up to which an unpenalised problem is searched; infinity for any problem.
+
+    Returns:
+        What was found; None where it was not looked for, as where the memory is too small, or a linear program failed.
+    """
+    if most != math.inf and (problem.penalised or len(problem) * problem.features > most):
+        return None
+    try:
+        check_memory(len(problem), problem.features)
+    except UserError as reason:
+        log.warning("not looked for a separation of the labels: %s", reason)
+        return None
+    blocks = list(problem.blocks(problem.features))
+    x = torch.cat([block.dense for block in blocks])
+    y = torch.cat([block.y for block in blocks])
+    weight = None if blocks[0].weight is None else torch.cat([b.weight for b in blocks if b.weight is not None])
+    arrays = [None if part is None else part.cpu().numpy() for part in (x, y, weight)]
+    assert arrays[0] is not None
+    assert arrays[1] is not None
+    try:
+        return find_separation(arrays[0], arrays[1], names, arrays[2])
+    except Undetermined:
+        return None

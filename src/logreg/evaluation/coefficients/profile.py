@@ -1,0 +1,137 @@
+"""Intervals and tests of coefficients by the profile likelihood.
+
+For a linear function c'theta of the coefficients and the objective F of N rows, Firth's penalty included where there is
+one, the profile deviance is
+
+    D(t) = 2 N (min over c'theta = t of F  -  F at the optimum)
+
+and the 95 % interval holds the t with D(t) <= 1.96², the p value of t = 0 is that of D(0) for chi² with one degree of
+freedom (Venzon and Moolgavkar, Applied Statistics 37, 1988, 87-94; for Firth's, Heinze and Schemper, Statistics in
+Medicine 21, 2002). At the minimum the gradient is lambda c, and dD/dt = 2 N lambda, so that each bound is found by
+Newton's method on sqrt(D), which is nearly linear in t, inside a bracket.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from scipy.stats import chi2
+
+from logreg.evaluation.coefficients.estimates import QUANTILE, Estimates
+from logreg.optim.blocks import Theta
+from logreg.optim.line_search import SHARE, shorter
+from logreg.optim.newton import newton_direction
+from logreg.optim.problem import Derivatives, LogisticProblem
+
+MOST_ITERATIONS = 200  # of a constrained minimum
+MOST_TRIALS = 60  # of a bound
+TOLERANCE = 1e-9  # of a bound, in standard errors, and of the deviance at a point
+FARTHEST = 1e3  # half widths of the Wald interval beyond which a bound is called infinite
+
+
+class Point(NamedTuple):
+    """The constrained minimum at one t: the deviance, half its derivative over N, and how theta moves with t."""
+
+    theta: Theta
+    deviance: float
+    slope: float
+    direction: Theta
+
+
+def profile(
+    problem: LogisticProblem,
+    theta: Theta,
+    total: float,
+    functions: Float[np.ndarray, "estimates coefficients"],
+    wald: Estimates,
+) -> Estimates:
+    """The same estimates with p values and intervals of the profile likelihood.
+
+    Args:
+        theta: the optimum.
+        total: N.
+        functions: c of each estimate.
+        wald: the estimates with their standard errors.
+    """
+    lower, upper, p = (np.empty(len(wald)) for _ in range(3))
+    for i, row in enumerate(functions):
+        one = _Profile(problem, theta, total, torch.as_tensor(row, device=theta.device), float(wald.standard_error[i]))
+        lower[i], upper[i] = one.bound(-1), one.bound(1)
+        p[i] = chi2.sf(one.at(0.0, one.start).deviance, 1)
+    return Estimates(wald.estimate, wald.standard_error, wald.z, p, lower, upper)
+
+
+class _Profile:
+    """The profile deviance of one function of the coefficients."""
+
+    def __init__(self, problem: LogisticProblem, theta: Theta, total: float, function: Theta, error: float) -> None:
+        self.problem, self.total, self.function, self.error = problem, total, function, error
+        self.estimate = float(function @ theta)
+        at = problem.derivatives(theta)
+        self.least = at.value
+        move = newton_direction(at.hessian, function)
+        self.start = Point(theta, 0.0, 0.0, move / (function @ move))
+
+    def bound(self, sign: int) -> float:
+        """Where the deviance reaches 1.96² on one side."""
+        inner, outer = self.estimate, math.inf * sign
+        t, point = self.estimate + sign * QUANTILE * self.error, self.start
+        for _ in range(MOST_TRIALS):
+            point = self.at(t, point)
+            root = math.sqrt(point.deviance)
+            short = QUANTILE - root
+            if abs(short) <= TOLERANCE:
+                break
+            inner, outer = (t, outer) if short > 0 else (inner, t)
+            if short > 0 and abs(t - self.estimate) > FARTHEST * QUANTILE * self.error:
+                return math.inf * sign
+            rise = self.total * point.slope * sign / root if root > 0 else 0.0
+            step = t + sign * short / rise if rise > 0 else outer
+            farthest = self.estimate + 3 * (t - self.estimate)
+            if math.isinf(outer):
+                step = min(step, farthest) if sign > 0 else max(step, farthest)
+            elif not min(inner, outer) < step < max(inner, outer):
+                step = (inner + outer) / 2
+            if step == t:
+                break
+            t = step
+        return t
+
+    def at(self, t: float, near: Point) -> Point:
+        """The constrained minimum, from a point nearby."""
+        theta = near.theta + (t - float(self.function @ near.theta)) * near.direction
+        found = self.problem.derivatives(theta)
+        if not math.isfinite(found.value):  # too far for the model of that point: along the straight line
+            theta = self.start.theta + (t - self.estimate) * self.start.direction
+            found = self.problem.derivatives(theta)
+        for _ in range(MOST_ITERATIONS):
+            direction, multiplier, move = self._direction(found)
+            slope = float(found.gradient @ direction)
+            if -slope * self.total <= TOLERANCE:
+                break
+            theta, found, moved = self._search(theta, found, direction, slope)
+            if not moved:
+                break
+        deviance = max(2 * self.total * (found.value - self.least), 0.0)
+        return Point(theta, deviance, multiplier, move)
+
+    def _direction(self, at: Derivatives) -> tuple[Theta, float, Theta]:
+        """Newton's step that leaves the function as it is, the multiplier, and how the minimum moves with t."""
+        free, along = newton_direction(at.hessian, at.gradient), newton_direction(at.hessian, self.function)
+        multiplier = float(self.function @ free) / float(self.function @ along)
+        return free - multiplier * along, multiplier, along / (self.function @ along)
+
+    def _search(self, theta: Theta, at: Derivatives, direction: Theta, slope: float) -> tuple[Theta, Derivatives, bool]:
+        step = 1.0
+        while step > 1e-10:
+            reached = theta + step * direction
+            found = self.problem.derivatives(reached)
+            rise = found.value - at.value
+            if rise <= SHARE * step * slope and rise < 0:
+                return reached, found, True
+            step *= shorter(step * slope, rise)
+        return theta, at, False

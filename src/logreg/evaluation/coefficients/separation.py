@@ -1,0 +1,255 @@
+"""Whether the maximum-likelihood estimate exists: do the columns separate the labels?
+
+With y_i in {-1, 1} and x_i with its constant, a direction d separates if y_i x_i d >= 0 for all rows and > 0 for some:
+the log loss falls for ever along it, and no finite coefficients are the best (Albert and Anderson, 1984, Biometrika
+71, 1-10). It is complete if some direction has y_i x_i d > 0 for all rows, else quasi-complete. Both are linear
+programs (Konis, 2007, Linear programming algorithms for detecting separated data in binary logistic regression models,
+Oxford), solved here by HiGHS:
+
+    quasi       max sum_i y_i x_i d     s.t.  y_i x_i d >= 0,  -1 <= d <= 1        separated where the maximum is > 0
+    complete    max t                   s.t.  y_i x_i d >= t,  -1 <= d <= 1        complete where the maximum is > 0
+
+Many directions separate the same rows. Named is the one with the least sum of sizes, which has few columns: a third
+program, min sum_j |d_j| s.t. y_i x_i d >= 1 for these rows and >= 0 for the others.
+
+HiGHS holds to a bound within 1e-7 only, enough for a direction along which all rows but one huge one are near 0.
+So columns are in units of their usual deviation and the largest entry of a row is about 1, both by powers of two, which
+round nothing; and the direction counts only if y_i x_i d, to the rounding of its own terms, is negative for no row.
+
+Rows of weight 0 say nothing and are left out. Columns that are combinations of others have no estimate of their own
+either; they are found first and take no part in the first two programs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from scipy.linalg import qr
+from scipy.optimize import linprog
+
+from logreg.core.errors import UserError
+from logreg.core.memory import free_memory
+
+RANK_TOLERANCE = 1e-9  # of a column's norm that is left when those before it are taken out
+MARGIN = 1e-7  # of a sum of margins, or of the least one, that counts as more than zero
+HELD = 50  # copies of the table, dense and in float64, that the linear programs hold at their peak
+ROUNDING = 1e-11  # of the sum of the sizes of a row's terms, by which its margin may be negative
+NAMED = 1e-6  # the least entry of a direction that names its column
+
+INFEASIBLE = 2  # the status of scipy's linprog
+
+CONSTANT = "(intercept)"
+
+
+class Undetermined(Exception):
+    """A linear program was not solved."""
+
+
+class Infeasible(Undetermined):
+    """A linear program has no solution."""
+
+
+def check_memory(rows: int, features: int) -> None:
+    """Refuse a search that takes more memory than there is.
+
+    Raises:
+        UserError: says how much it needs and how much is free.
+    """
+    wanted, free = HELD * 8 * rows * (features + 1), free_memory(torch.device("cpu"))
+    if wanted > free:
+        raise UserError(
+            f"separation=true: the linear programs over {rows:,} training rows of {features:,} features need about "
+            f"{wanted / 2**30:,.1f} GiB, and {free / 2**30:,.1f} GiB are free; use separation=auto."
+        )
+
+
+@dataclass(frozen=True)
+class Separation:
+    """What the linear programs found.
+
+    Attributes:
+        kind: ``none``, ``quasi-complete`` or ``complete``.
+        direction: by column, in units of a column's standard deviation; the estimate of a column goes to infinity in
+            the direction of its sign. Empty where nothing separates.
+        dependent: columns that are combinations of others.
+        rank: of the columns with the constant.
+    """
+
+    kind: str
+    direction: dict[str, float] = field(default_factory=dict)
+    dependent: list[str] = field(default_factory=list)
+    rank: int = 0
+
+    @property
+    def columns(self) -> list[str]:
+        """The columns whose estimates are infinite."""
+        return [name for name in self.direction if name != CONSTANT]
+
+    @property
+    def sentence(self) -> str:
+        """How the labels are separated, and by what."""
+        if self.kind == "complete":
+            return "completely separated"
+        names = [f"{name} ({'+' if self.direction[name] > 0 else '-'})" for name in self.columns]
+        return f"quasi-completely separated by {listed(names)}"
+
+    @property
+    def dependence(self) -> str:
+        """Which columns are combinations of others, and what to do."""
+        verb, what = ("is a combination", "its") if len(self.dependent) == 1 else ("are combinations", "their")
+        plural = "coefficient is" if len(self.dependent) == 1 else "coefficients are"
+        return (
+            f"{listed(self.dependent)} {verb} of other columns, so that {what} {plural} not determined; "
+            "data.exclude leaves columns out, data.reference=first a level of each text column"
+        )
+
+
+def find_separation(x: np.ndarray, y: np.ndarray, names: Sequence[str], weight: np.ndarray | None = None) -> Separation:
+    """Look for a direction that separates.
+
+    Args:
+        x: (rows, columns), without the constant.
+        y: (rows,) of 0 and 1.
+        names: of the columns.
+        weight: (rows,) or None.
+
+    Raises:
+        Undetermined: a linear program failed.
+    """
+    if weight is not None:
+        x, y = x[weight > 0], y[weight > 0]
+    x = np.asarray(x, dtype=np.float64)
+    middle, scale = _usual(x)
+    signed = _signed_rows((x - middle) / scale, y)  # a shift of the constant, which is there anyway
+    kept = independent_columns(signed)
+    labels = [CONSTANT, *names]
+    dependent = [labels[i] for i in range(len(labels)) if i not in kept]
+    found = _direction(signed, kept)
+    if found is None:
+        return Separation("none", {}, dependent, len(kept))
+    kind, sparse = found
+    sparse /= np.abs(sparse[1:]).max(initial=0.0) or np.abs(sparse[0])  # of one label alone the constant says it all
+    sparse[1:][np.abs(sparse[1:]) <= NAMED] = 0.0
+    sparse[0] -= sparse[1:] @ (middle / scale)  # of columns that are not centred
+    sparse[1:] *= x.std(0) / scale
+    in_names = {
+        name: float(v) for i, (name, v) in enumerate(zip(labels, sparse, strict=True)) if abs(v) > (0 if i else NAMED)
+    }
+    return Separation(kind, in_names, dependent, len(kept))
+
+
+def _usual(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The median of each column, and a power of two near the median size of the deviations from it that are not 0."""
+    middle, scale = np.median(x, 0), np.ones(x.shape[1])
+    for j, column in enumerate((x - middle).T):
+        if column.any():
+            scale[j] = _power_of_two(np.median(np.abs(column[column != 0])))
+    return middle, scale
+
+
+def _signed_rows(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """The different rows of y_i x_i, the constant first, with a largest entry of between 1 and 2."""
+    design = np.hstack([np.ones((len(x), 1)), x])
+    size = _power_of_two(np.abs(design).max(1))
+    return np.unique(design * (np.where(y > 0.5, 1.0, -1.0) / size)[:, None], axis=0)
+
+
+def _power_of_two(sizes: Any) -> Any:
+    """The largest one that is not larger."""
+    return np.ldexp(1.0, np.frexp(sizes)[1] - 1)
+
+
+def _direction(signed: np.ndarray, kept: list[int]) -> tuple[str, np.ndarray] | None:
+    """The kind of separation and a direction of few columns; None where nothing separates.
+
+    Args:
+        signed: (rows, columns).
+        kept: columns that span all of them.
+    """
+    dense = _most_separating(signed[:, kept])
+    if dense is None:
+        return None
+    margins = signed[:, kept] @ dense
+    kind = "complete" if _separates_all(signed[:, kept]) else "quasi-complete"
+    # Some rows may be separated by a tolerance alone, so that no direction separates all of these.
+    for rows in (np.full(len(signed), kind == "complete") | (margins > MARGIN), margins == margins.max()):
+        try:
+            direction = _with_fewest_columns(signed, rows)
+        except Infeasible:
+            continue
+        margins = signed @ direction
+        rounding = ROUNDING * (np.abs(signed) @ np.abs(direction))
+        if (margins >= -rounding).all() and (margins > rounding).any():
+            return ("complete" if (margins > rounding).all() else "quasi-complete"), direction
+    return None
+
+
+def listed(names: Sequence[str], most: int = 5) -> str:
+    """The first names, and how many more there are."""
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def independent_columns(design: np.ndarray, tolerance: float = RANK_TOLERANCE) -> list[int]:
+    """The first columns that span all of them, in their order.
+
+    Args:
+        design: (rows, columns), the constant first.
+        tolerance: of a column's norm that is left when those before it are taken out.
+    """
+    # The triangle of a QR decomposition has the same dependencies in fewer rows.
+    triangle = qr(design, mode="r")[0][: design.shape[1]] if len(design) > design.shape[1] else design
+    kept: list[int] = []
+    basis = np.empty((len(triangle), 0))
+    for i, column in enumerate(triangle.T):
+        norm = np.linalg.norm(column)
+        rest = column - basis @ (basis.T @ column)
+        rest = rest - basis @ (basis.T @ rest)  # once more, for what rounding left
+        if norm > 0 and np.linalg.norm(rest) > tolerance * norm:
+            kept.append(i)
+            basis = np.hstack([basis, (rest / np.linalg.norm(rest))[:, None]])
+    return kept
+
+
+def _most_separating(signed: np.ndarray) -> np.ndarray | None:
+    """The direction with the largest sum of margins, none of which is negative; None if that sum is zero."""
+    found = linprog(-signed.sum(0), A_ub=-signed, b_ub=np.zeros(len(signed)), bounds=(-1, 1), method="highs")
+    if -_least(found) <= MARGIN * max(1.0, np.abs(signed).sum(0).max() / len(signed)):
+        return None
+    return np.asarray(found.x)
+
+
+def _with_fewest_columns(signed: np.ndarray, separated: np.ndarray) -> np.ndarray:
+    """The direction of least ``sum_j |d_j|``, constant left out, that separates these rows."""
+    columns = signed.shape[1]
+    cost = np.ones(2 * columns)  # of the positive parts and of the negative ones
+    cost[[0, columns]] = 0
+    found = linprog(cost, A_ub=np.hstack([-signed, signed]), b_ub=-separated.astype(float), method="highs")
+    _least(found)
+    solution = np.asarray(found.x)
+    return solution[:columns] - solution[columns:]
+
+
+def _separates_all(signed: np.ndarray) -> bool:
+    cost = np.zeros(signed.shape[1] + 1)
+    cost[-1] = -1
+    bounds = [(-1, 1)] * signed.shape[1] + [(None, 1)]
+    constraints = np.hstack([-signed, np.ones((len(signed), 1))])
+    found = linprog(cost, A_ub=constraints, b_ub=np.zeros(len(signed)), bounds=bounds, method="highs")
+    return -_least(found) > MARGIN
+
+
+def _least(found: Any) -> float:
+    """The least value that a linear program found.
+
+    Raises:
+        Undetermined: it found none.
+    """
+    if found.status == INFEASIBLE:
+        raise Infeasible(found.message)
+    if found.status != 0:
+        raise Undetermined(found.message)
+    return float(found.fun)

@@ -1,0 +1,213 @@
+"""How good predictions are: torchmetrics, fed with logits.
+
+A prediction is positive where ``p >= threshold``. torchmetrics compares with ``>``, which differs exactly where it
+hurts: at the zero-initialised model, whose every probability is 0.5. So it is handed predictions, not probabilities,
+wherever a threshold is involved.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+from torchmetrics import Metric
+from torchmetrics.classification import (
+    BinaryAccuracy,
+    BinaryAUROC,
+    BinaryAveragePrecision,
+    BinaryCalibrationError,
+    BinaryF1Score,
+)
+from torchmetrics.functional.classification import binary_accuracy
+
+from logreg.core.errors import UserError
+from logreg.evaluation.calibration import Calibration
+from logreg.evaluation.reliability import reliability
+from logreg.evaluation.scores import BrierScore, MeanLoss
+from logreg.evaluation.weighted import WeightedMetrics
+from logreg.optim.losses import LOG_LOSS, Loss
+
+
+def predict(logits: Float[Tensor, "*shape"], threshold: float) -> Bool[Tensor, "*shape"]:
+    """Whether each row is predicted to be of label 1."""
+    return torch.sigmoid(logits) >= threshold
+
+
+def default_metrics() -> dict[str, Metric]:
+    """What a classifier measures unless it is told otherwise; the same as ``conf/metrics/default.yaml``."""
+    return {
+        "accuracy": BinaryAccuracy(validate_args=False),
+        "f1": BinaryF1Score(validate_args=False),
+        "auroc": BinaryAUROC(validate_args=False),
+        "average_precision": BinaryAveragePrecision(validate_args=False),
+        "calibration_error": BinaryCalibrationError(validate_args=False),
+        "brier": BrierScore(),
+    }
+
+
+def bins_of(metrics: Iterable[Metric]) -> int:
+    """The bins of the calibration error among the metrics, or of the one that is there by default."""
+    chosen = (metric for metric in metrics if isinstance(metric, BinaryCalibrationError))
+    return int(next(chosen, BinaryCalibrationError()).n_bins)
+
+
+class Evaluation:
+    """The metrics of a split, gathered batch by batch in float64 on the CPU.
+
+    ``loss`` is the mean of the loss that the model was trained on, without any penalty: the name that checkpoints and
+    early stopping watch. ``log_loss`` and all other metrics are of calibrated probabilities where there is a
+    calibration; without, and of a model trained on the log loss, ``loss`` and ``log_loss`` are the same number.
+
+    Args:
+        threshold: a row is predicted to be of label 1 where its probability is at least this.
+        metrics: by name; one with a ``threshold`` of its own is fed with predictions, any other with probabilities.
+        calibration: from logits to probabilities, instead of the sigmoid.
+        trained_on: the loss.
+    """
+
+    def __init__(
+        self,
+        threshold: float,
+        metrics: Mapping[str, Metric] | None = None,
+        calibration: Calibration | None = None,
+        trained_on: Loss = LOG_LOSS,
+    ) -> None:
+        self.threshold, self.calibration, self.trained_on = threshold, calibration, trained_on
+        metrics = default_metrics() if metrics is None else metrics
+        self.of_predictions = {name: metric for name, metric in metrics.items() if hasattr(metric, "threshold")}
+        self.of_probabilities = {name: metric for name, metric in metrics.items() if name not in self.of_predictions}
+        self.loss, self.log_loss = MeanLoss(trained_on), MeanLoss(LOG_LOSS)
+        self.order = ("loss", *metrics, "log_loss")
+        self._brier = {name: m for name, m in self.of_probabilities.items() if isinstance(m, BrierScore)}
+        self._rows: list[tuple[Tensor, ...]] = []
+        self._parts: dict[tuple[str, ...], Evaluation] = {}
+
+    def of(self, names: Sequence[str]) -> Evaluation:
+        """An evaluation of some of the metrics; the same one every time, as a metric takes a millisecond to make."""
+        key = tuple(names)
+        if key not in self._parts:
+            metrics = self.of_predictions | self.of_probabilities
+            chosen = {name: metrics[name] for name in self.order if name in names and name in metrics}
+            self._parts[key] = Evaluation(self.threshold, chosen, trained_on=self.trained_on)
+        part = self._parts[key]
+        part.threshold, part.calibration = self.threshold, self.calibration
+        return part
+
+    @property
+    def has_log_loss_of_its_own(self) -> bool:
+        """Whether ``log_loss`` is another number than ``loss``."""
+        return self.calibration is not None or self.trained_on != LOG_LOSS
+
+    def probabilities(self, logits: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+        """Of label 1; calibrated ones in float64 on the CPU, others in the precision of the logits."""
+        if self.calibration is None:
+            return torch.sigmoid(logits)
+        return torch.from_numpy(self.calibration.probabilities(logits.detach().cpu().double().numpy()))
+
+    def predictions(self, logits: Float[Tensor, "*shape"]) -> Bool[Tensor, "*shape"]:
+        """Whether each row is predicted to be of label 1."""
+        return self.probabilities(logits) >= self.threshold
+
+    def reset(self) -> None:
+        self._rows = []
+        for metric in (self.loss, self.log_loss, *self.of_predictions.values(), *self.of_probabilities.values()):
+            metric.reset()
+
+    def update(
+        self, logits: Float[Tensor, " rows"], y: Float[Tensor, " rows"], weight: Float[Tensor, " rows"] | None = None
+    ) -> None:
+        z, labels = logits.cpu().double(), y.cpu()
+        self.loss.update(z, labels.double())
+        if self.has_log_loss_of_its_own:
+            calibrated = z if self.calibration is None else torch.from_numpy(self.calibration.logits(z.numpy()))
+            self.log_loss.update(calibrated, labels.double())
+        # Predictions in the network's own precision, as everywhere else; probabilities in one that breaks ties.
+        predictions, probabilities = self.predictions(logits.cpu()).int(), self.probabilities(z)
+        truth = labels.int()
+        if weight is not None or self._brier:  # else not, as the rows may be more than memory holds
+            self._rows.append((z, truth, predictions, *([] if weight is None else [weight.cpu().double()])))
+        for metric in self.of_predictions.values():
+            metric.update(predictions, truth)
+        for metric in self.of_probabilities.values():
+            metric.update(probabilities, truth)
+
+    def compute(self, final: bool = False) -> dict[str, float]:
+        """The values by name, and an empty slate for the next pass.
+
+        Args:
+            final: with the decomposition of the Brier score after it, ``brier_reliability`` and so on.
+        """
+        loss, rows = float(self.loss.compute()), int(self.loss.rows)
+        values = {"loss": loss, "log_loss": float(self.log_loss.compute()) if self.has_log_loss_of_its_own else loss}
+        for name, metric in (self.of_predictions | self.of_probabilities).items():
+            found = metric.compute()
+            if not isinstance(found, Tensor) or found.numel() != 1:
+                raise UserError(f"metrics.{name}: {type(metric).__name__} does not give one number, as is needed here.")
+            value = float(found)
+            values[name] = _exact(value, rows) if isinstance(metric, BinaryAccuracy) else value
+        if self._rows and len(self._rows[0]) == len(("z", "y", "predicted", "weight")):
+            z, y, predicted, weight = self._gathered()
+            # Any metrics that do not know of weights count every row once.
+            weighted = WeightedMetrics(z, y, predicted, self.calibration, self.trained_on)
+            values |= weighted.compute(weight, self.of_predictions | self.of_probabilities)
+        values = {name: values[name] for name in self.order}
+        if final:
+            values |= self._decomposed()
+        self.reset()
+        return values
+
+    def _gathered(self) -> list[np.ndarray]:
+        """Logits, labels, predictions and, where there are any, weights of all rows, (rows,) each."""
+        return [torch.cat(parts).numpy() for parts in zip(*self._rows, strict=True)]
+
+    def _decomposed(self) -> dict[str, float]:
+        """The parts of each Brier score."""
+        values: dict[str, float] = {}
+        for name, metric in self._brier.items():
+            z, y, _, *weight = self._gathered()
+            bins = reliability(self.probabilities(torch.from_numpy(z)).numpy(), y, metric.n_bins, *weight)
+            values |= {f"{name}_{part}": value for part, value in bins.decomposition.items()}
+        return values
+
+
+def accuracies(
+    logits: Sequence[Tensor], labels: Sequence[Tensor], threshold: float, weights: Sequence[Tensor] = ()
+) -> list[float]:
+    """The accuracy of each of several batches; batches of one size cost one call together."""
+    if weights:
+        right = [
+            (predict(z, threshold) == (y > 0.5)).to(w.dtype) for z, y, w in zip(logits, labels, weights, strict=True)
+        ]
+        return [float(w @ hits / w.sum()) for hits, w in zip(right, weights, strict=True)]
+    result = [0.0] * len(logits)
+    for size in {len(z) for z in logits}:
+        members = [i for i, z in enumerate(logits) if len(z) == size]
+        predictions = predict(torch.stack([logits[i] for i in members]), threshold).int()
+        truth = torch.stack([labels[i] for i in members]).int()
+        values = binary_accuracy(predictions, truth, multidim_average="samplewise", validate_args=False)
+        for i, value in zip(members, values.reshape(-1).tolist(), strict=True):
+            result[i] = _exact(value, size)
+    return result
+
+
+def _exact(accuracy: float, rows: int) -> float:
+    """The float64 nearest to a fraction of ``rows`` that torchmetrics gives in float32: 5/6 and not 0.8333333134."""
+    return round(accuracy * rows) / rows
+
+
+def batch_losses(
+    logits: Sequence[Tensor], labels: Sequence[Tensor], weights: Sequence[Tensor] = (), loss: Loss = LOG_LOSS
+) -> list[float]:
+    """The mean of ``weight * loss`` of each of several batches."""
+    if not logits:
+        return []
+    sizes = [len(z) for z in logits]
+    losses = loss.of_rows(torch.cat(list(logits)), torch.cat(list(labels)))
+    if weights:
+        losses.mul_(torch.cat(list(weights)))
+    if len(set(sizes)) == 1:
+        return losses.view(len(sizes), -1).mean(1).tolist()
+    return torch.stack([part.mean() for part in losses.split(sizes)]).tolist()

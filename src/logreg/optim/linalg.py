@@ -1,0 +1,126 @@
+"""Cholesky factors of Hessians, whatever the units of their columns.
+
+A Hessian is scaled to a unit diagonal before it is factorised. What cannot be factorised, as columns are combinations
+of others but for rounding, gets the least ridge of a few that makes it regular.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from scipy.sparse import csr_array
+from torch import Tensor
+
+from logreg.core.errors import UserError
+from logreg.optim.objective import transposed_product
+
+SCALE = "scale the columns (data.standardize=true)"
+RIDGE = 1e-12  # of the scaled Hessian
+LARGEST_RIDGE = 1.0
+
+
+class Factors:
+    """Of one Hessian, or of a stack of them.
+
+    Args:
+        hessians: (..., coefficients, coefficients), symmetric, float64.
+
+    Raises:
+        UserError: they are not of finite numbers.
+    """
+
+    def __init__(self, hessians: Float[Tensor, "*stack coefficients coefficients"]) -> None:
+        if not bool(hessians.isfinite().all()):
+            raise UserError(f"the objective is not finite; {SCALE}.")
+        self.scale = unit_scale(hessians)
+        self.lower = _lower(hessians * self.scale.unsqueeze(-1) * self.scale.unsqueeze(-2))
+
+    def __call__(self, gradient: Float[Tensor, "*stack coefficients"]) -> Float[Tensor, "*stack coefficients"]:
+        """``H^-1 g`` of each."""
+        solved = torch.cholesky_solve((self.scale * gradient).unsqueeze(-1), self.lower).squeeze(-1)
+        return self.scale * solved
+
+    def __getitem__(self, chosen: Tensor) -> Factors:
+        """Those of some Hessians of a stack, chosen by number or by a mask."""
+        return self._with(self.scale[chosen], self.lower[chosen])
+
+    @property
+    def least_pivot(self) -> float:
+        """The least square on the diagonals: how far from singular the scaled Hessians are, from 0 to 1."""
+        return float(self.lower.diagonal(dim1=-2, dim2=-1).min()) ** 2
+
+    @staticmethod
+    def _with(scale: Tensor, lower: Tensor) -> Factors:
+        made = object.__new__(Factors)
+        made.scale, made.lower = scale, lower
+        return made
+
+
+def unit_scale(
+    hessians: Float[Tensor, "*stack coefficients coefficients"],
+) -> Float[Tensor, "*stack coefficients"]:
+    """What rows and columns are to be multiplied by to make the diagonals 1."""
+    return hessians.diagonal(dim1=-2, dim2=-1).clamp(min=torch.finfo(hessians.dtype).tiny).rsqrt()
+
+
+def _lower(scaled: Tensor) -> Tensor:
+    one = torch.eye(scaled.shape[-1], dtype=scaled.dtype, device=scaled.device)
+    ridge = torch.full((*scaled.shape[:-2], 1, 1), RIDGE, dtype=scaled.dtype, device=scaled.device)
+    while True:
+        lower, failed = torch.linalg.cholesky_ex(scaled + ridge * one)
+        if not bool(failed.any()) or float(ridge.max()) >= LARGEST_RIDGE:
+            return lower
+        ridge = torch.where(failed[..., None, None] > 0, 100 * ridge, ridge)
+
+
+DENSE_PAYS = 1 / 20  # entries of a row, as a share of the columns, from which on sparse rows are made dense for a Gram
+
+Rows = Float[Tensor, "rows features"]
+
+
+def times(x: Rows, v: Float[Tensor, " features"]) -> Float[Tensor, " rows"]:
+    """``x @ v``; x may be sparse."""
+    return torch.from_numpy(_array(x) @ v.numpy()) if x.device.type == "cpu" else torch.mv(x, v)
+
+
+def transposed_times(x: Rows, v: Float[Tensor, " rows"]) -> Float[Tensor, " features"]:
+    """``x' @ v``; x may be sparse."""
+    if x.device.type == "cpu":
+        return torch.from_numpy(_array(x).T @ v.numpy())
+    return transposed_product(x, v, out=v.new_empty(x.shape[1]))
+
+
+def gram(x: Rows, weight: Float[Tensor, " rows"]) -> Float[Tensor, "features features"]:
+    """``x' diag(weight) x``, dense; x may be sparse.
+
+    Args:
+        weight: not negative.
+    """
+    if x.device.type != "cpu":
+        weighted = (x.to_dense() if is_sparse(x) else x) * weight.sqrt().unsqueeze(1)
+        return weighted.t() @ weighted
+    array, root = _array(x), np.sqrt(weight.numpy())
+    if is_sparse(x):
+        weighted = array.data * np.repeat(root, np.diff(array.indptr))
+        array = csr_array((weighted, array.indices, array.indptr), array.shape)
+        if array.nnz < DENSE_PAYS * x.shape[0] * x.shape[1]:
+            return torch.from_numpy((array.T @ array).toarray())
+        array = array.toarray()
+    else:
+        array = array * root[:, None]
+    return torch.from_numpy(array.T @ array)
+
+
+def is_sparse(x: Tensor) -> bool:
+    return x.layout is torch.sparse_csr
+
+
+def _array(x: Rows) -> Any:
+    """The same numbers for numpy, or for scipy where x is sparse."""
+    if is_sparse(x):
+        rows, columns = x.shape
+        return csr_array((x.values().numpy(), x.col_indices().numpy(), x.crow_indices().numpy()), (rows, columns))
+    return x.numpy()

@@ -1,0 +1,130 @@
+"""The end of ``experiment=path``: which penalty a cross-validation chooses, and a run with it on all rows.
+
+The one-standard-error rule takes the largest penalty whose mean is within a standard error of the best mean: the
+simplest of those that are as good (Breiman et al., 1984, Classification and Regression Trees, section 3.4).
+The standard error is sd / sqrt(folds), as that rule has it, which knows nothing of the folds' overlap.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from logreg.core.files import write_atomically
+from logreg.core.numbers import is_number
+from logreg.records.jobs import REFIT
+from logreg.records.record import RECORD, read_record, settings_of, shown
+
+if TYPE_CHECKING:
+    from logreg.records.comparison import Setting
+
+CHOICE = "path.json"
+# Of all rows no fold is left to validate on, or to calibrate or choose a threshold by.
+ALL_ROWS = (
+    "data.folds=null",
+    "data.fold=null",
+    "data.split={train:1.0,val:0.0,test:0.0}",
+    "monitor=train/loss",
+    "mode=min",
+    "calibration=null",
+    "threshold=0.5",
+)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What was chosen, the content of ``path.json``.
+
+    Attributes:
+        penalty: the settings that were chosen, by key.
+        mean, standard_error: of the monitored metric, over the folds.
+        best: the settings with the best mean, and that mean with its standard error.
+    """
+
+    rule: str
+    metric: str
+    penalty: dict[str, str]
+    mean: float
+    standard_error: float
+    best: dict[str, str]
+    best_mean: float
+    best_standard_error: float
+
+    @property
+    def sentence(self) -> str:
+        chosen, best = (
+            " ".join(f"{k}={v}" for k, v in each.items()) or "the one setting" for each in (self.penalty, self.best)
+        )
+        why = "the best mean" if self.rule == "best" else f"within a standard error of {best}, {self.best_mean:.6g}"
+        return f"chosen by {self.metric}: {chosen}, {self.mean:.6g} ± {self.standard_error:.2g} ({why})"
+
+
+def choose(settings: Sequence[Setting], metric: str, rule: str, minimise: bool = True) -> Choice:
+    """The penalty that the rule takes.
+
+    Args:
+        settings: of `logreg.records.comparison.compare`, best first.
+        rule: one of `logreg.core.settings.PATH_RULES`.
+    """
+    best = chosen = settings[0]
+    if rule == "one_standard_error" and not math.isnan(best.deviation):
+        margin = _error(best)
+        near = [s for s in settings if not s.failed and (s.mean - best.mean) * (1 if minimise else -1) <= margin]
+        chosen = max(near or [best], key=_size)
+    return Choice(
+        rule, metric, dict(chosen.settings), chosen.mean, _error(chosen),
+        dict(best.settings), best.mean, _error(best),
+    )  # fmt: skip
+
+
+def _error(setting: Setting) -> float:
+    return setting.deviation / math.sqrt(len(setting.jobs))
+
+
+def _size(setting: Setting) -> float:
+    """How large the penalty of a setting is."""
+    return sum(float(v) for k, v in setting.settings.items() if k.startswith("penalty.") and v not in ("", "auto"))
+
+
+def prepare_refit(sweep: Path, options: Mapping[str, Any]) -> list[str] | None:
+    """Choose among the jobs of a sweep, write ``path.json`` and make room for the refit.
+
+    Returns:
+        The overrides of the run on all rows; None where no job completed, or nothing was swept but the folds.
+    """
+    from logreg.records.comparison import compare
+    from logreg.records.jobs import read_jobs
+
+    jobs = read_jobs(sweep)
+    compared = compare(jobs)
+    if not compared:
+        return None
+    metric, settings = next(iter(compared.items()))
+    first = settings[0].jobs[0]
+    choice = choose(settings, metric, options["rule"], first.record["monitor"]["mode"] == "min")
+    write_atomically(sweep / CHOICE, json.dumps(asdict(choice), indent=2) + "\n")
+    shutil.rmtree(sweep / REFIT, ignore_errors=True)  # of the sweep before it was resumed
+    given = settings_of(first.record["overrides"])
+    all_rows = [o for o in ALL_ROWS if not (o.startswith("threshold=") and is_number(given.get("threshold", "")))]
+    dropped = {*settings_of(all_rows), *choice.penalty}
+    kept = [o for o in first.record["overrides"] if o.partition("=")[0].lstrip("+") not in dropped]
+    return [*kept, *all_rows, *(f"{key}={value}" for key, value in choice.penalty.items() if value)]
+
+
+def read_choice(sweep: Path) -> Choice | None:
+    """What a sweep chose, if it did."""
+    path = sweep / CHOICE
+    return Choice(**json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
+
+
+def refitted(sweep: Path) -> str | None:
+    """Where the run with the chosen penalty on all rows is, and how far from the optimum; None where there is none."""
+    if not (sweep / REFIT / RECORD).is_file():
+        return None
+    sentence = (read_record(sweep / REFIT).get("optimality") or {}).get("sentence", "")
+    return f"refitted on all rows: {shown(sweep / REFIT)}" + (f" ({sentence})" if sentence else "")

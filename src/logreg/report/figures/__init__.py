@@ -1,0 +1,1 @@
+"""Figures of a classifier and of a sweep, as matplotlib draws them."""

@@ -1,0 +1,80 @@
+"""The figure of a regularisation path: the coefficients, and the cross-validated metric, over the penalty."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from logreg.core.numbers import is_number
+from logreg.records.comparison import Setting
+from logreg.records.record import COEFFICIENTS
+from logreg.records.selection import Choice
+
+MOST_NAMED = 8  # coefficients with a name in the legend
+COLORS = ("#4c72b0", "#de8f05", "#029e73", "#d55e00", "#cc78bc", "#ca9161", "#56b4e9", "#949494")
+
+
+def path_figure(settings: Sequence[Setting], choice: Choice) -> Figure | None:
+    """Standardised coefficients, mean over the folds, above the mean of the metric with its standard error.
+
+    Args:
+        settings: one for each penalty.
+
+    Returns:
+        None where more than one number was swept besides the folds, or no coefficients were written.
+    """
+    keys = list(choice.penalty)
+    if len(keys) != 1 or not all(_has_logarithm(s.settings[keys[0]]) for s in settings):
+        return None
+    ordered = sorted(settings, key=lambda s: float(s.settings[keys[0]]))
+    penalties = np.array([float(s.settings[keys[0]]) for s in ordered])
+    found = [_mean_coefficients([job.directory for job in s.jobs]) for s in ordered]
+    names = list(found[0])
+    if not names or any(list(each) != names for each in found):
+        return None
+    paths = np.array([[each[name] for name in names] for each in found])
+    figure = Figure(figsize=(7, 7), layout="constrained")
+    FigureCanvasAgg(figure)
+    above, below = figure.subplots(2, 1, sharex=True)
+    paths[~np.isfinite(paths)] = np.nan  # infinite where labels are separated: a gap in the line
+    largest = np.argsort(-np.nan_to_num(np.abs(paths)).max(0))
+    for rank, column in enumerate(largest.tolist()):
+        named = rank < MOST_NAMED
+        color, width, label = (COLORS[rank], 1.5, names[column]) if named else ("#cccccc", 0.7, None)
+        above.plot(penalties, paths[:, column], color=color, linewidth=width, label=label, zorder=2 if named else 1)
+    above.set_ylabel("standardised coefficient, mean over folds")
+    above.legend(fontsize=8, loc="best")
+    means = np.array([s.mean for s in ordered])
+    errors = np.array([s.deviation / math.sqrt(len(s.jobs)) for s in ordered])
+    below.plot(penalties, means, color=COLORS[0])
+    below.fill_between(penalties, means - errors, means + errors, color=COLORS[0], alpha=0.2, label="± standard error")
+    for name, chosen, style in (("best", choice.best, ":"), ("chosen", choice.penalty, "-")):
+        for axes in (above, below):
+            axes.axvline(float(chosen[keys[0]]), color="black", linestyle=style, linewidth=1, label=name)
+    below.set(xscale="log", xlabel=keys[0], ylabel=f"{choice.metric}, mean over folds")
+    below.legend(fontsize=8)
+    return figure
+
+
+def _has_logarithm(text: str) -> bool:
+    return is_number(text) and float(text) > 0
+
+
+def _mean_coefficients(directories: Sequence[Path]) -> dict[str, float]:
+    """Standardised coefficients by feature; those that not all folds have are left out."""
+    found: dict[str, list[float]] = {}
+    for directory in directories:
+        path = directory / COEFFICIENTS
+        if not path.is_file():
+            return {}
+        with path.open(encoding="utf-8", newline="") as file:
+            for row in list(csv.DictReader(file))[1:]:
+                name = f"{row['feature']}={row['level']}" if row["level"] else row["feature"]
+                found.setdefault(name, []).append(float(row["coefficient_standardised"]))
+    return {name: float(np.mean(values)) for name, values in found.items() if len(values) == len(directories)}

@@ -1,0 +1,1 @@
+"""TensorBoard: event files, their protocol buffers, and the texts and curves of its tabs."""

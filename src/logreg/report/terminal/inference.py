@@ -1,0 +1,125 @@
+"""Standard errors as a table that a statistician would recognise, and ``marginal_effects.csv``."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+from scipy.stats import chi2
+
+from logreg.core.files import open_atomically
+from logreg.evaluation.coefficients.estimates import Estimates, Inference
+from logreg.records.record import MARGINAL_EFFECTS
+from logreg.report.coefficients import Coefficients
+from logreg.report.terminal.tables import frameless
+
+NARROWEST = 100  # characters, where the output is no terminal
+EFFECTS = ("standard_error", "z", "p", "lower", "upper")
+COVARIANCES = {
+    "HC0": "standard errors robust to the variance (HC0)",
+    "HC1": "standard errors robust to the variance (HC1)",
+    "cluster": "standard errors robust to what {clusters:,} clusters have in common",
+}
+
+
+def write_marginal_effects(effects: Estimates, names: Coefficients, directory: Path) -> None:
+    """Write ``marginal_effects.csv`` into a run directory."""
+    with open_atomically(directory / MARGINAL_EFFECTS) as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(("feature", "level", "effect", *EFFECTS))
+        for i, row in enumerate(names[1:]):
+            values = (effects.estimate, *(getattr(effects, name) for name in EFFECTS))
+            writer.writerow((row.feature, row.level, *(repr(float(value[i])) for value in values)))
+
+
+def show_inference(inference: Inference, rows: Coefficients, console: Console, most: int) -> None:
+    """How well it fits, the coefficients with their errors, and the average marginal effects."""
+    if not console.is_terminal:
+        console = Console(file=console.file, width=max(console.width, NARROWEST))
+    for line in _head(inference):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+    top = rows.largest(most)
+    place = {(row.feature, row.level): i for i, row in enumerate(rows[1:])}
+    chosen = [place[row.feature, row.level] for row in top]
+    table = _coefficient_table(inference)
+    for row, i in zip(top, chosen, strict=True):
+        table.add_row(escape(row.name), *_coefficient_cells(inference, i))
+    if len(top) < len(rows) - 1:
+        table.add_row(f"… {len(rows) - 1 - len(top)} smaller ones")
+    table.add_row("(intercept)", *_coefficient_cells(inference, len(rows) - 1))
+    console.print(table)
+    effects = inference.marginal_effects
+    table = _table("average marginal effects", "", "dp/dx", "std err", "z", "P>|z|", "[0.025", "0.975]")
+    for row, i in zip(top, chosen, strict=True):
+        table.add_row(escape(row.name), *_cells(effects, i), *_interval(effects, i))
+    console.print(table)
+
+
+def _head(inference: Inference) -> list[str]:
+    s = inference.statistics
+    rows = f"{s.observations:,.0f}" if s.observations == int(s.observations) else f"{s.observations:,.6g}"
+    pairs = [
+        ("observations", rows),
+        ("coefficients", f"{s.parameters:,}"),
+        ("log-likelihood", f"{s.log_likelihood:.6f}"),
+        ("null log-likelihood", f"{s.null_log_likelihood:.6f}"),
+        ("deviance", f"{s.deviance:.6f}"),
+        ("McFadden's R²", f"{s.mcfadden_r2:.6f}"),
+        ("AIC", f"{s.aic:.6f}"),
+        ("BIC", f"{s.bic:.6f}"),
+        ("LR chi²", f"{s.likelihood_ratio:.6f} ({s.parameters - 1} df)"),
+        ("LR p-value", f"{s.likelihood_ratio_p:.4g}"),
+    ]
+    firth = s.penalised_log_likelihood is not None
+    lines = ["Firth's penalised likelihood" if firth else "maximum likelihood"]
+    if inference.covariance != "model":
+        lines[0] += ", " + COVARIANCES[inference.covariance].format(clusters=inference.clusters or 0)
+    if firth:
+        lines.append(f"{'penalised log-likelihood':<26}{s.penalised_log_likelihood:>14.6f}")
+    for (left, value), (right, other) in zip(pairs[::2], pairs[1::2], strict=True):
+        lines.append(f"{left:<18}{value:>22}    {right:<20}{other:>16}")
+    return lines
+
+
+def _coefficient_table(inference: Inference) -> Table:
+    by_profile = inference.method == "profile"
+    tests = ("chi²", "P>chi²") if by_profile else ("z", "P>|z|")
+    title = "coefficients" + (", tests and intervals by profile likelihood" if by_profile else "")
+    return _table(title, "", "coef", "std err", *tests, "[0.025", "0.975]", "odds ratio")
+
+
+def _table(title: str, *names: str) -> Table:
+    table = frameless(title, *names)
+    for column in table.columns[1:]:
+        column.justify, column.no_wrap = "right", True
+    return table
+
+
+def _coefficient_cells(inference: Inference, i: int) -> list[str]:
+    found = inference.coefficients
+    cells = _cells(found, i)
+    if inference.method == "profile":
+        cells[2] = f"{chi2.isf(found.p[i], 1):.3f}"
+    return [*cells, *_interval(found, i), _number(found.odds_ratio[i])]
+
+
+def _cells(found: Estimates, i: int) -> list[str]:
+    p = found.p[i]
+    return [
+        _number(found.estimate[i]),
+        _number(found.standard_error[i]),
+        f"{found.z[i]:.3f}",
+        f"{p:.3f}" if p >= 5e-4 else "<0.001",
+    ]
+
+
+def _interval(found: Estimates, i: int) -> list[str]:
+    return [_number(found.lower[i]), _number(found.upper[i])]
+
+
+def _number(value: float) -> str:
+    """Six digits that count."""
+    return f"{value:#.6g}" if 1e-4 <= abs(value) < 1e6 or value == 0 else f"{value:.6g}"

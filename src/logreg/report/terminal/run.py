@@ -1,0 +1,135 @@
+"""What a run prints when it is over."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from logreg.core.errors import plural
+from logreg.data.images.data import ImageData
+from logreg.data.in_memory import InMemoryData
+from logreg.evaluation.coefficients.estimates import Inference, Refusal
+from logreg.records.record import RunRecord, shown, splits_of
+from logreg.report.coefficients import Coefficients
+from logreg.report.terminal.inference import show_inference
+from logreg.report.terminal.sentences import conclusions, headline, is_part
+from logreg.training.classifier import BinaryClassifier
+
+MOST_ROWS = 20  # a table of more rows is not printed row by row
+MOST_COEFFICIENTS = 10
+
+
+def show(
+    record: RunRecord,
+    classifier: BinaryClassifier,
+    data: object,
+    coefficients: Coefficients | None,
+    directory: Path,
+    console: Console,
+    inference: Inference | Refusal | None = None,
+) -> None:
+    """Final metrics, learned coefficients, predictions of a small table, and where to look next."""
+    console.print(headline(record), highlight=False, soft_wrap=True)
+    if record.metrics:
+        console.print(metrics_table(record.metrics, record.baseline))
+        for line in conclusions(record):
+            console.print(line, markup=False, highlight=False, soft_wrap=True)
+        if record.calibration is not None and coefficients is not None:
+            console.print("W and b are those of the model, before calibration", highlight=False)
+        if isinstance(inference, Refusal) and inference.is_news:
+            console.print(inference.sentence, markup=False, highlight=False, soft_wrap=True)
+        if isinstance(inference, Inference) and coefficients is not None:
+            show_inference(inference, coefficients, console, MOST_COEFFICIENTS)
+        elif not isinstance(data, ImageData):  # a pixel by itself says nothing; figures/filters.png shows them all
+            _coefficients(coefficients, console)
+        if isinstance(data, InMemoryData):
+            _predictions(classifier, data, console)
+    here = shown(directory)
+    for line in (f"run directory: {here}", f"look at it:    tensorboard --logdir {here}"):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def show_briefly(record: RunRecord, console: Console) -> None:
+    """A line for a job of a sweep."""
+    value = record.metrics.get(record.monitor.get("metric", ""))
+    result = "" if value is None else f", {record.monitor['metric']} = {value:.6g}"
+    console.print(
+        f"\t{record.status} after {plural(record.updates, 'update')}{result}", highlight=False, soft_wrap=True
+    )
+
+
+def metrics_table(metrics: dict[str, float], baseline: Mapping[str, Any] | None = None) -> Table:
+    """`metric_rows`, for the terminal."""
+    header, *rows = metric_rows(metrics, baseline)
+    table = Table(*header)
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for row in rows:
+        table.add_row(*row)
+    return table
+
+
+def metric_rows(metrics: dict[str, float], baseline: Mapping[str, Any] | None = None) -> list[list[str]]:
+    """A header, then a row per metric, a column per split; of a linear baseline the split held out the longest."""
+    splits = splits_of(metrics)
+    linear = baseline["metrics"] if baseline else {}
+    rows = [["metric", *splits, *([f"linear, {splits[-1]}"] if linear else [])]]
+    for name in dict.fromkeys(full.partition("/")[2] for full in metrics if not is_part(full)):
+        cells = [metrics.get(f"{split}/{name}") for split in splits]
+        cells += [linear.get(f"{splits[-1]}/{name}")] if linear else []
+        rows.append([name, *("" if cell is None else f"{cell:.6f}" for cell in cells)])
+    return rows
+
+
+def comparison_table(recorded: dict[str, float], metrics: dict[str, float]) -> Table:
+    """Recomputed metrics beside the recorded ones."""
+    table = Table("metric", "recomputed", "recorded")
+    for name, value in metrics.items():
+        table.add_row(name, f"{value:.9f}", f"{recorded[name]:.9f}" if name in recorded else "")
+    return table
+
+
+def _coefficients(rows: Coefficients | None, console: Console) -> None:
+    if rows is None:
+        return
+    shown = 2 if rows.differ else 1
+    title = "learned W and b"
+    table = Table("column", *("W", "W, standardised")[:shown], title=title, title_justify="left")
+    for column in table.columns[1:]:
+        column.justify = "right"
+    top = rows.largest(MOST_COEFFICIENTS)
+    for row in top:
+        table.add_row(escape(row.name), *map(_number, rows.values(row)[:shown]))
+    if len(top) < len(rows) - 1:
+        table.add_row(f"… {len(rows) - 1 - len(top)} smaller ones")
+    table.add_row("b (intercept)", *map(_number, rows.values(rows[0])[:shown]))
+    console.print(table)
+
+
+def _number(value: float) -> str:
+    if math.isinf(value):
+        return f"{value:+}"
+    return f"{value:.6f}" if abs(value) >= 1e-3 or value == 0 else f"{value:.4g}"
+
+
+def _predictions(classifier: BinaryClassifier, data: InMemoryData, console: Console) -> None:
+    raw = data.source.x
+    if len(raw) > MOST_ROWS:
+        return
+    x = torch.as_tensor(data.preprocessor.transform_numbers(raw), dtype=data.dtype, device=classifier.device)
+    with torch.no_grad():
+        p = classifier(x).cpu()
+        predicted = classifier.evaluation.predictions(classifier.logits(x).cpu())
+    table = Table(*data.source.features, "label", "probability", "prediction")
+    for row, label, probability, positive in zip(
+        raw.tolist(), data.source.y.tolist(), p.tolist(), predicted.tolist(), strict=True
+    ):
+        table.add_row(*(f"{value:g}" for value in row), str(label), f"{probability:.4e}", str(positive))
+    console.print(table)

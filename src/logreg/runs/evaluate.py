@@ -1,0 +1,253 @@
+"""How good a run is: on its own rows once more, or on a labelled table that it has never seen."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torchmetrics.classification import BinaryAUROC, BinaryAveragePrecision
+
+from logreg.core.errors import UserError, plural
+from logreg.core.files import write_atomically
+from logreg.data.labels import label_codes
+from logreg.data.tables.reading.source import Source
+from logreg.data.tables.values import as_levels, as_numbers
+from logreg.evaluation.bootstrap import intervals, majority_baseline
+from logreg.evaluation.metrics import Evaluation, bins_of
+from logreg.evaluation.reliability import reliability
+from logreg.evaluation.weighted import WeightedMetrics
+from logreg.runs.load import Run
+from logreg.runs.predictions import Scorer
+from logreg.runs.tables import Predictor, matching, scored
+
+ROUNDING = 1e-12
+OF_BOTH_CLASSES = (BinaryAUROC, BinaryAveragePrecision)
+
+
+@dataclass(frozen=True)
+class NewRowsEvaluation:
+    """The content of ``evaluation.json``.
+
+    Attributes:
+        metrics: by name; the mean log loss is ``log_loss``.
+        intervals: of those metrics that the bootstrap can resample, lower and upper end.
+        baseline: the same metrics of a classifier that knows the labels' shares in training only.
+        calibration: how the probabilities were calibrated; None where they are the model's own.
+        reliability: the bins of the calibration error: ``rows``, mean ``probability``, ``share`` of label 1 and its
+            ``interval``.
+        confusion: ``true_negative``, ``false_positive``, ``false_negative``, ``true_positive``: rows.
+    """
+
+    run: str
+    checkpoint: str
+    data: dict[str, Any]
+    threshold: float
+    metrics: dict[str, float | None]
+    intervals: dict[str, tuple[float, float]]
+    baseline: dict[str, float | None]
+    confusion: dict[str, int]
+    confidence: float
+    resamples: int
+    seed: int
+    calibration: str | None
+    reliability: list[dict[str, Any]]
+
+    def write(self, path: Path) -> None:
+        try:
+            write_atomically(path, json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n")
+        except OSError as error:
+            raise UserError(f"output={path}: the file cannot be written ({error.strerror}).") from error
+
+
+@dataclass(frozen=True)
+class EvaluateOptions:
+    """What to evaluate on.
+
+    Attributes:
+        target: the column of labels; the run's own by default.
+        labels: what labels mean that are not those of the training rows.
+        weight: column of row weights; the run's own by default, where the table has it.
+        resamples, confidence, seed: of the bootstrap.
+    """
+
+    target: str | None = None
+    labels: Mapping[str, int] | None = None
+    weight: str | None = None
+    drop_missing_target: bool = False
+    resamples: int = 1000
+    confidence: float = 0.95
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Labelled rows that a run has scored.
+
+    Attributes:
+        path, fingerprint: of what they were read from.
+        logits, y: (rows,).
+        weight: (rows,), of the column ``weight_name``; None where rows have none.
+    """
+
+    path: str
+    fingerprint: str
+    logits: np.ndarray
+    y: np.ndarray
+    weight: np.ndarray | None = None
+    weight_name: str | None = None
+
+
+def evaluate_table(run: Run, source: Source, options: EvaluateOptions, checkpoint: str) -> NewRowsEvaluation:
+    """Predict every row of a labelled table and say how good the predictions are.
+
+    Raises:
+        UserError: the table does not fit the run, has no labels, or labels that the run does not know.
+    """
+    logits, y, weight = _scores(run, source, options)
+    if not len(y):
+        raise UserError(f"{source.key}: there is no labelled row.")
+    name = None if weight is None else options.weight or run.config["data"]["weight"]
+    scored_rows = Scored(source.key.partition("=")[2], source.fingerprint(), logits, y, weight, name)
+    return evaluate_scored(run, scored_rows, options, checkpoint)
+
+
+def evaluate_scored(run: Run, scored: Scored, options: EvaluateOptions, checkpoint: str) -> NewRowsEvaluation:
+    """Say how good predictions are."""
+    logits, y, weight = scored.logits, scored.y, scored.weight
+    rows, scorer = len(y), Scorer(run)
+    evaluation: Evaluation = run.model.evaluation
+    evaluation.reset()
+    weights = None if weight is None else torch.from_numpy(weight / weight.mean())
+    evaluation.update(torch.from_numpy(logits), torch.from_numpy(y).double(), weights)
+    values = evaluation.compute(final=True)
+    if len(np.unique(y)) < 2:  # no order to be right or wrong about
+        values |= {
+            name: float("nan") for name, m in evaluation.of_probabilities.items() if isinstance(m, OF_BOTH_CLASSES)
+        }
+    known = evaluation.of_predictions | evaluation.of_probabilities
+    predicted = scorer.results(logits)["prediction"].to_numpy()
+    ones = np.ones(rows) if weight is None else weight
+    weighted = WeightedMetrics(logits, y, predicted, run.model.calibration, run.model.loss)
+    ranges, made = intervals(weighted, ones, known, options.resamples, options.confidence, options.seed)
+    known_labels = run.record["data"]
+    train = known_labels.get("label_weights") or known_labels.get("label_counts", {}).get("train")
+    train = train or [int((y == 0).sum()), int((y == 1).sum())]
+    rate = float(ones @ y / ones.sum())
+    table = np.bincount(2 * y.astype(np.int64) + predicted, minlength=4).tolist()
+    names = ("true_negative", "false_positive", "false_negative", "true_positive")
+    return NewRowsEvaluation(
+        run=str(run.directory),
+        checkpoint=checkpoint,
+        data={
+            "path": scored.path,
+            "rows": rows,
+            "labels": [table[0] + table[1], table[2] + table[3]],
+            "fingerprint": scored.fingerprint,
+            "weight": scored.weight_name,
+        },
+        threshold=scorer.threshold,
+        metrics={name: value if np.isfinite(value) else None for name, value in values.items()},
+        intervals={name: ranges[name] for name in values if name in ranges and np.isfinite(values[name])},
+        baseline={
+            name: value if np.isfinite(values.get(name, 0.0)) else None
+            for name, value in majority_baseline(known, train[1] / sum(train), rate, run.model.loss).items()
+        },
+        confusion=dict(zip(names, table, strict=True)),
+        confidence=options.confidence,
+        resamples=made,
+        seed=options.seed,
+        calibration=run.model.calibration.method if run.model.calibration is not None else None,
+        reliability=reliability(scorer.probabilities(logits), y, bins_of(known.values()), weight).as_record(
+            options.confidence
+        ),
+    )
+
+
+def _scores(run: Run, source: Source, options: EvaluateOptions) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+    """Logits, labels and weights of the labelled rows, (rows,) each."""
+    target = "label" if source.format == "libsvm" else options.target or run.table_preprocessor.target.column
+    weight = options.weight or run.config["data"].get("weight")
+    if options.weight is None and weight not in source.columns:
+        weight = None
+    if not target:
+        raise UserError(f"data.target: the run's own table has no such column; give the one that {source.key} has.")
+    others = _other_columns(source, target, weight)
+    source = matching(source, run, [] if source.format == "libsvm" else list(others), as_written=False)
+    labels, meanings = run.table_preprocessor.target.labels, dict(options.labels or {})
+    found: list[list[np.ndarray]] = [[], [], []]
+    missing = 0
+    for frame, z in scored(Predictor(run), source, others):
+        text = as_levels(frame[target])
+        there = text.is_not_null().to_numpy()
+        missing += int((~there).sum())
+        values = text.unique(maintain_order=True).drop_nulls().to_list()
+        codes = dict(zip(values, label_codes(values, labels, meanings, f"data.target={target}").tolist(), strict=True))
+        found[0].append(z[there])
+        found[1].append(
+            text.filter(there).replace_strict(codes).cast(int).to_numpy() if codes else np.empty(0, np.int64)
+        )
+        if weight is not None:
+            found[2].append(_weights(as_numbers(frame[weight].filter(there), None, source.key), weight))
+    if missing and not options.drop_missing_target:
+        lack = f"{plural(missing, 'row')} of {source.key} {'has' if missing == 1 else 'have'} no value there"
+        raise UserError(f"data.target={target}: {lack}; data.drop_missing_target=true leaves them out.")
+    z, y = np.concatenate(found[0]), np.concatenate(found[1])
+    total = np.concatenate(found[2]) if weight is not None else None
+    if total is not None and not total.any():
+        raise UserError(f"data.weight={weight}: all weights are 0.")
+    return z, y, total
+
+
+def _other_columns(source: Source, target: str, weight: str | None) -> list[str]:
+    if source.format == "libsvm":
+        return [target]
+    for name, column in (("target", target), ("weight", weight)):
+        if column is not None and column not in source.columns:
+            raise UserError(
+                f"data.{name}={column}: {source.key} has no such column; it has {', '.join(list(source.columns)[:12])}."
+            )
+    return [target, *([weight] if weight else [])]
+
+
+def _weights(weights: np.ndarray, column: str) -> np.ndarray:
+    if not (weights >= 0).all():
+        raise UserError(f"data.weight={column}: weights are 0 or more, and none may be missing.")
+    return weights
+
+
+def evaluate_own_rows(run: Run, data: Any) -> dict[str, float]:
+    """The metrics of a run on the rows it was trained, validated and tested on.
+
+    Args:
+        data: the DataModule of the run's configuration.
+
+    Raises:
+        UserError: the data cannot be read split by split, or is not what it was.
+    """
+    from logreg.training.loop import evaluate
+
+    if not hasattr(data, "describe"):
+        raise UserError(f"run={run.directory}: its data cannot be read split by split; derive it from BlockData.")
+    if data.describe()["fingerprint"] != run.record["data"].get("fingerprint"):
+        raise UserError(f"run={run.directory}: its data has changed since it was trained.")
+    data.dtype = next(run.model.parameters()).dtype
+    run.model.firth = 1 / data.training_weight if run.config["penalty"].get("firth") else 0.0
+    return evaluate(run.model, data)
+
+
+def differences(recorded: Mapping[str, float], metrics: Mapping[str, float]) -> Sequence[str]:
+    """The names of recorded metrics that came out otherwise, but for rounding.
+
+    Numbers that lie elsewhere in memory may be added up in another order, which shows in the last bit.
+    """
+    return [
+        name
+        for name, value in recorded.items()
+        if value is None or not math.isclose(metrics.get(name, math.nan), value, rel_tol=ROUNDING, abs_tol=ROUNDING)
+    ]

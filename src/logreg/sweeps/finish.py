@@ -1,0 +1,221 @@
+"""The end of a sweep: its winner is measured on the test rows, then its leaderboard and figures are made.
+
+The jobs of a sweep are judged by validation rows (by training rows, where none are held out). Whoever picks the best of
+a thousand by test rows has no test rows left, so those are looked at once, for the winner.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from logreg.cli import trusted_packages
+from logreg.cli.assemble import make_data, make_lesson
+from logreg.cli.pages import write_if_asked
+from logreg.core.errors import UserError, plural
+from logreg.core.settings import lookup
+from logreg.records.jobs import DIFFERENT_LOSSES, best_jobs, failures, ranks_different_losses, read_jobs
+from logreg.records.record import (
+    PREPROCESSING,
+    RunRecord,
+    known_config,
+    read_config,
+    read_record,
+    shown,
+    splits_of,
+    write_record,
+)
+from logreg.records.selection import read_choice, refitted
+
+if TYPE_CHECKING:
+    from logreg.records.jobs import Job
+
+MOST_SHOWN = 10  # jobs that did not complete
+
+
+def finish_sweep(directory: Path, complete: bool) -> int:
+    """Write the leaderboard of a sweep, measure its winner on the test rows, and show the top.
+
+    Args:
+        complete: whether all jobs were run; the winner is known then.
+
+    Returns:
+        How many jobs failed, diverged or were interrupted.
+    """
+    from rich.console import Console
+
+    from logreg.report.sweep import report_sweep, winners, write_tables
+
+    jobs = read_jobs(directory)
+    if not jobs:  # the command line was refused before the first job started
+        if complete or not (directory / "leaderboard.csv").exists():
+            (directory / "multirun.yaml").unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                directory.rmdir()
+        return 0
+    compared = write_tables(directory, jobs)  # whatever comes of the rest
+    if complete and not any(job.record["status"] in ("running", "interrupted") for job in jobs):
+        best = [job for of_metric in winners(jobs, compared).values() for job in of_metric]
+        changed = _forget([job for job in jobs if job not in best])
+        if _measure(best) or changed:
+            jobs = read_jobs(directory)
+            compared = write_tables(directory, jobs)
+    config = known_config(jobs[0].directory)  # whose settings of the sweep are those of all jobs
+    with_figures = bool(config.get("figures"))
+    if ranks_different_losses(jobs):
+        print(f"warning: {DIFFERENT_LOSSES}.", file=sys.stderr)
+    report_sweep(directory, jobs, compared, Console(), with_figures)
+    for job in best_jobs(jobs) if with_figures else ():
+        _draw(job.directory)
+    _warn_of_changed_data(jobs)
+    _show_choice(directory)
+    lesson = make_lesson(lookup(config, "sweep.lesson"), "sweep.lesson", trusted_packages())
+    try:
+        if complete and lesson is not None:
+            lesson.teach(_rows_of_all(jobs), jobs).write(lesson, directory, Console())
+    finally:  # with what the lesson shows, or without it where there is none for such data
+        write_if_asked("sweep", directory, config)
+    if not complete:
+        print(f"cut off; the same command with sweep.resume={shown(directory)} goes on from here", file=sys.stderr)
+    expected = ("diverged",) if lesson is not None and lesson.may_diverge else ()
+    return _show_failures([j for j in failures(jobs) if j.record["status"] not in expected], len(jobs))
+
+
+def _rows_of_all(jobs: Sequence[Job]) -> Any:
+    """The data of a sweep whose jobs were all trained on the same rows, as a lesson needs them.
+
+    Raises:
+        UserError: they were not, or some rows were held out, which are others with every seed.
+    """
+    known = [job.record["data"] for job in jobs if "fingerprint" in (job.record.get("data") or {})]
+    held_out = any((each.get("rows") or {}).get(split) for each in known for split in ("val", "test"))
+    if held_out or len({each["fingerprint"] for each in known}) != 1:
+        raise UserError(
+            "sweep.lesson: all jobs need the same training rows; use one data, with "
+            "'data.split={train:1,val:0,test:0}' and monitor=train/log_loss."
+        )
+    return make_data(read_config(jobs[0].directory), trusted_packages())
+
+
+def _show_choice(directory: Path) -> None:
+    """What a cross-validation of the penalty chose, and the run on all rows."""
+    choice = read_choice(directory)
+    if choice is not None:
+        print(choice.sentence)
+        if (line := refitted(directory)) is not None:
+            print(line)
+
+
+def _show_failures(failed: Sequence[Job], jobs: int) -> int:
+    if failed:
+        print(f"error: {len(failed)} of {plural(jobs, 'job')} did not complete:", file=sys.stderr)
+        for job in sorted(failed, key=lambda job: job.number)[:MOST_SHOWN]:
+            print(f"  job {job.number} {job.record['status']}: {job.record.get('error')}", file=sys.stderr)
+        if len(failed) > MOST_SHOWN:
+            print("  … the others are in leaderboard.md", file=sys.stderr)
+    return len(failed)
+
+
+def _warn_of_changed_data(jobs: Sequence[Job]) -> None:
+    """Say so where the jobs of a sweep, one that was resumed as a rule, did not see the same data."""
+    seen: dict[str, set[str]] = {}
+    for job in jobs:
+        data = job.record.get("data") or {}
+        if "fingerprint" in data:
+            seen.setdefault(str(data.get("path") or data.get("name")), set()).add(data["fingerprint"])
+    for name, fingerprints in seen.items():
+        if len(fingerprints) > 1:
+            print(f"warning: {name} was changed between the jobs of this sweep; they do not compare.", file=sys.stderr)
+
+
+def _forget(jobs: Sequence[Job]) -> bool:
+    """Take the test metrics out of the records of jobs that won before a sweep was completed."""
+    former = [job for job in jobs if any(n.startswith("test/") for n in job.metrics) and _could_wait(job.directory)]
+    for job in former:
+        record = read_record(job.directory)
+        for key in ("metrics", "intervals"):
+            record[key] = {name: v for name, v in record.get(key, {}).items() if not name.startswith("test/")}
+        write_record(job.directory, record)
+    return bool(former)
+
+
+def _could_wait(directory: Path) -> bool:
+    """Whether a job is measured on test rows only when it has won; see `logreg.cli.assemble.splits_in_sweep`."""
+    with contextlib.suppress(UserError):
+        config = read_config(directory)
+        return (directory / "checkpoints").is_dir() and not str(config["monitor"]).startswith("test/")
+    return False
+
+
+def _measure(jobs: Sequence[Job]) -> bool:
+    """Put the test metrics into the records of jobs that have test rows and were not measured on them yet."""
+    due = [job for job in jobs if _has_test_rows(job) and not any(name.startswith("test/") for name in job.metrics)]
+    if not due:
+        return False
+
+    from tqdm import tqdm
+
+    from logreg.evaluation.intervals import accuracy_intervals
+    from logreg.report.tensorboard.events import EventFile
+    from logreg.report.tensorboard.texts import write_curves, write_texts
+    from logreg.training.loop import evaluate
+
+    for job in tqdm(due, unit=" jobs", desc="test rows of the winner", disable=not sys.stderr.isatty(), leave=False):
+        found = _load(job.directory)
+        if found is None:
+            continue
+        run, data = found
+        data.setup("test")
+        metrics = evaluate(run.model, data, ("test",))
+        record = read_record(job.directory)
+        record["metrics"] |= metrics
+        record["intervals"] = record.get("intervals", {}) | accuracy_intervals(metrics, data)
+        write_record(job.directory, record)
+        if any(job.directory.glob("events.out.tfevents.*")):
+            events = EventFile(job.directory)
+            events.scalars({f"final/{name}": value for name, value in metrics.items()}, record["updates"])
+            if (job.directory / "figures").exists():  # of others `_draw` follows
+                write_curves(events, run.model, data, ("test",), record["evaluated"]["updates"])
+                write_texts(events, RunRecord(**record), run.config, job.directory)
+            events.close()
+    return True
+
+
+def _has_test_rows(job: Job) -> bool:
+    return bool((job.record.get("data", {}).get("rows") or {}).get("test"))
+
+
+def _load(directory: Path) -> tuple[Any, Any] | None:
+    """A run in the state that its metrics belong to, and its data; None where it kept no state or the data changed."""
+    from logreg.runs.load import load_run
+
+    checkpoint = str(read_record(directory)["evaluated"]["checkpoint"])
+    needed = (directory / PREPROCESSING, directory / "checkpoints" / f"{checkpoint}.ckpt")
+    if not all(path.is_file() for path in needed):
+        return None
+    run = load_run(directory, checkpoint, trusted_packages())
+    data = make_data(run.config, trusted_packages())
+    data.dtype = next(run.model.parameters()).dtype
+    same = not hasattr(data, "fingerprint") or data.fingerprint == run.record["data"].get("fingerprint")
+    return (run, data) if same else None
+
+
+def _draw(directory: Path) -> None:
+    """The figures of a job that has none, since it was trained together with many others."""
+    from logreg.report.run import draw, save_figures
+    from logreg.report.tensorboard.events import EventFile
+    from logreg.report.tensorboard.texts import write_curves, write_texts
+
+    found = None if (directory / "figures").exists() else _load(directory)
+    if found is not None and hasattr(found[1], "preprocessor"):
+        run, data = found
+        events = EventFile(directory)
+        drawn = draw(run.model, data, splits_of(run.metrics))
+        step = run.record["evaluated"]["updates"]
+        save_figures(drawn, directory, events, step)
+        write_curves(events, run.model, data, splits_of(run.metrics), step)
+        write_texts(events, RunRecord(**run.record), run.config, directory)
+        events.close()

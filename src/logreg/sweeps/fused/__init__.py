@@ -1,0 +1,1 @@
+"""Many jobs of a sweep trained as one fit."""

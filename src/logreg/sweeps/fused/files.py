@@ -1,0 +1,287 @@
+"""The run directories of a fused fit's jobs: for each what a run alone would have left."""
+
+from __future__ import annotations
+
+import csv
+import functools
+import json
+import logging
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import __version__ as lightning_version
+
+from logreg.core.errors import Diverged, plural
+from logreg.core.files import open_atomically, write_atomically
+from logreg.core.provenance import versions
+from logreg.data.datamodule import BlockData
+from logreg.data.images.data import ImageData
+from logreg.evaluation.intervals import accuracy_intervals
+from logreg.records.record import CONFIG, PREPROCESSING, RunRecord, splits_of
+from logreg.report.coefficients import Coefficients, infinite_of
+from logreg.report.figures import boundary, photos
+from logreg.report.run import draw, save_figures
+from logreg.report.tensorboard.events import EventFile
+from logreg.report.tensorboard.texts import write_curves, write_texts
+from logreg.sweeps.compose import ComposedJob
+from logreg.sweeps.fused.assemble import Member
+from logreg.sweeps.fused.fit import Fit, State
+from logreg.sweeps.fused.results import Results
+
+LOG_FORMAT = logging.Formatter("[%(asctime)s][%(name)s][%(levelname)s] %(message)s")  # as in conf/hydra/job_logging
+
+History = list[tuple[int, dict[str, float]]]  # step and values, with the epoch among those of training
+
+
+def history(fit: Fit, job: int) -> History:
+    """The rows of ``metrics.csv`` in the order in which a run alone logs them."""
+    made, per_pass = int(fit.made[job]), fit.batches.batches_per_pass
+    rows: list[tuple[int, int, dict[str, float]]] = [
+        (step, 0, {f"val/{name}": float(of_jobs[job]) for name, of_jobs in values.items()})
+        for step, values, counts in fit.validations
+        if counts[job] and step <= made
+    ]
+    for i, (step, losses, accuracies) in enumerate(zip(fit.steps, fit.losses, fit.accuracies, strict=True)):
+        if step >= made:
+            break
+        values = {"epoch": step // per_pass, "train/loss": float(losses[job]), "train/accuracy": float(accuracies[job])}
+        if fit.further:
+            values |= {name: float(of_jobs[job]) for name, of_jobs in fit.further[i].items()}
+        rows.append((step, 1, values))
+    rows.sort(key=lambda row: row[:2])
+    return [(step, values) for step, _, values in rows]
+
+
+@functools.lru_cache(maxsize=1)  # jobs of one table follow each other
+def _as_json(data: BlockData) -> str:
+    """The content of ``preprocessing.json``."""
+    return data.preprocessor.to_json()
+
+
+class JobFiles:
+    """Writes the directory of one job.
+
+    Args:
+        record: with what was known before training.
+        with_figures: draw the job's figures, which takes longer than everything else.
+        log_file: name of the job's log.
+    """
+
+    def __init__(self, job: ComposedJob, member: Member, record: RunRecord, with_figures: bool, log_file: str) -> None:
+        self.job, self.member, self.record, self.with_figures = job, member, record, with_figures
+        self.directory, self.log = job.directory, job.directory / log_file
+        self.config, self.data = member.config, member.data
+
+    def begin(self, device: torch.device, hydra_folder: str | None) -> None:
+        """What a run alone has written when its training starts."""
+        record = self.record
+        self.directory.mkdir(parents=True, exist_ok=True)
+        if hydra_folder is not None:
+            (self.directory / hydra_folder).mkdir(exist_ok=True)
+            for name, text in self.job.hydra_files().items():
+                (self.directory / hydra_folder / name).write_text(text, encoding="utf-8")
+        write_atomically(self.directory / CONFIG, json.dumps(self.config, indent=2, ensure_ascii=False) + "\n")
+        write_atomically(self.directory / PREPROCESSING, _as_json(self.data))
+        self._log(self.member.notes)
+        record.hyperparameters["penalty.l2"] = self.config["penalty"]["l2"]
+        record.versions, record.device, record.data = versions(), str(device), self.data.describe()
+        record.write(self.directory)
+
+    def drawn_updates(self, fit: Fit) -> set[int]:
+        """The updates after which there is something to draw into TensorBoard; none where no figures are drawn."""
+        if not (self.with_figures and self._has("logger", "TensorBoardLogger")):
+            return set()
+        epochs, per_pass = self.config["epochs"], fit.batches.batches_per_pass
+        if self._has("callbacks", "BoundarySeries") and boundary.is_plane(self.data):
+            return set(boundary.moments(epochs * per_pass))
+        grids = self._node("callbacks", "PhotoGrids")
+        if grids is not None and isinstance(self.data, ImageData) and len(fit.held_out):
+            passes = photos.moments(epochs, grids["every_n_epochs"], fit.settings.validate_every)
+            return {number * per_pass for number in passes}
+        return set()
+
+    def _log(self, lines: Iterable[logging.LogRecord]) -> None:
+        with self.log.open("a", encoding="utf-8") as file:
+            file.writelines(f"{LOG_FORMAT.format(line)}\n" for line in lines)
+
+    def write(self, fit: Fit, results: Results, job: int, share: float, with_layout: bool) -> None:
+        """What came of it, the record last.
+
+        Args:
+            share: seconds of the job, of those that all took together.
+            with_layout: lay out TensorBoard's charts, which one job does for all.
+        """
+        started, record = time.perf_counter(), self.record
+        rows = history(fit, job)
+        made, per_pass = int(fit.made[job]), fit.batches.batches_per_pass
+        record.status, record.updates, record.epochs = fit.status[job], made, made // per_pass
+        record.metrics, optimality = results.metrics[job], results.optimality[job]
+        record.intervals = accuracy_intervals(record.metrics, self.data)
+        record.optimality = None if optimality is None else optimality.as_record()
+        record.calibration = results.calibrations[job]
+        record.threshold, record.threshold_rule = results.thresholds[job], results.rules[job]
+        if record.status == "diverged":
+            record.error = f"{Diverged(made)}."
+        elif record.status == "interrupted":
+            record.error = "stopped by a signal; it can be resumed."
+        best = bool(results.uses_best[job])
+        if record.status == "diverged" and fit.last.kept[job]:  # by its very last update
+            record.evaluated = {"checkpoint": "last", "updates": made}
+        elif record.status != "diverged":
+            state = fit.best if best else fit.last
+            record.evaluated = {"checkpoint": "best" if best else "last", "updates": int(state.updates[job])}
+        if self._has("logger", "CSVLogger"):
+            self._write_csv(rows)
+        events = EventFile(self.directory) if self._has("logger", "TensorBoardLogger") else None
+        if events is not None:
+            for step, values in rows:
+                events.scalars({tag: value for tag, value in values.items() if tag != "epoch"}, step)
+            if with_layout:
+                events.layout()
+        if self.with_figures:
+            self._draw(results, job, events, share)
+            if events is not None:
+                self._draw_series(fit, results, job, events)
+        if events is not None:
+            self._close_events(events)
+        if self._has("callbacks", "Checkpoints"):
+            self._write_checkpoints(fit, job)
+        if record.metrics:
+            self._write_coefficients(fit, results, job)
+        self._log([outcome(record)])
+        record.seconds = {"fit": share, "total": share + time.perf_counter() - started}
+        record.write(self.directory)
+
+    def _draw(self, results: Results, job: int, events: EventFile | None, share: float) -> None:
+        """The figures and, as they take as long, the curves and texts in TensorBoard."""
+        record = self.record
+        if record.metrics:
+            classifier, splits, step = (
+                results.classifier_of(job),
+                splits_of(record.metrics),
+                record.evaluated["updates"],
+            )
+            save_figures(draw(classifier, self.data, splits), self.directory, events, step)
+            if events is not None:
+                write_curves(events, classifier, self.data, splits, step)
+        if events is not None:
+            record.seconds = {"fit": share}
+            write_texts(events, record, self.config, self.directory)
+
+    def _draw_series(self, fit: Fit, results: Results, job: int, events: EventFile) -> None:
+        """The decision boundary or the grids of photos on their way, as callbacks draw those of a run alone."""
+        made = int(fit.made[job])
+        due = self.drawn_updates(fit)
+        passed = sorted(update for update in due & fit.passed.keys() if update <= made)
+        states = {update: fit.networks.state_dict_of(job, fit.passed[update]) for update in passed}
+        if fit.last.kept[job] and due:
+            states[made] = fit.networks.state_dict_of(job, fit.last.parameters)
+        classifier = results.classifier_of(job)
+        if not isinstance(self.data, ImageData):
+            boundary.write_series(events, classifier, states if passed else {}, self.data)
+            return
+        classifier = classifier.to(fit.settings.dtype)
+        classifier.calibration, classifier.threshold = None, fit.jobs[job].threshold  # which come when all is over
+        for update in sorted(states.keys() & due):
+            classifier.network.load_state_dict(states[update], strict=False)
+            photos.write_grids(events, classifier, self.data, update)
+
+    def _node(self, group: str, name: str) -> Mapping[str, Any] | None:
+        """The settings of a class of this name in a group of the configuration; None where there is none."""
+        nodes = (node for node in self.config[group].values() if node and node["_target_"].endswith(f".{name}"))
+        return next(nodes, None)
+
+    def _has(self, group: str, name: str) -> bool:
+        return self._node(group, name) is not None
+
+    def _write_csv(self, rows: History) -> None:
+        names = sorted({"step", *(name for _, values in rows for name in values)})
+        if len(names) > 1:
+            with open_atomically(self.directory / "metrics.csv") as file:
+                writer = csv.writer(file)
+                writer.writerow(names)
+                for step, values in rows:
+                    row = {"step": step, **values}
+                    writer.writerow([row.get(name, "") for name in names])
+
+    def _close_events(self, events: EventFile) -> None:
+        record = self.record
+        events.hyperparameters(record.hyperparameters, group=f"{self.directory.parent.name}/{self.directory.name}")
+        events.scalars({f"final/{name}": value for name, value in record.metrics.items()}, record.updates)
+        events.end(success=record.status == "completed")
+        events.close()
+
+    def _write_coefficients(self, fit: Fit, results: Results, job: int) -> None:
+        pair = fit.networks.coefficients_of(job, results.parameters)
+        if pair is not None:
+            weight, bias = pair
+            raw, intercept = self.data.preprocessor.raw_coefficients(weight, bias)
+            learned = Coefficients(self.data.preprocessor, raw, weight, (intercept, bias))
+            learned.infinite = infinite_of(self.record.optimality, learned)
+            learned.write(self.directory)
+
+    # --- checkpoints --------------------------------------------------------------------------------------------------
+
+    def _write_checkpoints(self, fit: Fit, job: int) -> None:
+        folder = self.directory / "checkpoints"
+        for name, state in (("best", fit.best), ("last", fit.last)):
+            if state.kept[job]:
+                folder.mkdir(exist_ok=True)
+                save(self.checkpoint(fit, state, job), folder / f"{name}.ckpt")
+        if fit.last.kept[job] and not fit.best.kept[job]:
+            (folder / "best.ckpt").write_bytes((folder / "last.ckpt").read_bytes())
+
+    def checkpoint(self, fit: Fit, state: State, job: int) -> dict[str, Any]:
+        """What Lightning saves of a run, without the counters of its loops, which a resume does not read."""
+        updates = int(state.updates[job])
+        parameters = fit.networks.state_dict_of(job, state.parameters)
+        passes, batches = divmod(updates, fit.batches.batches_per_pass)
+        position = {"passes": passes, "batches": batches}
+        scheduler = state.schedulers.get(job)
+        names = {"model": self.config["model"]["_target_"], "features": self.data.num_features}
+        return {
+            "epoch": int(state.epoch[job]),
+            "global_step": updates,
+            "pytorch-lightning_version": lightning_version,
+            "state_dict": {f"network.{name}": value for name, value in parameters.items()},
+            "callbacks": state.callbacks[job],
+            "optimizer_states": [state.optimizer.state_dict_of(job)],
+            "lr_schedulers": [scheduler] if scheduler else [],
+            "hparams_name": "hyperparameters",
+            "hyper_parameters": names | self.config["penalty"],
+            type(self.data).__qualname__: {**self.data.state_dict(), **position},
+            "logreg": {
+                "optimizer": fit.settings.optimizer.__name__,
+                "loss": fit.settings.loss.name,
+                "random_state": {"cpu": self.member.random_state},
+            },
+        }
+
+
+def save(checkpoint: Mapping[str, Any], path: Path) -> None:
+    """Write a checkpoint, which appears under its name when it is complete."""
+    part = path.with_name(f".{path.name}.part")
+    torch.save(dict(checkpoint), part)
+    part.replace(path)
+
+
+def write_all(files: Sequence[JobFiles | None], fit: Fit, results: Results, began: float) -> Iterator[JobFiles]:
+    """Write the directories of all jobs of a fit; yields each one when it is done."""
+    fitted, jobs = time.perf_counter() - began, max(1, sum(file is not None for file in files))
+    first = next((file for file in files if file is not None), None)
+    for job, file in enumerate(files):
+        if file is not None:
+            file.write(fit, results, job, fitted / jobs, file is first)
+            yield file
+
+
+def outcome(record: RunRecord) -> logging.LogRecord:
+    """How a job ended, for its log."""
+    losses = [f"{name} {value:.6g}" for name, value in record.metrics.items() if name.endswith("/loss")]
+    text = (
+        f"{record.status} after {plural(record.updates, 'update')} in a fused fit: {record.error or ', '.join(losses)}"
+    )
+    return logging.makeLogRecord({"name": __name__, "levelno": logging.INFO, "levelname": "INFO", "msg": text})

@@ -1,0 +1,185 @@
+"""The jobs of one group: their objects, their fits, and what each leaves in its directory."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+from logreg.cli import trusted_packages
+from logreg.cli.assemble import splits_in_sweep, threshold_rule
+from logreg.cli.resolve import hyperparameters
+from logreg.core.errors import UserError, plural
+from logreg.core.provenance import git_state
+from logreg.core.settings import most_searched
+from logreg.evaluation.coefficients.optimality import MOST_SEARCHED_IN_SWEEP
+from logreg.optim.solver import Solver
+from logreg.records.record import RunRecord
+from logreg.sweeps.checks import AllRefused, check_space
+from logreg.sweeps.compose import ComposedJob
+from logreg.sweeps.fused.assemble import Assembler, CannotFuse, Member
+from logreg.sweeps.fused.chunks import Stack, bytes_on_disk, default_memory, stacks
+from logreg.sweeps.fused.files import JobFiles, write_all
+from logreg.sweeps.fused.fit import Fit, Settings
+from logreg.sweeps.fused.networks import agree
+from logreg.sweeps.fused.results import Results, measure
+from logreg.sweeps.fused.solver_fit import SolverFit
+from logreg.training.loop import signals_stop
+
+log = logging.getLogger("hydra.logreg")
+
+Jobs = Mapping[int, ComposedJob]
+Trained = Iterator[tuple[int, RunRecord]]
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a sweep is asked for.
+
+    Attributes:
+        memory: bytes that one fit may take; None: a share of what is free.
+        figures: the most jobs whose figures are drawn.
+        hydra_folder: where Hydra's own files of a job are; None: it writes none.
+        log_file: name of a job's log.
+    """
+
+    memory: float | None
+    figures: int
+    hydra_folder: str | None
+    log_file: str
+
+
+class _OutOfMemory(Exception):
+    """A fit was too large after all."""
+
+
+def train_together(jobs: Jobs, configs: Mapping[int, dict[str, Any]], options: Options) -> Trained:
+    """Train jobs that are alike and write their directories; yields the position and the record of each.
+
+    Those that turn out not to fit together, or not to be valid, are left out: they say why when they run alone.
+
+    Raises:
+        AllRefused: none of them is valid; nothing has been written then.
+        KeyboardInterrupt: after a clean stop by Ctrl-C.
+    """
+    try:
+        members, common = _assembled(jobs, configs)
+    except CannotFuse as reason:
+        log.info("each by itself, as %s", reason)
+        return
+    memory = int(options.memory) if options.memory else default_memory(common.device)
+    waiting = stacks(members, common, memory)
+    check_space(
+        next(iter(jobs.values())).directory.parent, len(members), max(bytes_on_disk(m, common) for m in members)
+    )
+    while waiting:
+        stack = waiting.pop(0)
+        try:
+            yield from _train(jobs, stack, common, options)
+        except CannotFuse as reason:
+            log.info("each by itself, as %s", reason)
+        except _OutOfMemory:
+            if stack.counted.sum() == 1:
+                log.info("a job by itself, as it does not fit into memory with others")
+                continue
+            memory //= 2
+            log.info("they do not fit into memory together; trying with vectorized.memory=%d", memory)
+            left = [member for each in (stack, *waiting) for member in each.members if member is not None]
+            waiting = stacks(left, common, memory)
+        except Exception as error:  # each says by itself what is wrong with it
+            log.info("each by itself, as together they failed (%s: %s)", type(error).__name__, error)
+
+
+def _assembled(jobs: Jobs, configs: Mapping[int, dict[str, Any]]) -> tuple[list[Member], Settings]:
+    """The jobs that are valid, and what they have in common.
+
+    Raises:
+        AllRefused: there are none.
+    """
+    assembler, members = Assembler(trusted_packages()), []
+    errors: dict[int, UserError] = {}
+    for position in jobs:
+        try:
+            members.append(assembler.member(position, configs[position]))
+        except UserError as error:
+            errors[position] = error
+    try:
+        if members:
+            return members, assembler.settings(members[0])
+    except UserError as error:
+        errors |= {member.position: error for member in members}
+    raise AllRefused(errors)
+
+
+def _train(jobs: Jobs, stack: Stack, common: Settings, options: Options) -> Trained:
+    """Train one stack and write its jobs; a signal ends the training, and what was trained is written."""
+    began, started = time.perf_counter(), datetime.now(UTC).isoformat(timespec="seconds")
+    with _failures_named():
+        made = SolverFit if issubclass(common.optimizer, Solver) else Fit
+        fit = made(stack.tables, stack.jobs(), common, stack.counted)
+        if not agree(fit.networks, [job.network for job in fit.jobs], fit.batches.x):
+            raise CannotFuse("its model gives other values by itself than among others of its kind")
+    with signals_stop(fit):
+        files = [None if m is None else _files(jobs, m, started, options) for m in stack.members]
+        for file in files:
+            if file is not None:
+                file.begin(fit.settings.device, options.hydra_folder)
+                fit.due |= file.drawn_updates(fit)
+        results = _results(fit, stack)
+        with _bar(int(stack.counted.sum()), " jobs", "writing") as bar:
+            for file in write_all(files, fit, results, began):
+                bar.update()
+                yield file.member.position, file.record
+    if fit.interrupt:
+        raise KeyboardInterrupt
+
+
+def _results(fit: Fit, stack: Stack) -> Results:
+    """Train and measure."""
+    epochs = [job.epochs for job, counts in zip(fit.jobs, stack.counted, strict=True) if counts]
+    total, count = max(epochs) * fit.batches.batches_per_pass, len(epochs)
+    most = "at most " if min(epochs) < max(epochs) or isinstance(fit, SolverFit) else ""  # a solver stops by itself
+    each = " each" if count > 1 else ""
+    log.info("training %s, %s%s%s", plural(count, "job"), most, plural(total, "update"), each)
+    with _bar(total, " updates", "training") as bar, _failures_named():
+        fit.run(bar.update)
+    first = next(member for member in stack.members if member is not None)
+    rules = [threshold_rule(member.config) if member else None for member in stack.members]
+    methods = [member.config.get("calibration") if member else None for member in stack.members]
+    with _failures_named():
+        searched = most_searched(first.config, MOST_SEARCHED_IN_SWEEP)
+        return measure(fit, rules, splits_in_sweep(first.config, first.data), methods, searched)
+
+
+def _bar(total: int, unit: str, what: str) -> tqdm:
+    return tqdm(total=total, unit=unit, desc=what, disable=not sys.stderr.isatty(), leave=False)
+
+
+@contextlib.contextmanager
+def _failures_named() -> Iterator[None]:
+    """Tell a fit that is too large from a model that torch.func cannot take."""
+    try:
+        yield
+    except (RuntimeError, NotImplementedError) as error:
+        if isinstance(error, torch.OutOfMemoryError) or "allocate memory" in str(error):
+            raise _OutOfMemory from error
+        raise CannotFuse(f"its model cannot be vectorized ({str(error).splitlines()[0]})") from error
+
+
+def _files(jobs: Jobs, member: Member, started: str, options: Options) -> JobFiles:
+    """The directory of a job, with the record of before it is trained."""
+    job, config = jobs[member.position], member.config
+    record = RunRecord(overrides=list(job.overrides), started=started, git=git_state())
+    record.name, record.seed = str(config["name"]), config["seed"]
+    record.monitor = {"metric": config["monitor"], "mode": config["mode"]}
+    record.hyperparameters = hyperparameters(config, record, job.choices)
+    with_figures = bool(config["figures"]) and max(len(jobs), job.number + 1) <= options.figures
+    return JobFiles(job, member, record, with_figures, options.log_file)

@@ -1,0 +1,187 @@
+"""Many jobs whose optimizer is a solver: all penalties of a table are solved together, table by table.
+
+What a job leaves is what it leaves alone, but for the way to the optimum: the iterations are those of
+`logreg.optim.batch_lbfgs`, whichever solver was asked for. Coefficients and metrics agree as closely as both are
+certified to be at the optimum.
+
+Penalties with an l1 part, and those of so many columns that a Hessian for each penalty is too much, are solved by the
+jobs' own solver, from the largest to the smallest, each from where the one before ended: few columns enter from one to
+the next (Friedman, Hastie and Tibshirani, 2010, Journal of Statistical Software 33).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from logreg.core.errors import UserError
+from logreg.data.rows import TensorRows
+from logreg.optim.batch_lbfgs import Beginning, Iterations, neighbour, solve_penalties
+from logreg.optim.precondition import MOST_COLUMNS
+from logreg.optim.problem import LogisticProblem
+from logreg.optim.solver import Iteration
+from logreg.sweeps.fused.fit import Fit
+from logreg.sweeps.fused.networks import LinearNetworks
+
+LEAST = 1e-20  # tolerance that rounding lets a problem reach
+LINEARLY = 1e-2  # of a tolerance: the last step of a solver alone, Newton's, lands far below its own
+
+
+class SolverState:
+    """The optimizer of a fused solver: it keeps nothing from one iteration to the next that a resume would need."""
+
+    def __init__(self, groups: Sequence[dict[str, Any]], parameters: int) -> None:
+        self.groups, self._indices = list(groups), list(range(parameters))
+        self.lr = torch.tensor([group["lr"] for group in groups], dtype=torch.float64)
+
+    def snapshot(self) -> SolverState:
+        return self
+
+    def update_from(self, optimizer: SolverState, jobs: Tensor) -> None:
+        """Nothing changes."""
+
+    def state_dict_of(self, job: int) -> dict[str, Any]:
+        return {"state": {}, "param_groups": [{**self.groups[job], "params": self._indices}]}
+
+
+class SolverFit(Fit):
+    """See the module; a fit without updates in common."""
+
+    networks: LinearNetworks
+
+    def _make_optimizer(self) -> Any:
+        made: Any = self.settings.optimizer
+        groups = [made([torch.zeros(1)], **job.optimizer).param_groups[0] for job in self.jobs]
+        return SolverState(groups, len(self.networks.parameters))
+
+    def run(self, progress: Any = None) -> None:
+        """Solve every job's problem."""
+        if len(self.held_out):
+            self._validate(self.active.copy())
+        self.made[self.active] = 0  # and so it stays for those that a signal keeps from beginning
+        self.whole: set[int] = set()  # jobs that came to their end before a signal
+        rows: list[dict[str, np.ndarray]] = []
+        self._near: dict[tuple[float, ...], Beginning] = {}  # by penalties
+        of_a_table = len(self.jobs) // len(self.tables)
+        for table in range(len(self.tables)):
+            jobs = np.arange(table * of_a_table, (table + 1) * of_a_table)
+            for epochs in sorted({self.jobs[job].epochs for job in jobs[self.active[jobs]].tolist()}):
+                chosen = [job for job in jobs.tolist() if self.active[job] and self.jobs[job].epochs == epochs]
+                if not self.interrupt:
+                    self._solve(table, chosen, epochs, rows)
+                for job in chosen if self.interrupt else ():
+                    if self.active[job] and job not in self.whole:
+                        self.status[job] = "interrupted"
+                if progress is not None:
+                    progress(epochs / len(self.tables))
+        for step, values in enumerate(rows):  # every iteration, as a solver's runs log it
+            self.steps.append(step)
+            self.losses.append(values.pop("train/loss"))
+            self.accuracies.append(values.pop("train/accuracy"))
+            self.further.append(values)
+        self._end()
+
+    def _solve(self, table: int, jobs: list[int], epochs: int, rows: list[dict[str, np.ndarray]]) -> None:
+        x, y, weight = (None if part is None else part[table] for part in self.batches.everything())
+        assert x is not None
+        assert y is not None
+        if any(self.jobs[job].l1 for job in jobs) or x.shape[1] > MOST_COLUMNS:
+            self._solve_in_turn(table, jobs, epochs, rows)
+            return
+
+        def seen(told: Iterations) -> bool:
+            self._note(rows, told, [jobs[problem] for problem in told.problems])
+            return self.interrupt
+
+        def of_each(values: Iterable[float]) -> Tensor:
+            return torch.tensor(list(values), dtype=torch.float64, device=x.device)
+
+        l2 = of_each(self.jobs[job].l2 for job in jobs)
+        settings = [self.optimizer.groups[job] for job in jobs]
+        penalties = tuple(l2.tolist())
+        solved = solve_penalties(
+            x, y, l2, weight, self._thetas()[jobs], most=epochs, seen=seen, near=self._near.get(penalties),
+            thresholds=of_each(self.jobs[job].threshold for job in jobs),
+            tolerance=of_each(max(LINEARLY * group["tolerance"], LEAST) for group in settings),
+            lr=of_each(group["lr"] for group in settings),
+        )  # fmt: skip
+        self._keep(solved.theta, solved.value.tolist(), solved.iterations, jobs)
+        if penalties not in self._near and table + 1 < len(self.tables) and bool(solved.finished.all()):
+            self._near[penalties] = neighbour(x, y, l2, solved.theta, weight)
+
+    def _solve_in_turn(self, table: int, jobs: list[int], epochs: int, rows: list[dict[str, np.ndarray]]) -> None:
+        x, y, weight = self.batches.everything()
+        shared = TensorRows(x[table], y[table], None if weight is None else weight[table])
+        made: Any = self.settings.optimizer
+        thetas = self._thetas()
+        theta = None
+        for number in sorted(jobs, key=lambda number: (-self.jobs[number].l1, -self.jobs[number].l2)):
+            if self.interrupt:
+                break
+            job = self.jobs[number]
+            problem = LogisticProblem(shared, job.l2, job.threshold, job.l1)
+            solver = made([nn.Parameter(thetas[number])], **job.optimizer)
+            theta = thetas[number] if theta is None else theta
+            for iteration in range(epochs):
+                try:
+                    done = solver.iterate(problem, theta)
+                except UserError:  # its start is not finite, and that of the next job is its own
+                    self.status[number], self.active[number], theta = "diverged", False, None
+                    break
+                theta = done.theta
+                self._note(rows, _told_of(done, iteration), [number])
+                if done.finished or self.interrupt:
+                    break
+            if theta is not None:
+                self._keep(theta.unsqueeze(0), [done.value], [iteration + 1], [number])
+                if done.finished or iteration + 1 == epochs:
+                    self.whole.add(number)
+
+    def _note(self, rows: list[dict[str, np.ndarray]], told: Iterations, jobs: list[int]) -> None:
+        """The values of one more iteration of some jobs, which each of them counts for itself."""
+        columns = {
+            "train/loss": told.value, "train/accuracy": told.accuracy, "train/gradient_norm": told.gradient_norm,
+            "train/gap": told.gap, "train/step_length": told.step,
+        }  # fmt: skip
+        if told.iteration == len(rows):
+            rows.append({name: np.full(len(self.jobs), np.nan) for name in columns})
+        for name, values in columns.items():
+            rows[told.iteration][name][jobs] = values.cpu().numpy()
+
+    def _thetas(self) -> Tensor:
+        """Coefficients of all jobs, (jobs, features + 1), float64."""
+        weight, bias = self.networks.coefficients()
+        return torch.cat([weight, bias], dim=1).double()
+
+    def _keep(self, theta: Tensor, values: list[float], iterations: list[int], jobs: list[int]) -> None:
+        weight, bias = self.networks.coefficients()
+        chosen = torch.as_tensor(jobs, device=weight.device)
+        weight[chosen] = theta[:, :-1].to(weight.dtype)
+        bias[chosen] = theta[:, -1:].to(bias.dtype)
+        for job, made, value in zip(jobs, iterations, values, strict=True):
+            self.made[job] = made
+            if not math.isfinite(value):
+                self.status[job], self.active[job] = "diverged", False
+
+    def _end(self) -> None:
+        """Validate the jobs where they ended, and keep them; those that made no iteration were validated there."""
+        ends = {(int(self.made[job]), self.status[job]) for job in np.flatnonzero(self.active).tolist()}
+        for made, status in sorted(ends):
+            jobs = self.active & (self.made == made) & (np.array(self.status) == status)
+            self.updates = made
+            if len(self.held_out) and made:
+                values = self._validate(jobs)
+                if self.settings.monitor is not None:
+                    self._keep_best(jobs, self._monitored(values, self.settings.monitor), 0)
+            self._stop(jobs, status, min(made, 1))
+
+
+def _told_of(done: Iteration, iteration: int) -> Iterations:
+    """A solver's iteration on one problem, as `solve_penalties` tells of many."""
+    columns = (done.value, done.accuracy, done.gradient_norm, done.gap, done.step)
+    return Iterations(iteration, [0], *(torch.tensor([value], dtype=torch.float64) for value in columns))

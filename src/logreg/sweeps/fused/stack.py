@@ -1,0 +1,101 @@
+"""Tables of one shape, stacked: what many jobs see of their training, validation and test rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from logreg.data.blocks import BlockLoader
+from logreg.data.datamodule import BlockData
+from logreg.data.rows import Batch as OfATable
+from logreg.data.rows import LargeBatch, TensorRows
+
+Batch = tuple[Float[Tensor, "tables rows ..."], Float[Tensor, "tables rows"], Float[Tensor, "tables rows"] | None]
+
+
+class Split:
+    """The rows of one split of every table, (tables, rows, ...).
+
+    Attributes:
+        rows: the same, table by table.
+    """
+
+    def __init__(self, tables: Sequence[BlockData], split: str, dtype: torch.dtype, device: torch.device) -> None:
+        rows = [_in_memory(table, split, dtype) for table in tables]
+        self.x = torch.stack([part.x for part in rows]).to(device)
+        self.y = torch.stack([part.y for part in rows]).to(device)
+        weighted = any(part.weight is not None for part in rows)  # of some labels may have a weight, of others none
+        weights = [torch.ones_like(part.y) if part.weight is None else part.weight for part in rows]
+        self.weight = torch.stack(weights).to(device) if weighted else None
+        self.rows = rows
+        for i, part in enumerate(rows):  # so that they are kept once
+            part.x, part.y, part.weight = self.x[i], self.y[i], None if self.weight is None else self.weight[i]
+
+    def __len__(self) -> int:
+        return self.y.shape[1]
+
+    def everything(self) -> Batch:
+        return self.x, self.y, self.weight
+
+
+def _in_memory(table: BlockData, split: str, dtype: torch.dtype) -> TensorRows:
+    table.dtype = dtype
+    rows = table.served(split)
+    assert isinstance(rows, TensorRows)
+    return rows
+
+
+def _whole(batch: OfATable | LargeBatch) -> OfATable:
+    """A batch in one, also one that comes in parts."""
+    if not isinstance(batch, LargeBatch):
+        return batch
+    return tuple(torch.cat(column) for column in zip(*batch.parts(), strict=True))
+
+
+class Batches(Split):
+    """The training rows, in the batches and the order that each table's own loader has."""
+
+    def __init__(self, tables: Sequence[BlockData], dtype: torch.dtype, device: torch.device) -> None:
+        super().__init__(tables, "train", dtype, device)
+        self._loaders = [BlockLoader(r, t.batch_size, t.seed) for r, t in zip(self.rows, tables, strict=True)]
+        for loader, table in zip(self._loaders, tables, strict=True):
+            loader.augmentation = table.augmentation
+        self._changing = any(table.augmentation is not None for table in tables)
+        self.batch_size, self.batches_per_pass = self._loaders[0].batch_size, self._loaders[0].batches_per_pass
+        self._starts = torch.arange(len(tables), device=device).unsqueeze(1) * len(self)
+
+    def of_pass(self, number: int) -> Iterator[Batch]:
+        """The batches of a pass, counted from 0."""
+        if self._changing:
+            for i in range(self.batches_per_pass):
+                yield self._changed(number, i)
+            return
+        if self.batches_per_pass == 1:
+            yield self.everything()
+            return
+        order = self._order(number) + self._starts
+        x, y = self.x.flatten(0, 1), self.y.flatten()
+        weight = None if self.weight is None else self.weight.flatten()
+        for first in range(0, len(self), self.batch_size):
+            chosen = order[:, first : first + self.batch_size]
+            rows, shape = chosen.reshape(-1), chosen.shape
+            yield (
+                x.index_select(0, rows).unflatten(0, shape),
+                y.index_select(0, rows).view(shape),
+                None if weight is None else weight.index_select(0, rows).view(shape),
+            )
+
+    def _changed(self, number: int, i: int) -> Batch:
+        """Batch number ``i`` of a pass, changed at random as the run alone of each table changes it."""
+        batches = [_whole(loader.batch(number, i)) for loader in self._loaders]
+        x, y, *weights = (torch.stack(column) for column in zip(*batches, strict=True))
+        return x, y, weights[0] if weights else None
+
+    def _order(self, number: int) -> Int[Tensor, "tables rows"]:
+        """Where the rows of a pass stand in each table; tables of one seed have one order."""
+        by_seed = {loader.seed: loader for loader in self._loaders}
+        orders = {seed: loader.positions(number, 0, len(self)) for seed, loader in by_seed.items()}
+        return torch.stack([orders[loader.seed] for loader in self._loaders]).to(self.y.device)

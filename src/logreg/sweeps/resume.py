@@ -1,0 +1,97 @@
+"""Which jobs of a sweep that was cut off are done, matched by their configurations."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from logreg.core.errors import UserError
+from logreg.core.settings import AUTO
+from logreg.records.record import CONFIG, RECORD, read_record, settings_of
+from logreg.sweeps.compose import ComposedJob
+
+
+def earlier_jobs(
+    sweep: Path, jobs: Sequence[ComposedJob], configs: Mapping[int, Mapping[str, Any]], batches: bool
+) -> tuple[dict[int, float | None], list[Path]]:
+    """The monitored metrics of the jobs that an earlier sweep has finished, and the directories of those it has not.
+
+    Args:
+        sweep: the directory of the earlier sweep.
+        configs: of the valid ones among ``jobs``, by position.
+        batches: whether these are a part of the sweep's jobs.
+
+    Raises:
+        UserError: a job there was another one.
+    """
+    found: dict[int, float | None] = {}
+    unfinished: list[Path] = []
+    there: dict[str, list[Path]] = {}
+    for path in sweep.glob(f"*/{RECORD}"):
+        there.setdefault(path.parent.name.partition("_")[0], []).append(Path(os.path.abspath(path.parent)))
+    numbers = {str(job.number) for job in jobs}
+    beyond = sorted(int(number) for number in there.keys() - numbers if number.isdigit())
+    if beyond and max(beyond) > jobs[-1].number and jobs[0].number == 0 and not batches:
+        raise UserError(
+            f"sweep.resume: the sweep there has a job {beyond[-1]}, and this command ends with job {jobs[-1].number}; "
+            "give the command that the sweep was started with."
+        )
+    for position, job in enumerate(jobs):
+        others = there.get(str(job.number), [])
+        own = [job.directory] if job.directory.is_dir() and job.directory not in others else []
+        for directory in [*others, *own]:
+            status, metric, other = _earlier(directory, job, configs.get(position))
+            if other is not None:
+                raise UserError(
+                    f"sweep.resume: job {job.number} has {other}; give the command that the sweep was started with."
+                )
+            if status in ("completed", "diverged"):
+                found[position] = metric
+            elif (directory / ".hydra").is_dir() or (directory / RECORD).is_file():
+                unfinished.append(directory)
+    return found, unfinished
+
+
+def _earlier(
+    directory: Path, job: ComposedJob, config: Mapping[str, Any] | None
+) -> tuple[str, float | None, str | None]:
+    """Status and monitored metric of a job of an earlier sweep, and in what it is another one than this."""
+    elsewhere = (
+        None if directory == job.directory else f"the directory {directory.name} there, {job.directory.name} here"
+    )
+    try:
+        record = read_record(directory)
+    except UserError:
+        return "failed", None, elsewhere
+    metric = record.get("metrics", {}).get((record.get("monitor") or {}).get("metric"))
+    there, here = settings_of(record.get("overrides", [])), settings_of(job.overrides)
+    other = _difference(there, here)
+    if other is None and config is not None and (directory / CONFIG).is_file():
+        earlier, given = json.loads((directory / CONFIG).read_text(encoding="utf-8")), config["penalty"]["l2"] != AUTO
+        other = _difference(_flat(_essence(earlier, given)), _flat(_essence(config, given)))
+    return str(record.get("status")), metric, other or elsewhere
+
+
+def _difference(there: Mapping[str, Any], here: Mapping[str, Any]) -> str | None:
+    """The first key whose value is another one."""
+    for key in {**there, **here}:
+        if there.get(key) != here.get(key):
+            return f"{key}={there.get(key)} there, {key}={here.get(key)} here"
+    return None
+
+
+def _flat(node: Any, prefix: str = "") -> dict[str, Any]:
+    """The values of a configuration by dotted key."""
+    if not isinstance(node, Mapping):
+        return {prefix: node}
+    return {key: v for name, item in node.items() for key, v in _flat(item, f"{prefix}.{name}".lstrip(".")).items()}
+
+
+def _essence(config: Mapping[str, Any], has_number: bool) -> Any:
+    """A configuration without what says how a sweep is run, and, where it is worked out, without its penalty."""
+    kept = {key: value for key, value in config.items() if key not in ("sweep", "vectorized", "resume")}
+    kept["penalty"] = {key: value for key, value in config["penalty"].items() if key != "l2" or has_number}
+    return json.loads(json.dumps(kept, default=str))

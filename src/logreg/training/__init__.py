@@ -1,0 +1,1 @@
+"""`BinaryClassifier`, and `train()`: objects in, a record out. Knows no configuration."""

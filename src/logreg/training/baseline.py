@@ -1,0 +1,88 @@
+"""The honest comparison for a network: the plain linear classifier on the same rows, at its optimum."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from logreg.core.errors import UserError
+from logreg.data.datamodule import BlockData
+from logreg.evaluation.intervals import accuracy_intervals
+from logreg.evaluation.thresholds import ThresholdRule
+from logreg.models import LinearOnPixels
+from logreg.optim.blocks import Theta
+from logreg.optim.lbfgs import PreconditionedLBFGS
+from logreg.optim.problem import LogisticProblem
+from logreg.training.classifier import BinaryClassifier
+from logreg.training.loop import evaluate, held_out
+
+ITERATIONS = 500
+STRONGER = (1, 10, 100, 1000)  # times the penalty of scikit-learn's C = 1
+
+
+def check_baseline(data: Any) -> None:
+    """Refuse a baseline for rows that cannot be read once more.
+
+    Raises:
+        UserError: says so.
+    """
+    if not isinstance(data, BlockData):
+        name = type(data).__name__
+        raise UserError(f"baseline=true needs data that can be read once more; derive {name} from BlockData.")
+
+
+def linear_baseline(
+    data: BlockData, classifier: BinaryClassifier, rule: ThresholdRule | None, splits: Sequence[str]
+) -> dict[str, Any]:
+    """Fit ``sigmoid(x @ w + b)`` and measure it as the classifier is.
+
+    Rows are as they are, without augmentation. It is solved for, so that no learning rate makes it look worse than it
+    is; and of scikit-learn's default penalty, C = 1, and ten, a hundred and a thousand times that, the one with the
+    least log loss on validation rows is taken, as thousands of pixels need more than a few columns do. Without such
+    rows it is that of C = 1.
+
+    Args:
+        classifier: whose metrics and threshold are taken.
+        rule: by which its threshold is chosen, if it is not a number.
+        splits: whose rows it is measured on.
+
+    Returns:
+        For the record: ``model``, ``l2``, ``metrics``, ``intervals``.
+    """
+    dtype = next(classifier.network.parameters()).dtype
+    with data.serving(dtype), torch.random.fork_rng(devices=()):
+        network = LinearOnPixels(data.num_features).to(dtype)
+        linear = BinaryClassifier(network)
+        linear.evaluation = copy.deepcopy(classifier.evaluation)
+        linear.calibration = None
+        l2 = _fit(linear, data)
+        if rule is not None:
+            linear.threshold, _ = rule.choose(*held_out(linear, data.batches("val")))
+        metrics = evaluate(linear, data, splits)
+    name = type(linear.network).__name__
+    return {"model": name, "l2": l2, "metrics": metrics, "intervals": accuracy_intervals(metrics, data)}
+
+
+def _fit(linear: BinaryClassifier, data: BlockData) -> float:
+    """Solve with each penalty and keep what validates best; returns that penalty."""
+    rows, found = data.served("train"), {}
+    for times in STRONGER if len(data.rows["val"]) else STRONGER[:1]:
+        linear.l2 = times / data.training_weight
+        parameters = list(linear.network.parameters())
+        theta, _ = PreconditionedLBFGS(parameters).solve(LogisticProblem(rows, linear.l2), most=ITERATIONS)
+        _take(linear, theta)
+        loss = evaluate(linear, data, ("val",)).get("val/log_loss", 0.0)
+        found[linear.l2] = loss, theta
+    linear.l2 = min(found, key=lambda l2: found[l2][0])
+    _take(linear, found[linear.l2][1])
+    return linear.l2
+
+
+@torch.no_grad()
+def _take(linear: BinaryClassifier, theta: Theta) -> None:
+    weight, bias = linear.network.parameters()
+    weight.copy_(theta[:-1].view_as(weight))
+    bias.copy_(theta[-1:])

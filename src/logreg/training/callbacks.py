@@ -1,0 +1,158 @@
+"""Checkpoints and the progress bar."""
+
+from __future__ import annotations
+
+import math
+import shutil
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import Checkpoint, ProgressBar
+from lightning.pytorch.utilities.exceptions import SIGTERMException
+from tqdm import tqdm
+
+from logreg.core.errors import Interrupted, UserError, nearest
+from logreg.optim.solver import Solver
+from logreg.records.checkpoints import read_checkpoint
+
+
+class Checkpoints(Checkpoint):
+    """Keeps ``checkpoints/last.ckpt`` and ``checkpoints/best.ckpt`` in the run directory.
+
+    ``best`` is the state after the validation with the best value of ``monitor``, and that after the newest one where a
+    solver trains; without validation rows there is nothing to choose by and it is the last state. ``last`` is written
+    when training ends or is interrupted, and every so many seconds, so that a run that was killed can be resumed.
+
+    Args:
+        monitor: name of the metric.
+        mode: ``min`` or ``max``.
+        every_seconds: the longest time between two writes of ``last``.
+    """
+
+    def __init__(self, monitor: str = "val/loss", mode: str = "min", every_seconds: float = 60.0) -> None:
+        self.monitor, self.mode, self.every_seconds = monitor, mode, every_seconds
+        self.best_score: float | None = None
+        self.directory = Path("checkpoints")
+        self._saved_at = 0.0
+
+    @property
+    def last(self) -> Path:
+        return self.directory / "last.ckpt"
+
+    @property
+    def best(self) -> Path:
+        return self.directory / "best.ckpt"
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        self.directory = Path(trainer.default_root_dir) / "checkpoints"
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._saved_at = time.monotonic()
+        if trainer.ckpt_path and self.best_score is not None:
+            self._adopt_best(Path(trainer.ckpt_path).parent / "best.ckpt", trainer)
+
+    def _is_own(self, earlier: Path, updates: int) -> bool:
+        """Whether a ``best.ckpt`` is the one that the resumed state knows of: a killed run may have a newer one."""
+        if not earlier.is_file():
+            return False
+        checkpoint = read_checkpoint(earlier)
+        score = checkpoint.get("callbacks", {}).get(self.state_key, {}).get("best_score")
+        return checkpoint["global_step"] <= updates and score == self.best_score
+
+    def _adopt_best(self, earlier: Path, trainer: Trainer) -> None:
+        """A resumed run inherits the best state of the run that it continues, which lies in another directory."""
+        if not self._is_own(earlier, trainer.global_step):
+            self.best_score = None
+        elif not (self.best.exists() and self.best.samefile(earlier)):
+            self.directory.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(earlier, self.best)
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
+        if time.monotonic() - self._saved_at >= self.every_seconds:
+            self._save(trainer, self.last)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if not _validates(trainer):
+            return
+        metrics = trainer.callback_metrics
+        if self.monitor not in metrics:
+            raise UserError(
+                f"monitor={self.monitor}: there is no such metric{nearest(self.monitor, metrics)}; "
+                f"valid: {', '.join(sorted(metrics))}."
+            )
+        score = float(metrics[self.monitor])
+        better = self.best_score is None or (score < self.best_score if self.mode == "min" else score > self.best_score)
+        # A solver is on its way to the optimum, and that is what it was asked for.
+        solves = any(isinstance(optimizer, Solver) for optimizer in trainer.optimizers)
+        if math.isfinite(score) and (better or solves):
+            self.best_score = score
+            self._save(trainer, self.best)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._save(trainer, self.last)
+        if not self.best.exists():
+            shutil.copy2(self.last, self.best)
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        # Lightning's own answer to SIGTERM comes first where the signal arrives between two training steps.
+        if isinstance(exception, (Interrupted, SIGTERMException)):
+            self.on_train_end(trainer, pl_module)
+
+    def _save(self, trainer: Trainer, path: Path) -> None:
+        trainer.save_checkpoint(path, weights_only=False)
+        self._saved_at = time.monotonic()
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"best_score": self.best_score, "monitor": self.monitor, "mode": self.mode}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        same = (state_dict["monitor"], state_dict["mode"]) == (self.monitor, self.mode)
+        self.best_score = state_dict["best_score"] if same else None
+
+
+def _validates(trainer: Trainer) -> bool:
+    return trainer.enable_validation and sum(trainer.num_val_batches) > 0
+
+
+class UpdateBar(ProgressBar):
+    """A progress bar over updates with the newest loss; silent where the output is not a terminal."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._bar: tqdm | None = None
+        self._enabled = sys.stderr.isatty()
+
+    def disable(self) -> None:
+        self._enabled = False
+
+    def enable(self) -> None:
+        self._enabled = sys.stderr.isatty()
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self._enabled:
+            total = trainer.max_steps if trainer.max_steps > 0 else None
+            self._bar = tqdm(
+                total=total, initial=trainer.global_step, unit=" updates", desc="training", dynamic_ncols=True
+            )
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
+        if self._bar is not None:
+            latest = getattr(pl_module, "latest", {})
+            self._bar.set_postfix(
+                {name.split("/")[-1]: f"{value:.4f}" for name, value in latest.items()}, refresh=False
+            )
+            self._bar.update(trainer.global_step - self._bar.n)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._close()
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        self._close()
+
+    def _close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None

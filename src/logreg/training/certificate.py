@@ -1,0 +1,81 @@
+"""How far a run ended from the best coefficients for its training rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from lightning.pytorch import LightningDataModule, Trainer
+from torch.optim import Optimizer
+
+from logreg.data.blocks import Batches
+from logreg.data.datamodule import BlockData
+from logreg.data.rows import MAX_ELEMENTS, Batch, Rows, collected_rows
+from logreg.evaluation.coefficients.flatness import remark
+from logreg.evaluation.coefficients.optimality import Optimality, certify, separation_of
+from logreg.evaluation.coefficients.separation import Separation
+from logreg.optim.losses import LOG_LOSS
+from logreg.optim.objective import linear_coefficients
+from logreg.optim.problem import LogisticProblem, theta_of
+from logreg.optim.solver import Solver
+from logreg.training.classifier import BinaryClassifier
+
+
+def certificate(
+    data: LightningDataModule,
+    classifier: BinaryClassifier,
+    trainer: Trainer,
+    batches: Iterable[Batch] | None,
+    most_searched: float,
+) -> dict[str, Any] | None:
+    """What the record says of the distance from the optimum; None of a model that is not linear, or on another loss."""
+    pair = linear_coefficients(classifier.network)
+    if pair is None or classifier.loss != LOG_LOSS:
+        return None
+    if isinstance(data, BlockData):
+        rows, names = data.served("train"), data.preprocessor.feature_names
+    else:
+        collected = collected_rows(batches or ())
+        if collected is None:
+            what = f"{type(data).__name__} serves its rows batch by batch"
+            return {"sentence": f"not certified: {what}, more than {MAX_ELEMENTS:,} numbers; derive it from BlockData"}
+        rows, names = collected, [f"column_{i + 1}" for i in range(pair[0].numel())]
+    optimizer = type(trainer.optimizers[0]) if trainer.optimizers else Optimizer  # a signal may come early
+    told = names if most_searched else ()
+    found = optimality_of(classifier, rows, lambda p: separation_of(p, names, most_searched), optimizer, told)
+    return None if found is None else found.as_record()
+
+
+def optimality_of(
+    classifier: BinaryClassifier,
+    rows: Rows,
+    separation: Callable[[LogisticProblem], Separation | None],
+    optimizer: type[Optimizer],
+    names: Sequence[str] = (),
+) -> Optimality | None:
+    """How far a linear classifier is from the least log loss of its training rows; None of any other.
+
+    Args:
+        separation: looks for one of the labels.
+        optimizer: what they were trained by.
+        names: of the features, for what is said where none was looked for; none where nobody wants to know.
+    """
+    pair = linear_coefficients(classifier.network)
+    if pair is None or classifier.loss != LOG_LOSS:
+        return None
+    problem = classifier.problem(rows)
+    theta, separated = theta_of(*pair).cpu(), separation(problem)
+    solver = optimizer.name if issubclass(optimizer, Solver) else ""
+    found = certify(problem, theta, separated, solver)
+    if separated is not None or found.penalised or not names:
+        return found
+    return replace(found, remark=remark(problem, theta, found.gap if found.converged else None, names))
+
+
+def firth_penalty(classifier: BinaryClassifier, batches: Iterable[Batch]) -> float:
+    """What Firth's penalty adds to the log loss of the training rows."""
+    pair = linear_coefficients(classifier.network)
+    assert pair is not None
+    assert isinstance(batches, Batches)
+    return classifier.problem(batches.rows).penalty(theta_of(*pair).cpu())

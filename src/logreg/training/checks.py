@@ -1,0 +1,213 @@
+"""What is refused before training: sentences that name the key and say what would be valid."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningDataModule, Trainer
+from lightning.pytorch.callbacks import EarlyStopping
+from torch.optim import LBFGS
+from torch.optim.lr_scheduler import ReduceLROnPlateau
+
+from logreg.core.errors import UserError, nearest
+from logreg.core.settings import not_scheduled, not_smooth
+from logreg.data.datamodule import BlockData
+from logreg.data.splits import SPLITS
+from logreg.evaluation.thresholds import ThresholdRule
+from logreg.optim.losses import LOG_LOSS
+from logreg.optim.newton import Newton
+from logreg.optim.objective import linear_coefficients
+from logreg.optim.proximal_newton import ProximalNewton
+from logreg.optim.solver import Solver
+from logreg.records.checkpoints import read_checkpoint
+from logreg.records.record import read_record
+from logreg.training.callbacks import Checkpoints
+from logreg.training.classifier import BinaryClassifier
+
+PRECISIONS = ("32-true", "64-true", "bf16-mixed")
+TRAIN_METRICS = ("loss", "log_loss", "accuracy")  # all metrics of a large training table would take long
+
+
+def check_trainer(trainer: Trainer) -> None:
+    if trainer.world_size > 1:
+        raise UserError("trainer.devices: training on several devices at once is not supported; use trainer.devices=1.")
+    if trainer.precision not in PRECISIONS:
+        raise UserError(
+            f"trainer.precision={trainer.precision} would need the loss to be scaled or the weights to be rounded; "
+            f"valid: {', '.join(PRECISIONS)}."
+        )
+
+
+def check_float64(device: torch.device, precision: Any, classifier: BinaryClassifier) -> None:
+    """Refuse what is computed in float64 on a device that has float32 alone.
+
+    Raises:
+        UserError: names it.
+    """
+    if device.type != "mps":
+        return
+    trial: Any = classifier.configure_optimizers()
+    optimizer = trial[0][0] if isinstance(trial, tuple) else trial
+    if isinstance(optimizer, Solver):
+        what = f"optimizer={optimizer.name}"
+    elif classifier.certify_every:
+        what = f"certify_every={classifier.certify_every}"
+    elif precision == "64-true":
+        what = "trainer.precision=64-true"
+    else:
+        return
+    raise UserError(f"{what} computes in float64, which an MPS device does not have; use accelerator=cpu.")
+
+
+def check_counting(trainer: Trainer) -> None:
+    """Refuse the settings that count Lightning's training steps: one of them is a block of updates here."""
+    if getattr(trainer, "fast_dev_run", False):
+        raise UserError("trainer.fast_dev_run switches off what a run writes; use debug=fast.")
+    for name, default in (("limit_train_batches", 1.0), ("overfit_batches", 0.0), ("val_check_interval", 1.0)):
+        value = getattr(trainer, name)
+        if value != default:
+            raise UserError(
+                f"trainer.{name}={value} would count blocks of updates; use epochs, trainer.max_steps (in updates) or "
+                "trainer.check_val_every_n_epoch."
+            )
+
+
+def check_monitor(monitor: str, classifier: BinaryClassifier, data: BlockData) -> None:
+    """Refuse a metric that no split of the data has."""
+    names = {split: TRAIN_METRICS if split == "train" else classifier.evaluation.order for split in SPLITS}
+    known = [f"{split}/{name}" for split in SPLITS if len(data.rows[split]) for name in names[split]]
+    split = monitor.partition("/")[0]
+    if split in ("val", "test") and not len(data.rows[split]):
+        raise no_rows(monitor)
+    if monitor not in known:
+        raise UserError(
+            f"monitor={monitor}: there is no such metric{nearest(monitor, known)}; valid: {', '.join(known)}."
+        )
+
+
+def no_rows(monitor: str) -> UserError:
+    """What is wrong with a metric of a split that has no rows."""
+    rows = {"val": "validation", "test": "test"}[monitor.partition("/")[0]]
+    return UserError(f"monitor={monitor}: there are no {rows} rows; set monitor=train/loss or data.split.")
+
+
+def check_held_out(rule: ThresholdRule | None, plateau: bool = False) -> None:
+    """Refuse what is decided by validation rows, where there are none.
+
+    Args:
+        rule: of the threshold.
+        plateau: whether the scheduler follows the validation loss.
+
+    Raises:
+        UserError: names it.
+    """
+    if rule is not None:
+        raise UserError(f"threshold={rule.name} is chosen on validation rows, and there are none; set data.split.")
+    if plateau:
+        raise UserError("scheduler=plateau watches the validation loss, and there are no validation rows.")
+
+
+def check_parts(trainer: Any, classifier: BinaryClassifier, data: LightningDataModule, has_val: bool) -> None:
+    trial = classifier.configure_optimizers()
+    optimizer, scheduler = (trial[0][0], trial[1][0]) if isinstance(trial, tuple) else (trial, None)
+    batches = data.batches_per_pass if isinstance(data, BlockData) else None
+    name = optimizer.name if isinstance(optimizer, Solver) else "torch_lbfgs"  # of those that need one
+    if isinstance(optimizer, LBFGS | Solver) and (batches != 1 or classifier.accumulate != 1 or classifier.clip_value):
+        raise UserError(
+            f"optimizer={name} needs the full batch and its own gradients: "
+            "data.batch_size=null, trainer.accumulate_grad_batches=1 and no gradient clipping."
+        )
+    if isinstance(optimizer, Solver) and linear_coefficients(classifier.network) is None:
+        raise UserError(f"optimizer={name} solves linear models; for this one use adam, sgd or torch_lbfgs.")
+    if isinstance(optimizer, Solver) and classifier.loss != LOG_LOSS:
+        raise UserError(f"loss={classifier.loss.name}: optimizer={name} solves for the log loss; use adam or sgd.")
+    if isinstance(optimizer, Solver) and isinstance(data, BlockData) and data.augmentation is not None:
+        raise UserError(f"data.augment: optimizer={name} solves for rows that stay as they are; set data.augment=null.")
+    if isinstance(optimizer, Solver) and scheduler is not None:
+        raise not_scheduled(name)
+    if isinstance(optimizer, LBFGS | Solver) and classifier.l1 and not isinstance(optimizer, ProximalNewton):
+        raise not_smooth(name)
+    if classifier.firth and not isinstance(optimizer, Newton):
+        raise UserError("penalty=firth needs optimizer=newton, which knows its gradient; leave the other one out.")
+    if classifier.certify_every and (
+        batches is None or linear_coefficients(classifier.network) is None or classifier.loss != LOG_LOSS
+    ):
+        raise UserError(
+            "certify_every is for linear models on the log loss, and data that is served in blocks; leave it out here."
+        )
+    if classifier.accumulate > 1 and batches is None:
+        raise UserError("trainer.accumulate_grad_batches works with data that is served in blocks; use 1 here.")
+    if isinstance(data, BlockData):
+        _check_label_weights(data)
+    if not has_val:
+        check_held_out(None, isinstance(scheduler, ReduceLROnPlateau))
+    for callback in callbacks_of(trainer):
+        monitor = getattr(callback, "monitor", None)
+        if isinstance(callback, Checkpoints | EarlyStopping) and has_val and str(monitor).startswith("train/"):
+            raise UserError(f"monitor={monitor}: with validation rows the best state is chosen by them; use val/….")
+        if isinstance(callback, Checkpoints | EarlyStopping) and not has_val and str(monitor).startswith("val/"):
+            raise no_rows(str(monitor))
+        if isinstance(callback, Checkpoints | EarlyStopping) and str(monitor).startswith("test/"):
+            raise UserError(f"monitor={monitor}: no state is chosen by test rows; use val/…, or callbacks=none.")
+        if isinstance(callback, EarlyStopping) and not has_val:
+            raise UserError("callbacks=early_stopping decides after each validation, and there are no validation rows.")
+
+
+def _check_label_weights(data: BlockData) -> None:
+    """Refuse training rows of which only those of one label count."""
+    if data.own_weights("train") is None:
+        return
+    for label, total in zip(data.preprocessor.target.labels, data.label_totals(), strict=True):
+        if not total > 0:
+            raise UserError(f"data.weight: all training rows of label {label} have weight 0; both labels are needed.")
+
+
+def _how_it_began(checkpoint: Path) -> str:
+    """The settings of a checkpoint's own run, where they are known and any were given."""
+    try:
+        record = read_record(checkpoint.parent.parent)
+    except UserError:
+        return ""
+    given = [str(o) for o in record.get("overrides") or [] if not str(o).startswith(("resume=", "hydra."))]
+    return f", as that run was started with {' '.join(map(shlex.quote, given))}" if given else ""
+
+
+def checked_checkpoint(path: Path, classifier: BinaryClassifier, data: LightningDataModule) -> dict[str, Any]:
+    """The content of a checkpoint; one that another model, optimizer or table wrote is refused."""
+    checkpoint = read_checkpoint(path)
+    theirs, ours = checkpoint["state_dict"], classifier.state_dict()
+    for name in sorted(set(theirs) | set(ours)):
+        shapes = [tuple(state[name].shape) if name in state else "absent" for state in (theirs, ours)]
+        if shapes[0] != shapes[1]:
+            raise UserError(
+                f"resume={path}: the checkpoint is of another model: {name} is {shapes[0]} there and {shapes[1]} here; "
+                f"use the same model and data{_how_it_began(path)}."
+            )
+    loss = checkpoint["logreg"].get("loss", LOG_LOSS.name)  # which those of an earlier version do not have
+    if loss != classifier.loss.name:
+        raise UserError(
+            f"resume={path}: the checkpoint was trained with loss={loss}, this run has loss={classifier.loss.name}; "
+            "use the same."
+        )
+    trial: Any = classifier.configure_optimizers()
+    optimizer = type(trial[0][0] if isinstance(trial, tuple) else trial).__name__
+    if checkpoint["logreg"]["optimizer"] != optimizer:
+        raise UserError(
+            f"resume={path}: the checkpoint holds the state of {checkpoint['logreg']['optimizer']}, "
+            f"this run has {optimizer}; use the same optimizer."
+        )
+    has_scheduler = bool(checkpoint.get("lr_schedulers"))
+    if has_scheduler != isinstance(trial, tuple):
+        there, here = ("a", "none") if has_scheduler else ("no", "one")
+        raise UserError(f"resume={path}: the checkpoint has {there} scheduler and this run has {here}; use the same.")
+    if not isinstance(data, BlockData):
+        raise UserError("resume: only data that is served in blocks can say where it stopped; derive from BlockData.")
+    data.check_state(checkpoint.get(type(data).__qualname__))
+    return checkpoint
+
+
+def callbacks_of(trainer: Any) -> list[Callback]:
+    return list(getattr(trainer, "callbacks"))  # noqa: B009 - assigned outside Trainer's class, unseen by type checkers

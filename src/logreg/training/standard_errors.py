@@ -1,0 +1,175 @@
+"""Standard errors and the like of a run, or the sentence that says why it has none."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from logreg.core.errors import UserError
+from logreg.core.settings import AUTO
+from logreg.data.datamodule import BlockData
+from logreg.evaluation.coefficients.covariance import covariance
+from logreg.evaluation.coefficients.estimates import Estimates, Inference, Refusal, raw_matrix, statistics
+from logreg.evaluation.coefficients.flatness import flatness
+from logreg.evaluation.coefficients.marginal_effects import marginal_effects
+from logreg.evaluation.coefficients.optimality import MOST_GRAM_COLUMNS
+from logreg.evaluation.coefficients.profile import profile
+from logreg.evaluation.coefficients.separation import Separation
+from logreg.optim.blocks import Theta
+from logreg.optim.objective import linear_coefficients
+from logreg.optim.problem import LogisticProblem, theta_of
+from logreg.records.record import RunRecord
+from logreg.training.classifier import BinaryClassifier
+
+NEAR_ENOUGH = 1e-3  # standard errors that an estimate may be from the optimum
+ADVERBS = {"complete": "completely", "quasi-complete": "quasi-completely"}
+MOST_PROFILED = 20  # coefficients whose profiles are made unasked: each takes some hundred passes
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What was asked for.
+
+    Attributes:
+        inference: ``auto``, ``wald`` or ``profile``; auto is profile for Firth's, whose intervals are lopsided, of up
+            to `MOST_PROFILED` coefficients.
+        covariance: see `logreg.evaluation.coefficients.covariance`.
+        by_name: whether a fit without standard errors is to say why in any case.
+    """
+
+    inference: str
+    covariance: str
+    by_name: bool
+
+    def method(self, firth: bool, coefficients: int) -> str:
+        if self.inference != AUTO:
+            return self.inference
+        return "profile" if firth and coefficients <= MOST_PROFILED else "wald"
+
+
+class Refused(Exception):
+    """Why a fit has no standard errors.
+
+    Args:
+        is_news: whether the certificate does not say it already.
+    """
+
+    def __init__(self, reason: str, is_news: bool = True) -> None:
+        super().__init__(reason)
+        self.is_news = is_news
+
+
+def check_model(classifier: BinaryClassifier, data: Any) -> None:
+    """Refuse inference that no training would give a meaning to.
+
+    Raises:
+        UserError: the model is not linear, or its data cannot be read once more.
+    """
+    if linear_coefficients(classifier.network) is None:
+        raise UserError("inference=wald and covariance need a linear model, which this one is not; use inference=auto.")
+    if not isinstance(data, BlockData):
+        raise UserError("inference needs data that can be read once more; derive it from BlockData.")
+
+
+def infer(
+    classifier: BinaryClassifier, data: BlockData, optimality: Mapping[str, Any] | None, wanted: Wanted
+) -> Inference | None:
+    """The inference of a trained classifier; None where nobody asks and none is due.
+
+    Args:
+        optimality: what the record says of it.
+
+    Raises:
+        Refused: it would be meaningless.
+    """
+    pair = linear_coefficients(classifier.network)
+    if pair is None or optimality is None or classifier.penalised or data.class_weight is not None:
+        return None
+    problem, theta, total = classifier.problem(data.served("train")), theta_of(*pair).cpu(), data.training_weight
+    check_known(optimality, total, problem.features)
+    if optimality.get("separation") is None:
+        _check_flatness(problem, theta, total, data.preprocessor.feature_names)
+    scale, mean = data.preprocessor.raw_units
+    groups = data.training_groups if wanted.covariance == "cluster" else None
+    clusters = None if groups is None else _number_of(groups, data.own_weights("train"))
+    if clusters is not None and clusters < 2:
+        raise Refused("data.group has one group only, and covariance=cluster needs several")
+    if wanted.covariance in ("HC1", "cluster") and total <= len(theta):
+        raise Refused(f"covariance={wanted.covariance} needs more rows than coefficients")
+    raw = raw_matrix(scale, mean)
+    try:
+        spread = covariance(problem, theta, total, wanted.covariance, groups)
+    except np.linalg.LinAlgError:
+        raise Refused("the Fisher information is singular") from None
+    coefficients = Estimates.wald(raw @ theta.numpy(), np.einsum("ij,jk,ik->i", raw, spread, raw, optimize=True))
+    method = wanted.method(bool(classifier.firth), len(theta))
+    return Inference(
+        method=method,
+        covariance=wanted.covariance,
+        statistics=statistics(problem, theta, total, raw),
+        coefficients=profile(problem, theta, total, raw, coefficients) if method == "profile" else coefficients,
+        marginal_effects=marginal_effects(problem, theta, spread, scale, list(data.preprocessor.flags())),
+        clusters=clusters,
+    )
+
+
+def infer_run(record: RunRecord, classifier: BinaryClassifier, data: Any, wanted: Wanted) -> Inference | Refusal | None:
+    """`infer` for a run, whose record says what came out, or why nothing did."""
+    if not record.metrics or not isinstance(data, BlockData):
+        return None
+    found: Inference | Refusal | None
+    try:
+        found = infer(classifier, data, record.optimality, wanted)
+    except Refused as reason:
+        found = Refusal(f"no standard errors: {reason}.", reason.is_news or wanted.by_name)
+    record.inference = None if found is None else found.as_record()
+    return found
+
+
+def check_known(optimality: Mapping[str, Any], total: float, features: int) -> None:
+    """Hold what the run's certificate says against what inference needs.
+
+    Raises:
+        Refused: the labels are separated, columns depend on others, or the fit is not converged.
+    """
+    separation = optimality.get("separation") or {}
+    kind = separation.get("kind", "none")
+    if kind != "none":
+        raise Refused(
+            f"the labels are {ADVERBS[kind]} separated, so that there is no finite estimate; penalty=firth has one",
+            False,
+        )
+    if dependent := separation.get("dependent"):
+        raise Refused(Separation("none", dependent=dependent).dependence, False)
+    if features > MOST_GRAM_COLUMNS:
+        raise Refused(f"there are more than {MOST_GRAM_COLUMNS:,} features")
+    gap = optimality.get("gap")
+    distance = math.inf if gap is None else math.sqrt(2 * total * max(gap, 0.0))
+    if not distance <= NEAR_ENOUGH:
+        far = f", about {distance:.2g} standard errors from the optimum" if math.isfinite(distance) else ""
+        raise Refused(
+            f"the fit is not converged{far}; try {optimality['remedy']}",
+            optimality.get("converged") is True,
+        )
+
+
+def _number_of(groups: np.ndarray, weight: np.ndarray | None) -> int:
+    """How many groups there are, of rows that count."""
+    return len(np.unique(groups if weight is None else groups[weight > 0]))
+
+
+def _check_flatness(problem: LogisticProblem, theta: Theta, total: float, names: Sequence[str]) -> None:
+    """Look for what the linear programs would have found, had they been asked.
+
+    Raises:
+        Refused: the labels seem to be separated, or columns depend on others.
+    """
+    found = flatness(problem, theta, names, total)
+    if found.dependent:
+        raise Refused(found.dependence)
+    if found.separating:
+        raise Refused(f"{found.separation}; use penalty=firth")

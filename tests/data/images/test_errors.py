@@ -1,0 +1,558 @@
+"""A folder of photos that cannot be used is refused in one sentence, and the cache is left as it was."""
+
+from __future__ import annotations
+
+import errno
+import io
+import logging
+import os
+import signal
+import struct
+import subprocess
+import sys
+import threading
+import time
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from logreg.core.errors import UserError
+from logreg.data import DigitsData
+from logreg.data.images import decoding, pixel_store, streaming
+from logreg.data.images.decoding import BadPhoto, pixels_of, read_rgb
+from logreg.data.images.discover import find_photos, labelled_photos, photos_below
+from logreg.data.images.preprocessor import ImagePreprocessor
+from logreg.data.images.streaming import streamed
+from tests.data.images.photos import class_folders, images, picture, refusal, written
+from tests.helpers import write_photos
+
+HALVES = {"train": 0.5, "val": 0.5}
+UNREADABLE = PermissionError(errno.EACCES, os.strerror(errno.EACCES))  # root may read everything
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return class_folders(tmp_path / "photos", 6)
+
+
+def said(folder: Path, **settings: Any) -> str:
+    """The refusal of a folder, which leaves nothing behind; paths are shown from the folder's parent on."""
+    text = refusal(lambda: images(folder, **settings))
+    assert left_over(folder) == []
+    return text.replace(f"{folder.parent}{os.sep}", "")
+
+
+def left_over(folder: Path) -> list[Path]:
+    """Everything in the cache but locks, which are empty."""
+    cache = folder.parent / "cache"
+    found = list(cache.iterdir()) if cache.exists() else []
+    assert all(path.stat().st_size == 0 for path in found if path.suffix == ".lock")
+    return [path for path in found if path.suffix != ".lock"]
+
+
+# --- folders ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_path_that_is_no_folder_of_folders(tmp_path: Path) -> None:
+    assert said(tmp_path / "no") == "data.path=no: there is no such folder."
+    file = written(tmp_path / "a.png")
+    assert said(file).startswith("data.path=a.png: this is a file; a folder with one folder of photos for each class")
+    (tmp_path / "flat").mkdir()
+    written(tmp_path / "flat" / "b.png")
+    assert said(tmp_path / "flat") == (
+        "data.path=flat: one folder of photos for each class is needed here, and there is no folder."
+    )
+
+
+def test_one_class_or_three_are_listed(tmp_path: Path) -> None:
+    text = said(class_folders(tmp_path / "one", 2, ("cats",)))
+    assert text == "data.path=one: two folders are needed, one for each class, and there is cats (2 files)."
+    text = said(class_folders(tmp_path / "three", 2, ("cats", "dogs", "birds")))
+    assert text.endswith("and there are birds (2 files), cats (2 files), dogs (2 files).")
+    many = said(class_folders(tmp_path / "many", 1, tuple(f"c{i:02}" for i in range(11))))
+    assert many.endswith("c07 (1 file) and 3 more.")
+
+
+def test_an_empty_class_is_named(folder: Path) -> None:
+    (folder / "empty").mkdir()
+    assert said(folder) == "data.path=photos: the folder empty is empty; each class needs photos."
+    (folder / "empty" / ".hidden").touch()
+    assert "empty is empty" in said(folder)
+
+
+def test_a_positive_class_that_there_is_not(folder: Path) -> None:
+    assert said(folder, positive="birds") == "data.positive=birds: the classes of data.path=photos are cats and dogs."
+
+
+def test_folders_of_splits_that_do_not_fit_together(tmp_path: Path) -> None:
+    class_folders(tmp_path / "a" / "val", 2)
+    assert said(tmp_path / "a") == "data.path=a: there is a folder val, and no folder train."
+    class_folders(tmp_path / "a" / "train", 2)
+    class_folders(tmp_path / "a" / "valid", 2)
+    assert said(tmp_path / "a") == "data.path=a: val and valid are the same split; leave one out."
+    class_folders(tmp_path / "b" / "train", 2)
+    class_folders(tmp_path / "b" / "test", 2, ("cats", "birds"))
+    assert said(tmp_path / "b") == (
+        f"data.path=b{os.sep}test: the classes are birds, cats; those of the training photos are cats and dogs."
+    )
+    class_folders(tmp_path / "c" / "train", 2)
+    class_folders(tmp_path / "c" / "val", 2, ("cats",))
+    assert said(tmp_path / "c").endswith("the classes are cats; those of the training photos are cats and dogs.")
+    class_folders(tmp_path / "d" / "train", 4)
+    assert said(tmp_path / "d", folds=2, fold=0) == "data.folds: d has folders for its splits; leave data.folds out."
+
+
+def test_photos_of_one_class_only_in_a_split(tmp_path: Path) -> None:
+    class_folders(tmp_path / "photos" / "train", 3)
+    class_folders(tmp_path / "photos" / "val", 2, first=50)
+    for path in (tmp_path / "photos" / "val" / "dogs").iterdir():
+        path.write_bytes(b"no photo")
+    text = refusal(lambda: images(tmp_path / "photos", skip_bad=True))
+    assert text == (
+        "data: val has 2 photos of cats and none of dogs that can be used; add some, or change what goes to val."
+    )
+    text = refusal(lambda: images(class_folders(tmp_path / "few", 1)))
+    assert text == (
+        "data.split: too few rows for the splits: label 0 has 1 row, label 1 has 1; train, val, test need one of each. "
+        "Leave a split out, as in data.split.test=0, with data.split.train larger by as much."
+    )
+    text = refusal(lambda: images(class_folders(tmp_path / "folds", 3), folds=5, fold=0))
+    assert text.startswith("data.folds=5: each fold needs a row of each class")
+
+
+def test_a_folder_that_may_not_be_read_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def denied(path: Path, below: str) -> bool:
+        return str(path).endswith(below)
+
+    real = {name: getattr(Path, name) for name in ("is_file", "is_dir", "iterdir")}
+    for name, below in (("iterdir", "photos"), ("is_dir", "dogs"), ("is_file", "photos"), ("is_dir", "photos")):
+
+        def refuse(self: Path, *args: Any, name: str = name, below: str = below) -> Any:
+            if denied(self, below):
+                raise UNREADABLE
+            return real[name](self, *args)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(Path, name, refuse)
+            assert said(folder) == "data.path=photos: the folder cannot be read (Permission denied)."
+            if name == "is_file":
+                assert "cannot be read" in refusal(lambda: photos_below(str(folder)))
+    scandir = os.scandir
+
+    def refuse_one(path: Any) -> Any:
+        if denied(path, "dogs"):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return scandir(path)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "scandir", refuse_one)
+        assert said(folder) == f"data.path: photos{os.sep}dogs: the folder cannot be read (Permission denied)."
+
+
+def test_folders_for_evaluation_and_prediction(folder: Path, tmp_path: Path) -> None:
+    files, y = labelled_photos(str(folder), ("cats", "dogs"))
+    assert (len(files), y.tolist()) == (12, [0] * 6 + [1] * 6)
+    assert labelled_photos(str(folder), ("dogs", "cats"))[1].tolist() == [1] * 6 + [0] * 6
+    text = refusal(lambda: labelled_photos(str(folder), ("cats", "birds")))
+    assert text.endswith("photos: there is a folder dogs; the classes of the run are cats and birds.")
+    class_folders(tmp_path / "splits" / "train", 1)
+    text = refusal(lambda: labelled_photos(str(tmp_path / "splits"), ("cats", "dogs")))
+    assert "this has a folder for each split; give one of them" in text
+    assert photos_below(str(files[0])) == [files[0]]
+    assert photos_below(str(folder)) == files
+    (tmp_path / "nothing").mkdir()
+    assert "there is no file in this folder" in refusal(lambda: photos_below(str(tmp_path / "nothing")))
+    assert "there is no such file or folder" in refusal(lambda: photos_below(str(tmp_path / "absent")))
+
+
+def test_links_to_folders_are_followed_and_a_circle_of_them_ends(folder: Path, tmp_path: Path) -> None:
+    files = photos_below(str(folder))
+    (tmp_path / "links").mkdir()
+    (tmp_path / "links" / "all").symlink_to(folder, target_is_directory=True)
+    (tmp_path / "links" / "back").symlink_to(tmp_path / "links", target_is_directory=True)
+    assert [file.resolve() for file in photos_below(str(tmp_path / "links"))] == [file.resolve() for file in files]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes among its files")
+def test_a_pipe_among_the_photos_is_named_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.jpg")
+    with pytest.raises(BadPhoto, match="is a pipe and no file"):
+        read_rgb(tmp_path / "pipe.jpg")
+
+
+# --- files ------------------------------------------------------------------------------------------------------------
+
+
+def encoded(format: str, **settings: Any) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(picture(1, 60, 90)).save(file, format, **settings)
+    return file.getvalue()
+
+
+BAD: dict[str, tuple[bytes, str]] = {
+    "empty.png": (b"", "is no JPEG, PNG, WebP, BMP or GIF photo, or its beginning is damaged"),
+    "text.jpg": (b"<html>not found</html>" * 20, "is no JPEG, PNG, WebP, BMP or GIF photo"),
+    "picture.tiff": (encoded("TIFF"), "is no JPEG, PNG, WebP, BMP or GIF photo"),
+    "other.jpg": (encoded("PPM"), "is no JPEG, PNG, WebP, BMP or GIF photo"),
+    "zeros.jpg": (bytes(5000), "is no JPEG, PNG, WebP, BMP or GIF photo"),
+    **{
+        f"half.{format.lower()}": (encoded(format)[: len(encoded(format)) // 2], "is truncated or damaged (")
+        for format in ("JPEG", "PNG", "WEBP", "BMP", "GIF")
+    },
+    "header.png": (encoded("PNG")[:20], "is truncated or damaged ("),
+    "checksum.png": (encoded("PNG").replace(b"IHDR", b"IHDR\0", 1), "is "),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_a_file_that_is_no_whole_photo_is_named(folder: Path, name: str) -> None:
+    content, reason = BAD[name]
+    (folder / "dogs" / name).write_bytes(content)
+    text = said(folder)
+    assert text.startswith(f"data.path: photos{os.sep}dogs{os.sep}{name} {reason}")
+    assert text.endswith("; data.skip_bad=true leaves such files out.")
+
+
+def test_the_first_bad_file_is_named_whoever_is_first_to_decode_it(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("cats/003.png", "dogs/001.png", "dogs/005.png"):
+        (folder / name).write_bytes(b"no photo")
+    monkeypatch.setattr(streaming, "TOGETHER", 1)
+    for few in (100, 0):
+        monkeypatch.setattr(streaming, "FEW", few)
+        assert said(folder).startswith(f"data.path: photos{os.sep}cats{os.sep}003.png is no JPEG")
+
+
+@pytest.mark.parametrize("times", [1.5, 3])
+def test_a_decompression_bomb_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch, times: float) -> None:
+    written(folder / "cats" / "bomb.png", height=100, width=100)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", int(10_000 / times))
+    text = said(folder)
+    assert text.startswith(
+        f"data.path: photos{os.sep}cats{os.sep}bomb.png has more than {int(10_000 / times):,} pixels, which may be a "
+        "decompression bomb"
+    )
+    assert len(images(folder, skip_bad=True).rows["train"]) > 0
+
+
+def test_a_bomb_is_refused_by_what_its_header_says(tmp_path: Path) -> None:
+    header = struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0)
+    chunk = b"IHDR" + header
+    path = tmp_path / "bomb.png"
+    path.write_bytes(
+        b"\x89PNG\r\n\x1a\n" + struct.pack(">I", len(header)) + chunk + struct.pack(">I", zlib.crc32(chunk))
+        + encoded("PNG")[33:]
+    )  # fmt: skip
+    with pytest.raises(BadPhoto, match="decompression bomb"):
+        read_rgb(path)
+
+
+def test_what_the_system_says_of_a_file_is_passed_on(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = Image.open
+
+    def refuse(path: Any, **settings: Any) -> Any:
+        if str(path).endswith("002.png"):
+            raise UNREADABLE
+        if str(path).endswith("004.png"):
+            raise MemoryError
+        return real(path, **settings)
+
+    monkeypatch.setattr(decoding.Image, "open", refuse)
+    assert said(folder).startswith(f"data.path: photos{os.sep}cats{os.sep}002.png cannot be read (Permission denied);")
+    data = images(folder, skip_bad=True, split=HALVES)
+    reasons = {reason for _, reason in data.prepared.manifest.bad}
+    assert reasons == {"cannot be read (Permission denied)", "does not fit into memory"}
+
+
+def test_a_file_that_goes_away_before_it_is_looked_at(folder: Path) -> None:
+    photos = find_photos(str(folder), None)
+    (folder / "cats" / "002.png").unlink()
+    cache = folder.parent / "cache"
+    text = refusal(lambda: pixel_store.prepare_photos(photos.files, 8, False, cache))
+    assert text.endswith(
+        "002.png cannot be read (No such file or directory); data.skip_bad=true leaves such files out."
+    )
+    with pytest.raises(BadPhoto, match=r"^cannot be read \(No such file"):
+        read_rgb(folder / "cats" / "002.png")
+
+
+def test_skip_bad_leaves_files_out_and_counts_them(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for name in ("cats/001.png", "dogs/001.png", "dogs/002.png"):
+        (folder / name).write_bytes(b"no photo")
+    for _ in range(2):  # decoded, and found in the cache
+        caplog.clear()
+        with caplog.at_level(logging.WARNING):
+            data = images(folder, skip_bad=True, split=HALVES)
+        (record,) = (r for r in caplog.records if "left out" in r.getMessage())
+        assert "data.path: 3 files of 12 cannot be read and are left out: " in record.getMessage()
+        assert record.getMessage().count("001.png") == 2
+    assert data.describe()["skipped"] == 3
+    assert [sum(data.label_counts[split][label] for split in data.rows) for label in (0, 1)] == [5, 4]
+    used = np.sort(np.concatenate(list(data.rows.values())))
+    assert used.tolist() == [0, 2, 3, 4, 5, 6, 9, 10, 11]
+    assert (data.pixels[[1, 7, 8]] == 0).all()
+    train = data.pixels[data.rows["train"]].transpose(1, 0, 2, 3).reshape(3, -1) / 255
+    np.testing.assert_allclose(data.preprocessor.mean, train.mean(1))
+
+
+def test_many_bad_files_are_not_all_listed(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for i in range(8):
+        (folder / "cats" / f"bad{i}.png").write_bytes(b"")
+    with caplog.at_level(logging.WARNING):
+        images(folder, skip_bad=True)
+    (text,) = (r.getMessage() for r in caplog.records if "left out" in r.getMessage())
+    assert "8 files of 20" in text
+    assert text.endswith("; and 3 more")
+
+
+def test_skip_bad_with_no_photo_of_a_class_left(folder: Path) -> None:
+    for path in (folder / "cats").iterdir():
+        path.write_bytes(b"no photo")
+    text = refusal(lambda: images(folder, skip_bad=True))
+    assert text.endswith("photos: no file of the class cats can be read as a photo.")
+
+
+# --- the cache --------------------------------------------------------------------------------------------------------
+
+
+def act_in(monkeypatch: pytest.MonkeyPatch, name: str, act: Callable[[], None], after: int = 0) -> None:
+    """Something happens when a function is called for the time after so many others."""
+    real, calls = getattr(pixel_store, name), []
+
+    def wrapped(*args: Any, **settings: Any) -> Any:
+        calls.append(name)
+        if len(calls) > after:
+            act()
+        return real(*args, **settings)
+
+    monkeypatch.setattr(pixel_store, name, wrapped)
+
+
+def raising(error: BaseException) -> Callable[[], None]:
+    def act() -> None:
+        raise error
+
+    return act
+
+
+@pytest.mark.parametrize("error", [RuntimeError("in the middle"), KeyboardInterrupt(), MemoryError()])
+@pytest.mark.parametrize("place", ["write_pixels", "_summed", "channel_sums"])
+def test_nothing_is_left_of_an_attempt_that_failed(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException, place: str
+) -> None:
+    monkeypatch.setattr(streaming, "TOGETHER", 2)
+    with monkeypatch.context() as patched:
+        act_in(patched, place, raising(error), after=2 if place == "write_pixels" else 0)
+        with pytest.raises(type(error)):
+            images(folder)
+    assert left_over(folder) == []
+    assert threading.active_count() < 20
+    assert len(images(folder).y) == 12
+
+
+def test_a_full_disk_and_a_cache_that_cannot_be_written(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    with monkeypatch.context() as patched:
+        act_in(patched, "write_pixels", raising(full))
+        assert said(folder) == (
+            "data.cache_dir=cache: no space is left for the prepared photos (No space left on device); free some or "
+            "give another directory."
+        )
+    file = written(folder.parent / "file.png")
+    text = refusal(lambda: images(folder, cache_dir=str(file)))
+    assert text.startswith(f"data.cache_dir={file}: the prepared photos cannot be written there (")
+
+
+def test_a_photo_that_is_changed_meanwhile(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    act_in(monkeypatch, "_summed", lambda: (folder / "cats" / "000.png").write_bytes(b"other") and None)
+    assert said(folder) == "data.path: a photo was changed while it was being read; start again."
+
+
+def test_an_attempt_that_was_killed_is_swept_away(folder: Path) -> None:
+    cache = folder.parent / "cache"
+    images(folder)
+    (cache / ".0123.part").mkdir()
+    (cache / ".0123.part" / "x").write_bytes(b"half")
+    images(folder, size=5)
+    assert not list(cache.glob(".*.part"))
+    assert len(left_over(folder)) == 2
+
+
+def test_a_process_that_is_killed_is_told(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(streaming, "FEW", 0)
+    monkeypatch.setattr(pixel_store, "write_pixels", dies)
+    assert said(folder) == "data: a process that decodes photos was killed, perhaps as memory is short."
+
+
+def dies(*_: Any) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+INTERRUPTED = """
+import signal
+import sys
+from pathlib import Path
+from logreg.data import ImageFolderData
+from logreg.data.images import prepared, streaming
+from tests.data.images.test_errors import lingers
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # which whoever runs the tests in the background ignores
+if sys.argv[2] == "processes":
+    streaming.FEW = 0
+streaming.TOGETHER = 1
+prepared.write_pixels = lingers
+ImageFolderData(path=sys.argv[1], cache_dir=str(Path(sys.argv[1]).parent / "cache")).prepare_data()
+"""
+
+
+def lingers(paths: list[str], size: int, target: str, first: int) -> list[tuple[int, str]]:
+    """`write_pixels`, slowly."""
+    time.sleep(1)
+    return decoding.write_pixels(paths, size, target, first)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", ["threads", "processes"])
+def test_ctrl_c_leaves_nothing_behind(folder: Path, backend: str) -> None:
+    command = [sys.executable, "-c", INTERRUPTED, str(folder), backend]
+    root = Path(__file__).parents[3]
+    process = subprocess.Popen(command, cwd=root, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    target, deadline = folder.parent / "cache", time.monotonic() + 60
+    while not any(path.stat().st_blocks for path in target.glob(".*.part/x")):
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal sends it to all of them
+    process.communicate(timeout=30)
+    assert process.returncode != 0
+    assert left_over(folder) == []
+    assert len(images(folder).y) == 12
+
+
+# --- prediction -------------------------------------------------------------------------------------------------------
+
+
+def test_a_photo_that_cannot_be_predicted_is_named(tmp_path: Path) -> None:
+    preprocessor, bad = ImagePreprocessor(8), tmp_path / "bad.jpg"
+    bad.write_bytes(b"no photo")
+    good = written(tmp_path / "good.png")
+    assert [len(block) for block in preprocessor.blocks([good, str(good)])] == [2]
+    assert refusal(lambda: list(preprocessor.blocks([good, bad]))).startswith(f"{bad} is no JPEG, PNG, WebP, BMP or")
+    assert refusal(lambda: list(preprocessor.blocks(tmp_path))).startswith(f"{tmp_path} is a folder; scripts/predict")
+    gone = tmp_path / "gone.jpg"
+    assert refusal(lambda: list(preprocessor.blocks(gone))) == f"{gone} cannot be read (No such file or directory)."
+    for photo in (
+        np.zeros((4, 4)),
+        np.zeros((4, 4, 3)),
+        np.zeros((4, 4, 4), np.uint8),
+        3,
+        np.zeros((0, 4, 3), np.uint8),
+    ):
+        assert refusal(lambda photo=photo: list(preprocessor.blocks([photo]))).startswith(
+            "predict_proba got a photo of shape"
+        )
+
+
+def test_photos_may_be_paths_images_arrays_or_tensors(tmp_path: Path) -> None:
+    path, pixels = written(tmp_path / "a.png", seed=5), picture(5)
+    several = np.stack([pixels, picture(6)])
+    expected = torch.from_numpy(pixels_of(pixels, 8).reshape(1, -1)) / 255
+    for photo in (path, str(path), Image.fromarray(pixels), pixels, [path], several[:1], torch.from_numpy(several[:1])):
+        (found,) = ImagePreprocessor(8).blocks(photo)
+        torch.testing.assert_close(found.float(), expected)
+    assert not list(ImagePreprocessor(8).blocks([]))
+
+
+def test_photos_that_stream_by_are_named_and_left_out_likewise(
+    folder: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = photos_below(str(folder))
+    for i in (0, 7):
+        files[i].write_bytes(b"no photo")
+    assert refusal(lambda: list(streamed(files, 8, False, "data.path"))).endswith(
+        "data.skip_bad=true leaves such files out."
+    )
+    assert not refusal(lambda: list(streamed(files[:1], 8, False, "data.path"))).endswith("out.")
+    monkeypatch.setattr(streaming, "TOGETHER", 3)
+    with caplog.at_level(logging.WARNING):
+        found = list(streamed(files, 8, True, "data.path"))
+    assert [i for numbers, _ in found for i in numbers] == [i for i in range(12) if i not in (0, 7)]
+    for numbers, pixels in found:
+        assert np.array_equal(pixels, np.stack([pixels_of(files[i], 8) for i in numbers]))
+    assert "2 files of 12 cannot be read" in caplog.records[-1].getMessage()
+    text = refusal(lambda: list(streamed([files[0], files[7]], 8, True, "data.path")))
+    assert text == "data.path: none of the 2 files can be read as a photo."
+
+
+# --- settings ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("settings", "key"),
+    [
+        ({"size": 0}, "data.size=0: a number of pixels from 1 to 4096"),
+        ({"size": 5000}, "data.size=5000"),
+        ({"folds": 3}, "data.folds and data.fold belong together"),
+        ({"folds": 3, "fold": 3}, "data.fold=3"),
+        ({"split": {"train": 0.9}}, "data.split="),
+        ({"batch_size": 0}, "data.batch_size=0"),
+        ({"augment": {"crop": 2}}, "data.augment.crop=2"),
+    ],
+)
+def test_settings_that_are_not_valid(tmp_path: Path, settings: dict[str, Any], key: str) -> None:
+    assert said(tmp_path / "never looked at", **settings).startswith(key)
+    assert refusal(lambda: DigitsData(**settings)).startswith(key)
+
+
+@pytest.mark.parametrize("positive", [10, -1, "x", "1.0"])
+def test_a_digit_that_there_is_not(positive: Any) -> None:
+    with pytest.raises(UserError, match=r"^data\.positive=.*a digit from 0 to 9 is needed\.$"):
+        DigitsData(positive=positive)
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        (("train", "test1"), "a folder train beside test1"),
+        (("Train", "unlabelled"), "a folder Train beside unlabelled"),
+        (("cats", "Validation"), "a folder Validation beside cats"),
+    ],
+)
+def test_splits_are_not_taken_for_classes(tmp_path: Path, names: tuple[str, str], said: str) -> None:
+    for name in names:
+        write_photos(tmp_path / "photos" / name, {"a": 2, "b": 2})
+    assert said in refusal(lambda: images(tmp_path / "photos"))
+
+
+def test_splits_have_their_usual_names_too(tmp_path: Path) -> None:
+    for name in ("Training", "Valid", "TESTING"):
+        write_photos(tmp_path / "photos" / name, {"a": 2, "b": 2})
+    data = images(tmp_path / "photos")
+    assert {split: len(rows) for split, rows in data.rows.items()} == {"train": 4, "val": 4, "test": 4}
+
+
+def test_what_was_skipped_is_refused_where_it_is_not_to_be_skipped(tmp_path: Path) -> None:
+    """And a file that can be read again is found anew, though its content did not change."""
+    folder = write_photos(tmp_path / "photos", {"a": 6, "b": 6})
+    bad = folder / "a" / "photo 0.jpg"
+    whole = bad.read_bytes()
+    bad.write_bytes(whole[:200])
+    assert len(images(folder, skip_bad=True, split=HALVES).candidates()) == 11
+    assert "photo 0.jpg" in refusal(lambda: images(folder, split=HALVES))
+    bad.write_bytes(whole)
+    assert len(images(folder, skip_bad=True, split=HALVES).candidates()) == 12
+
+
+def test_a_link_that_leads_nowhere_is_a_file_that_cannot_be_read(tmp_path: Path) -> None:
+    folder = write_photos(tmp_path / "photos", {"a": 6, "b": 6})
+    (folder / "a" / "link.jpg").symlink_to(tmp_path / "nowhere.jpg")
+    text = refusal(lambda: images(folder, split=HALVES))
+    assert "link.jpg cannot be read (No such file or directory); data.skip_bad=true" in text
+    assert len(images(folder, skip_bad=True, split=HALVES).candidates()) == 12
