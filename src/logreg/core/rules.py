@@ -1,0 +1,113 @@
+"""What a setting may be: the check, the words that say it and its JSON schema, once for each setting.
+
+A part of the settings is a frozen dataclass whose fields carry their rules:
+
+    @dataclass(frozen=True)
+    class Penalty:
+        l1: float = setting(number(least=0))
+
+`check` holds values against them, whether they come from a configuration or from Python.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from logreg.core.errors import UserError
+from logreg.core.numbers import is_finite
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What a value may be.
+
+    Attributes:
+        allows: whether a value is valid.
+        words: what would be, as in "a whole number above 0"; a comma at the end where the sentence goes on.
+        schema: the same as JSON schema.
+    """
+
+    allows: Callable[[Any], bool]
+    words: str
+    schema: Mapping[str, Any]
+
+
+def number(
+    *,
+    above: float | None = None,
+    least: float | None = None,
+    below: float = math.inf,
+    most: float = math.inf,
+    words: str,
+) -> Rule:
+    """A finite number."""
+    low = -math.inf if least is None else least
+    schema = {"exclusiveMinimum": above, "minimum": least, "exclusiveMaximum": below, "maximum": most}
+
+    def allows(value: Any) -> bool:
+        return is_finite(value) and low <= value <= most and value < below and (above is None or value > above)
+
+    finite = {key: bound for key, bound in schema.items() if bound is not None and math.isfinite(bound)}
+    return Rule(allows, words, {"type": "number", **finite})
+
+
+def whole(least: int, most: float = math.inf, words: str | None = None) -> Rule:
+    """A whole number."""
+    usual = {0: "a whole number, 0 or more,", 1: "a whole number above 0", 2: "a whole number, 2 or more,"}
+    schema = {"type": "integer", "minimum": least} | ({"maximum": most} if math.isfinite(most) else {})
+
+    def allows(value: Any) -> bool:
+        return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
+
+    return Rule(allows, words or usual[least], schema)
+
+
+def choice(*values: Any, words: str | None = None) -> Rule:
+    """One of some values."""
+    shown = " or ".join(map(str, values)) if len(values) == 2 else f"one of {', '.join(map(str, values))}"
+    return Rule(lambda value: value in values, words or shown, {"enum": list(values)})
+
+
+def flag() -> Rule:
+    """True or false."""
+    return Rule(lambda value: isinstance(value, bool), "true or false", {"type": "boolean"})
+
+
+def either(*rules: Rule, words: str | None = None) -> Rule:
+    """What one of some rules allows."""
+    return Rule(
+        lambda value: any(rule.allows(value) for rule in rules),
+        words or ", or ".join(rule.words.rstrip(",") for rule in rules),
+        {"anyOf": [dict(rule.schema) for rule in rules]},
+    )
+
+
+def optional(rule: Rule, words: str | None = None) -> Rule:
+    """What a rule allows, or null."""
+    return either(rule, Rule(lambda value: value is None, "null", {"type": "null"}), words=words)
+
+
+def setting(rule: Rule, default: Any = dataclasses.MISSING) -> Any:
+    """A field of a part of the settings."""
+    return dataclasses.field(default=default, metadata={"rule": rule})
+
+
+def rules_of(part: type, prefix: str = "") -> dict[str, Rule]:
+    """The rules of a part of the settings by their keys."""
+    fields = dataclasses.fields(part)
+    return {prefix + field.name: field.metadata["rule"] for field in fields if "rule" in field.metadata}
+
+
+def check(values: Mapping[str, Any], rules: Mapping[str, Rule]) -> None:
+    """Hold values against the rules of their keys.
+
+    Raises:
+        UserError: names the first key whose value is not valid, and what would be.
+    """
+    for key, rule in rules.items():
+        if key in values and not rule.allows(values[key]):
+            raise UserError(f"{key}={values[key]}: {rule.words} is needed.")
