@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from logreg.core.lazy import lazily
+from logreg.core.lazy import lazy_attributes
 
 if TYPE_CHECKING:
     from logreg.records.record import RunRecord
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["BinaryClassifier", "Run", "RunRecord", "load_run", "train"]
 
-__getattr__ = lazily(
+__getattr__ = lazy_attributes(
     __name__,
     {
         "BinaryClassifier": "logreg.training.classifier",

@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import Any
 
 
-def lazily(package: str, home: Mapping[str, str]) -> Callable[[str], Any]:
+def lazy_attributes(package: str, home: Mapping[str, str]) -> Callable[[str], Any]:
     """The package's ``__getattr__``.
 
     Args:

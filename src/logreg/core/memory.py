@@ -1,4 +1,4 @@
-"""How much memory there is."""
+"""How much memory is free."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ PROC, CGROUPS = Path("/proc"), Path("/sys/fs/cgroup")
 
 
 def free_memory(device: torch.device, proc: Path = PROC, cgroups: Path = CGROUPS) -> int:
-    """Bytes that are free on a device or can be freed; on the CPU elsewhere than on Linux those that there are.
+    """Bytes that are free on a device or can be freed; outside Linux, all memory of the machine.
 
     Args:
-        proc, cgroups: where the system says what it has, and what it lets a process have.
+        proc, cgroups: where Linux says what the machine has, and what a process may have.
     """
     if device.type == "cuda":
-        # What torch holds without using it is free to torch, and to nobody else.
-        kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-        return torch.cuda.mem_get_info(device)[0] + kept
-    return max(0, min([_free_on_machine(proc), *_left_by_cgroups(proc, cgroups)]))
+        # The blocks that torch's allocator keeps cached are free to torch, and to nobody else.
+        cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return torch.cuda.mem_get_info(device)[0] + cached
+    return max(0, min([_free_on_machine(proc), *_free_in_cgroups(proc, cgroups)]))
 
 
 def _free_on_machine(proc: Path) -> int:
@@ -32,34 +32,34 @@ def _free_on_machine(proc: Path) -> int:
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
-def _left_by_cgroups(proc: Path, cgroups: Path) -> Iterator[int]:
-    """What the limits of containers and of batch systems leave: of version 2, and of version 1 where there is that."""
+def _free_in_cgroups(proc: Path, cgroups: Path) -> Iterator[int]:
+    """Bytes that the limits of containers and batch systems leave, of cgroups version 2 and of version 1."""
     groups: list[list[str]] = []
     with contextlib.suppress(OSError):
         lines = (proc / "self" / "cgroup").read_text(encoding="utf-8").splitlines()
         groups = [line.split(":", 2) for line in lines if line.count(":") >= 2]
     for _, controllers, path in groups:
         if not controllers:
-            yield from _left_below(cgroups, path, "memory.max", "memory.current", "inactive_file")
+            yield from _free_below(cgroups, path, "memory.max", "memory.current", "inactive_file")
         elif "memory" in controllers.split(","):
             names = "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"
-            yield from _left_below(cgroups / "memory", path, *names)
+            yield from _free_below(cgroups / "memory", path, *names)
 
 
-def _left_below(root: Path, path: str, limit: str, used: str, cache: str) -> Iterator[int]:
-    """What is left in a group and in those around it; inside a container the group is the root itself."""
+def _free_below(root: Path, path: str, limit: str, used: str, cache: str) -> Iterator[int]:
+    """Bytes that are free in a group and in those around it; inside a container the group is the root itself."""
     group = root / path.lstrip("/")
     for folder in (group, *group.parents):
         if not folder.is_relative_to(root):
             break
         with contextlib.suppress(OSError, ValueError):  # "max" is no limit
-            most = int((folder / limit).read_text(encoding="utf-8"))
-            left = most - int((folder / used).read_text(encoding="utf-8"))
-            yield left + _cached(folder / "memory.stat", cache)
+            allowed = int((folder / limit).read_text(encoding="utf-8"))
+            in_use = int((folder / used).read_text(encoding="utf-8"))
+            yield allowed - in_use + _file_cache(folder / "memory.stat", cache)
 
 
-def _cached(statistics: Path, name: str) -> int:
-    """Bytes of files that are kept in memory and count as used, but make room where it is needed."""
+def _file_cache(statistics: Path, name: str) -> int:
+    """Bytes of cached files: they count as used, and the kernel frees them where memory is needed."""
     with contextlib.suppress(OSError, StopIteration):
         lines = statistics.read_text(encoding="utf-8").splitlines()
         return int(next(line.split()[1] for line in lines if line.split()[0] == name))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from logreg.core.lazy import lazily
+from logreg.core.lazy import lazy_attributes
 
 if TYPE_CHECKING:
     from logreg.data.builtin import BreastCancerData, ToyData
@@ -28,7 +28,7 @@ __all__ = [
     "ToyData",
 ]
 
-__getattr__ = lazily(
+__getattr__ = lazy_attributes(
     __name__,
     {
         "BlockData": "logreg.data.datamodule",

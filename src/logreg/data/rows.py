@@ -235,7 +235,7 @@ def batch_parts(batch: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor | None]
 def collected_rows(batches: Iterable[Batch]) -> TensorRows | None:
     """The rows of all batches, of which there is one at least; None where x has more than `MAX_ELEMENTS` numbers."""
     parts, numbers = [], 0
-    for x, y, *_ in batches:  # which may go on for ever
+    for x, y, *_ in batches:  # which may have no end
         numbers += x.numel()
         if numbers > MAX_ELEMENTS:
             return None

@@ -4,7 +4,7 @@ A lesson gets a finished run, or the jobs of a finished sweep, and comes to a co
 figures. What it says is measured, also where it is less than the textbooks claim.
 """
 
-from logreg.core.lazy import lazily
+from logreg.core.lazy import lazy_attributes
 
 _HOME = {
     "GradientsAccumulate": "logreg.lessons.gradients_accumulate",
@@ -15,4 +15,4 @@ _HOME = {
     "WeightsWithoutBound": "logreg.lessons.weights_without_bound",
 }
 __all__ = sorted(_HOME)
-__getattr__ = lazily(__name__, _HOME)
+__getattr__ = lazy_attributes(__name__, _HOME)

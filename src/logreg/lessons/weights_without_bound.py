@@ -1,4 +1,4 @@
-"""Where a line separates the labels, the weights grow for ever, towards the separator of maximum margin.
+"""Where a line separates the labels, the weights grow without bound, towards the separator of maximum margin.
 
 The direction of gradient descent on the log loss of separable rows tends to the hard-margin support vector machine,
 as slowly as one over the logarithm of the updates (Soudry et al., 2018, The implicit bias of gradient descent on
@@ -123,7 +123,7 @@ class WeightsWithoutBound(Lesson):
         return [
             *lines,
             f"ten times the updates add {growth:.2f} to the norm: {bound}, and the cost "
-            f"{'falls for ever' if n['cost'][-1] < n['cost'][-2] else 'does not fall yet'}",
+            f"{'falls without end' if n['cost'][-1] < n['cost'][-2] else 'does not fall yet'}",
             f"the direction {self._approach(degrees)} "
             f"scikit-learn's hard-margin support vector machine, {degrees[-1]:.3f} degrees away, if its margin counts "
             f"the intercept as a weight; {self._usual(n)}",

@@ -17,7 +17,7 @@ from logreg.optim.linalg import SCALE
 from logreg.optim.problem import Derivatives, FirstOrder, LogisticProblem
 from logreg.optim.threads import torch_in_one_thread
 
-SMALL = 1e-6  # an objective below which a gap is small by itself: that of separated labels falls for ever
+SMALL = 1e-6  # an objective below which a gap is small by itself: that of separated labels falls towards zero
 OF_ZERO = math.log(2) * (1 + 1e-6)  # the objective of coefficients that are zero, and its rounding
 
 Found = TypeVar("Found", FirstOrder, Derivatives)

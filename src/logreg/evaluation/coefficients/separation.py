@@ -1,7 +1,7 @@
 """Whether the maximum-likelihood estimate exists: do the columns separate the labels?
 
 With y_i in {-1, 1} and x_i with its constant, a direction d separates if y_i x_i d >= 0 for all rows and > 0 for some:
-the log loss falls for ever along it, and no finite coefficients are the best (Albert and Anderson, 1984, Biometrika
+the log loss falls without end along it, and no finite coefficients are the best (Albert and Anderson, 1984, Biometrika
 71, 1-10). It is complete if some direction has y_i x_i d > 0 for all rows, else quasi-complete. Both are linear
 programs (Konis, 2007, Linear programming algorithms for detecting separated data in binary logistic regression models,
 Oxford), solved here by HiGHS:
