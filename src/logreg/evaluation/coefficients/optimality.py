@@ -140,8 +140,8 @@ def _of_separation(optimality: Optimality) -> str:
     assert separation is not None
     if separation.kind == "complete":
         return (
-            f"{separation.sentence}: the maximum-likelihood estimate does not exist and the cost falls without end, here "
-            f"to {optimality.objective:.3g}; use penalty.l2=<number> or penalty=firth"
+            f"{separation.sentence}: the maximum-likelihood estimate does not exist and the cost falls without end, "
+            f"here to {optimality.objective:.3g}; use penalty.l2=<number> or penalty=firth"
         )
     what = (
         "its maximum-likelihood estimate is"
