@@ -16,7 +16,8 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from logreg import BinaryClassifier, RunRecord, train
-from logreg.data import BreastCancerData, DigitsData, InMemoryData, ToyData
+from logreg.core.build import build
+from logreg.data import BreastCancerData, DigitsData, ImageFolderData, InMemoryData, TableData, ToyData
 from logreg.models import SequentialRegression
 from logreg.records.record import read_history
 from logreg.training.callbacks import Checkpoints
@@ -29,6 +30,15 @@ def toy(**settings: Any) -> ToyData:
 def breast_cancer(**settings: Any) -> BreastCancerData:
     defaults = {"seed": 1, "batch_size": 32, "split": {"train": 0.6, "val": 0.2, "test": 0.2}}
     return BreastCancerData("breast_cancer", **{**defaults, **settings})
+
+
+def table_data(**settings: Any) -> TableData:
+    """A table from the flat keys of ``data``, as a configuration gives them."""
+    return build({"_target_": "logreg.data.TableData", **settings}, TableData, "data")
+
+
+def image_folder(**settings: Any) -> ImageFolderData:
+    return build({"_target_": "logreg.data.ImageFolderData", **settings}, ImageFolderData, "data")
 
 
 def fit(
@@ -103,4 +113,9 @@ def write_photos(folder: Path, counts: dict[str, int], seed: int = 0, side: int 
 
 def digits(**settings: Any) -> DigitsData:
     """Few rows of few pixels."""
-    return DigitsData("digits", **{"seed": 1, "split": {"train": 0.2, "val": 0.1, "test": 0.7}, "size": 16, **settings})
+    few = {"seed": 1, "split": {"train": 0.2, "val": 0.1, "test": 0.7}, "size": 16}
+    return digits_data(**few | settings)
+
+
+def digits_data(**settings: Any) -> DigitsData:
+    return build({"_target_": "logreg.data.DigitsData", **settings}, DigitsData, "data")

@@ -20,7 +20,9 @@ from benchmarks.training import configuration
 from logreg.cli.assemble import assemble, make_classifier
 from logreg.core.files import write_atomically
 from logreg.data import InMemoryData, Table, TableData
-from logreg.data.tables.reading.source import ReadOptions, open_source
+from logreg.data.options import ServingOptions, SplitOptions
+from logreg.data.tables.options import ReadOptions, RoleOptions, TablePaths
+from logreg.data.tables.reading.source import open_source
 from logreg.records.record import PREPROCESSING, RunRecord
 from logreg.report.run import report_run
 from logreg.runs.load import load_run
@@ -69,9 +71,11 @@ class Files:
     # --- preparation --------------------------------------------------------------------------------------------------
 
     def data(self, path: Path, cache: str = "cache") -> TableData:
-        split = {"train": 1.0}  # all rows: what is timed is then the same on both sides
         return TableData(
-            path=str(path), target="y", seed=1, batch_size=BATCH, split=split, cache_dir=str(self.folder / cache)
+            TablePaths(str(path), cache_dir=str(self.folder / cache)),
+            ServingOptions("table", seed=1, batch_size=BATCH),
+            SplitOptions({"train": 1.0}),  # all rows: what is timed is then the same on both sides
+            roles=RoleOptions(target="y"),
         )
 
     def prepare(self, path: Path) -> float:
@@ -119,7 +123,7 @@ class Files:
         config = configuration(*overrides, f"data.cache_dir='{self.folder / 'kept'}'", "optimizer.max_iter=5")
         record = RunRecord()
         data, classifier, trainer = assemble(config, directory)
-        write_atomically(directory / PREPROCESSING, data.needs_blocks("a table").preprocessor.to_json())
+        write_atomically(directory / PREPROCESSING, data.preprocessor.to_json())
         train(data, classifier, trainer, record=record)
         write_atomically(directory / "config.json", json.dumps(config))
         report_run(record, classifier, data, None, directory, {}, with_figures=False, brief=True)

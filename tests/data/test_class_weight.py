@@ -16,7 +16,7 @@ from logreg.data import TableData
 from logreg.data.datamodule import label_weights
 from logreg.optim.newton import Newton
 from logreg.optim.objective import linear_coefficients
-from tests.helpers import fit
+from tests.helpers import fit, table_data
 
 PENALTY = 0.01
 
@@ -36,11 +36,11 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def solved(
     folder: Path, table: Path, class_weight: Any = None, weight: str | None = None, l2: float | None = None
 ) -> tuple[np.ndarray, TableData]:
-    data = TableData(
+    data = table_data(
         path=str(table), target="sold", weight=weight, exclude=[n for n in ("n", "tripled") if n != weight],
         split={"train": 1.0}, standardize=False, cache_dir=str(folder / "cache"),
     )  # fmt: skip
-    data.weigh_labels(class_weight)
+    data.class_weight = class_weight
     data.setup("fit")
     l2 = 1 / data.training_weight if l2 is None else l2
     _, classifier, _ = fit(folder, data, 50, Newton, l2=l2, precision="64-true")
@@ -75,8 +75,8 @@ def test_class_weights_are_row_weights(tmp_path: Path, table: Path) -> None:
 
 
 def test_only_training_rows_are_weighted(tmp_path: Path, table: Path) -> None:
-    data = TableData(path=str(table), target="sold", exclude=["n", "tripled"], cache_dir=str(tmp_path))
-    data.weigh_labels("balanced")
+    data = table_data(path=str(table), target="sold", exclude=["n", "tripled"], cache_dir=str(tmp_path))
+    data.class_weight = "balanced"
     data.setup("fit")
     weight, y = data.weights("train"), data.served("train").y
     assert weight is not None

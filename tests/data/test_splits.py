@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from logreg.core.errors import UserError
 from logreg.data import BreastCancerData, ToyData
-from logreg.data.splits import check_folds, in_folds, stratified
+from logreg.data.options import SplitOptions
+from logreg.data.splits import in_folds, stratified
 from logreg.data.tables.preparing.assign import evenly_spaced
 from logreg.data.tables.preprocessor import Preprocessor
 
@@ -44,7 +45,7 @@ def test_the_split_depends_on_the_seed_and_on_nothing_else() -> None:
 )
 def test_fractions_that_make_no_sense_are_refused(fractions: dict, named: str) -> None:
     with pytest.raises(UserError, match=named):
-        stratified(np.arange(10) % 2, fractions, 0)
+        SplitOptions(fractions).fractions()
 
 
 def test_too_few_rows_of_a_class_are_refused_with_the_counts() -> None:
@@ -85,7 +86,7 @@ def test_folds_are_stratified_disjoint_and_all_rows() -> None:
 @pytest.mark.parametrize(("folds", "fold"), [(None, 1), (5, None), (1, 0), (5, 5), (5, -1)])
 def test_folds_that_cannot_be_are_refused(folds: int | None, fold: int | None) -> None:
     with pytest.raises(UserError, match=r"data\.fold"):
-        check_folds(folds, fold)
+        SplitOptions(folds=folds, fold=fold)
 
 
 @pytest.mark.parametrize("most", [1, 7, 1000, 10**7])

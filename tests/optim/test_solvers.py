@@ -16,10 +16,10 @@ from sklearn.linear_model import LogisticRegression
 from torch import nn
 
 from logreg.core.errors import UserError
-from logreg.data import TableData, rows
+from logreg.data import rows
 from logreg.evaluation.coefficients.optimality import certify, separation_of
 from logreg.optim import blocks, precondition
-from tests.helpers import breast_cancer, column, fit, shared_file
+from tests.helpers import breast_cancer, column, fit, shared_file, table_data
 from tests.optim.problems import SOLVERS, drawn, problem_of, solve
 
 every_solver = pytest.mark.parametrize("name", list(SOLVERS))
@@ -57,7 +57,7 @@ def test_the_published_accuracy_of_breast_cancer(tmp_path: Path) -> None:
 
 def test_the_published_accuracy_of_a9a_on_rows_of_fewer_columns(tmp_path: Path) -> None:
     path, test_path = (str(shared_file(name)) for name in ("a9a.svm", "a9a.t.svm"))
-    data = TableData(
+    data = table_data(
         path=path, test_path=test_path, split={"train": 1.0}, standardize=False, cache_dir=str(tmp_path / "cache")
     )
     data.prepare_data()

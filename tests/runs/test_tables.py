@@ -13,12 +13,13 @@ import pytest
 import torch
 from torch import nn
 
-from logreg.data import TableData
-from logreg.data.tables.reading.source import ReadOptions, open_source
+from logreg.data.tables.options import ReadOptions
+from logreg.data.tables.reading.source import open_source
 from logreg.models import SequentialRegression
 from logreg.runs.load import Run
 from logreg.runs.tables import predict_table
 from logreg.training.classifier import BinaryClassifier
+from tests.helpers import table_data
 
 ROWS = 300
 UTC = pl.col("when").dt.replace_time_zone("UTC")
@@ -74,7 +75,7 @@ def written(form: str, folder: Path) -> Path:
 
 def trained_on(path: Path, folder: Path) -> Run:
     """A run with drawn coefficients and the preprocessing of a table."""
-    data = TableData(path=str(path), target="sold", categorical=["grade"], cache_dir=str(folder / "cache"))
+    data = table_data(path=str(path), target="sold", categorical=["grade"], cache_dir=str(folder / "cache"))
     data.prepare_data()
     data.setup()
     torch.manual_seed(0)

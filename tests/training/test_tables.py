@@ -19,7 +19,7 @@ from logreg.data import TableData, rows
 from logreg.data.tables import table
 from logreg.optim.losses import loss_of
 from logreg.optim.objective import AutogradGradient, LinearGradient, linear_coefficients
-from tests.helpers import fit
+from tests.helpers import fit, table_data
 
 LBFGS = functools.partial(
     torch.optim.LBFGS,
@@ -32,7 +32,7 @@ LBFGS = functools.partial(
 
 
 def data_of(folder: Path, name: str = "t.csv", **settings: Any) -> TableData:
-    return TableData(path=str(folder / name), cache_dir=str(folder / "cache"), seed=1, **settings)
+    return table_data(path=str(folder / name), cache_dir=str(folder / "cache"), seed=1, **settings)
 
 
 def drawn(count: int = 400, seed: int = 0) -> pd.DataFrame:
@@ -63,7 +63,7 @@ def test_weighted_rows_give_scikit_learns_coefficients_and_those_of_repeated_row
     frame.to_csv(tmp_path / "t.csv", index=False)
     weighted = data_of(tmp_path, target="y", weight="weight", split={"train": 1.0})
     ours = solution(tmp_path / "a", weighted, 0.01)
-    weighted.serve(torch.float64)
+    weighted.dtype = torch.float64
     x, y = (part.numpy() for part in weighted.tensors("train"))
     np.testing.assert_allclose(ours, scikit_learns(x, y, 0.01, frame.weight.to_numpy()), atol=1e-5)
     frame.loc[np.repeat(frame.index, frame.weight)].drop(columns="weight").to_csv(tmp_path / "r.csv", index=False)
@@ -110,7 +110,7 @@ def test_both_gradients_of_a_batch_in_parts_are_that_of_the_whole(
     data = data_of(tmp_path, target="y", weight="weight")
     data.prepare_data()
     data.setup()
-    data.serve(torch.float64)
+    data.dtype = torch.float64
     batch = data.served("train").everything()
     assert isinstance(batch, rows.LargeBatch)
     torch.manual_seed(0)

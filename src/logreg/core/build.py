@@ -6,6 +6,7 @@ it. So only *classes* are called, only subclasses of what the key stands for, on
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import inspect
 import typing
@@ -23,11 +24,23 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from torchmetrics import Metric
 
-from logreg.core.aliases import ALIASES
 from logreg.core.errors import UserError, nearest
+from logreg.core.rules import rules_of
 from logreg.core.settings import check_target
 
 KINDS = (nn.Module, Optimizer, LRScheduler, LightningDataModule, Callback, Logger, Trainer, Metric)
+# Where classes were that the records of version 0.1.0 name, and where they are now.
+ALIASES = {
+    "logreg.brier.BrierScore": "logreg.evaluation.scores.BrierScore",
+    "logreg.callbacks.Checkpoints": "logreg.training.callbacks.Checkpoints",
+    "logreg.callbacks.UpdateBar": "logreg.training.callbacks.UpdateBar",
+    "logreg.choosing.Auto": "logreg.optim.auto.Auto",
+    "logreg.data.digits.DigitsData": "logreg.data.images.digits.DigitsData",
+    "logreg.data.image_folder.ImageFolderData": "logreg.data.images.folder.ImageFolderData",
+    "logreg.report.boundary.BoundarySeries": "logreg.report.figures.boundary.BoundarySeries",
+    "logreg.report.photos.PhotoGrids": "logreg.report.figures.photos.PhotoGrids",
+    "logreg.report.tensorboard.TensorBoardLogger": "logreg.report.tensorboard.events.TensorBoardLogger",
+}
 _NUMBERS_AS_PEP_484 = BeartypeConf(is_pep484_tower=True)  # an int will do where a float is asked for
 
 
@@ -104,20 +117,57 @@ def _locate(target: str, key: str, trusted: Sequence[str]) -> Any:
     return found
 
 
-def _checked_arguments(cls: type, positional: Sequence[Any], values: Mapping[str, Any], key: str) -> dict[str, Any]:
-    """Hold the arguments against the signature of the class: names, presence and types."""
-    signature = inspect.signature(cls)
-    takes_any = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in signature.parameters.values())
-    for name in values:
-        if name not in signature.parameters and not takes_any:
-            known = list(signature.parameters)
-            raise UserError(
-                f"{key}.{name}: {cls.__name__} takes no such argument{nearest(name, known)}; valid: {', '.join(known)}."
-            )
+def parts_of(cls: type) -> dict[str, type]:
+    """The parameters of a class that are parts of settings: dataclasses whose fields carry rules."""
+    classes = {name: hint for name, hint in _hints(cls).items() if inspect.isclass(hint)}
+    return {name: part for name, part in classes.items() if dataclasses.is_dataclass(part) and rules_of(part)}
+
+
+def _with_parts(cls: type, flat: Mapping[str, Any], key: str) -> dict[str, Any]:
+    """The same arguments with those that are fields of a part gathered into it: in a configuration they stand flat.
+
+    Raises:
+        UserError: a value is not valid, or one without a default is missing.
+    """
+    parameters, values = inspect.signature(cls).parameters, dict(flat)
+    for name, part in parts_of(cls).items():
+        fields = {field: values.pop(field) for field in rules_of(part) if field in values}
+        default = parameters[name].default
+        if default is not inspect.Parameter.empty:  # its fields have the defaults of this class, not those of the part
+            values[name] = dataclasses.replace(default, **fields)
+            continue
+        _check_binding(cls, inspect.signature(part), (), fields, key)
+        values[name] = part(**fields)
+    return values
+
+
+def _check_binding(
+    cls: type, signature: inspect.Signature, positional: Sequence[Any], values: Mapping[str, Any], key: str
+) -> None:
     try:
         signature.bind(*positional, **values)
     except TypeError as error:
         raise UserError(f"{key}: {cls.__name__} cannot be made from these settings: {_sentence(error)}") from error
+
+
+def _check_names(cls: type, names: Iterable[str], key: str) -> None:
+    """Refuse an argument that a class does not take."""
+    parameters, parts = inspect.signature(cls).parameters, parts_of(cls)
+    if any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values()):
+        return
+    known = [field for name in parameters for field in (rules_of(parts[name]) if name in parts else [name])]
+    for name in names:
+        if name not in known:
+            raise UserError(
+                f"{key}.{name}: {cls.__name__} takes no such argument{nearest(name, known)}; valid: {', '.join(known)}."
+            )
+
+
+def _checked_arguments(cls: type, positional: Sequence[Any], values: Mapping[str, Any], key: str) -> dict[str, Any]:
+    """Hold the arguments against the signature of the class: names, presence and types."""
+    _check_names(cls, values, key)
+    values = _with_parts(cls, values, key)
+    _check_binding(cls, inspect.signature(cls), positional, values, key)
     hints = _hints(cls)
     return {name: _typed(value, hints.get(name, Any), f"{key}.{name}", cls) for name, value in values.items()}
 

@@ -77,6 +77,27 @@ def flag() -> Rule:
     return Rule(lambda value: isinstance(value, bool), "true or false", {"type": "boolean"})
 
 
+def text(words: str, like: type | tuple[type, ...] = str) -> Rule:
+    """A text, or what YAML makes of one: ``like`` names the types that stand for a text here."""
+    kinds = {str: "string", int: "integer", float: "number", bool: "boolean"}
+    types = like if isinstance(like, tuple) else (like,)
+    return Rule(lambda value: isinstance(value, like), words, {"type": [kinds[kind] for kind in types]})
+
+
+def texts(words: str) -> Rule:
+    """A list of texts, or of what YAML makes of them."""
+
+    def allows(value: Any) -> bool:
+        return isinstance(value, list | tuple) and all(isinstance(item, str | int | float) for item in value)
+
+    return Rule(allows, words, {"type": "array", "items": {"type": ["string", "number", "boolean"]}})
+
+
+def mapping(words: str) -> Rule:
+    """A mapping, whatever is in it."""
+    return Rule(lambda value: isinstance(value, Mapping), words, {"type": "object"})
+
+
 def either(*rules: Rule, words: str | None = None) -> Rule:
     """What one of some rules allows."""
     return Rule(
@@ -93,6 +114,8 @@ def optional(rule: Rule, words: str | None = None) -> Rule:
 
 def setting(rule: Rule, default: Any = dataclasses.MISSING) -> Any:
     """A field of a part of the settings."""
+    if isinstance(default, dict):  # each part has one of its own
+        return dataclasses.field(default_factory=default.copy, metadata={"rule": rule})
     return dataclasses.field(default=default, metadata={"rule": rule})
 
 

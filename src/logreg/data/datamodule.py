@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,55 +13,43 @@ from lightning.pytorch import LightningDataModule
 from torch import Tensor
 
 from logreg.core.errors import UserError
-from logreg.data.blocks import Augmentation, Batches, BlockLoader, PassPlan
+from logreg.data.blocks import Augmentation, Batches, BlockLoader
 from logreg.data.from_json import AnyPreprocessor
+from logreg.data.options import SPLITS, ServingOptions, SplitOptions
 from logreg.data.rows import LargeBatch, Rows
-from logreg.data.splits import SPLITS, check_fractions
 
 
 class BlockData(LightningDataModule, ABC):
     """A DataModule that serves its training rows in blocks; subclasses say which rows these are.
 
     Args:
-        name: what the run is called after, unless ``name`` is given.
-        seed: fixes the split and the order of the rows, each from its own stream.
-        batch_size: rows per update; None is the full batch.
-        split: fractions for ``train``, ``val`` and ``test``, stratified by label.
-        standardize: centre and scale by mean and standard deviation (ddof 0) of the training rows.
+        own_files: splits whose rows come from files of their own.
 
     Attributes:
         rows: row numbers of each split; `setup` sets it.
         preprocessor: from raw columns to features; `setup` sets it.
-        dtype: of the tensors served; see `serve`.
-        folds, fold: the rows of one fold of so many are the validation rows; None where ``split`` deals rows out.
+        dtype: of the tensors served; training sets it to the trainer's precision.
+        fractions: of each split in the rows that are split.
+        folds, fold: see `SplitOptions`; None where ``fractions`` decides.
         augmentation: changes training batches at random; None where each pass sees the rows as they are.
-        class_weight: of the labels of training rows; see `weigh_labels`.
-        plan: how the training loader goes over the rows; see `follow`.
+        class_weight: of the labels of training rows, see `logreg.data.datamodule`; the run's configuration sets it.
     """
 
     rows: dict[str, np.ndarray]
     preprocessor: AnyPreprocessor
     augmentation: Augmentation | None = None
-    folds: int | None = None
-    fold: int | None = None
 
-    def __init__(
-        self,
-        name: str,
-        seed: int = 0,
-        batch_size: int | None = None,
-        split: Mapping[str, float] | None = None,
-        standardize: bool = True,
-    ) -> None:
+    def __init__(self, serving: ServingOptions, split: SplitOptions, own_files: Sequence[str] = ()) -> None:
         super().__init__()
-        if batch_size is not None and batch_size < 1:
-            raise UserError(f"data.batch_size={batch_size}: a number of rows above 0, or null for the full batch.")
-        self.name, self.seed, self.batch_size, self.standardize = name, seed, batch_size, standardize
-        self.fractions = check_fractions(split or {"train": 1.0})
+        self.name, self.seed = serving.name, serving.seed
+        self.batch_size, self.standardize = serving.batch_size, serving.standardize
+        self.fractions, self.folds, self.fold = split.fractions(own_files), split.folds, split.fold
         self.dtype = torch.float32
         self.class_weight: ClassWeight = None
         self.loader: BlockLoader | None = None
-        self.plan = PassPlan()
+        # Set by training, see `BlockLoader`.
+        self.passes_in_total = self.passes_per_epoch = self.accumulate = 1
+        self.updates_left: int | None = None
         self._position: dict[str, int] = {"passes": 0, "batches": 0}
 
     # --- what a subclass says -----------------------------------------------------------------------------------------
@@ -135,21 +122,7 @@ class BlockData(LightningDataModule, ABC):
         labels = {split: np.asarray(self.labels_of(split)).astype(np.int64) for split in SPLITS}
         return {split: np.bincount(y, minlength=2).tolist() for split, y in labels.items()}
 
-    # --- what training and evaluation ask; see `logreg.data.adapter` -----------------------------------------------
-
-    @property
-    def blocks(self) -> BlockData:
-        """Itself: its rows are served in blocks and can be read again."""
-        return self
-
-    @property
-    def module(self) -> LightningDataModule:
-        """What a Trainer takes."""
-        return self
-
-    def needs_blocks(self, sentence: str) -> BlockData:
-        """Itself."""
-        return self
+    # --- what training and evaluation ask -----------------------------------------------------------------------------
 
     @property
     def num_features(self) -> int:
@@ -167,34 +140,6 @@ class BlockData(LightningDataModule, ABC):
         """The rows of a split in their order, for evaluation."""
         return Batches(self.served(split))
 
-    def batches_of(self, split: str) -> Batches | None:
-        """`batches`, or None of a split without rows."""
-        return self.batches(split) if len(self.rows[split]) else None
-
-    def training_rows(self) -> tuple[Rows, list[str]]:
-        """The training rows and the names of their features."""
-        return self.served("train"), self.preprocessor.feature_names
-
-    def serve(self, dtype: torch.dtype, accumulate: int | None = None) -> None:
-        """Serve features of this type from now on, and so many batches to an update."""
-        self.dtype = dtype
-        if accumulate is not None:
-            self.plan = replace(self.plan, accumulate=accumulate)
-
-    def follow(self, plan: PassPlan) -> None:
-        """Go over the training rows in this way."""
-        self.plan = plan
-
-    def weigh_labels(self, class_weight: ClassWeight) -> None:
-        """Weigh training rows by their labels; see `label_weights`.
-
-        Raises:
-            UserError: there is no such label.
-        """
-        self.class_weight = class_weight
-        self.setup("fit")  # which knows the labels
-        self.label_weights()
-
     @contextlib.contextmanager
     def serving(self, dtype: torch.dtype) -> Iterator[None]:
         """Serve features of another type meanwhile."""
@@ -205,16 +150,19 @@ class BlockData(LightningDataModule, ABC):
             self.dtype = before
 
     def train_dataloader(self) -> BlockLoader:
-        position = self.position["passes"], self.position["batches"]
-        rows = self.served("train")
-        self.loader = BlockLoader(rows, self.batch_size, self.seed, self.plan, position, self.augmentation)
+        position = self.position
+        self.loader = BlockLoader(self.served("train"), self.batch_size, self.seed)
+        self.loader.passes, self.loader.batches = position["passes"], position["batches"]
+        self.loader.passes_in_total, self.loader.passes_per_epoch = self.passes_in_total, self.passes_per_epoch
+        self.loader.accumulate, self.loader.updates_left = self.accumulate, self.updates_left
+        self.loader.augmentation = self.augmentation
         return self.loader
 
     def val_dataloader(self) -> Batches | list[Any]:
-        return self.batches_of("val") or []
+        return self.batches("val") if len(self.rows["val"]) else []
 
     def test_dataloader(self) -> Batches | list[Any]:
-        return self.batches_of("test") or []
+        return self.batches("test") if len(self.rows["test"]) else []
 
     @property
     def batches_per_pass(self) -> int:
@@ -243,7 +191,7 @@ class BlockData(LightningDataModule, ABC):
             "seed": self.seed,
             "split": self.splitting,
             "batch_size": self.batch_size,
-            "accumulate": self.plan.accumulate,
+            "accumulate": self.accumulate,
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -268,7 +216,7 @@ class BlockData(LightningDataModule, ABC):
                 f"resume: the checkpoint's rows were split by data.split={state['split']}, this run's by "
                 f"data.split={self.splitting}; give the same."
             )
-        if state["batches"] and (state["batch_size"], state["accumulate"]) != (self.batch_size, self.plan.accumulate):
+        if state["batches"] and (state["batch_size"], state["accumulate"]) != (self.batch_size, self.accumulate):
             raise UserError(
                 f"resume: the checkpoint stops inside a pass with data.batch_size={state['batch_size']} and "
                 f"trainer.accumulate_grad_batches={state['accumulate']}; go on with the same."

@@ -13,8 +13,9 @@ import torch
 from logreg.core.errors import UserError
 from logreg.data.datamodule import BlockData
 from logreg.data.labels import Target
+from logreg.data.options import ALL_FOR_TRAINING, ServingOptions, SplitOptions
 from logreg.data.rows import TensorRows
-from logreg.data.splits import check_folds, dealt
+from logreg.data.splits import dealt
 from logreg.data.tables.preprocessor import Preprocessor
 
 
@@ -67,7 +68,8 @@ class InMemoryData(BlockData):
     """A DataModule over one in-memory table; subclasses say where it comes from in `load`.
 
     Args:
-        folds, fold: train on all of so many folds but this one, counted from 0, and validate on it.
+        name, seed, batch_size, standardize: see `logreg.data.options.ServingOptions`.
+        split, folds, fold: see `logreg.data.options.SplitOptions`; by default all rows are for training.
     """
 
     table: Table | None = None
@@ -83,9 +85,8 @@ class InMemoryData(BlockData):
         folds: int | None = None,
         fold: int | None = None,
     ) -> None:
-        super().__init__(name, seed, batch_size, split, standardize)
-        check_folds(folds, fold)
-        self.folds, self.fold = folds, fold
+        serving = ServingOptions(name, seed, batch_size, standardize)
+        super().__init__(serving, SplitOptions(split or ALL_FOR_TRAINING, folds, fold))
 
     @abstractmethod
     def load(self) -> Table:

@@ -12,50 +12,9 @@ import numpy as np
 
 from logreg.core.errors import UserError, plural
 from logreg.core.seeds import derive
+from logreg.data.options import SPLITS
 
-SPLITS = ("train", "val", "test")
 SPLIT_NAMES = {"train": "training", "val": "validation", "test": "test"}  # as in "validation rows"
-
-
-def check_fractions(fractions: Mapping[str, float]) -> dict[str, float]:
-    """The fractions of all three splits as floats; a split that is not named gets none.
-
-    Raises:
-        UserError: an unknown split, a fraction outside 0 to 1, no training rows, or a sum other than 1.
-    """
-    unknown = set(fractions) - set(SPLITS)
-    if unknown:
-        raise UserError(f"data.split.{sorted(map(str, unknown))[0]}: there is no such split; valid: train, val, test.")
-    full = {name: fractions.get(name, 0) for name in SPLITS}
-    for name, fraction in full.items():
-        if isinstance(fraction, bool) or not isinstance(fraction, int | float) or not 0 <= fraction <= 1:
-            raise UserError(f"data.split.{name}={fraction}: a fraction between 0 and 1 is needed.")
-    if full["train"] == 0 or abs(sum(full.values()) - 1) > 1e-6:
-        raise UserError(
-            f"data.split={full}: the fractions of train, val and test must add up to 1, with train above 0; "
-            "one that is not given keeps its default."
-        )
-    return {name: float(fraction) for name, fraction in full.items()}
-
-
-def check_folds(folds: int | None, fold: int | None) -> None:
-    """Refuse a fold that is not one of so many.
-
-    Raises:
-        UserError: names the key.
-    """
-    if (folds is None) != (fold is None):
-        raise UserError(
-            "data.folds and data.fold belong together; data.folds=10 data.fold=3 validates on the fourth of ten."
-        )
-    if folds is not None and fold is not None:
-        if folds < 2:
-            raise UserError(f"data.folds={folds}: 2 or more are needed.")
-        if not 0 <= fold < folds:
-            raise UserError(
-                f"data.fold={fold}: a number from 0 to {folds - 1} is needed, one below data.folds; "
-                f"-m 'data.fold=range({folds})' takes them all."
-            )
 
 
 def in_folds(labels: np.ndarray, folds: int, fold: int, seed: int) -> dict[str, np.ndarray]:
@@ -81,8 +40,7 @@ def stratified(labels: np.ndarray, fractions: Mapping[str, float], seed: int) ->
     Raises:
         UserError: a class has too few rows to be in every split.
     """
-    full = check_fractions(fractions)
-    named = [name for name in SPLITS if full[name] > 0]
+    named = [name for name in SPLITS if fractions.get(name, 0) > 0]
     rows = np.arange(len(labels))
     if len(named) == 1:
         return {name: rows if name == "train" else rows[:0] for name in SPLITS}
@@ -94,7 +52,7 @@ def stratified(labels: np.ndarray, fractions: Mapping[str, float], seed: int) ->
         state = derive(seed, "split", position) % 2**32
         try:
             remaining, taken = train_test_split(
-                remaining, test_size=full[name] / share, stratify=labels[remaining], random_state=state
+                remaining, test_size=fractions[name] / share, stratify=labels[remaining], random_state=state
             )
         except ValueError as error:
             zeros, ones = np.bincount(labels.astype(np.int64), minlength=2)
@@ -104,7 +62,7 @@ def stratified(labels: np.ndarray, fractions: Mapping[str, float], seed: int) ->
                 "data.split.train larger by as much."
             ) from error
         result[name] = np.sort(taken)
-        share -= full[name]
+        share -= fractions[name]
     result["train"] = np.sort(remaining)
     return result
 

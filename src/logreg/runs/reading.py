@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from logreg.data.tables.reading.options import MISSING, Form, ReadOptions
+from logreg.data.tables.options import MISSING, Form, ReadOptions
 from logreg.records.record import PREPROCESSING, read_record
 
 

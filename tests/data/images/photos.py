@@ -12,6 +12,7 @@ from PIL import Image
 
 from logreg.core.errors import UserError
 from logreg.data import ImageFolderData
+from tests.helpers import image_folder
 
 
 def picture(seed: int, height: int = 24, width: int = 36) -> np.ndarray:
@@ -38,7 +39,7 @@ def class_folders(folder: Path, each: int = 10, classes: tuple[str, ...] = ("cat
 def images(path: Path, **settings: Any) -> ImageFolderData:
     """The data of a folder, prepared, with a cache beside the folder."""
     settings = {"size": 8, "seed": 1, "batch_size": 4, "cache_dir": str(path.parent / "cache")} | settings
-    data = ImageFolderData(path=str(path), **settings)
+    data = image_folder(path=str(path), **settings)
     data.prepare_data()
     data.setup()
     return data

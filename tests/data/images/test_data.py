@@ -21,19 +21,20 @@ from sklearn.preprocessing import StandardScaler
 
 from logreg.core.errors import UserError
 from logreg.core.seeds import generator
-from logreg.data import DigitsData, ImageFolderData
-from logreg.data.blocks import BlockLoader, PassPlan
+from logreg.data import ImageFolderData
+from logreg.data.blocks import BlockLoader
 from logreg.data.images import data as image_data
 from logreg.data.images import pixel_store, streaming
-from logreg.data.images.augmentation import GREY, augmentation, checked_augment
+from logreg.data.images.augmentation import GREY, Augmentation
 from logreg.data.images.decoding import as_rgb, pixels_of, read_pixels, read_rgb
+from logreg.data.images.options import AugmentOptions
 from logreg.data.images.preprocessor import ImagePreprocessor
 from logreg.data.images.rows import MappedPhotos, PhotosInMemory
 from logreg.data.rows import LargeBatch
 from logreg.models import ConvByHand, ConvSequential, LinearOnPixels
 from logreg.optim.newton import Newton
 from tests.data.images.photos import class_folders, images, picture, written
-from tests.helpers import column, fit
+from tests.helpers import column, digits_data, fit
 
 RGB = picture(3)
 IMAGE = Image.fromarray(RGB)
@@ -387,7 +388,7 @@ def test_mapped_photos_and_photos_in_memory_are_equal(
 
 def files_of(data: ImageFolderData, split: str) -> list[str]:
     assert data.photos is not None
-    folder = Path(data.path)
+    folder = Path(data.folder.path)
     return [str(data.photos.files[i].relative_to(folder)) for i in data.rows[split]]
 
 
@@ -461,7 +462,7 @@ def test_held_out_photos_that_training_has_too_are_told(tmp_path: Path, caplog: 
 
 
 def test_digits_are_scikit_learns() -> None:
-    data = DigitsData(positive="3", size=16, split={"train": 0.6, "val": 0.2, "test": 0.2})
+    data = digits_data(positive="3", size=16, split={"train": 0.6, "val": 0.2, "test": 0.2})
     data.setup()
     source = load_digits()
     assert np.array_equal(data.y, source.target == 3)
@@ -487,9 +488,11 @@ def batch(photos: int = 40, seed: int = 0) -> torch.Tensor:
 
 
 def change(x: torch.Tensor, seed: int = 1, index: int = 0, **settings: Any) -> torch.Tensor:
-    made = augmentation(settings, FITTED)
-    assert made is not None
-    return made.start(seed, index)((x, torch.zeros(len(x))))[0].unflatten(1, FITTED.shape)
+    return (
+        Augmentation(AugmentOptions(**settings), FITTED)
+        .start(seed, index)((x, torch.zeros(len(x))))[0]
+        .unflatten(1, FITTED.shape)
+    )
 
 
 def moved(photo: np.ndarray, down: int, right: int, mirrored: bool) -> np.ndarray:
@@ -547,8 +550,7 @@ def test_jitter_multiplies_brightness_saturation_and_contrast() -> None:
 
 
 def test_the_draws_depend_on_seed_and_batch_alone_and_labels_stay() -> None:
-    made = augmentation({"flip": True, "crop": 0.2, "jitter": 0.3}, FITTED)
-    assert made is not None
+    made = Augmentation(AugmentOptions(flip=True, crop=0.2, jitter=0.3), FITTED)
     x, y, weight = batch(), torch.arange(40), torch.rand(40)
     before = x.clone()
     torch.manual_seed(0)
@@ -562,8 +564,8 @@ def test_the_draws_depend_on_seed_and_batch_alone_and_labels_stay() -> None:
     for other in (made.start(3, 12), made.start(4, 11)):
         assert not torch.equal(other((x, y))[0], first[0])
     assert not torch.equal(made.start(3, 11)((x[:20], y[:20]))[0], first[0][:20])  # a draw for each photo of a part
-    assert augmentation({"flip": False, "crop": 0}, FITTED) is None
-    assert augmentation(None, FITTED) is None
+    assert not AugmentOptions.parsed({"flip": False, "crop": 0}).changes
+    assert not AugmentOptions.parsed(None).changes
 
 
 def test_a_batch_that_comes_in_parts_is_changed_the_same_way_each_time(
@@ -571,7 +573,7 @@ def test_a_batch_that_comes_in_parts_is_changed_the_same_way_each_time(
 ) -> None:
     monkeypatch.setattr(PhotosInMemory, "elements", 3 * 64 * 5)
     data = images(folder, augment={"flip": True, "crop": 0.2}, batch_size=None, split={"train": 1.0})
-    data.follow(PassPlan(2))
+    data.passes_in_total = 2
     loader = data.train_dataloader()
     whole = loader.batch(0, 0)
     assert isinstance(whole, LargeBatch)
@@ -668,7 +670,7 @@ def test_a_solver_refuses_rows_that_change(tmp_path: Path, folder: Path) -> None
 )
 def test_changes_that_there_are_not_are_refused(given: dict[str, Any], said: str) -> None:
     with pytest.raises(UserError) as refused:
-        checked_augment(given)
+        AugmentOptions.parsed(given)
     assert str(refused.value).startswith(said)
 
 

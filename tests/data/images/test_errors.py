@@ -23,14 +23,13 @@ import torch
 from PIL import Image
 
 from logreg.core.errors import UserError
-from logreg.data import DigitsData
 from logreg.data.images import decoding, pixel_store, streaming
 from logreg.data.images.decoding import BadPhoto, pixels_of, read_rgb
 from logreg.data.images.discover import find_photos, labelled_photos, photos_below
 from logreg.data.images.preprocessor import ImagePreprocessor
 from logreg.data.images.streaming import streamed
 from tests.data.images.photos import class_folders, images, picture, refusal, written
-from tests.helpers import write_photos
+from tests.helpers import digits_data, write_photos
 
 HALVES = {"train": 0.5, "val": 0.5}
 UNREADABLE = PermissionError(errno.EACCES, os.strerror(errno.EACCES))  # root may read everything
@@ -399,16 +398,16 @@ INTERRUPTED = """
 import signal
 import sys
 from pathlib import Path
-from logreg.data import ImageFolderData
-from logreg.data.images import prepared, streaming
+from logreg.data.images import pixel_store, streaming
 from tests.data.images.test_errors import lingers
+from tests.helpers import image_folder
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # which whoever runs the tests in the background ignores
 if sys.argv[2] == "processes":
     streaming.FEW = 0
 streaming.TOGETHER = 1
-prepared.write_pixels = lingers
-ImageFolderData(path=sys.argv[1], cache_dir=str(Path(sys.argv[1]).parent / "cache")).prepare_data()
+pixel_store.write_pixels = lingers
+image_folder(path=sys.argv[1], cache_dir=str(Path(sys.argv[1]).parent / "cache")).prepare_data()
 """
 
 
@@ -497,7 +496,7 @@ def test_photos_that_stream_by_are_named_and_left_out_likewise(
 @pytest.mark.parametrize(
     ("settings", "key"),
     [
-        ({"size": 0}, "data.size=0: a number of pixels from 1 to 4096"),
+        ({"size": 0}, "data.size=0: a whole number of pixels from 1 to 4096"),
         ({"size": 5000}, "data.size=5000"),
         ({"folds": 3}, "data.folds and data.fold belong together"),
         ({"folds": 3, "fold": 3}, "data.fold=3"),
@@ -508,13 +507,13 @@ def test_photos_that_stream_by_are_named_and_left_out_likewise(
 )
 def test_settings_that_are_not_valid(tmp_path: Path, settings: dict[str, Any], key: str) -> None:
     assert said(tmp_path / "never looked at", **settings).startswith(key)
-    assert refusal(lambda: DigitsData(**settings)).startswith(key)
+    assert refusal(lambda: digits_data(**settings)).startswith(key)
 
 
 @pytest.mark.parametrize("positive", [10, -1, "x", "1.0"])
 def test_a_digit_that_there_is_not(positive: Any) -> None:
     with pytest.raises(UserError, match=r"^data\.positive=.*a digit from 0 to 9 is needed\.$"):
-        DigitsData(positive=positive)
+        digits_data(positive=positive)
 
 
 @pytest.mark.parametrize(

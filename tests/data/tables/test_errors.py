@@ -18,13 +18,14 @@ import pytest
 
 from logreg.core.errors import UserError
 from logreg.data import TableData
+from logreg.data.tables.options import ReadOptions
 from logreg.data.tables.reading import text_blocks
-from logreg.data.tables.reading.source import ReadOptions
+from tests.helpers import table_data
 
 
 def prepare(path: Path | str, **settings: Any) -> TableData:
     folder = settings.pop("folder", Path(path).parent)
-    data = TableData(path=str(path), cache_dir=str(folder / "cache"), **{"target": "y", **settings})
+    data = table_data(path=str(path), cache_dir=str(folder / "cache"), **{"target": "y", **settings})
     data.prepare_data()
     data.setup()
     return data
@@ -236,7 +237,7 @@ def test_a_line_in_another_encoding_is_named(tmp_path: Path, place: int) -> None
 @pytest.mark.parametrize("encoding", ["klingon", "hex", "undefined"])
 def test_an_encoding_that_does_not_exist_is_refused(tmp_path: Path, encoding: str) -> None:
     path = written(tmp_path, text())
-    assert f"data.encoding={encoding}: there is no such encoding" in refusal(path, encoding=encoding)
+    assert f"data.encoding={encoding}: the name of an encoding" in refusal(path, encoding=encoding)
 
 
 @pytest.mark.parametrize(

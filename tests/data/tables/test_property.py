@@ -18,9 +18,10 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from logreg.core.errors import UserError
-from logreg.data import TableData
+from logreg.data.tables.options import ReadOptions
 from logreg.data.tables.reading import text_blocks
-from logreg.data.tables.reading.source import ReadOptions, Source, WrongKinds, open_source
+from logreg.data.tables.reading.source import Source, WrongKinds, open_source
+from tests.helpers import table_data
 
 quick = settings(deadline=None, max_examples=200, suppress_health_check=[HealthCheck.too_slow])
 
@@ -35,7 +36,7 @@ def outcome(folder: Path, name: str, content: bytes, **options: Any) -> None:
     path = folder / name
     path.write_bytes(content)
     try:
-        data = TableData(path=str(path), cache_dir=str(folder / "cache"), **options)
+        data = table_data(path=str(path), cache_dir=str(folder / "cache"), **options)
         data.prepare_data()
         data.setup()
         for split in ("train", "val", "test"):

@@ -25,7 +25,7 @@ from logreg.data.tables.preparing.statistics import weighted_median
 from logreg.data.tables.preprocessor import Preprocessor
 from logreg.optim.newton import Newton
 from logreg.optim.objective import linear_coefficients
-from tests.helpers import fit
+from tests.helpers import fit, table_data
 
 
 def people(rows: int = 400, seed: int = 0) -> pd.DataFrame:
@@ -52,7 +52,7 @@ def written(folder: Path, frame: pd.DataFrame, name: str = "people.csv") -> str:
 
 def table(folder: Path, path: str, **settings: Any) -> TableData:
     settings = {"target": "bought", "seed": 1, **settings}
-    data = TableData(path=path, cache_dir=str(folder / "cache"), **settings)
+    data = table_data(path=path, cache_dir=str(folder / "cache"), **settings)
     data.prepare_data()
     data.setup()
     return data
@@ -344,7 +344,7 @@ def test_an_error_leaves_nothing_in_the_cache(tmp_path: Path) -> None:
 
 
 def _prepare(path: str, folder: str, made: Any) -> None:
-    data = TableData(path=path, target="bought", seed=1, cache_dir=folder)
+    data = table_data(path=path, target="bought", seed=1, cache_dir=folder)
     data.prepare_data()
     data.setup()
     made.put(float(data.tensors("train")[0].sum()))
@@ -596,7 +596,7 @@ def test_leftovers_of_killed_preparations_are_removed_by_the_next_one(tmp_path: 
 def test_a_million_columns_of_a_sparse_table_cost_no_object_each(tmp_path: Path) -> None:
     lines = [f"{i % 2} {i + 1}:1 {999_000 + i}:2" for i in range(60)]
     (tmp_path / "t.svm").write_text("\n".join(lines))
-    data = TableData(path=str(tmp_path / "t.svm"), cache_dir=str(tmp_path / "cache"))
+    data = table_data(path=str(tmp_path / "t.svm"), cache_dir=str(tmp_path / "cache"))
     data.prepare_data()
     data.setup()
     again = type(data.preprocessor).from_json(data.preprocessor.to_json())

@@ -30,7 +30,7 @@ from logreg.records.record import RunRecord
 from logreg.training.classifier import BinaryClassifier
 from logreg.training.loop import train
 from logreg.training.standard_errors import Wanted, check_model, infer, infer_run
-from tests.helpers import breast_cancer, shared_file
+from tests.helpers import breast_cancer, shared_file, table_data
 from tests.optim.test_firth import penalised_log_likelihood
 
 PATIENT = settings(max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -41,7 +41,7 @@ def fitted(
 ) -> tuple[RunRecord, BinaryClassifier, TableData]:
     """A Newton fit of all rows of a frame with the target y."""
     frame.to_csv(folder / "t.csv", index=False)
-    table = TableData(
+    table = table_data(
         path=str(folder / "t.csv"),
         target="y",
         split={"train": 1.0},

@@ -13,14 +13,13 @@ import statsmodels.api as sm
 from lightning.pytorch import Trainer
 from sklearn.datasets import load_svmlight_file
 
-from logreg.data import TableData
 from logreg.evaluation.coefficients.flatness import UNKNOWN, flatness, remark
 from logreg.evaluation.coefficients.optimality import certify
 from logreg.models import SequentialRegression
 from logreg.optim.newton import Newton
 from logreg.training.classifier import BinaryClassifier
 from logreg.training.loop import train
-from tests.helpers import shared_file
+from tests.helpers import shared_file, table_data
 from tests.optim.problems import problem_of, solve
 
 
@@ -79,7 +78,7 @@ def trained(directory: Path, epochs: int, most_searched: float, l2: float = 0.0)
     y = (x[:, 0] + random.logistic(size=200) > 0).astype(int)
     x[:, 1] = (random.random(200) < 0.2) & (y == 1)
     pd.DataFrame(x, columns=["a", "seen"]).assign(y=y).to_csv(directory / "t.csv", index=False)
-    data = TableData(path=str(directory / "t.csv"), target="y", split={"train": 1.0}, cache_dir=str(directory / "c"))
+    data = table_data(path=str(directory / "t.csv"), target="y", split={"train": 1.0}, cache_dir=str(directory / "c"))
     data.prepare_data()
     data.setup()
     classifier = BinaryClassifier(SequentialRegression(2), Newton, l2=l2)

@@ -18,7 +18,6 @@ from torch import Tensor, nn
 
 from logreg.core.errors import UserError
 from logreg.data.images.decoding import pixels_of
-from logreg.data.images.digits import DigitsData
 from logreg.data.images.preprocessor import ImagePreprocessor
 from logreg.data.labels import Target
 from logreg.evaluation.calibration import Calibration, IsotonicCalibration, SigmoidCalibration
@@ -32,6 +31,7 @@ from logreg.runs.export.photos import BoxResize, conv2d
 from logreg.runs.load import Run
 from logreg.training.classifier import BinaryClassifier
 from tests.conftest import Command
+from tests.helpers import digits_data
 from tests.runs.export.test_tables import directory_of
 
 onnxruntime = pytest.importorskip("onnxruntime")
@@ -311,7 +311,7 @@ def test_a_run_on_a_folder_is_compared_on_its_photos(
 
 
 def test_digits_are_compared_on_some_of_them(tmp_path: Path) -> None:
-    data = DigitsData(size=SIZE)
+    data = digits_data(size=SIZE)
     data.setup()
     found = {"_target_": "logreg.data.images.digits.DigitsData", "size": SIZE}
     run = directory_of(run_of(LinearOnPixels), tmp_path / "run", found)

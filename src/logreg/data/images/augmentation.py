@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from logreg.core import settings
-from logreg.core.errors import UserError, nearest
 from logreg.core.seeds import generator
+from logreg.data.images.options import AugmentOptions
 from logreg.data.images.preprocessor import ImagePreprocessor
 from logreg.data.rows import Batch
 
-KEYS = ("flip", "crop", "jitter")
 GREY = (0.299, 0.587, 0.114)  # how bright red, green and blue are (ITU-R BT.601)
 
 
@@ -26,15 +23,11 @@ class Augmentation:
     """Every photo of a batch is changed by draws of its own.
 
     Attributes:
-        flip: mirrored left to right, one time in two.
-        crop: moved by up to this share of its side in each direction; what comes in repeats the border.
-        jitter: brightness, contrast and saturation are multiplied by up to 1 - jitter to 1 + jitter.
+        options: what is changed.
         preprocessor: the photos are its features.
     """
 
-    flip: bool
-    crop: float
-    jitter: float
+    options: AugmentOptions
     preprocessor: ImagePreprocessor
 
     def start(self, seed: int, index: int) -> Callable[[Batch], Batch]:
@@ -46,17 +39,17 @@ class Augmentation:
         """Draws are made on the CPU, so that they are the same on every device."""
         photos, size = len(x), self.preprocessor.size
         uniform = partial(torch.rand, photos, generator=drawn)
-        mirrored = uniform() < 0.5 if self.flip else torch.zeros(photos, dtype=torch.bool)
-        most = round(self.crop * size)
+        mirrored = uniform() < 0.5 if self.options.flip else torch.zeros(photos, dtype=torch.bool)
+        most = round(self.options.crop * size)
         down, right = (torch.randint(-most, most + 1, (photos,), generator=drawn) for _ in range(2))
-        factors = [1 + self.jitter * (2 * uniform() - 1) for _ in range(3)]
-        if self.flip or most:
+        factors = [1 + self.options.jitter * (2 * uniform() - 1) for _ in range(3)]
+        if self.options.flip or most:
             y = x.unflatten(1, self.preprocessor.shape)
             side = torch.arange(size)
             across = torch.where(mirrored[:, None], size - 1 - side, side) + right[:, None]
             along = side + down[:, None]
             x = _taken(_taken(y, 2, along.clamp(0, size - 1)), 3, across.clamp(0, size - 1)).flatten(1)
-        return self._jittered(x, *(f.to(x).view(-1, 1, 1, 1) for f in factors)) if self.jitter else x
+        return self._jittered(x, *(f.to(x).view(-1, 1, 1, 1) for f in factors)) if self.options.jitter else x
 
     def _jittered(self, x: Tensor, brightness: Tensor, contrast: Tensor, saturation: Tensor) -> Tensor:
         pixels = self.preprocessor.intensities(x) * brightness
@@ -73,25 +66,3 @@ def _taken(photos: Tensor, dimension: int, places: Tensor) -> Tensor:
     shape = [len(photos), 1, 1, 1]
     shape[dimension] = places.shape[1]
     return photos.gather(dimension, places.to(photos.device).view(shape).expand_as(photos))
-
-
-def augmentation(given: Mapping[str, Any] | None, preprocessor: ImagePreprocessor) -> Augmentation | None:
-    """What ``data.augment`` says; None where nothing is changed."""
-    checked = checked_augment(given)
-    return Augmentation(**checked, preprocessor=preprocessor) if any(checked.values()) else None
-
-
-def checked_augment(given: Mapping[str, Any] | None) -> dict[str, Any]:
-    """``flip``, ``crop`` and ``jitter`` of ``data.augment``.
-
-    Raises:
-        UserError: a key or a value is not valid.
-    """
-    given = dict(given or {})
-    for key in given:
-        if key not in KEYS:
-            raise UserError(
-                f"data.augment.{key}: there is no such change{nearest(key, KEYS)}; valid: {', '.join(KEYS)}."
-            )
-        settings.check({"data": {"augment": given}}, only=f"data.augment.{key}")
-    return {"flip": False, "crop": 0.0, "jitter": 0.0} | given

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -11,13 +12,15 @@ import torch
 
 from logreg.core.errors import UserError, plural
 from logreg.data.datamodule import BlockData
-from logreg.data.images.augmentation import augmentation, checked_augment
+from logreg.data.images.augmentation import Augmentation
 from logreg.data.images.decoding import CHANNELS
+from logreg.data.images.options import PhotoOptions
 from logreg.data.images.preprocessor import ImagePreprocessor
 from logreg.data.images.rows import MappedPhotos, PhotosInMemory
 from logreg.data.labels import Target
+from logreg.data.options import ServingOptions, SplitOptions
 from logreg.data.rows import Rows
-from logreg.data.splits import check_folds, dealt
+from logreg.data.splits import dealt
 
 # Photos of a split that take no more than this as numbers are kept so; more stay in the mapped file.
 IN_MEMORY_BYTES = 2**28
@@ -25,11 +28,6 @@ IN_MEMORY_BYTES = 2**28
 
 class ImageData(BlockData):
     """Photos of two classes, as rows of 3 * size * size normalised pixels; subclasses say where they come from.
-
-    Args:
-        size: side of a photo, in pixels.
-        augment: how training photos are changed at random, see `logreg.data.images.augmentation.Augmentation`.
-        folds, fold: train on all of so many folds but this one, counted from 0, and validate on it.
 
     Attributes:
         pixels: (photos, 3, size, size) uint8.
@@ -44,23 +42,9 @@ class ImageData(BlockData):
     labels: tuple[str, str]
     sums: np.ndarray
 
-    def __init__(
-        self,
-        name: str,
-        seed: int = 0,
-        batch_size: int | None = 32,
-        split: Mapping[str, float] | None = None,
-        standardize: bool = True,
-        size: int = 32,
-        augment: Mapping[str, Any] | None = None,
-        folds: int | None = None,
-        fold: int | None = None,
-    ) -> None:
-        super().__init__(name, seed, batch_size, split, standardize)
-        if not 1 <= size <= 4096:
-            raise UserError(f"data.size={size}: a number of pixels from 1 to 4096 is needed.")
-        check_folds(folds, fold)
-        self.size, self.augment, self.folds, self.fold = size, checked_augment(augment), folds, fold
+    def __init__(self, serving: ServingOptions, split: SplitOptions, photos: PhotoOptions) -> None:
+        super().__init__(serving, split)
+        self.size, self.augment = photos.size, photos.augment
         self._is_set_up = False
 
     # --- what a subclass says -----------------------------------------------------------------------------------------
@@ -87,7 +71,7 @@ class ImageData(BlockData):
         self._check_splits()
         sums = self.sums[self.rows["train"]]
         self.preprocessor = ImagePreprocessor.fit(self.size, sums, Target("", self.labels), self.standardize)
-        self.augmentation = augmentation(self.augment, self.preprocessor)
+        self.augmentation = Augmentation(self.augment, self.preprocessor) if self.augment.changes else None
         self._is_set_up = True
 
     def split_rows(self) -> dict[str, np.ndarray]:
@@ -131,11 +115,11 @@ class ImageData(BlockData):
         return PhotosInMemory(self.preprocessor.normalised(pixels, self.dtype), y, weight)
 
     def state_dict(self) -> dict[str, Any]:
-        return super().state_dict() | {"augment": self.augment}
+        return super().state_dict() | {"augment": asdict(self.augment)}
 
     def check_state(self, state: Mapping[str, Any] | None) -> None:
         super().check_state(state)
-        if state is not None and state["batches"] and state["augment"] != self.augment:
+        if state is not None and state["batches"] and state["augment"] != asdict(self.augment):
             raise UserError(
                 f"resume: the checkpoint stops inside a pass with data.augment={state['augment']}; go on with the same."
             )
@@ -144,5 +128,5 @@ class ImageData(BlockData):
         return super().describe() | {
             "labels": {label: value for value, label in enumerate(self.labels)},
             "size": self.size,
-            "augment": self.augment if self.augmentation else None,
+            "augment": asdict(self.augment) if self.augmentation else None,
         }

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 
 from logreg.core.errors import UserError
 from logreg.data.images.data import ImageData
 from logreg.data.images.decoding import pixels_of
+from logreg.data.images.options import PhotoOptions
 from logreg.data.images.pixel_store import channel_sums
+from logreg.data.options import ALL_FOR_TRAINING, ServingOptions, SplitOptions
 
 WHITEST = 16  # of the source
 
@@ -25,19 +26,13 @@ class DigitsData(ImageData):
 
     def __init__(
         self,
-        name: str = "digits",
-        seed: int = 0,
-        batch_size: int | None = 32,
-        split: Mapping[str, float] | None = None,
-        standardize: bool = True,
-        size: int = 32,
-        augment: Mapping[str, Any] | None = None,
-        folds: int | None = None,
-        fold: int | None = None,
+        serving: ServingOptions = ServingOptions("digits", batch_size=32),
+        split: SplitOptions = SplitOptions(ALL_FOR_TRAINING),
+        photos: PhotoOptions = PhotoOptions(),
         *,
         positive: int | str = 8,
     ) -> None:
-        super().__init__(name, seed, batch_size, split, standardize, size, augment, folds, fold)
+        super().__init__(serving, split, photos)
         if str(positive) not in map(str, range(10)):
             raise UserError(f"data.positive={positive}: a digit from 0 to 9 is needed.")
         self.positive = int(positive)

@@ -13,46 +13,25 @@ import numpy as np
 from logreg.core.errors import UserError, plural
 from logreg.data.images.data import ImageData
 from logreg.data.images.discover import Photos, find_photos
+from logreg.data.images.options import FolderOptions, PhotoOptions
 from logreg.data.images.pixel_store import PreparedPhotos, prepare_photos
-from logreg.data.labels import label_text
-from logreg.data.splits import SPLITS
+from logreg.data.options import SPLITS, ServingOptions, SplitOptions
 
 log = logging.getLogger(__name__)
 
-DEFAULT_SPLIT = {"train": 0.8, "val": 0.1, "test": 0.1}
-
 
 class ImageFolderData(ImageData):
-    """Photos in folders, decoded once into a mapped file.
-
-    Args:
-        path: a folder with a folder for each of two classes; or with folders ``train``, ``val`` and ``test`` that have
-            them. Where there is ``train`` and no ``val``, validation photos are taken from those of ``train``.
-        positive: the class that is label 1; by default the obvious one, else the later in order.
-        skip_bad: leave out files that cannot be read as photos, instead of refusing them.
-        cache_dir: where prepared photos are kept.
-    """
+    """Photos in folders, decoded once into a mapped file."""
 
     def __init__(
         self,
-        name: str = "images",
-        seed: int = 0,
-        batch_size: int | None = 32,
-        split: Mapping[str, float] | None = None,
-        standardize: bool = True,
-        size: int = 32,
-        augment: Mapping[str, Any] | None = None,
-        folds: int | None = None,
-        fold: int | None = None,
-        *,
-        path: str,
-        positive: str | int | float | bool | None = None,
-        skip_bad: bool = False,
-        cache_dir: str = "outputs/cache",
+        folder: FolderOptions,
+        serving: ServingOptions = ServingOptions("images", batch_size=32),
+        split: SplitOptions = SplitOptions(),
+        photos: PhotoOptions = PhotoOptions(),
     ) -> None:
-        super().__init__(name, seed, batch_size, split or DEFAULT_SPLIT, standardize, size, augment, folds, fold)
-        self.path, self.positive, self.skip_bad = path, label_text(positive), skip_bad
-        self.cache_dir = Path(cache_dir)
+        super().__init__(serving, split, photos)
+        self.folder = folder
         self.photos: Photos | None = None
         self.prepared: PreparedPhotos | None = None
 
@@ -60,10 +39,10 @@ class ImageFolderData(ImageData):
         """Decode the photos into the cache, unless they are there; called once per machine by Lightning."""
         if self.prepared is not None:
             return
-        self.photos = find_photos(self.path, self.positive)
+        self.photos = find_photos(self.folder.path, self.folder.positive)
         if self.photos.splits is not None and self.folds is not None:
-            raise UserError(f"data.folds: {self.path} has folders for its splits; leave data.folds out.")
-        self.prepared = prepare_photos(self.photos.files, self.size, self.skip_bad, self.cache_dir)
+            raise UserError(f"data.folds: {self.folder.path} has folders for its splits; leave data.folds out.")
+        self.prepared = prepare_photos(self.photos.files, self.size, self.folder.skip_bad, Path(self.folder.cache_dir))
 
     @property
     def found(self) -> tuple[Photos, PreparedPhotos]:
@@ -81,7 +60,7 @@ class ImageFolderData(ImageData):
         counts = np.bincount(self.y[good], minlength=2)
         for label, count in zip(self.labels, counts, strict=True):
             if not count:
-                raise UserError(f"data.path={self.path}: no file of the class {label} can be read as a photo.")
+                raise UserError(f"data.path={self.folder.path}: no file of the class {label} can be read as a photo.")
         zero, one = (f"{label} ({plural(int(n), 'photo')})" for label, n in zip(self.labels, counts, strict=True))
         log.info("1 is %s, 0 is %s", one, zero)
 
@@ -109,7 +88,7 @@ class ImageFolderData(ImageData):
                 log.warning(
                     "warning: data.path=%s: %s of %s also %s among the training photos, so that what is measured on %s "
                     "says less of photos that are new",
-                    self.path,
+                    self.folder.path,
                     plural(known, "photo"),
                     split,
                     "is" if known == 1 else "are",
@@ -129,4 +108,4 @@ class ImageFolderData(ImageData):
         return [self.found[0].files[i] for i in numbers]
 
     def describe(self) -> dict[str, Any]:
-        return super().describe() | {"path": self.path, "skipped": len(self.found[1].manifest.bad)}
+        return super().describe() | {"path": self.folder.path, "skipped": len(self.found[1].manifest.bad)}

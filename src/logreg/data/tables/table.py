@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Mapping
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,128 +14,52 @@ import torch
 from logreg.core.errors import UserError
 from logreg.data import cache
 from logreg.data.datamodule import BlockData
-from logreg.data.labels import label_text, parsed_labels
+from logreg.data.options import SPLITS, ServingOptions, SplitOptions
 from logreg.data.rows import MappedRows, Rows, SparseRows, TensorRows
-from logreg.data.splits import SPLITS, check_folds
-from logreg.data.tables.preparing import roles
-from logreg.data.tables.preparing.assign import SplitOptions
-from logreg.data.tables.preparing.fit import parsed_reference
-from logreg.data.tables.preparing.pipeline import STORAGE, Preparation, with_kinds
+from logreg.data.tables.options import Form, PrepareOptions, ReadOptions, RoleOptions, TablePaths
+from logreg.data.tables.preparing.pipeline import Preparation, with_kinds
 from logreg.data.tables.preparing.table_store import VERSION, Manifest, PreparedTable
 from logreg.data.tables.preprocessor import Preprocessor
-from logreg.data.tables.reading.options import Form
-from logreg.data.tables.reading.source import MISSING, ReadOptions, Source, open_source
+from logreg.data.tables.reading.source import Source, open_source
 
 log = logging.getLogger(__name__)
 
 # Rows of a split that take no more than this are read into memory; larger ones stay in the mapped file.
 IN_MEMORY_BYTES = 2**28
-DEFAULT_SPLIT = {"train": 0.8, "val": 0.1, "test": 0.1}
 
 
 class TableData(BlockData):
     """A table in CSV, Parquet, Arrow or LIBSVM files, prepared once into a memory-mapped cache.
 
     Args:
-        path: a file, a folder or a glob; of the training rows, and of the others unless they have files of their own.
-        val_path, test_path: files of validation and test rows.
-        format, delimiter, quote, header, encoding, missing: see `logreg.data.tables.reading.source.ReadOptions`.
-        zero_based: indices of a LIBSVM file start at 0.
-        target, positive, labels, features, exclude, categorical, weight, group, drop_missing_target: see
-            `logreg.data.tables.preparing.roles.RoleOptions`.
-        min_count: levels of fewer training rows share one feature; None: one row in a hundred, from 2 to 10.
-        reference: leave a level of each text column without a feature, see `logreg.data.tables.preparing.fit`.
-        standardize: numbers are centred and scaled; sparse tables never are.
-        split: fractions of train, val and test, stratified by label.
-        folds, fold: train on all of so many folds but this one, counted from 0, and validate on it.
-        storage: ``float32`` or ``float64``; None: float64 for small tables.
-        leak_auroc: warn of a column whose AUROC alone reaches this.
-        cache_dir: where prepared tables are kept.
+        paths: its files.
+        reading: how they are read.
+        roles: what their columns are for.
+        preparing: how columns become features; sparse tables are never standardised.
     """
 
     preprocessor: Preprocessor
 
     def __init__(
         self,
-        name: str = "table",
-        seed: int = 0,
-        batch_size: int | None = None,
-        split: Mapping[str, float] | None = None,
-        standardize: bool = True,
-        *,
-        path: str,
-        val_path: str | None = None,
-        test_path: str | None = None,
-        format: str | None = None,
-        delimiter: str | None = None,
-        quote: str | None = None,
-        header: bool | None = None,
-        encoding: str = "utf-8",
-        missing: Sequence[str] = MISSING,
-        zero_based: bool = False,
-        target: str | int | None = None,
-        positive: str | int | float | bool | None = None,
-        labels: Mapping[Any, Any] | str | None = None,
-        features: Sequence[Any] | None = None,
-        exclude: Sequence[Any] = (),
-        categorical: Sequence[Any] = (),
-        weight: str | None = None,
-        group: str | None = None,
-        drop_missing_target: bool = False,
-        min_count: int | None = None,
-        reference: str | Mapping[str, Any] | None = None,
-        folds: int | None = None,
-        fold: int | None = None,
-        storage: str | None = None,
-        leak_auroc: float = 0.99,
-        cache_dir: str = "outputs/cache",
+        paths: TablePaths,
+        serving: ServingOptions = ServingOptions("table"),
+        split: SplitOptions = SplitOptions(),
+        reading: ReadOptions = ReadOptions(),
+        roles: RoleOptions = RoleOptions(),
+        preparing: PrepareOptions = PrepareOptions(),
     ) -> None:
-        own = [name for name, given in (("val", val_path), ("test", test_path)) if given is not None]
-        super().__init__(name, seed, batch_size, fractions_beside(split or DEFAULT_SPLIT, own), standardize)
-        self.paths = {"path": path, "val_path": val_path, "test_path": test_path}
-        self.role_options = roles.RoleOptions(
-            target=None if target is None else str(target),
-            positive=label_text(positive),
-            labels=parsed_labels(labels),
-            features=None if features is None else tuple(map(str, features)),
-            exclude=tuple(map(str, exclude)),
-            categorical=tuple(map(str, categorical)),
-            weight=weight,
-            group=group,
-            drop_missing_target=drop_missing_target,
-        )
-        text = tuple(c for c in (*self.role_options.categorical, group) if c is not None)
-        named = tuple(c for c in (self.role_options.target, weight, group) if c is not None)
-        self.read_options = ReadOptions(
-            format, delimiter, quote, header, encoding, tuple(map(str, missing)), text, named
-        )
-        self.folds, self.fold = folds, fold
-        self.split_options = SplitOptions(self.fractions, folds, fold)
-        self.preparation = Preparation(
-            self.role_options,
-            self.split_options,
-            seed,
-            standardize,
-            min_count,
-            leak_auroc,
-            storage,
-            zero_based,
-            parsed_reference(reference),
-        )
-        self.cache_dir = Path(cache_dir)
+        own_files = [name for name, path in (("val", paths.val_path), ("test", paths.test_path)) if path is not None]
+        super().__init__(serving, split, own_files)
+        if split.folds is not None and paths.val_path:
+            raise UserError("data.val_path: the validation rows come from data.folds already; give one of the two.")
+        self.paths, self.roles = paths, roles
+        texts = tuple(c for c in (*roles.categorical, roles.group) if c is not None)
+        named = tuple(c for c in (roles.target, roles.weight, roles.group) if c is not None)
+        self.reading = replace(reading, text=texts, names=named)
+        self.preparation = Preparation(roles, split, preparing, serving.seed, serving.standardize)
         self.prepared: PreparedTable | None = None
         self.form: Form | None = None
-        self._check_settings()
-
-    def _check_settings(self) -> None:
-        split = self.split_options
-        check_folds(split.folds, split.fold)
-        if split.folds is not None and self.paths["val_path"]:
-            raise UserError("data.val_path: the validation rows come from data.folds already; give one of the two.")
-        if self.preparation.storage not in (None, *STORAGE):
-            raise UserError(f"data.storage={self.preparation.storage}: float32, float64 or null is needed.")
-        if self.preparation.min_count is not None and self.preparation.min_count < 1:
-            raise UserError(f"data.min_count={self.preparation.min_count}: 1 or more is needed.")
 
     # --- preparation --------------------------------------------------------------------------------------------------
 
@@ -151,11 +75,13 @@ class TableData(BlockData):
             manifest = self.preparation.make(sources, folder)
             if self._settings(sources) != settings:
                 raise UserError(
-                    f"data.path={self.paths['path']}: the file was changed while it was being read; start again."
+                    f"data.path={self.paths.path}: the file was changed while it was being read; start again."
                 )
             return manifest
 
-        self.prepared, made = cache.prepared(self.cache_dir, cache.key_of(VERSION, settings), make, PreparedTable)
+        self.prepared, made = cache.prepared(
+            Path(self.paths.cache_dir), cache.key_of(VERSION, settings), make, PreparedTable
+        )
         manifest = self.prepared.manifest
         for note in manifest.notes:
             log.info("%s", note)
@@ -170,15 +96,15 @@ class TableData(BlockData):
         self.preprocessor = self.prepared.preprocessor
         self.rows = {split: self.prepared.rows(split) for split in SPLITS}
         if not len(self.rows["train"]):
-            raise UserError(f"data.path={self.paths['path']}: no row is left for training.")
+            raise UserError(f"data.path={self.paths.path}: no row is left for training.")
 
     def open_sources(self) -> dict[str, Source]:
         """The sources by the split they are for; the first is ``path``."""
         found = {}
         for name, split in (("path", "train"), ("val_path", "val"), ("test_path", "test")):
-            path = self.paths[name]
+            path = getattr(self.paths, name)
             if path is not None:
-                found[split] = open_source(str(path), self.read_options, f"data.{name}")
+                found[split] = open_source(path, self.reading, f"data.{name}")
         train = found["train"]
         for split, source in found.items():
             if (source.format == "libsvm") != (train.format == "libsvm"):
@@ -190,7 +116,7 @@ class TableData(BlockData):
 
     def _check_sparse(self) -> None:
         """Refuse what needs columns with names."""
-        o = self.role_options
+        o = self.roles
         for name, value in (("features", o.features), ("exclude", o.exclude), ("categorical", o.categorical)):
             if value:
                 raise UserError(f"data.{name}: the columns of a LIBSVM file have no names; leave it out.")
@@ -202,7 +128,7 @@ class TableData(BlockData):
         """Everything that the prepared table depends on."""
         return {
             "sources": [[split, s.format, s.fingerprint(), s.state()] for split, s in sources.items()],
-            "read": self.read_options,
+            "read": self.reading,
             "preparation": self.preparation,
         }
 
@@ -256,7 +182,7 @@ class TableData(BlockData):
     def describe(self) -> dict[str, Any]:
         target = self.preprocessor.target
         return super().describe() | {
-            "path": self.paths["path"],
+            "path": self.paths.path,
             "target": target.column,
             "labels": {label: value for value, label in enumerate(target.labels)},
             "left_out": self.preprocessor.left_out,
@@ -268,13 +194,3 @@ class TableData(BlockData):
     def _weights_of_labels(self) -> list[float] | None:
         """The training weight of label 0 and 1; None where rows have no weights."""
         return None if self.own_weights("train") is None else list(self.label_totals())
-
-
-def fractions_beside(split: Mapping[str, float], own_files: Sequence[str]) -> dict[str, float]:
-    """The fractions of the rows of ``path``, of which splits with files of their own take none."""
-    left = {name: share for name, share in split.items() if name not in own_files}
-    numbers = [share for share in left.values() if isinstance(share, int | float)]
-    total = sum(numbers)
-    if len(left) == len(split) or len(numbers) < len(left) or not 0 < total <= 1 + 1e-6:
-        return left  # checked, and refused, by `check_fractions`
-    return {name: share / total for name, share in left.items()}

@@ -12,13 +12,13 @@ from scipy.sparse import random as random_sparse
 from sklearn.datasets import dump_svmlight_file
 from sklearn.metrics import roc_auc_score
 
-from logreg.data import TableData
 from logreg.data.tables.preparing.leaks import folded_auroc
+from tests.helpers import table_data
 
 
 def warned(folder: Path, frame: pd.DataFrame, **settings: Any) -> list[str]:
     frame.to_csv(folder / "t.csv", index=False)
-    data = TableData(path=str(folder / "t.csv"), target="y", cache_dir=str(folder / "cache"), **settings)
+    data = table_data(path=str(folder / "t.csv"), target="y", cache_dir=str(folder / "cache"), **settings)
     data.prepare_data()
     return data.table.manifest.warnings
 
@@ -54,7 +54,7 @@ def test_a_column_of_a_sparse_table_is_warned_of_by_its_number(tmp_path: Path) -
     y = random.integers(0, 2, 500)
     x[:, 6] = (1 + y).reshape(-1, 1)
     dump_svmlight_file(x.tocsr(), y, str(tmp_path / "t.svm"), zero_based=False)
-    data = TableData(path=str(tmp_path / "t.svm"), cache_dir=str(tmp_path / "cache"))
+    data = table_data(path=str(tmp_path / "t.svm"), cache_dir=str(tmp_path / "cache"))
     data.prepare_data()
     (text,) = data.table.manifest.warnings
     assert "column column_7 (AUROC 1.0000)" in text

@@ -21,13 +21,15 @@ from sklearn.datasets import dump_svmlight_file, load_svmlight_file
 from logreg.core.errors import UserError
 from logreg.data import TableData
 from logreg.data.labels import label_codes
+from logreg.data.tables.options import ReadOptions
 from logreg.data.tables.reading import csv_fallback, text_blocks
-from logreg.data.tables.reading.source import ReadOptions, WrongKinds, open_source
+from logreg.data.tables.reading.source import WrongKinds, open_source
+from tests.helpers import table_data
 
 
 def table(path: Path, **settings: Any) -> TableData:
     settings = {"target": "bought", "seed": 1, **settings}
-    data = TableData(path=str(path), cache_dir=str(path.parent / "cache"), **settings)
+    data = table_data(path=str(path), cache_dir=str(path.parent / "cache"), **settings)
     data.prepare_data()
     data.setup()
     return data

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,23 +11,10 @@ import numpy as np
 from logreg.core.errors import UserError, plural
 from logreg.core.seeds import derive
 from logreg.data.labels import choose_labels, label_codes
-from logreg.data.splits import SPLITS, grouped_shares, shares
+from logreg.data.options import SPLITS, SplitOptions
+from logreg.data.splits import grouped_shares, shares
+from logreg.data.tables.options import RoleOptions
 from logreg.data.tables.preparing.convert import Raw, append
-from logreg.data.tables.preparing.roles import RoleOptions
-
-
-@dataclass(frozen=True)
-class SplitOptions:
-    """Which rows are for what.
-
-    Attributes:
-        fractions: of train, val and test, in the rows that no file of their own takes out.
-        folds, fold: train on all folds but one, validate on that one.
-    """
-
-    fractions: dict[str, float]
-    folds: int | None = None
-    fold: int | None = None
 
 
 def binary_target(
@@ -84,8 +70,8 @@ def assign_rows(raw: Raw, y: np.ndarray, own_files: Sequence[str], split: SplitO
     if split.folds is not None:
         names, fractions = [f"fold {i}" for i in range(split.folds)], [1 / split.folds] * split.folds
     else:
-        left = {name: split.fractions[name] for name in SPLITS if name not in own_files and split.fractions[name] > 0}
-        names, fractions = list(left), [share / sum(left.values()) for share in left.values()]
+        by_name = {name: share for name, share in split.fractions(own_files).items() if share > 0}
+        names, fractions = list(by_name), list(by_name.values())
     ones = int(np.count_nonzero(labels))
     counts = len(labels) - ones, ones
     if min(counts) < len(names):

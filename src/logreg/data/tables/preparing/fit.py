@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 
 from logreg.core.errors import UserError, nearest
-from logreg.data.labels import label_text, shown
+from logreg.data.labels import shown
 from logreg.data.tables.columns import DATE_PARTS, Categorical, Column, Numeric
 from logreg.data.tables.preparing.convert import NeedsFloat64, Raw
 from logreg.data.tables.preparing.roles import Roles, empty_column
@@ -129,21 +129,7 @@ def _levels(raw: Raw, name: str, counts: np.ndarray, least: int, roles: Roles) -
     return column
 
 
-FIRST = "first"
 Reference = str | Mapping[str, str] | None
-
-
-def parsed_reference(given: object) -> Reference:
-    """``data.reference`` as the user wrote it, with levels as texts.
-
-    Raises:
-        UserError: it is neither ``first`` nor a mapping.
-    """
-    if given is None or given == FIRST:
-        return None if given is None else FIRST
-    if not isinstance(given, Mapping):
-        raise UserError(f"data.reference={given}: first is needed, or a mapping such as '{{race: white}}'.")
-    return {str(column): label_text(level) or "" for column, level in given.items()}
 
 
 def without_reference(columns: Sequence[Column], reference: Reference, key: str) -> list[Column]:

@@ -10,11 +10,11 @@ import numpy as np
 
 from logreg.core.errors import UserError, plural
 from logreg.data.labels import SHOWN_VALUES, Target, label_codes, shown
-from logreg.data.splits import SPLITS
+from logreg.data.options import SPLITS, SplitOptions
 from logreg.data.tables.columns import NumberedColumns
+from logreg.data.tables.options import PrepareOptions, RoleOptions
 from logreg.data.tables.preparing import fit, leaks, roles
 from logreg.data.tables.preparing.assign import (
-    SplitOptions,
     assign_rows,
     binary_target,
     evenly_spaced,
@@ -22,7 +22,7 @@ from logreg.data.tables.preparing.assign import (
     write_rows,
 )
 from logreg.data.tables.preparing.convert import NeedsFloat64, Raw, append, convert
-from logreg.data.tables.preparing.fit import Reference, without_reference
+from logreg.data.tables.preparing.fit import without_reference
 from logreg.data.tables.preparing.matrix import Matrix
 from logreg.data.tables.preparing.sparse import convert_sparse, sparse_rows
 from logreg.data.tables.preparing.statistics import Training
@@ -33,7 +33,6 @@ from logreg.data.tables.reading.source import Source, WrongKinds
 
 # Up to so many bytes of text, or of float64 features, numbers are kept in float64; above, in float32.
 FLOAT64_BYTES = 2**27
-STORAGE = {"float32": np.float32, "float64": np.float64}
 LEAK_ROWS, LEAK_VALUES = 20_000, 2**24  # of the sample in which leaks are looked for
 MOST_READINGS = 4  # of a text file whose beginning did not tell what is in it
 
@@ -43,22 +42,15 @@ class Preparation:
     """How a table is prepared; equal ones make equal tables of equal sources.
 
     Attributes:
-        storage: ``float32`` or ``float64``; None: float64 for small tables.
-        min_count: levels of fewer training rows share a feature; None: one row in a hundred, from 2 to 10.
-        leak_auroc: warn of a column whose AUROC alone reaches this.
-        zero_based: indices of a LIBSVM file start at 0.
-        reference: see `logreg.data.tables.preparing.fit`.
+        seed: decides, with ``split``, which row is for what.
+        standardize: numbers are centred and scaled; sparse tables never are.
     """
 
-    roles: roles.RoleOptions
+    roles: RoleOptions
     split: SplitOptions
+    options: PrepareOptions
     seed: int
     standardize: bool
-    min_count: int | None
-    leak_auroc: float
-    storage: str | None
-    zero_based: bool
-    reference: Reference = None
 
     def make(self, sources: dict[str, Source], folder: Path) -> Manifest:
         """Read, split, fit and write, all into a folder.
@@ -73,9 +65,9 @@ class Preparation:
             if sources["train"].format == "libsvm":
                 return self._make_sparse(sources, folder, bar)
             try:
-                return self._make_dense(sources, folder, bar, self.storage)
+                return self._make_dense(sources, folder, bar, self.options.storage)
             except NeedsFloat64:
-                if self.storage is not None:
+                if self.options.storage is not None:
                     raise UserError(
                         "data.storage=float32 does not hold the numbers of this table; use float64."
                     ) from None
@@ -83,8 +75,8 @@ class Preparation:
                 return self._make_dense(sources, folder, bar, "float64")
 
     def _make_sparse(self, sources: dict[str, Source], folder: Path, bar: PreparationBar) -> Manifest:
-        dtype = dtype_of(sum(source.size for source in sources.values()), self.storage)
-        raw, width, entries, notes = convert_sparse(list(sources.values()), folder, dtype, self.zero_based, bar.add)
+        dtype = dtype_of(sum(source.size for source in sources.values()), self.options.storage)
+        raw, width, entries, notes = convert_sparse(list(sources.values()), folder, dtype, bar.add)
         y, labels = binary_target(raw, self.roles, [s.key for s in sources.values()], notes)
         part = assign_rows(raw, y, list(sources)[1:], self.split, self.seed)
         pre = Preprocessor(NumberedColumns(width), Target("", labels), {}, sparse=True)
@@ -121,9 +113,9 @@ class Preparation:
         training = Training(raw, weight)
         rows = int(np.count_nonzero(part == 0))
         columns, left_out = fit.fit_columns(
-            raw, chosen, training, rows, self.standardize, self.min_count, train.key, notes
+            raw, chosen, training, rows, self.standardize, self.options.min_count, train.key, notes
         )
-        columns = without_reference(columns, self.reference, train.key)
+        columns = without_reference(columns, self.options.reference, train.key)
         target = Target(self.roles.target or "", labels)
         pre = Preprocessor(columns, target, left_out)
         notes += [f"column {name} is left out: {reason}" for name, reason in left_out.items()]
@@ -192,11 +184,11 @@ class Preparation:
         sample = evenly_spaced(part, 0, most)
         labels = np.asarray(y[sample], dtype=np.float64)
         if pre.sparse:
-            by_number = leaks.sparse_leaks(sparse_rows(raw, sample, pre.width), labels, self.leak_auroc)
+            by_number = leaks.sparse_leaks(sparse_rows(raw, sample, pre.width), labels, self.options.leak_auroc)
             found = {pre.columns[i].feature: area for i, area in by_number.items()}
         else:
             x = np.memmap(raw.folder / "x", dtype=raw.dtype, mode="r", shape=(raw.rows, pre.width))
-            found = leaks.leaks(pre, np.asarray(x[sample]), labels, self.leak_auroc)
+            found = leaks.leaks(pre, np.asarray(x[sample]), labels, self.options.leak_auroc)
         out = "leave it out" + ("" if pre.sparse else " with 'data.exclude=[{}]'")
         return [
             f"column {column} (AUROC {area:.4f}) alone tells the labels apart almost perfectly; if it would not be "
@@ -207,7 +199,7 @@ class Preparation:
 
 def dtype_of(size: int, storage: str | None) -> np.dtype:
     """What numbers are kept as: what is asked for, else float64 for a small table."""
-    return np.dtype(STORAGE[storage or ("float64" if size <= FLOAT64_BYTES else "float32")])
+    return np.dtype(storage or ("float64" if size <= FLOAT64_BYTES else "float32"))
 
 
 def with_kinds(source: Source, like: Source) -> Source:

@@ -3,39 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
 
 from logreg.core.errors import UserError, nearest
+from logreg.data.tables.options import RoleOptions
 from logreg.data.tables.reading.kinds import DATES, NUMBERS
-
-
-@dataclass(frozen=True)
-class RoleOptions:
-    """What the user said of the columns.
-
-    Attributes:
-        target: the column to predict; sparse formats carry theirs.
-        positive: the label that is 1.
-        labels: what each label stands for, 0 or 1.
-        features: names or globs of the columns to use; all others by default.
-        exclude: names or globs of columns to leave out.
-        categorical: names or globs of columns whose numbers are levels.
-        weight: column of row weights.
-        group: column whose equal values stay in one split.
-        drop_missing_target: leave out rows without a label instead of refusing the table.
-    """
-
-    target: str | None = None
-    positive: str | None = None
-    labels: Mapping[str, int] = field(default_factory=dict)
-    features: tuple[str, ...] | None = None
-    exclude: tuple[str, ...] = ()
-    categorical: tuple[str, ...] = ()
-    weight: str | None = None
-    group: str | None = None
-    drop_missing_target: bool = False
 
 
 @dataclass(frozen=True)

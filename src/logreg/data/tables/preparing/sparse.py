@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 
 def convert_sparse(
-    sources: Sequence[Source], folder: Path, dtype: np.dtype, zero_based: bool, progress: Progress
+    sources: Sequence[Source], folder: Path, dtype: np.dtype, progress: Progress
 ) -> tuple[Raw, int, int, list[str]]:
     """Read LIBSVM sources into ``indptr``, ``indices``, ``values`` and ``target``.
 
@@ -42,7 +42,7 @@ def convert_sparse(
         for number, source in enumerate(sources):
             rows, widest, counts = 0, 0, Counter[int]()
             for path in source.files:
-                for x, y, _ in read_blocks(source.key, path, zero_based):
+                for x, y, _ in read_blocks(source.key, path, source.options.zero_based):
                     widest = max(widest, x.shape[1])
                     if number and x.shape[1] > width:
                         x = x[:, :width]

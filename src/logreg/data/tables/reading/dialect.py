@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from logreg.core.errors import UserError
-from logreg.data.tables.reading.options import Form
+from logreg.data.tables.options import Form
 
 DELIMITERS = (",", "\t", ";", "|", " ")
 QUOTES = ('"', "'")

@@ -17,13 +17,11 @@ from typing import Any
 import polars as pl
 
 from logreg.core.errors import UserError
+from logreg.data.tables.options import COMPRESSED, FORMATS, Form, ReadOptions
 from logreg.data.tables.reading import kinds
-from logreg.data.tables.reading.options import COMPRESSED, FORMATS, MISSING, Form, ReadOptions
 from logreg.data.tables.reading.partitions import partitions_of
 from logreg.data.tables.reading.text import Misread, TextFile, look
 from logreg.data.tables.reading.text_blocks import head_of
-
-__all__ = ["MISSING", "ReadOptions", "Source", "WrongKinds", "open_source"]
 
 MOST_BATCH_ROWS, BATCH_VALUES = 2**17, 2**22
 # Files up to here are hashed whole; of larger ones the size, the time of the last change and samples are.

@@ -17,10 +17,10 @@ from pathlib import Path
 import polars as pl
 
 from logreg.core.errors import UserError
+from logreg.data.tables.options import ReadOptions
 from logreg.data.tables.reading import csv_fallback, kinds
 from logreg.data.tables.reading.dialect import Dialect, is_number, known, sniff
 from logreg.data.tables.reading.kinds import Inference
-from logreg.data.tables.reading.options import ReadOptions
 from logreg.data.tables.reading.text_blocks import OTHERS, Block, blocks, head_of, in_order
 
 CAREFUL_ROWS, CAREFUL_FIELDS = 2**11, 2**16  # at once, as many as the processor's cache holds
