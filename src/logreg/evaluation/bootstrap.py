@@ -2,58 +2,59 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 from torchmetrics import Metric
 
-from logreg.evaluation.weighted import WeightedMetrics
+from logreg.evaluation.engine import ScoredRows
+from logreg.evaluation.metrics import measured
 from logreg.optim.losses import LOG_LOSS, Loss
 
 # Resampled rows in all; a large table needs fewer resamples, its intervals are narrow anyway.
 MOST_ROWS, FEWEST_RESAMPLES = 2 * 10**8, 100
+AT_ONCE = 2**15  # resampled rows that are measured together: they stay in the processor's cache
 UNBOUNDED = ("loss", "log_loss")  # every other metric lies between 0 and 1
 
 
 def intervals(
-    rows: WeightedMetrics,
-    weight: np.ndarray,
-    metrics: Mapping[str, Metric],
-    resamples: int,
-    confidence: float,
-    seed: int,
+    rows: ScoredRows, metrics: Mapping[str, Metric], resamples: int, confidence: float, seed: int
 ) -> tuple[dict[str, tuple[float, float]], int]:
-    """The interval of each metric that `WeightedMetrics` knows, and how many resamples were made.
+    """The interval of each metric that the engine computes, and how many resamples were made.
 
-    Rows are drawn with replacement, as many as there are; a resample in which a metric is not defined, since it has one
+    Rows are drawn with replacement, as many as there are. A resample in which a metric is not defined, since it has one
     class only, does not count for it. The percentiles are shifted by the bootstrap's bias, which matters for the
     calibration error alone: resampling adds to it.
 
     Args:
-        weight: (rows,), of the rows themselves; 1 where they have none.
+        rows: of one model, with their weights: 1 where they have none.
         confidence: such as 0.95.
     """
-    count = len(weight)
-    made = min(resamples, max(FEWEST_RESAMPLES, MOST_ROWS // max(1, count)))
-    random = np.random.default_rng(seed)
-    found: dict[str, list[float]] = {}
-    for _ in range(made):
-        drawn = np.bincount(random.integers(0, count, count), minlength=count)
-        total = weight * drawn
-        if not total.any():
-            continue
-        for name, value in rows.compute(total, dict(metrics)).items():
-            found.setdefault(name, []).append(value)
+    count = rows.p.shape[1]
+    resamples = min(resamples, max(FEWEST_RESAMPLES, MOST_ROWS // max(1, count)))
+    parts = [measured(rows.reweighted(w), metrics) for w in _weights(rows.w, resamples, seed) if len(w)]
     tail = (1 - confidence) / 2
-    measured = rows.compute(weight, dict(metrics))
     result = {}
-    for name, values in found.items():
-        finite = np.array(values)[np.isfinite(values)]
-        if len(finite) and np.isfinite(measured[name]):
-            low, high = np.quantile(finite, [tail, 1 - tail]) - (finite.mean() - measured[name])
+    for name, value in measured(rows, metrics).items():
+        drawn = np.concatenate([part[name] for part in parts]) if parts else np.empty(0)
+        at, finite = value[0], drawn[np.isfinite(drawn)]
+        if len(finite) and np.isfinite(at):
+            low, high = np.quantile(finite, [tail, 1 - tail]) - (finite.mean() - at)
             highest = np.inf if name in UNBOUNDED else 1.0
             result[name] = (float(np.clip(low, 0, highest)), float(np.clip(high, 0, highest)))
-    return result, made
+    return result, resamples
+
+
+def _weights(weight: np.ndarray, resamples: int, seed: int) -> Iterator[np.ndarray]:
+    """The weights of the rows in some resamples at a time, (drawn, rows); without those in which no row has any."""
+    random, count = np.random.default_rng(seed), weight.shape[1]
+    step = max(1, AT_ONCE // max(1, count))
+    for first in range(0, resamples, step):
+        drawn = min(step, resamples - first)
+        chosen = random.integers(0, count, (drawn, count)) + count * np.arange(drawn)[:, None]
+        times = np.bincount(chosen.ravel(), minlength=drawn * count).reshape(drawn, count)
+        weights = weight * times
+        yield weights[weights.any(1)]
 
 
 def majority_baseline(

@@ -1,4 +1,8 @@
-"""How good predictions are: torchmetrics, fed with logits.
+"""How good the predictions of a model are: its metrics, gathered batch by batch.
+
+Rows that count once each go to torchmetrics, whose digits, some of them float32's, stand in the records of all runs so
+far: `logreg.runs.evaluate` holds new values against them to 1e-12. Rows with weights, of which torchmetrics knows
+nothing, go to `logreg.evaluation.engine`.
 
 A prediction is positive where ``p >= threshold``. torchmetrics compares with ``>``, which differs exactly where it
 hurts: at the zero-initialised model, whose every probability is 0.5. So it is handed predictions, not probabilities,
@@ -7,11 +11,12 @@ wherever a threshold is involved.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
+from scipy.special import expit
 from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.classification import (
@@ -21,13 +26,12 @@ from torchmetrics.classification import (
     BinaryCalibrationError,
     BinaryF1Score,
 )
-from torchmetrics.functional.classification import binary_accuracy
 
 from logreg.core.errors import UserError
 from logreg.evaluation.calibration import Calibration
+from logreg.evaluation.engine import OfModels, ScoredRows
 from logreg.evaluation.reliability import reliability
 from logreg.evaluation.scores import BrierScore, MeanLoss
-from logreg.evaluation.weighted import WeightedMetrics
 from logreg.optim.losses import LOG_LOSS, Loss
 
 
@@ -37,7 +41,7 @@ def predict(logits: Float[Tensor, "*shape"], threshold: float) -> Bool[Tensor, "
 
 
 def default_metrics() -> dict[str, Metric]:
-    """What a classifier measures unless it is told otherwise; the same as ``conf/metrics/default.yaml``."""
+    """What a classifier measures by default; the same as ``conf/metrics/default.yaml``."""
     return {
         "accuracy": BinaryAccuracy(validate_args=False),
         "f1": BinaryF1Score(validate_args=False),
@@ -46,6 +50,41 @@ def default_metrics() -> dict[str, Metric]:
         "calibration_error": BinaryCalibrationError(validate_args=False),
         "brier": BrierScore(),
     }
+
+
+# The settings of torchmetrics that the engine has, by name. With weights fewer of them count: torchmetrics has none, so
+# that an exact curve in place of one on a grid is nearer to what was asked for than a curve without weights.
+SETTINGS = {"ignore_index": None, "multidim_average": "global", "thresholds": None, "max_fpr": None, "zero_division": 0}
+SETTINGS_WITH_WEIGHTS = {"max_fpr": None, "norm": "l1"}
+
+
+def _calibration_error(rows: ScoredRows, metric: Metric) -> OfModels:
+    assert isinstance(metric, BinaryCalibrationError)
+    return rows.calibration_error(int(metric.n_bins), metric.norm)
+
+
+COMPUTED: dict[type[Metric], Callable[[ScoredRows, Metric], OfModels]] = {
+    BinaryAccuracy: lambda rows, _: rows.accuracy(),
+    BinaryF1Score: lambda rows, _: rows.f1(),
+    BinaryAUROC: lambda rows, _: rows.auroc(),
+    BinaryAveragePrecision: lambda rows, _: rows.average_precision(),
+    BinaryCalibrationError: _calibration_error,
+    BrierScore: lambda rows, _: rows.brier(),
+}
+
+
+def computes(metric: Metric, weighted: bool = False) -> bool:
+    """Whether the engine computes a metric with its settings; any other is left to torchmetrics."""
+    known = SETTINGS_WITH_WEIGHTS if weighted else SETTINGS
+    return type(metric) in COMPUTED and all(getattr(metric, name, value) == value for name, value in known.items())
+
+
+def measured(rows: ScoredRows, metrics: Mapping[str, Metric]) -> dict[str, OfModels]:
+    """The means of the losses of the rows, and those metrics that the engine computes, by name."""
+    known = {name: metric for name, metric in metrics.items() if computes(metric, rows.weighted)}
+    with np.errstate(divide="ignore", invalid="ignore"):  # where one label has all the weight, or no row has any
+        values = {name: rows.mean(losses) for name, losses in rows.losses.items()}
+        return values | {name: COMPUTED[type(metric)](rows, metric) for name, metric in known.items()}
 
 
 def bins_of(metrics: Iterable[Metric]) -> int:
@@ -143,21 +182,36 @@ class Evaluation:
         loss, rows = float(self.loss.compute()), int(self.loss.rows)
         values = {"loss": loss, "log_loss": float(self.log_loss.compute()) if self.has_log_loss_of_its_own else loss}
         for name, metric in (self.of_predictions | self.of_probabilities).items():
-            found = metric.compute()
-            if not isinstance(found, Tensor) or found.numel() != 1:
+            result = metric.compute()
+            if not isinstance(result, Tensor) or result.numel() != 1:
                 raise UserError(f"metrics.{name}: {type(metric).__name__} does not give one number, as is needed here.")
-            value = float(found)
-            values[name] = _exact(value, rows) if isinstance(metric, BinaryAccuracy) else value
+            value = float(result)
+            # The float64 nearest to a fraction that torchmetrics gives in float32: 5/6 and not 0.8333333134.
+            values[name] = round(value * rows) / rows if isinstance(metric, BinaryAccuracy) else value
         if self._rows and len(self._rows[0]) == len(("z", "y", "predicted", "weight")):
-            z, y, predicted, weight = self._gathered()
-            # Any metrics that do not know of weights count every row once.
-            weighted = WeightedMetrics(z, y, predicted, self.calibration, self.trained_on)
-            values |= weighted.compute(weight, self.of_predictions | self.of_probabilities)
+            # Metrics that do not know of weights keep their value, in which every row counts once.
+            weighted = measured(self.scored_rows(*self._gathered()), self.of_predictions | self.of_probabilities)
+            values |= {name: float(value[0]) for name, value in weighted.items()}
         values = {name: values[name] for name in self.order}
         if final:
             values |= self._decomposed()
         self.reset()
         return values
+
+    def scored_rows(
+        self,
+        z: Float[np.ndarray, " rows"],
+        y: np.ndarray,
+        predicted: np.ndarray,
+        weight: Float[np.ndarray, " rows"] | None = None,
+    ) -> ScoredRows:
+        """Rows with float64 logits ``z`` as the engine of metrics takes them, with their ``loss`` and ``log_loss``."""
+        # Not torch's sigmoid, whose last bit depends on where in memory a number lies: equal logits stay ties here.
+        p, calibrated = expit(z), z
+        if self.calibration is not None:
+            p, calibrated = self.calibration.probabilities(z), self.calibration.logits(z)
+        losses = {"loss": self.trained_on.of_arrays(z, y), "log_loss": LOG_LOSS.of_arrays(calibrated, y)}
+        return ScoredRows(p, y, predicted, weight, losses)
 
     def _gathered(self) -> list[np.ndarray]:
         """Logits, labels, predictions and, where there are any, weights of all rows, (rows,) each."""
@@ -176,38 +230,30 @@ class Evaluation:
 def accuracies(
     logits: Sequence[Tensor], labels: Sequence[Tensor], threshold: float, weights: Sequence[Tensor] = ()
 ) -> list[float]:
-    """The accuracy of each of several batches; batches of one size cost one call together."""
+    """The accuracy of each of several batches, (rows,) each: exact fractions where rows have no weights."""
+    if not logits:
+        return []
+    right = predict(torch.cat(list(logits)), threshold) == (torch.cat(list(labels)) > 0.5)
+    sizes = [len(z) for z in logits]
     if weights:
-        right = [
-            (predict(z, threshold) == (y > 0.5)).to(w.dtype) for z, y, w in zip(logits, labels, weights, strict=True)
-        ]
-        return [float(w @ hits / w.sum()) for hits, w in zip(right, weights, strict=True)]
-    result = [0.0] * len(logits)
-    for size in {len(z) for z in logits}:
-        members = [i for i, z in enumerate(logits) if len(z) == size]
-        predictions = predict(torch.stack([logits[i] for i in members]), threshold).int()
-        truth = torch.stack([labels[i] for i in members]).int()
-        values = binary_accuracy(predictions, truth, multidim_average="samplewise", validate_args=False)
-        for i, value in zip(members, values.reshape(-1).tolist(), strict=True):
-            result[i] = _exact(value, size)
-    return result
-
-
-def _exact(accuracy: float, rows: int) -> float:
-    """The float64 nearest to a fraction of ``rows`` that torchmetrics gives in float32: 5/6 and not 0.8333333134."""
-    return round(accuracy * rows) / rows
+        return [float(w @ hits.to(w.dtype) / w.sum()) for w, hits in zip(weights, right.split(sizes), strict=True)]
+    return _means(right.double(), sizes)
 
 
 def batch_losses(
     logits: Sequence[Tensor], labels: Sequence[Tensor], weights: Sequence[Tensor] = (), loss: Loss = LOG_LOSS
 ) -> list[float]:
-    """The mean of ``weight * loss`` of each of several batches."""
+    """The mean of ``weight * loss`` of each of several batches, (rows,) each."""
     if not logits:
         return []
-    sizes = [len(z) for z in logits]
     losses = loss.of_rows(torch.cat(list(logits)), torch.cat(list(labels)))
     if weights:
         losses.mul_(torch.cat(list(weights)))
+    return _means(losses, [len(z) for z in logits])
+
+
+def _means(values: Float[Tensor, " rows"], sizes: Sequence[int]) -> list[float]:
+    """The mean of each batch, all in one call where they have one size: a call costs more than the sum of a batch."""
     if len(set(sizes)) == 1:
-        return losses.view(len(sizes), -1).mean(1).tolist()
-    return torch.stack([part.mean() for part in losses.split(sizes)]).tolist()
+        return values.view(len(sizes), -1).mean(1).tolist()
+    return torch.stack([part.mean() for part in values.split(list(sizes))]).tolist()

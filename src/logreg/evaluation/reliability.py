@@ -22,6 +22,8 @@ from typing import Any
 import numpy as np
 from scipy.special import ndtri
 
+from logreg.evaluation.engine import bin_numbers
+
 PARTS = ("reliability", "resolution", "uncertainty", "within_bins")
 
 
@@ -86,9 +88,13 @@ def reliability(p: np.ndarray, y: np.ndarray, bins: int, weight: np.ndarray | No
         bins: how many, of equal width.
     """
     w = np.ones(len(p)) if weight is None else weight
-    of = np.clip(np.searchsorted(np.linspace(0, 1, bins + 1), p, side="right") - 1, 0, bins - 1)
     counted = w > 0
-    of, p, y, w = of[counted], p[counted].astype(np.float64), y[counted].astype(np.float64), w[counted]
+    of, p, y, w = (
+        bin_numbers(p, bins)[counted],
+        p[counted].astype(np.float64),
+        y[counted].astype(np.float64),
+        w[counted],
+    )
     rows = np.bincount(of, minlength=bins)
     filled = rows > 0
 
@@ -105,7 +111,7 @@ def reliability(p: np.ndarray, y: np.ndarray, bins: int, weight: np.ndarray | No
 def wilson(
     share: np.ndarray | float, count: np.ndarray | float, confidence: float = 0.95
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Wilson's score interval of shares of so many rows, lower and upper ends (E. B. Wilson, 1927).
+    """Wilson's score interval of shares of ``count`` rows, lower and upper ends (E. B. Wilson, 1927).
 
     Weighted rows count for ``(sum of weights)^2 / sum of squared weights`` of them (Kish).
     """

@@ -9,6 +9,7 @@ from jaxtyping import Float
 
 from logreg.core.errors import UserError
 from logreg.core.settings import THRESHOLD_RULES
+from logreg.evaluation.engine import ScoredRows
 
 
 @dataclass(frozen=True)
@@ -41,13 +42,9 @@ class ThresholdRule:
         weight = np.ones(len(p)) if weight is None else np.asarray(weight, dtype=np.float64)
         if len(np.unique(y[weight > 0])) < 2:
             raise UserError(f"threshold={self.name}: the validation rows have one label only; it needs both.")
-        order = np.argsort(-p, kind="stable")
-        p, positive, weight = p[order].astype(np.float64), y[order] > 0.5, weight[order]
-        ends = np.append(np.flatnonzero(np.diff(p)), len(p) - 1)
-        true = np.append(0.0, np.cumsum(weight * positive)[ends])
-        false = np.append(0.0, np.cumsum(weight * ~positive)[ends])
-        value = self._value(true, false, true[-1], false[-1])
-        distinct = p[ends]
+        curve = ScoredRows(p.astype(np.float64), y > 0.5, weight=weight).curve
+        true, false = np.append(0.0, curve.true), np.append(0.0, curve.false)
+        value, distinct = self._value(true, false, true[-1], false[-1]), np.unique(p.astype(np.float64))[::-1]
         # Candidate k says positive to the k highest of the distinct probabilities.
         above, below = np.append(1.0, distinct), np.append(distinct, 0.0)
         thresholds = (above + below) / 2

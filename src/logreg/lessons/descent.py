@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import torch
+from scipy.special import expit
 
 from logreg.optim.losses import LOG_LOSS, Loss
 
@@ -25,8 +26,7 @@ def cost(theta: np.ndarray, x: np.ndarray, y: np.ndarray, l2: float = 0.0) -> fl
 
 def gradient(theta: np.ndarray, rows: np.ndarray, y: np.ndarray, l2: float = 0.0) -> np.ndarray:
     """Of the mean log loss with its penalty; ``rows`` are `with_ones`."""
-    with np.errstate(over="ignore"):
-        residual = 1 / (1 + np.exp(-(rows @ theta))) - y
+    residual = expit(rows @ theta) - y
     found = residual @ rows / len(y)
     found[:-1] += l2 * theta[:-1]
     return found

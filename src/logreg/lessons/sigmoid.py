@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from scipy.special import expit
 
 from logreg.lessons.lesson import BLUE, GREY, ORANGE, RED, Conclusion, Lesson, panels
 from logreg.optim.losses import LOSSES
@@ -67,7 +68,7 @@ class Sigmoid(Lesson):
     def _curve(data: BlockData, classifier: BinaryClassifier) -> Figure:
         figure, (curve, slope) = panels(2, "The sigmoid, with the training points on it")
         z = np.linspace(-10, 10, 401)
-        p = 1 / (1 + np.exp(-z))
+        p = expit(z)
         curve.plot(z, p, color=BLUE)
         curve.axhline(0.5, color=GREY, linestyle=":")
         x, y = (part.cpu() for part in data.tensors("train")[:2])
@@ -76,7 +77,7 @@ class Sigmoid(Lesson):
         for label, color in enumerate((RED, BLUE)):
             of_label = (y == label).numpy()
             at = shown[of_label]
-            curve.scatter(at, 1 / (1 + np.exp(-at)), color=color, edgecolor="white", zorder=3, label=f"label {label}")
+            curve.scatter(at, expit(at), color=color, edgecolor="white", zorder=3, label=f"label {label}")
         curve.set(xlabel="logit z = xW + b", ylabel="p = 1 / (1 + exp(-z))")
         curve.legend(loc="upper left")
         slope.plot(z, p * (1 - p), color=ORANGE)
@@ -106,5 +107,5 @@ class Sigmoid(Lesson):
 
 
 def _slope(z: float) -> float:
-    p = 1 / (1 + np.exp(-z))
+    p = expit(z)
     return float(p * (1 - p))

@@ -21,7 +21,6 @@ from logreg.data.tables.values import as_levels, as_numbers
 from logreg.evaluation.bootstrap import intervals, majority_baseline
 from logreg.evaluation.metrics import Evaluation, bins_of
 from logreg.evaluation.reliability import reliability
-from logreg.evaluation.weighted import WeightedMetrics
 from logreg.runs.load import Run
 from logreg.runs.predictions import Scorer
 from logreg.runs.tables import Predictor, matching, scored
@@ -133,8 +132,8 @@ def evaluate_scored(run: Run, scored: Scored, options: EvaluateOptions, checkpoi
     known = evaluation.of_predictions | evaluation.of_probabilities
     predicted = scorer.results(logits)["prediction"].to_numpy()
     ones = np.ones(rows) if weight is None else weight
-    weighted = WeightedMetrics(logits, y, predicted, run.model.calibration, run.model.loss)
-    ranges, made = intervals(weighted, ones, known, options.resamples, options.confidence, options.seed)
+    scored_rows = evaluation.scored_rows(logits, y, predicted, ones)
+    ranges, made = intervals(scored_rows, known, options.resamples, options.confidence, options.seed)
     known_labels = run.record["data"]
     train = known_labels.get("label_weights") or known_labels.get("label_counts", {}).get("train")
     train = train or [int((y == 0).sum()), int((y == 1).sum())]

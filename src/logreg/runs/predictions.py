@@ -12,6 +12,7 @@ from typing import IO
 
 import numpy as np
 import polars as pl
+from scipy.special import expit
 
 from logreg.core.errors import UserError
 from logreg.core.files import replacing
@@ -94,8 +95,7 @@ class Scorer:
         """Of label 1, calibrated where the run is, (rows,)."""
         if self.calibration is not None:
             return self.calibration.probabilities(z)
-        with np.errstate(over="ignore"):
-            return 1 / (1 + np.exp(-z))
+        return expit(z)
 
     def results(self, z: np.ndarray) -> pl.DataFrame:
         """The two columns that a prediction adds."""
