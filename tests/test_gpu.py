@@ -256,7 +256,7 @@ def test_a_solver_trains_and_certifies_as_on_the_cpu(
 )
 def test_a_run(arguments: list[str], device: torch.device, command: Command, tmp_path: Path) -> None:
     on = [f"accelerator={trainer_on(device)['accelerator']}", "epochs=60", "figures=false", "hydra.run.dir=run"]
-    done = command("train.py", "data=breast_cancer", *arguments, *on)
+    done = command("train.py", "data=breast_cancer", *arguments, *on, fresh=True)
     assert done.returncode == 0, done.stderr
     record = json.loads((tmp_path / "run" / "run.json").read_text())
     assert record["status"] == "completed"
@@ -269,7 +269,7 @@ def test_a_run(arguments: list[str], device: torch.device, command: Command, tmp
 def test_a_sweep_of_a_solver(varied: str, device: torch.device, command: Command, tmp_path: Path) -> None:
     solver = "proximal_newton" if "l1" in varied else "newton"
     on = [f"accelerator={trainer_on(device)['accelerator']}", "figures=false", "hydra.sweep.dir=sweep"]
-    done = command("train.py", "-m", "data=breast_cancer", f"optimizer={solver}", varied, "epochs=60", *on)
+    done = command("train.py", "-m", "data=breast_cancer", f"optimizer={solver}", varied, "epochs=60", *on, fresh=True)
     assert done.returncode == 0, done.stderr
     assert "together, as they differ in" in done.stderr
     for path in (tmp_path / "sweep").glob("*/run.json"):

@@ -97,7 +97,7 @@ def check(done: subprocess.CompletedProcess[str], named: list[str]) -> None:
 @pytest.mark.parametrize(("arguments", "named"), AT_ONCE, ids=lambda value: " ".join(value))
 def test_refused_at_once(command: Command, arguments: list[str], named: list[str]) -> None:
     # A torch that cannot be imported proves that nobody asked for it.
-    done = command("train.py", *arguments, PYTHONPATH=str(Path(__file__).parent / "without_torch"))
+    done = command("train.py", *arguments, without_torch=True)
     check(done, named)
 
 
@@ -118,7 +118,7 @@ def test_refused_by_the_objects(command: Command, tmp_path: Path, arguments: lis
 
 def test_help_and_configuration_import_nothing_heavy(command: Command) -> None:
     for arguments in (["--help"], ["--cfg", "job"]):
-        done = command("train.py", *arguments, PYTHONPATH=str(Path(__file__).parent / "without_torch"))
+        done = command("train.py", *arguments, without_torch=True, fresh=True)
         assert done.returncode == 0, done.stderr
         assert "optimizer" in done.stdout
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 import pytest
@@ -42,19 +41,13 @@ def results(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(("arguments", "named"), REFUSED, ids=lambda value: " ".join(value))
 def test_refused_at_once(command: Command, results: Path, arguments: list[str], named: list[str]) -> None:
     before = sorted(results.rglob("*"))
-    done = command("scripts/report.py", *arguments, PYTHONPATH=without_torch())
+    done = command("scripts/report.py", *arguments, without_torch=True)
     check(done, named)
     assert sorted(results.rglob("*")) == before
 
 
-def without_torch() -> str:
-    """A torch that cannot be imported proves that nobody asked for it."""
-    own = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
-    return os.pathsep.join([str(Path(__file__).parent / "without_torch"), *own])
-
-
 def test_a_sweep_needs_no_torch(command: Command, results: Path) -> None:
-    done = command("scripts/report.py", "sweep=sweep", "output=page.html", PYTHONPATH=without_torch())
+    done = command("scripts/report.py", "sweep=sweep", "output=page.html", without_torch=True)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("report: page.html (")
     assert "<!doctype html>" in (results / "page.html").read_text()
@@ -93,7 +86,7 @@ def test_a_run_and_a_sweep_end_with_a_page_where_they_are_asked_for_one(command:
 
 
 def test_report_is_true_or_false(command: Command) -> None:
-    check(command("train.py", "report=later", PYTHONPATH=without_torch()), ["report=later", "true or false"])
+    check(command("train.py", "report=later", without_torch=True), ["report=later", "true or false"])
 
 
 def test_the_templates_are_part_of_the_package() -> None:

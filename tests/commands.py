@@ -1,0 +1,172 @@
+"""The project's commands as a user starts them, at a tenth of what starting them costs.
+
+`run_command` and `start_command` give a process of its own to every command, with its own directory, environment, output,
+signals and exit status. It is forked from one that has the imports done (`tests.fork_server`). Where a claim is about the
+start itself, ``fresh=True`` starts Python anew; ``without_torch=True`` gives a process that cannot import torch.
+"""
+
+from __future__ import annotations
+
+import atexit
+import functools
+import json
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO, Any
+
+ROOT = Path(__file__).parents[1]
+WITHOUT_TORCH = str(ROOT / "tests" / "cli" / "without_torch")
+CAN_FORK = sys.platform == "linux"
+Command = Callable[..., subprocess.CompletedProcess[str]]
+
+
+class Server:
+    """A `tests.fork_server`, which lives as long as this process."""
+
+    def __init__(self, kind: str, **environment: str) -> None:
+        self.socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.process = subprocess.Popen(
+            [sys.executable, str(ROOT / "tests" / "fork_server.py"), str(theirs.fileno()), kind],
+            cwd=ROOT,
+            env=os.environ | environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            pass_fds=[theirs.fileno()],
+        )
+        theirs.close()
+        atexit.register(self.close)
+
+    def close(self) -> None:
+        self.socket.close()
+        self.process.wait()
+
+    def fork(self, request: dict[str, Any], out: int, err: int) -> Forked:
+        ours, theirs = os.pipe()
+        message = json.dumps(request).encode()
+        socket.send_fds(self.socket, [message], [out, err, theirs])
+        os.close(theirs)
+        return Forked(ours)
+
+
+class Forked:
+    """The part of `subprocess.Popen` that concerns a process which another one has forked."""
+
+    returncode: int | None = None
+
+    def __init__(self, status: int) -> None:
+        self._status = os.fdopen(status)
+        line = self._status.readline()
+        assert line, "the server of commands has ended; its error is above"
+        self.pid = int(line)
+
+    def wait(self, timeout: float | None = None) -> int:
+        if self.returncode is None:
+            if not select.select([self._status], [], [], timeout)[0]:
+                raise subprocess.TimeoutExpired("a forked command", timeout or 0)
+            self.returncode = int(self._status.readline())
+            self._status.close()
+        return self.returncode
+
+    def send_signal(self, number: int) -> None:
+        if self.returncode is None:
+            os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
+
+
+@functools.cache
+def server(without_torch: bool) -> Server:
+    return Server("light", PYTHONPATH=WITHOUT_TORCH) if without_torch else Server("all")
+
+
+class Running:
+    """A command that has been started, and what it has written so far."""
+
+    def __init__(
+        self,
+        script: str,
+        arguments: tuple[str, ...],
+        cwd: Path,
+        environment: dict[str, str],
+        *,
+        fresh: bool = False,
+        without_torch: bool = False,
+        stderr: int | None = None,
+    ) -> None:
+        path = str(ROOT / script)
+        env = {key: value for key, value in os.environ.items() if key != "HYDRA_FULL_ERROR"} | environment
+        self._out, self._err = tempfile.TemporaryFile(), tempfile.TemporaryFile()
+        out, err = self._out.fileno(), self._err.fileno() if stderr is None else stderr
+        self._process: Forked | subprocess.Popen[bytes]
+        if fresh or not CAN_FORK:
+            if without_torch:
+                env["PYTHONPATH"] = WITHOUT_TORCH
+            self._process = subprocess.Popen(
+                [sys.executable, path, *arguments], cwd=cwd, env=env, stdout=out, stderr=err
+            )
+        else:
+            request = {"script": path, "arguments": arguments, "cwd": str(cwd), "environment": env}
+            self._process = server(without_torch).fork(request, out, err)
+
+    @property
+    def stdout(self) -> str:
+        return _text(self._out)
+
+    @property
+    def stderr(self) -> str:
+        return _text(self._err)
+
+    def wait(self, timeout: float = 240) -> int:
+        """The exit status; a command that takes longer is killed.
+
+        Raises:
+            subprocess.TimeoutExpired: it has not ended by then.
+        """
+        try:
+            return self._process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            raise
+
+    def send_signal(self, number: int) -> None:
+        self._process.send_signal(number)
+
+    def kill(self) -> None:
+        self._process.kill()
+
+
+def _text(file: IO[bytes]) -> str:
+    """What a file holds, without moving the offset that the command shares and writes at."""
+    return os.pread(file.fileno(), os.fstat(file.fileno()).st_size, 0).decode()
+
+
+def start_command(script: str, *arguments: str, cwd: Path, stderr: int | None = None, **environment: str) -> Running:
+    """A command that goes on while the test does, in a process of its own.
+
+    Args:
+        stderr: a descriptor to write errors to, such as a terminal's.
+    """
+    return Running(script, arguments, cwd, environment, stderr=stderr)
+
+
+def run_command(
+    script: str,
+    *arguments: str,
+    cwd: Path,
+    timeout: float = 240,
+    fresh: bool = False,
+    without_torch: bool = False,
+    **environment: str,
+) -> subprocess.CompletedProcess[str]:
+    """A command from start to end, in a directory of its own."""
+    running = Running(script, arguments, cwd, environment, fresh=fresh, without_torch=without_torch)
+    status = running.wait(timeout)
+    return subprocess.CompletedProcess([script, *arguments], status, running.stdout, running.stderr)
