@@ -1,8 +1,8 @@
-"""The project's commands as a user starts them, at a tenth of what starting them costs.
+"""The project's commands as a user starts them, at a fraction of what starting them costs.
 
-`run_command` and `start_command` give a process of its own to every command, with its own directory, environment, output,
-signals and exit status. It is forked from one that has the imports done (`tests.fork_server`). Where a claim is about the
-start itself, ``fresh=True`` starts Python anew; ``without_torch=True`` gives a process that cannot import torch.
+`run_command` and `start_command` give every command a process of its own, with its own directory, environment, output,
+signals and exit status. It is forked from one that has done the imports (`tests.fork_server`). Where a claim is about
+the start itself, ``fresh=True`` starts Python anew; ``without_torch=True`` does, and torch cannot be imported there.
 """
 
 from __future__ import annotations
@@ -30,12 +30,11 @@ Command = Callable[..., subprocess.CompletedProcess[str]]
 class Server:
     """A `tests.fork_server`, which lives as long as this process."""
 
-    def __init__(self, kind: str, **environment: str) -> None:
+    def __init__(self) -> None:
         self.socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.process = subprocess.Popen(
-            [sys.executable, str(ROOT / "tests" / "fork_server.py"), str(theirs.fileno()), kind],
+            [sys.executable, str(ROOT / "tests" / "fork_server.py"), str(theirs.fileno())],
             cwd=ROOT,
-            env=os.environ | environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             pass_fds=[theirs.fileno()],
@@ -49,14 +48,16 @@ class Server:
 
     def fork(self, request: dict[str, Any], out: int, err: int) -> Forked:
         ours, theirs = os.pipe()
-        message = json.dumps(request).encode()
-        socket.send_fds(self.socket, [message], [out, err, theirs])
+        socket.send_fds(self.socket, [json.dumps(request).encode()], [out, err, theirs])
         os.close(theirs)
         return Forked(ours)
 
 
+server = functools.cache(Server)
+
+
 class Forked:
-    """The part of `subprocess.Popen` that concerns a process which another one has forked."""
+    """What `subprocess.Popen` is to a child, to a process that the server has forked."""
 
     returncode: int | None = None
 
@@ -82,11 +83,6 @@ class Forked:
         self.send_signal(signal.SIGKILL)
 
 
-@functools.cache
-def server(without_torch: bool) -> Server:
-    return Server("light", PYTHONPATH=WITHOUT_TORCH) if without_torch else Server("all")
-
-
 class Running:
     """A command that has been started, and what it has written so far."""
 
@@ -103,18 +99,17 @@ class Running:
     ) -> None:
         path = str(ROOT / script)
         env = {key: value for key, value in os.environ.items() if key != "HYDRA_FULL_ERROR"} | environment
-        self._out, self._err = tempfile.TemporaryFile(), tempfile.TemporaryFile()
+        if without_torch:
+            env["PYTHONPATH"] = WITHOUT_TORCH
+        self._out, self._err = tempfile.TemporaryFile(), tempfile.TemporaryFile()  # noqa: SIM115
         out, err = self._out.fileno(), self._err.fileno() if stderr is None else stderr
         self._process: Forked | subprocess.Popen[bytes]
-        if fresh or not CAN_FORK:
-            if without_torch:
-                env["PYTHONPATH"] = WITHOUT_TORCH
-            self._process = subprocess.Popen(
-                [sys.executable, path, *arguments], cwd=cwd, env=env, stdout=out, stderr=err
-            )
+        if fresh or without_torch or not CAN_FORK:
+            command = [sys.executable, path, *arguments]
+            self._process = subprocess.Popen(command, cwd=cwd, env=env, stdout=out, stderr=err)
         else:
             request = {"script": path, "arguments": arguments, "cwd": str(cwd), "environment": env}
-            self._process = server(without_torch).fork(request, out, err)
+            self._process = server().fork(request, out, err)
 
     @property
     def stdout(self) -> str:
@@ -149,7 +144,7 @@ def _text(file: IO[bytes]) -> str:
 
 
 def start_command(script: str, *arguments: str, cwd: Path, stderr: int | None = None, **environment: str) -> Running:
-    """A command that goes on while the test does, in a process of its own.
+    """A command that goes on while the test does.
 
     Args:
         stderr: a descriptor to write errors to, such as a terminal's.

@@ -1,12 +1,12 @@
-"""A process that has imported what the commands import, and forks for each one: 0.1 seconds where a start takes ten.
+"""A process that has imported what the commands import, and forks for each one: 0.1 seconds where a start takes five.
 
-`tests.commands` starts it with one end of a socket. Each request is a JSON object, with the descriptors that the command
-is to have as its standard output and error, and a pipe to which the exit status is written. The child leaves `serve` with
-its request and runs the script as ``python script`` would, to the end of the interpreter: exit status, signals, handlers
-at exit and tracebacks are Python's own.
+`tests.commands` starts it with one end of a socket. Each request is a JSON object, with the descriptors that the
+command is to have as its standard output and error, and a pipe to which the exit status is written. The child leaves
+`serve` with its request and runs the script as ``python script`` would, to the end of the interpreter: exit status,
+signals, handlers at exit and tracebacks are Python's own.
 
-A fork copies only the thread that calls it, so nothing here may start one that a command needs: `serve` checks that. torch,
-NumPy, Arrow and polars start those that compute at the first computation.
+A fork copies only the thread that calls it, so nothing here may start one that a command needs: `serve` checks that.
+torch, NumPy, Arrow and polars start those that compute at the first computation.
 """
 
 from __future__ import annotations
@@ -27,20 +27,16 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy
+
 # What the package imports inside of functions, and takes more than a few milliseconds.
 FURTHER = (
-    "hydra._internal.hydra",
-    "lightning.pytorch",
     "matplotlib.backends.backend_agg",
     "matplotlib.pyplot",
-    "sklearn.linear_model",
     "scipy.optimize",
-    "tensorboard.compat.proto.event_pb2",
-    "torch.optim.lr_scheduler",
+    "sklearn.linear_model",
     "torch.utils.tensorboard",
 )
-
-
 STARTS_THREADS = "onnxruntime"
 # The allocator of polars and Arrow, which has its own handlers of forks; and who removes what polars spills to a disk.
 HARMLESS_THREADS = {"jemalloc_bg_thd", "polars-ooc-clea"}
@@ -48,6 +44,8 @@ HARMLESS_THREADS = {"jemalloc_bg_thd", "polars-ooc-clea"}
 
 def import_everything() -> None:
     """Every module of the package but those of `STARTS_THREADS`, its plugins for Hydra, and `FURTHER`."""
+    from hydra.core.plugins import Plugins
+
     import logreg
 
     # A command has set up logging before it imports Lightning, which adds a handler of its own where there is none.
@@ -60,31 +58,21 @@ def import_everything() -> None:
     del sys.modules[STARTS_THREADS]
     for name in FURTHER:
         importlib.import_module(name)
-    import_light()
-    logging.root.removeHandler(handler)
-
-
-def import_light() -> None:
-    """What a command has imported before it looks at its configuration."""
-    importlib.import_module("logreg.cli.experiment")
-    importlib.import_module("logreg.sweeps.finish")
-    from hydra.core.plugins import Plugins
-
     Plugins.instance()
+    logging.root.removeHandler(handler)
 
 
 def serve(requests: socket.socket) -> dict[str, Any] | None:
     """Fork for every request; returns it in the child, and None in the server once the other end is closed."""
     threads = [(task / "comm").read_text().strip() for task in Path("/proc/self/task").iterdir()]
-    assert len([name for name in threads if name not in HARMLESS_THREADS]) == 1, f"a fork would lose of {threads}"
+    assert len([name for name in threads if name not in HARMLESS_THREADS]) == 1, f"a fork would lose one of {threads}"
     woken, wake = os.pipe()
     os.set_blocking(wake, False)
-    os.set_blocking(woken, False)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the commands
     signal.signal(signal.SIGCHLD, lambda *_: None)
     signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
     gc.collect()
-    gc.freeze()  # otherwise the first collection of a child would write to, and so copy, every page
+    gc.freeze()  # otherwise the first collection of a child would write to every page, and so copy it
 
     running: dict[int, int] = {}  # process to the pipe that waits for its status
     with selectors.DefaultSelector() as selector:
@@ -95,26 +83,27 @@ def serve(requests: socket.socket) -> dict[str, Any] | None:
             if woken in ready:
                 os.read(woken, 4096)
                 report_ended(running)
-            if requests.fileno() in ready:
-                message, descriptors, _, _ = socket.recv_fds(requests, 1 << 20, 3)
-                if not message:
-                    return None
-                out, err, status = descriptors
-                pid = os.fork()
-                if pid == 0:
-                    signal.set_wakeup_fd(-1)
-                    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-                    signal.signal(signal.SIGINT, signal.default_int_handler)
-                    os.dup2(out, 1)
-                    os.dup2(err, 2)
-                    for descriptor in (*descriptors, *running.values(), woken, wake):
-                        os.close(descriptor)
-                    requests.close()
-                    return json.loads(message)
-                os.close(out)
-                os.close(err)
-                running[pid] = status
-                os.write(status, f"{pid}\n".encode())
+            if requests.fileno() not in ready:
+                continue
+            message, descriptors, _, _ = socket.recv_fds(requests, 1 << 20, 3)
+            if not message:
+                return None
+            out, err, status = descriptors
+            pid = os.fork()
+            if pid == 0:
+                signal.set_wakeup_fd(-1)
+                signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+                signal.signal(signal.SIGINT, signal.default_int_handler)
+                os.dup2(out, 1)
+                os.dup2(err, 2)
+                for descriptor in (*descriptors, *running.values(), woken, wake):
+                    os.close(descriptor)
+                requests.close()
+                return json.loads(message)
+            os.close(out)
+            os.close(err)
+            running[pid] = status
+            os.write(status, f"{pid}\n".encode())
 
 
 def report_ended(running: dict[int, int]) -> None:
@@ -123,30 +112,25 @@ def report_ended(running: dict[int, int]) -> None:
         ended, status = os.waitpid(pid, os.WNOHANG)
         if ended:
             pipe = running.pop(pid)
-            try:
+            with contextlib.suppress(BrokenPipeError):  # who started it no longer waits
                 os.write(pipe, f"{os.waitstatus_to_exitcode(status)}\n".encode())
-            except BrokenPipeError:  # who started it no longer waits
-                pass
             os.close(pipe)
 
 
 def become(request: dict[str, Any]) -> None:
-    """Make this process what a new one would be: its directory, environment, arguments and module path."""
+    """Make this process what a new one would be: its directory, environment, arguments and path of modules."""
     os.chdir(request["cwd"])
     os.environ.clear()
     os.environ.update(request["environment"])
     time.tzset()
     sys.argv = [request["script"], *request["arguments"]]
-    added = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
-    sys.path[0:1] = [os.path.dirname(request["script"]), *(path for path in added if path not in sys.path)]
-    if "numpy" in sys.modules:
-        sys.modules["numpy"].random.seed()
+    paths = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
+    sys.path[0:1] = [os.path.dirname(request["script"]), *(path for path in paths if path not in sys.path)]
+    numpy.random.seed()
 
 
 if __name__ == "__main__":
-    (import_light if sys.argv[2] == "light" else import_everything)()
-    if sys.argv[2] == "light":
-        assert "torch" not in sys.modules
+    import_everything()
     asked = serve(socket.socket(fileno=int(sys.argv[1])))
     if asked is not None:
         become(asked)

@@ -118,7 +118,7 @@ def test_refused_by_the_objects(command: Command, tmp_path: Path, arguments: lis
 
 def test_help_and_configuration_import_nothing_heavy(command: Command) -> None:
     for arguments in (["--help"], ["--cfg", "job"]):
-        done = command("train.py", *arguments, without_torch=True, fresh=True)
+        done = command("train.py", *arguments, without_torch=True)
         assert done.returncode == 0, done.stderr
         assert "optimizer" in done.stdout
 
