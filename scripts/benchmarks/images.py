@@ -128,10 +128,10 @@ class Photos:
         )  # fmt: skip
         with tempfile.TemporaryDirectory(dir=self.folder) as directory:
             data, classifier, trainer = assemble(config, Path(directory))
-            self._tensors = self._tensors or data.tensors("train")
+            self._tensors = self._tensors or data.needs_blocks("photos").tensors("train")
             record = train(data, classifier, trainer)
         assert record.epochs == epochs
-        assert len(data.rows["train"]) == self.trained
+        assert record.data["rows"]["train"] == self.trained
         return record.seconds["fit"]
 
     def bare(self) -> float:

@@ -129,7 +129,7 @@ def measure(folder: Path) -> dict[str, Any]:
         "prepare_seconds": prepared, "prepare_bytes": prepare_bytes,
         "train_seconds": trained, "train_bytes": train_bytes,
         "iterations": record.updates, "relative_gap": record.optimality["relative_gap"],
-        "nanoseconds_per_row_and_iteration": 1e9 * statistics.median(spent) / len(data.rows["train"]),
+        "nanoseconds_per_row_and_iteration": 1e9 * statistics.median(spent) / record.data["rows"]["train"],
     }  # fmt: skip
 
 

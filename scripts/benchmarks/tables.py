@@ -123,7 +123,7 @@ class Files:
         config = configuration(*overrides, f"data.cache_dir='{self.folder / 'kept'}'", "optimizer.max_iter=5")
         record = RunRecord()
         data, classifier, trainer = assemble(config, directory)
-        write_atomically(directory / PREPROCESSING, data.preprocessor.to_json())
+        write_atomically(directory / PREPROCESSING, data.needs_blocks("a table").preprocessor.to_json())
         train(data, classifier, trainer, record=record)
         write_atomically(directory / "config.json", json.dumps(config))
         report_run(record, classifier, data, None, directory, {}, with_figures=False, brief=True)

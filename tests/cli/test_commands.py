@@ -41,7 +41,7 @@ def test_breast_cancer_with_lbfgs_is_scikit_learns_answer(command: Command, tmp_
 
     data = BreastCancerData("bc", seed=1, split=run.config["data"]["split"])
     data.setup()
-    data.dtype = torch.float64
+    data.serve(torch.float64)
     x, y = (part.numpy() for part in data.tensors("train"))
     oracle = ScikitLearn(C=1 / (len(y) * 0.01), tol=1e-12, solver="newton-cholesky").fit(x, y)
     weight, _ = linear_coefficients(run.model.network)

@@ -9,21 +9,19 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from logreg.data.blocks import Batches, BlockLoader
+from logreg.data.blocks import Batches, BlockLoader, PassPlan
 from logreg.data.rows import SparseRows, TensorRows
 
 
 def loader(rows: int, batch_size: int | None, seed: int, passes: int, per_epoch: int, accumulate: int) -> BlockLoader:
     x = torch.arange(rows, dtype=torch.float32).reshape(-1, 1)
-    result = BlockLoader(TensorRows(x, x[:, 0]), batch_size, seed)
-    result.passes_in_total, result.passes_per_epoch, result.accumulate = passes, per_epoch, accumulate
-    return result
+    return BlockLoader(TensorRows(x, x[:, 0]), batch_size, seed, PassPlan(passes, per_epoch, accumulate))
 
 
 def serve(source: BlockLoader, stop_after: int | None = None) -> list[list[list[float]]]:
     """The rows of every update; like a trainer, it asks for an epoch at a time and reports what it used."""
     updates: list[list[list[float]]] = []
-    while source.passes < source.passes_in_total:
+    while source.passes < source.plan.passes:
         for block in source:
             used = 0
             for batches, _ in block:

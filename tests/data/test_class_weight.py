@@ -40,7 +40,7 @@ def solved(
         path=str(table), target="sold", weight=weight, exclude=[n for n in ("n", "tripled") if n != weight],
         split={"train": 1.0}, standardize=False, cache_dir=str(folder / "cache"),
     )  # fmt: skip
-    data.class_weight = class_weight
+    data.weigh_labels(class_weight)
     data.setup("fit")
     l2 = 1 / data.training_weight if l2 is None else l2
     _, classifier, _ = fit(folder, data, 50, Newton, l2=l2, precision="64-true")
@@ -76,7 +76,7 @@ def test_class_weights_are_row_weights(tmp_path: Path, table: Path) -> None:
 
 def test_only_training_rows_are_weighted(tmp_path: Path, table: Path) -> None:
     data = table_data(path=str(table), target="sold", exclude=["n", "tripled"], cache_dir=str(tmp_path))
-    data.class_weight = "balanced"
+    data.weigh_labels("balanced")
     data.setup("fit")
     weight, y = data.weights("train"), data.served("train").y
     assert weight is not None

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from statsmodels.stats.proportion import proportion_confint
 
+from logreg.data.adapter import adapted
 from logreg.evaluation.intervals import accuracy_intervals
 from logreg.evaluation.reliability import wilson
 from tests.helpers import Ordinary, breast_cancer, fit, toy
@@ -46,4 +47,4 @@ def test_there_is_none_without_held_out_rows() -> None:
     data = toy()
     data.setup()
     assert accuracy_intervals({"train/accuracy": 1.0}, data) == {}
-    assert accuracy_intervals({"val/accuracy": 1.0}, Ordinary()) == {}
+    assert accuracy_intervals({"val/accuracy": 1.0}, adapted(Ordinary())) == {}

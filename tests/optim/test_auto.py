@@ -15,6 +15,7 @@ from logreg.cli import plain
 from logreg.cli.assemble import chosen_optimizer
 from logreg.core.errors import UserError
 from logreg.core.settings import AUTO_OPTIMIZER, CONF
+from logreg.data.adapter import adapted
 from logreg.optim import newton
 from logreg.optim.auto import choose
 from tests.conftest import Command
@@ -91,7 +92,7 @@ def test_a_setting_that_the_choice_has_not_is_refused_in_a_sentence() -> None:
 
 def test_rows_that_come_batch_by_batch_have_no_solver() -> None:
     with pytest.raises(UserError, match=r"optimizer=auto: .* Ordinary serves them batch by batch; use adam or sgd"):
-        chosen_optimizer(configured(), Ordinary())
+        chosen_optimizer(configured(), adapted(Ordinary()))
 
 
 def test_more_columns_than_memory_holds_names_newton_cg(monkeypatch: pytest.MonkeyPatch) -> None:

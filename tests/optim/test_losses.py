@@ -183,5 +183,5 @@ def test_jobs_of_one_fit_are_what_they_are_alone(tmp_path: Path, hidden: bool) -
     found = fused(tables, specs, network, optimizer=torch.optim.SGD, loss=LOSSES["mse"])
     for job, (seed, spec) in enumerate([(seed, spec) for seed in (1, 2) for spec in specs]):
         data = breast_cancer(seed=seed)
-        data.class_weight = "balanced"
+        data.weigh_labels("balanced")
         assert_alone(tmp_path / str(job), found, job, data, spec, network)

@@ -11,6 +11,7 @@ from sklearn.metrics import log_loss, roc_auc_score
 from logreg import BinaryClassifier
 from logreg.core.build import build_metrics
 from logreg.core.errors import UserError
+from logreg.data.adapter import adapted
 from logreg.evaluation.thresholds import ThresholdRule
 from logreg.models import ConvSequential
 from logreg.training.baseline import check_baseline, linear_baseline
@@ -71,4 +72,4 @@ def test_its_threshold_is_chosen_as_the_classifiers_is() -> None:
 
 def test_it_needs_rows_that_can_be_read_again() -> None:
     with pytest.raises(UserError, match="baseline=true needs data that can be read once more; derive Ordinary"):
-        check_baseline(Ordinary())
+        check_baseline(adapted(Ordinary()))

@@ -20,12 +20,11 @@ from torch import nn
 
 from logreg import BinaryClassifier, RunRecord, load_run, train
 from logreg.core.errors import UserError
-from logreg.data import InMemoryData, Table, rows
+from logreg.data import InMemoryData, Table, adapter, rows
 from logreg.data.blocks import BlockLoader
 from logreg.models import HandWritten, LogisticRegression, SequentialRegression
 from logreg.optim.newton import Newton
 from logreg.optim.objective import linear_coefficients
-from logreg.training import certificate
 from logreg.training.callbacks import Checkpoints
 from logreg.training.checks import check_float64
 from tests.helpers import Ordinary, breast_cancer, column, fit, toy
@@ -410,7 +409,7 @@ def test_an_ordinary_dataloader_is_certified_as_any_data(tmp_path: Path, monkeyp
     assert unpenalised is not None
     assert unpenalised["separation"]["kind"] == "complete"
     monkeypatch.setattr(rows, "MAX_ELEMENTS", 11)
-    monkeypatch.setattr(certificate, "MAX_ELEMENTS", 11)
+    monkeypatch.setattr(adapter, "MAX_ELEMENTS", 11)
     assert ordinary(Ordinary(), l2=0.1).optimality == {
         "sentence": "not certified: Ordinary serves its rows batch by batch, more than 11 numbers; "
         "derive it from BlockData"

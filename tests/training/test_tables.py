@@ -63,7 +63,7 @@ def test_weighted_rows_give_scikit_learns_coefficients_and_those_of_repeated_row
     frame.to_csv(tmp_path / "t.csv", index=False)
     weighted = data_of(tmp_path, target="y", weight="weight", split={"train": 1.0})
     ours = solution(tmp_path / "a", weighted, 0.01)
-    weighted.dtype = torch.float64
+    weighted.serve(torch.float64)
     x, y = (part.numpy() for part in weighted.tensors("train"))
     np.testing.assert_allclose(ours, scikit_learns(x, y, 0.01, frame.weight.to_numpy()), atol=1e-5)
     frame.loc[np.repeat(frame.index, frame.weight)].drop(columns="weight").to_csv(tmp_path / "r.csv", index=False)
@@ -110,7 +110,7 @@ def test_both_gradients_of_a_batch_in_parts_are_that_of_the_whole(
     data = data_of(tmp_path, target="y", weight="weight")
     data.prepare_data()
     data.setup()
-    data.dtype = torch.float64
+    data.serve(torch.float64)
     batch = data.served("train").everything()
     assert isinstance(batch, rows.LargeBatch)
     torch.manual_seed(0)

@@ -19,6 +19,7 @@ from logreg.core.settings import CONF, is_auto
 if TYPE_CHECKING:
     from lightning.pytorch import Trainer
 
+    from logreg.data.adapter import AnyData
     from logreg.evaluation.thresholds import ThresholdRule
     from logreg.optim.auto import Choice
     from logreg.training.classifier import BinaryClassifier
@@ -32,7 +33,7 @@ PHOTOS = "logreg.data.ImageFolderData"
 
 def assemble(
     config: dict[str, Any], directory: Path, trusted: Sequence[str] = ()
-) -> tuple[Any, BinaryClassifier, Trainer]:
+) -> tuple[AnyData, BinaryClassifier, Trainer]:
     """The objects of a resolved configuration: DataModule, classifier, and a Trainer that writes into ``directory``.
 
     A penalty or an optimizer that depends on the rows is put into the configuration.
@@ -52,8 +53,8 @@ def assemble(
     where = {"save_dir": str(directory), "directory": str(directory)}
     loggers = [build(node, Logger, f"logger.{key}", trusted, **where) for key, node in parts(config["logger"])]
     callbacks = [build(node, Callback, f"callbacks.{key}", trusted) for key, node in parts(config["callbacks"])]
-    classifier = make_classifier(config, data.num_features, trusted)
-    classifier.firth = 1 / data.training_weight if config["penalty"].get("firth") else 0.0
+    firth = 1 / data.training_weight if config["penalty"].get("firth") else 0.0
+    classifier = make_classifier(config, data.num_features, trusted, firth)
     trainer = build(
         config["trainer"],
         Trainer,
@@ -116,7 +117,7 @@ def check_device(accelerator: str) -> None:
         raise UserError(f"accelerator={accelerator}: this machine has no such device; valid here: {', '.join(valid)}.")
 
 
-def make_data(config: Mapping[str, Any], trusted: Sequence[str] = ()) -> Any:
+def make_data(config: Mapping[str, Any], trusted: Sequence[str] = ()) -> AnyData:
     """The DataModule of a configuration, read and split.
 
     Raises:
@@ -125,22 +126,21 @@ def make_data(config: Mapping[str, Any], trusted: Sequence[str] = ()) -> Any:
     from lightning.pytorch import LightningDataModule
 
     from logreg.core.build import build
-    from logreg.data.datamodule import BlockData
+    from logreg.data.adapter import adapted
 
-    data = build(config["data"], LightningDataModule, "data", trusted)
-    data.prepare_data()
-    data.setup("fit")
+    module = build(config["data"], LightningDataModule, "data", trusted)
+    module.prepare_data()
+    module.setup("fit")
+    data = adapted(module)
     if config.get("class_weight") is not None:
-        if not isinstance(data, BlockData):
-            raise UserError(f"class_weight: {type(data).__name__} does not weigh its rows; derive it from BlockData.")
-        data.class_weight = config["class_weight"]
-        data.label_weights()  # refuses labels that there are not
-    if not hasattr(data, "num_features"):
-        raise UserError(f"data: {type(data).__name__} needs an attribute num_features, the columns of a row.")
+        data.weigh_labels(config["class_weight"])
+    _ = data.num_features  # which a DataModule may lack
     return data
 
 
-def make_classifier(config: Mapping[str, Any], features: int, trusted: Sequence[str] = ()) -> BinaryClassifier:
+def make_classifier(
+    config: Mapping[str, Any], features: int, trusted: Sequence[str] = (), firth: float = 0.0
+) -> BinaryClassifier:
     """The network of a configuration, drawn right after its seed, with its optimizer around it."""
     import torch
 
@@ -158,6 +158,7 @@ def make_classifier(config: Mapping[str, Any], features: int, trusted: Sequence[
         loss=config.get("loss", "log_loss"),
         l1=config["penalty"]["l1"],
         l2=config["penalty"]["l2"],
+        firth=firth,
         threshold=config["threshold"] if isinstance(config["threshold"], float) else 0.5,
         metrics=build_metrics(config["metrics"], trusted),
         certify_every=config.get("certify_every"),
@@ -165,13 +166,12 @@ def make_classifier(config: Mapping[str, Any], features: int, trusted: Sequence[
     )
 
 
-def check_separation(config: Mapping[str, Any], classifier: BinaryClassifier, data: Any) -> None:
+def check_separation(config: Mapping[str, Any], classifier: BinaryClassifier, data: AnyData) -> None:
     """Refuse to look for what another model than a linear one does not have, or what there is no memory for.
 
     Raises:
         UserError: ``separation=true`` for such a model, or for so large a table.
     """
-    from logreg.data.datamodule import BlockData
     from logreg.evaluation.coefficients.separation import check_memory
     from logreg.optim.objective import linear_coefficients
 
@@ -179,8 +179,8 @@ def check_separation(config: Mapping[str, Any], classifier: BinaryClassifier, da
         return
     if linear_coefficients(classifier.network) is None:
         raise UserError("separation=true needs a linear model, which this one is not; use separation=auto.")
-    if isinstance(data, BlockData):
-        check_memory(len(data.rows["train"]), data.num_features)
+    if data.blocks is not None:
+        check_memory(len(data.blocks.rows["train"]), data.num_features)
 
 
 def threshold_rule(config: Mapping[str, Any]) -> ThresholdRule | None:
@@ -200,7 +200,7 @@ def wanted_inference(config: Mapping[str, Any], in_sweep: bool) -> Wanted | None
     return Wanted(config["inference"], config["covariance"], by_name)
 
 
-def splits_in_sweep(config: Mapping[str, Any], data: Any) -> Sequence[str]:
+def splits_in_sweep(config: Mapping[str, Any], data: AnyData) -> Sequence[str]:
     """The splits that a job of a sweep is measured on: the test rows are kept for the winner, see
     `logreg.sweeps.finish`.
 
@@ -211,7 +211,7 @@ def splits_in_sweep(config: Mapping[str, Any], data: Any) -> Sequence[str]:
     keeps = any(
         node.get("_target_") == "logreg.training.callbacks.Checkpoints" for _, node in parts(config["callbacks"])
     )
-    later = keeps and hasattr(data, "preprocessor") and not config["monitor"].startswith("test/")
+    later = keeps and data.blocks is not None and not config["monitor"].startswith("test/")
     return SPLITS[:2] if later else SPLITS
 
 
@@ -221,7 +221,7 @@ def parts(group: Mapping[str, Any] | None) -> list[tuple[str, Any]]:
 
 
 def chosen_optimizer(
-    config: Mapping[str, Any], data: Any, trusted: Sequence[str] = ()
+    config: Mapping[str, Any], data: AnyData, trusted: Sequence[str] = ()
 ) -> tuple[Choice, dict[str, Any]]:
     """The choice, and the ``optimizer`` node that it stands for.
 
@@ -230,23 +230,21 @@ def chosen_optimizer(
             batch; or the right one has not a setting that was given.
     """
     from logreg.core.build import build_network
-    from logreg.data.datamodule import BlockData
     from logreg.data.rows import SparseRows
     from logreg.optim.auto import choose
     from logreg.optim.objective import linear_coefficients
 
-    if not isinstance(data, BlockData):
-        raise UserError(
-            f"optimizer=auto: every solver needs the rows at once, and {type(data).__name__} serves them batch by "
-            "batch; use adam or sgd, or derive it from BlockData."
-        )
+    table = data.needs_blocks(
+        f"optimizer=auto: every solver needs the rows at once, and {data.name} serves them batch by "
+        "batch; use adam or sgd, or derive it from BlockData."
+    )
     linear = linear_coefficients(build_network(config["model"], data.num_features, trusted)) is not None
     l1 = config["penalty"]["l1"]
     if l1 > 0 and not linear:
         raise UserError("optimizer=auto: no solver takes penalty.l1 for a model that is not linear; use adam or sgd.")
-    sparse = isinstance(data.served("train"), SparseRows)
+    sparse = isinstance(table.served("train"), SparseRows)
     firth = bool(config["penalty"].get("firth"))
-    choice = choose(len(data.rows["train"]), data.num_features, sparse=sparse, linear=linear, l1=l1, firth=firth)
+    choice = choose(len(table.rows["train"]), data.num_features, sparse=sparse, linear=linear, l1=l1, firth=firth)
     given = {key: value for key, value in config["optimizer"].items() if key != "_target_"}
     node = _node(choice.name)
     for key in given.keys() - node.keys():

@@ -135,7 +135,6 @@ def _train(config: dict[str, Any], directory: Path, record: RunRecord, started: 
     quiet_lightning()
     from rich.console import Console
 
-    from logreg.data.datamodule import BlockData
     from logreg.data.splits import SPLITS
     from logreg.evaluation.coefficients.optimality import MOST_SEARCHED, MOST_SEARCHED_IN_SWEEP
     from logreg.report.run import report_run
@@ -151,28 +150,25 @@ def _train(config: dict[str, Any], directory: Path, record: RunRecord, started: 
     if "chosen" in config:
         record.optimizer = config["chosen"]
         record.hyperparameters["optimizer"] = config["chosen"]["name"]
-    if hasattr(data, "preprocessor"):
-        write_atomically(directory / PREPROCESSING, data.preprocessor.to_json())
-    if hasattr(data, "describe"):
-        record.data = data.describe()
-        record.write(directory)
+    if data.blocks is not None:
+        write_atomically(directory / PREPROCESSING, data.blocks.preprocessor.to_json())
+        check_monitor(config["monitor"], classifier, data.blocks)
+    record.data = data.describe()
+    record.write(directory)
     if lesson is not None:
         lesson.check(data, classifier)
-    if isinstance(data, BlockData):
-        check_monitor(config["monitor"], classifier, data)
     brief = HydraConfig.get().mode is RunMode.MULTIRUN
     splits = splits_in_sweep(config, data) if brief else SPLITS
     rule = threshold_rule(config)
     wanted = wanted_inference(config, brief)
     check_separation(config, classifier, data)
-    if config["baseline"]:
-        check_baseline(data)
+    table = check_baseline(data) if config["baseline"] else None
     if wanted is not None and wanted.by_name:
         check_model(classifier, data)
     most = settings.most_searched(config, MOST_SEARCHED_IN_SWEEP if brief and wanted is None else MOST_SEARCHED)
     train(data, classifier, trainer, config["resume"], record, rule, splits, most, config.get("calibration"))
-    if config["baseline"] and record.status == "completed":
-        record.baseline = linear_baseline(data, classifier, rule, splits)
+    if table is not None and record.status == "completed":
+        record.baseline = linear_baseline(table, classifier, rule, splits)
     inference = None if wanted is None else infer_run(record, classifier, data, wanted)
     record.seconds["total"] = time.perf_counter() - started
     values = record.hyperparameters

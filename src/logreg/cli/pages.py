@@ -134,7 +134,6 @@ def load(directory: Path, trusted: Sequence[str] = ()) -> Loaded:
 
 def _loaded(directory: Path, checkpoint: str, trusted: Sequence[str]) -> Loaded:
     from logreg.cli.assemble import make_data, quiet_lightning
-    from logreg.data.datamodule import BlockData
     from logreg.report.page.run_page import Loaded
     from logreg.runs.load import load_run
 
@@ -143,10 +142,10 @@ def _loaded(directory: Path, checkpoint: str, trusted: Sequence[str]) -> Loaded:
     quiet_lightning()
     run = load_run(directory, checkpoint, trusted)
     with contextlib.redirect_stdout(None):
-        data = make_data(run.config, trusted)
-    if not isinstance(data, BlockData):
+        data = make_data(run.config, trusted).blocks
+    if data is None:
         return Loaded(why="The run's data cannot be read split by split.")
     if data.fingerprint != run.record["data"].get("fingerprint"):
         return Loaded(why="The run's data has changed since it was trained, so its predictions are not drawn anew.")
-    data.dtype = next(run.model.parameters()).dtype
+    data.serve(next(run.model.parameters()).dtype)
     return Loaded(run, data)

@@ -24,23 +24,12 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from torchmetrics import Metric
 
+from logreg.core.aliases import ALIASES
 from logreg.core.errors import UserError, nearest
 from logreg.core.rules import rules_of
 from logreg.core.settings import check_target
 
 KINDS = (nn.Module, Optimizer, LRScheduler, LightningDataModule, Callback, Logger, Trainer, Metric)
-# Where classes were that the records of version 0.1.0 name, and where they are now.
-ALIASES = {
-    "logreg.brier.BrierScore": "logreg.evaluation.scores.BrierScore",
-    "logreg.callbacks.Checkpoints": "logreg.training.callbacks.Checkpoints",
-    "logreg.callbacks.UpdateBar": "logreg.training.callbacks.UpdateBar",
-    "logreg.choosing.Auto": "logreg.optim.auto.Auto",
-    "logreg.data.digits.DigitsData": "logreg.data.images.digits.DigitsData",
-    "logreg.data.image_folder.ImageFolderData": "logreg.data.images.folder.ImageFolderData",
-    "logreg.report.boundary.BoundarySeries": "logreg.report.figures.boundary.BoundarySeries",
-    "logreg.report.photos.PhotoGrids": "logreg.report.figures.photos.PhotoGrids",
-    "logreg.report.tensorboard.TensorBoardLogger": "logreg.report.tensorboard.events.TensorBoardLogger",
-}
 _NUMBERS_AS_PEP_484 = BeartypeConf(is_pep484_tower=True)  # an int will do where a float is asked for
 
 

@@ -9,8 +9,9 @@ update and go on from it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -27,11 +28,29 @@ MAX_UPDATES = 100
 WINDOW, STRETCH = 2**20, 2**10
 
 
+@runtime_checkable
 class Augmentation(Protocol):
     """Changes training batches at random."""
 
     def start(self, seed: int, index: int) -> Callable[[Batch], Batch]:
         """The change of batch number ``index`` of a run, to be called with its parts in their order."""
+
+
+@dataclass(frozen=True)
+class PassPlan:
+    """How a run goes over its training rows.
+
+    Attributes:
+        passes: over the rows, from the start of the first run to the end of the last resumed one.
+        passes_per_epoch: of a Lightning epoch, which is the stretch between two validations.
+        accumulate: batches whose gradients make one update.
+        updates_left: an end that may come before that of the passes.
+    """
+
+    passes: int = 1
+    passes_per_epoch: int = 1
+    accumulate: int = 1
+    updates_left: int | None = None
 
 
 class Block:
@@ -57,7 +76,7 @@ class Block:
         for number in range(self.updates):
             if self.watch is not None:
                 self.watch(number)
-            end = min(batches + loader.accumulate, loader.batches_per_pass)
+            end = min(batches + loader.plan.accumulate, loader.batches_per_pass)
             ends_pass = end == loader.batches_per_pass
             yield [loader.batch(passes, i) for i in range(batches, end)], ends_pass
             passes, batches = (passes + 1, 0) if ends_pass else (passes, end)
@@ -96,36 +115,43 @@ class SingleBatch:
 
 
 class BlockLoader:
-    """Serves ``passes_in_total`` passes over the rows as blocks.
+    """Serves the passes of a plan over the rows as blocks.
 
     Args:
         batch_size: rows per batch; None is the full batch, in the order of the table. The last batch of a pass may be
             smaller.
         seed: fixes the order of every pass.
+        position: passes that have been made, and batches of the pass in progress.
+        augmentation: changes batches at random; None where each pass sees the rows as they are.
     """
 
-    def __init__(self, rows: Rows, batch_size: int | None, seed: int) -> None:
-        self.rows, self.seed = rows, seed
+    def __init__(
+        self,
+        rows: Rows,
+        batch_size: int | None,
+        seed: int,
+        plan: PassPlan | None = None,
+        position: tuple[int, int] = (0, 0),
+        augmentation: Augmentation | None = None,
+    ) -> None:
+        self.rows, self.seed, self.plan, self.augmentation = rows, seed, plan or PassPlan(), augmentation
         self.batch_size = len(rows) if batch_size is None else min(batch_size, len(rows))
         self.batches_per_pass = -(-len(rows) // self.batch_size)
-        self.passes = self.batches = 0  # the position: passes done, and batches done of the pass in progress
-        self.passes_in_total = 1
-        self.passes_per_epoch = 1  # of a Lightning epoch, which is the stretch between two validations
-        self.accumulate = 1  # batches whose gradients make one update
-        self.updates_left: int | None = None  # an end that may come before that of the passes
+        self.passes, self.batches = position
+        self.updates_left = self.plan.updates_left
         self.finished = False  # set to serve no further block
-        self.augmentation: Augmentation | None = None
         self._stretches: tuple[int, Tensor] = (-1, torch.empty(0))
         self._window: tuple[int, int, Tensor] = (-1, -1, torch.empty(0))
 
     def __iter__(self) -> Iterator[Block]:
         """The blocks from the position to the end of the Lightning epoch it lies in."""
-        elements = self.batch_size * self.accumulate * self.rows.width
+        plan = self.plan
+        elements = self.batch_size * plan.accumulate * self.rows.width
         longest = max(1, min(MAX_UPDATES, self.rows.elements // elements))
         passes, batches = self.passes, self.batches
-        epoch = passes // self.passes_per_epoch
-        last_pass = min((epoch + 1) * self.passes_per_epoch, self.passes_in_total)
-        remaining = (last_pass - passes) * self.updates_per_pass - batches // self.accumulate
+        epoch = passes // plan.passes_per_epoch
+        last_pass = min((epoch + 1) * plan.passes_per_epoch, plan.passes)
+        remaining = (last_pass - passes) * self.updates_per_pass - batches // plan.accumulate
         left = self.updates_left
         if left is not None:
             remaining = min(remaining, left)
@@ -139,12 +165,12 @@ class BlockLoader:
     @property
     def updates_per_pass(self) -> int:
         """A pass ends with an update, even where fewer batches than ``accumulate`` are left for it."""
-        return -(-self.batches_per_pass // self.accumulate)
+        return -(-self.batches_per_pass // self.plan.accumulate)
 
     def advanced(self, passes: int, batches: int, updates: int) -> tuple[int, int]:
         """The position so many updates further."""
-        further, within = divmod(batches // self.accumulate + updates, self.updates_per_pass)
-        return passes + further, within * self.accumulate
+        further, within = divmod(batches // self.plan.accumulate + updates, self.updates_per_pass)
+        return passes + further, within * self.plan.accumulate
 
     def batch(self, passes: int, batches: int) -> Batch | LargeBatch:
         """Batch number ``batches`` of pass number ``passes``, both counted from 0."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from lightning.pytorch import LightningDataModule
 from torch import Tensor
 
 from logreg.core.errors import UserError
-from logreg.data.blocks import Augmentation, Batches, BlockLoader
+from logreg.data.blocks import Augmentation, Batches, BlockLoader, PassPlan
 from logreg.data.from_json import AnyPreprocessor
 from logreg.data.options import SPLITS, ServingOptions, SplitOptions
 from logreg.data.rows import LargeBatch, Rows
@@ -28,11 +29,12 @@ class BlockData(LightningDataModule, ABC):
     Attributes:
         rows: row numbers of each split; `setup` sets it.
         preprocessor: from raw columns to features; `setup` sets it.
-        dtype: of the tensors served; training sets it to the trainer's precision.
+        dtype: of the tensors served; see `serve`.
         fractions: of each split in the rows that are split.
         folds, fold: see `SplitOptions`; None where ``fractions`` decides.
         augmentation: changes training batches at random; None where each pass sees the rows as they are.
-        class_weight: of the labels of training rows, see `logreg.data.datamodule`; the run's configuration sets it.
+        class_weight: of the labels of training rows; see `weigh_labels`.
+        plan: how the training loader goes over the rows; see `follow`.
     """
 
     rows: dict[str, np.ndarray]
@@ -47,9 +49,7 @@ class BlockData(LightningDataModule, ABC):
         self.dtype = torch.float32
         self.class_weight: ClassWeight = None
         self.loader: BlockLoader | None = None
-        # Set by training, see `BlockLoader`.
-        self.passes_in_total = self.passes_per_epoch = self.accumulate = 1
-        self.updates_left: int | None = None
+        self.plan = PassPlan()
         self._position: dict[str, int] = {"passes": 0, "batches": 0}
 
     # --- what a subclass says -----------------------------------------------------------------------------------------
@@ -122,7 +122,21 @@ class BlockData(LightningDataModule, ABC):
         labels = {split: np.asarray(self.labels_of(split)).astype(np.int64) for split in SPLITS}
         return {split: np.bincount(y, minlength=2).tolist() for split, y in labels.items()}
 
-    # --- what training and evaluation ask -----------------------------------------------------------------------------
+    # --- what training and evaluation ask; see `logreg.data.adapter` -----------------------------------------------
+
+    @property
+    def blocks(self) -> BlockData:
+        """Itself: its rows are served in blocks and can be read again."""
+        return self
+
+    @property
+    def module(self) -> LightningDataModule:
+        """What a Trainer takes."""
+        return self
+
+    def needs_blocks(self, sentence: str) -> BlockData:
+        """Itself."""
+        return self
 
     @property
     def num_features(self) -> int:
@@ -140,6 +154,34 @@ class BlockData(LightningDataModule, ABC):
         """The rows of a split in their order, for evaluation."""
         return Batches(self.served(split))
 
+    def batches_of(self, split: str) -> Batches | None:
+        """`batches`, or None of a split without rows."""
+        return self.batches(split) if len(self.rows[split]) else None
+
+    def training_rows(self) -> tuple[Rows, list[str]]:
+        """The training rows and the names of their features."""
+        return self.served("train"), self.preprocessor.feature_names
+
+    def serve(self, dtype: torch.dtype, accumulate: int | None = None) -> None:
+        """Serve features of this type from now on, and so many batches to an update."""
+        self.dtype = dtype
+        if accumulate is not None:
+            self.plan = replace(self.plan, accumulate=accumulate)
+
+    def follow(self, plan: PassPlan) -> None:
+        """Go over the training rows in this way."""
+        self.plan = plan
+
+    def weigh_labels(self, class_weight: ClassWeight) -> None:
+        """Weigh training rows by their labels; see `label_weights`.
+
+        Raises:
+            UserError: there is no such label.
+        """
+        self.class_weight = class_weight
+        self.setup("fit")  # which knows the labels
+        self.label_weights()
+
     @contextlib.contextmanager
     def serving(self, dtype: torch.dtype) -> Iterator[None]:
         """Serve features of another type meanwhile."""
@@ -150,19 +192,16 @@ class BlockData(LightningDataModule, ABC):
             self.dtype = before
 
     def train_dataloader(self) -> BlockLoader:
-        position = self.position
-        self.loader = BlockLoader(self.served("train"), self.batch_size, self.seed)
-        self.loader.passes, self.loader.batches = position["passes"], position["batches"]
-        self.loader.passes_in_total, self.loader.passes_per_epoch = self.passes_in_total, self.passes_per_epoch
-        self.loader.accumulate, self.loader.updates_left = self.accumulate, self.updates_left
-        self.loader.augmentation = self.augmentation
+        position = self.position["passes"], self.position["batches"]
+        rows = self.served("train")
+        self.loader = BlockLoader(rows, self.batch_size, self.seed, self.plan, position, self.augmentation)
         return self.loader
 
     def val_dataloader(self) -> Batches | list[Any]:
-        return self.batches("val") if len(self.rows["val"]) else []
+        return self.batches_of("val") or []
 
     def test_dataloader(self) -> Batches | list[Any]:
-        return self.batches("test") if len(self.rows["test"]) else []
+        return self.batches_of("test") or []
 
     @property
     def batches_per_pass(self) -> int:
@@ -191,7 +230,7 @@ class BlockData(LightningDataModule, ABC):
             "seed": self.seed,
             "split": self.splitting,
             "batch_size": self.batch_size,
-            "accumulate": self.accumulate,
+            "accumulate": self.plan.accumulate,
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -216,7 +255,7 @@ class BlockData(LightningDataModule, ABC):
                 f"resume: the checkpoint's rows were split by data.split={state['split']}, this run's by "
                 f"data.split={self.splitting}; give the same."
             )
-        if state["batches"] and (state["batch_size"], state["accumulate"]) != (self.batch_size, self.accumulate):
+        if state["batches"] and (state["batch_size"], state["accumulate"]) != (self.batch_size, self.plan.accumulate):
             raise UserError(
                 f"resume: the checkpoint stops inside a pass with data.batch_size={state['batch_size']} and "
                 f"trainer.accumulate_grad_batches={state['accumulate']}; go on with the same."

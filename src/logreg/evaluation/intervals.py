@@ -7,32 +7,34 @@ from typing import Any
 
 import numpy as np
 
-from logreg.data.datamodule import BlockData
+from logreg.data.adapter import AnyData
 from logreg.evaluation.reliability import wilson
 
 ACCURACY = "accuracy"
 HELD_OUT = ("val", "test")
 
 
-def accuracy_intervals(metrics: Mapping[str, float], data: Any, confidence: float = 0.95) -> dict[str, Any]:
+def accuracy_intervals(metrics: Mapping[str, float], data: AnyData, confidence: float = 0.95) -> dict[str, Any]:
     """For each accuracy on held-out rows its interval, its rows, and what the commoner label alone would get.
 
     Args:
         metrics: by name, such as ``test/accuracy``.
-        data: the DataModule; of another one than `BlockData` nothing is known.
+        data: of another DataModule than `BlockData` nothing is known.
 
     Returns:
         By the name of the metric: ``low``, ``high``, ``confidence``, ``rows``, ``majority``.
     """
-    found: dict[str, Any] = {}
-    for split in HELD_OUT if isinstance(data, BlockData) else ():
+    table, found = data.blocks, {}
+    if table is None:
+        return {}
+    for split in HELD_OUT:
         name = f"{split}/{ACCURACY}"
-        if name not in metrics or not len(data.rows[split]):
+        if name not in metrics or not len(table.rows[split]):
             continue
-        y, weight = data.labels_of(split), data.own_weights(split)
+        y, weight = table.labels_of(split), table.own_weights(split)
         w = np.ones(len(y)) if weight is None else weight
         low, high = wilson(metrics[name], w.sum() ** 2 / (w**2).sum(), confidence)
-        zeros, ones = data.label_totals()
+        zeros, ones = table.label_totals()
         share = float(w @ y / w.sum())
         found[name] = {
             "low": float(low),

@@ -130,13 +130,13 @@ def training_rows(data: Any) -> tuple[np.ndarray, np.ndarray]:
     Raises:
         UserError: they are not a dense table in memory.
     """
-    from logreg.data.datamodule import BlockData
-
-    if not isinstance(data, BlockData) or data.preprocessor.sparse or data.is_large("train"):
-        raise UserError("lesson: this one needs a dense table that fits into memory; use data=toy.")
-    if data.weights("train") is not None:
+    needed = "lesson: this one needs a dense table that fits into memory; use data=toy."
+    table = data.needs_blocks(needed)
+    if table.preprocessor.sparse or table.is_large("train"):
+        raise UserError(needed)
+    if table.weights("train") is not None:
         raise UserError("lesson: this one counts every row once; leave data.weight and class_weight out.")
-    x, y = (part.double().numpy() for part in data.tensors("train")[:2])
+    x, y = (part.double().numpy() for part in table.tensors("train")[:2])
     return x.reshape(len(x), -1), y
 
 

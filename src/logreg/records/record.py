@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from logreg.core.aliases import renamed
 from logreg.core.errors import UserError
 from logreg.core.files import write_atomically
 
@@ -166,7 +167,7 @@ def read_config(directory: Path) -> dict[str, Any]:
     """
     path = directory / CONFIG
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
+        config: dict[str, Any] = renamed(json.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
         raise UserError(f"{directory} has no {CONFIG}; it was not written by train.py.") from None
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:

@@ -11,6 +11,7 @@ import torch
 from rich.console import Console
 from scipy.special import expit
 
+from logreg.data.adapter import AnyData
 from logreg.data.datamodule import BlockData
 from logreg.data.images.data import ImageData
 from logreg.data.splits import SPLITS
@@ -35,7 +36,7 @@ MOST_DRAWN = 200_000  # rows of a large table that the curves are drawn from
 def report_run(
     record: RunRecord,
     classifier: BinaryClassifier,
-    data: Any,
+    data: AnyData,
     trainer: Any,
     directory: Path,
     hyperparameters: Mapping[str, Any],
@@ -46,15 +47,16 @@ def report_run(
     """Write and print everything that a finished run shows of itself; in brief, a line on the terminal."""
     loggers = [] if trainer is None else trainer.loggers
     events = next((logger.events for logger in loggers if isinstance(logger, TensorBoardLogger)), None)
-    if with_figures and record.metrics and isinstance(data, BlockData):
-        drawn = draw(classifier, data, splits_of(record.metrics))
+    table = data.blocks
+    if with_figures and record.metrics and table is not None:
+        drawn = draw(classifier, table, splits_of(record.metrics))
         save_figures(drawn, directory, events, record.evaluated["updates"])
         if events is not None:
-            write_curves(events, classifier, data, splits_of(record.metrics), record.evaluated["updates"])
+            write_curves(events, classifier, table, splits_of(record.metrics), record.evaluated["updates"])
     if events is not None:
         for callback in trainer.callbacks if with_figures else ():
-            if isinstance(callback, BoundarySeries):
-                callback.write(events, classifier, data)
+            if isinstance(callback, BoundarySeries) and table is not None:
+                callback.write(events, classifier, table)
         write_texts(events, record, read_config(directory), directory)
         events.layout()
         events.hyperparameters(hyperparameters, group=f"{directory.parent.name}/{directory.name}")
@@ -65,8 +67,8 @@ def report_run(
         events.end(success=record.status == "completed")
         events.close()
     learned: Coefficients | None = None
-    if record.metrics and isinstance(data, BlockData):
-        learned = coefficients(classifier, data.preprocessor)
+    if record.metrics and table is not None:
+        learned = coefficients(classifier, table.preprocessor)
         if learned is not None:
             learned.infinite = infinite_of(record.optimality, learned)
             learned.has_errors = inference is not None

@@ -15,6 +15,7 @@ from torchmetrics.classification import BinaryAUROC, BinaryAveragePrecision
 
 from logreg.core.errors import UserError, plural
 from logreg.core.files import write_atomically
+from logreg.data.adapter import AnyData
 from logreg.data.labels import label_codes
 from logreg.data.tables.reading.source import Source
 from logreg.data.tables.values import as_levels, as_numbers
@@ -220,7 +221,7 @@ def _weights(weights: np.ndarray, column: str) -> np.ndarray:
     return weights
 
 
-def evaluate_own_rows(run: Run, data: Any) -> dict[str, float]:
+def evaluate_own_rows(run: Run, data: AnyData) -> dict[str, float]:
     """The metrics of a run on the rows it was trained, validated and tested on.
 
     Args:
@@ -231,13 +232,12 @@ def evaluate_own_rows(run: Run, data: Any) -> dict[str, float]:
     """
     from logreg.training.loop import evaluate
 
-    if not hasattr(data, "describe"):
-        raise UserError(f"run={run.directory}: its data cannot be read split by split; derive it from BlockData.")
-    if data.describe()["fingerprint"] != run.record["data"].get("fingerprint"):
+    table = data.needs_blocks(f"run={run.directory}: its data cannot be read split by split; derive it from BlockData.")
+    if table.describe()["fingerprint"] != run.record["data"].get("fingerprint"):
         raise UserError(f"run={run.directory}: its data has changed since it was trained.")
-    data.dtype = next(run.model.parameters()).dtype
-    run.model.firth = 1 / data.training_weight if run.config["penalty"].get("firth") else 0.0
-    return evaluate(run.model, data)
+    table.serve(next(run.model.parameters()).dtype)
+    firth = 1 / table.training_weight if run.config["penalty"].get("firth") else 0.0
+    return evaluate(run.model, table, firth=firth)
 
 
 def differences(recorded: Mapping[str, float], metrics: Mapping[str, float]) -> Sequence[str]:

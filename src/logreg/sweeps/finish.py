@@ -198,8 +198,8 @@ def _load(directory: Path) -> tuple[Any, Any] | None:
         return None
     run = load_run(directory, checkpoint, trusted_packages())
     data = make_data(run.config, trusted_packages())
-    data.dtype = next(run.model.parameters()).dtype
-    same = not hasattr(data, "fingerprint") or data.fingerprint == run.record["data"].get("fingerprint")
+    data.serve(next(run.model.parameters()).dtype)
+    same = data.blocks is None or data.blocks.fingerprint == run.record["data"].get("fingerprint")
     return (run, data) if same else None
 
 
@@ -210,8 +210,9 @@ def _draw(directory: Path) -> None:
     from logreg.report.tensorboard.texts import write_curves, write_texts
 
     found = None if (directory / "figures").exists() else _load(directory)
-    if found is not None and hasattr(found[1], "preprocessor"):
-        run, data = found
+    data = None if found is None else found[1].blocks
+    if found is not None and data is not None:
+        run = found[0]
         events = EventFile(directory)
         drawn = draw(run.model, data, splits_of(run.metrics))
         step = run.record["evaluated"]["updates"]

@@ -10,7 +10,7 @@ from typing import Any
 
 from logreg.core.errors import UserError
 from logreg.core.settings import AUTO
-from logreg.records.record import CONFIG, RECORD, read_record, settings_of
+from logreg.records.record import CONFIG, RECORD, read_config, read_record, settings_of
 from logreg.sweeps.compose import ComposedJob
 
 
@@ -70,7 +70,7 @@ def _earlier(
     there, here = settings_of(record.get("overrides", [])), settings_of(job.overrides)
     other = _difference(there, here)
     if other is None and config is not None and (directory / CONFIG).is_file():
-        earlier, given = json.loads((directory / CONFIG).read_text(encoding="utf-8")), config["penalty"]["l2"] != AUTO
+        earlier, given = read_config(directory), config["penalty"]["l2"] != AUTO
         other = _difference(_flat(_essence(earlier, given)), _flat(_essence(config, given)))
     return str(record.get("status")), metric, other or elsewhere
 

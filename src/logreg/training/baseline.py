@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from logreg.core.errors import UserError
+from logreg.data.adapter import AnyData
 from logreg.data.datamodule import BlockData
 from logreg.evaluation.intervals import accuracy_intervals
 from logreg.evaluation.thresholds import ThresholdRule
@@ -23,15 +23,13 @@ ITERATIONS = 500
 STRONGER = (1, 10, 100, 1000)  # times the penalty of scikit-learn's C = 1
 
 
-def check_baseline(data: Any) -> None:
-    """Refuse a baseline for rows that cannot be read once more.
+def check_baseline(data: AnyData) -> BlockData:
+    """The data, refused where its rows cannot be read once more.
 
     Raises:
         UserError: says so.
     """
-    if not isinstance(data, BlockData):
-        name = type(data).__name__
-        raise UserError(f"baseline=true needs data that can be read once more; derive {name} from BlockData.")
+    return data.needs_blocks(f"baseline=true needs data that can be read once more; derive {data.name} from BlockData.")
 
 
 def linear_baseline(

@@ -6,15 +6,17 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from lightning.pytorch import LightningDataModule, Trainer
+from lightning.pytorch import Trainer
 from torch.optim import Optimizer
 
+from logreg.core.errors import UserError
+from logreg.data.adapter import AnyData
 from logreg.data.blocks import Batches
-from logreg.data.datamodule import BlockData
-from logreg.data.rows import MAX_ELEMENTS, Batch, Rows, collected_rows
+from logreg.data.rows import Batch, Rows
 from logreg.evaluation.coefficients.flatness import remark
 from logreg.evaluation.coefficients.optimality import Optimality, certify, separation_of
 from logreg.evaluation.coefficients.separation import Separation
+from logreg.optim.firth import FirthProblem
 from logreg.optim.losses import LOG_LOSS
 from logreg.optim.objective import linear_coefficients
 from logreg.optim.problem import LogisticProblem, theta_of
@@ -23,24 +25,19 @@ from logreg.training.classifier import BinaryClassifier
 
 
 def certificate(
-    data: LightningDataModule,
+    data: AnyData,
     classifier: BinaryClassifier,
     trainer: Trainer,
-    batches: Iterable[Batch] | None,
     most_searched: float,
 ) -> dict[str, Any] | None:
     """What the record says of the distance from the optimum; None of a model that is not linear, or on another loss."""
     pair = linear_coefficients(classifier.network)
     if pair is None or classifier.loss != LOG_LOSS:
         return None
-    if isinstance(data, BlockData):
-        rows, names = data.served("train"), data.preprocessor.feature_names
-    else:
-        collected = collected_rows(batches or ())
-        if collected is None:
-            what = f"{type(data).__name__} serves its rows batch by batch"
-            return {"sentence": f"not certified: {what}, more than {MAX_ELEMENTS:,} numbers; derive it from BlockData"}
-        rows, names = collected, [f"column_{i + 1}" for i in range(pair[0].numel())]
+    try:
+        rows, names = data.training_rows()
+    except UserError as why:
+        return {"sentence": f"not certified: {why}"}
     optimizer = type(trainer.optimizers[0]) if trainer.optimizers else Optimizer  # a signal may come early
     told = names if most_searched else ()
     found = optimality_of(classifier, rows, lambda p: separation_of(p, names, most_searched), optimizer, told)
@@ -73,9 +70,9 @@ def optimality_of(
     return replace(found, remark=remark(problem, theta, found.gap if found.converged else None, names))
 
 
-def firth_penalty(classifier: BinaryClassifier, batches: Iterable[Batch]) -> float:
-    """What Firth's penalty adds to the log loss of the training rows."""
+def firth_penalty(classifier: BinaryClassifier, batches: Iterable[Batch], firth: float) -> float:
+    """What Firth's penalty of this weight adds to the log loss of the training rows."""
     pair = linear_coefficients(classifier.network)
     assert pair is not None
     assert isinstance(batches, Batches)
-    return classifier.problem(batches.rows).penalty(theta_of(*pair).cpu())
+    return FirthProblem(batches.rows, firth, classifier.threshold).penalty(theta_of(*pair).cpu())

@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.pytorch import Callback, LightningDataModule, Trainer
+from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import EarlyStopping
 from torch.optim import LBFGS
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from logreg.core.errors import UserError, nearest
 from logreg.core.settings import not_scheduled, not_smooth
+from logreg.data.adapter import AnyData
 from logreg.data.datamodule import BlockData
 from logreg.data.splits import SPLITS
 from logreg.evaluation.thresholds import ThresholdRule
@@ -110,10 +111,11 @@ def check_held_out(rule: ThresholdRule | None, plateau: bool = False) -> None:
         raise UserError("scheduler=plateau watches the validation loss, and there are no validation rows.")
 
 
-def check_parts(trainer: Any, classifier: BinaryClassifier, data: LightningDataModule, has_val: bool) -> None:
+def check_parts(trainer: Any, classifier: BinaryClassifier, data: AnyData, has_val: bool) -> None:
     trial = classifier.configure_optimizers()
     optimizer, scheduler = (trial[0][0], trial[1][0]) if isinstance(trial, tuple) else (trial, None)
-    batches = data.batches_per_pass if isinstance(data, BlockData) else None
+    table = data.blocks
+    batches = None if table is None else table.batches_per_pass
     name = optimizer.name if isinstance(optimizer, Solver) else "torch_lbfgs"  # of those that need one
     if isinstance(optimizer, LBFGS | Solver) and (batches != 1 or classifier.accumulate != 1 or classifier.clip_value):
         raise UserError(
@@ -124,7 +126,7 @@ def check_parts(trainer: Any, classifier: BinaryClassifier, data: LightningDataM
         raise UserError(f"optimizer={name} solves linear models; for this one use adam, sgd or torch_lbfgs.")
     if isinstance(optimizer, Solver) and classifier.loss != LOG_LOSS:
         raise UserError(f"loss={classifier.loss.name}: optimizer={name} solves for the log loss; use adam or sgd.")
-    if isinstance(optimizer, Solver) and isinstance(data, BlockData) and data.augmentation is not None:
+    if isinstance(optimizer, Solver) and table is not None and table.augmentation is not None:
         raise UserError(f"data.augment: optimizer={name} solves for rows that stay as they are; set data.augment=null.")
     if isinstance(optimizer, Solver) and scheduler is not None:
         raise not_scheduled(name)
@@ -140,8 +142,8 @@ def check_parts(trainer: Any, classifier: BinaryClassifier, data: LightningDataM
         )
     if classifier.accumulate > 1 and batches is None:
         raise UserError("trainer.accumulate_grad_batches works with data that is served in blocks; use 1 here.")
-    if isinstance(data, BlockData):
-        _check_label_weights(data)
+    if table is not None:
+        _check_label_weights(table)
     if not has_val:
         check_held_out(None, isinstance(scheduler, ReduceLROnPlateau))
     for callback in callbacks_of(trainer):
@@ -175,7 +177,7 @@ def _how_it_began(checkpoint: Path) -> str:
     return f", as that run was started with {' '.join(map(shlex.quote, given))}" if given else ""
 
 
-def checked_checkpoint(path: Path, classifier: BinaryClassifier, data: LightningDataModule) -> dict[str, Any]:
+def checked_checkpoint(path: Path, classifier: BinaryClassifier, data: AnyData) -> dict[str, Any]:
     """The content of a checkpoint; one that another model, optimizer or table wrote is refused."""
     checkpoint = read_checkpoint(path)
     theirs, ours = checkpoint["state_dict"], classifier.state_dict()
@@ -203,9 +205,10 @@ def checked_checkpoint(path: Path, classifier: BinaryClassifier, data: Lightning
     if has_scheduler != isinstance(trial, tuple):
         there, here = ("a", "none") if has_scheduler else ("no", "one")
         raise UserError(f"resume={path}: the checkpoint has {there} scheduler and this run has {here}; use the same.")
-    if not isinstance(data, BlockData):
-        raise UserError("resume: only data that is served in blocks can say where it stopped; derive from BlockData.")
-    data.check_state(checkpoint.get(type(data).__qualname__))
+    table = data.needs_blocks(
+        "resume: only data that is served in blocks can say where it stopped; derive from BlockData."
+    )
+    table.check_state(checkpoint.get(type(table).__qualname__))
     return checkpoint
 
 

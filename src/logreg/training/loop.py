@@ -28,6 +28,8 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from logreg.core.errors import Diverged, Interrupted, UserError, plural
 from logreg.core.provenance import versions
+from logreg.data.adapter import AnyData, LoaderData, adapted
+from logreg.data.blocks import PassPlan
 from logreg.data.datamodule import BlockData
 from logreg.data.rows import Batch, batch_parts
 from logreg.data.splits import SPLITS
@@ -59,7 +61,7 @@ OF_CALIBRATION = ("log_loss", "brier", "calibration_error")  # are kept as they 
 
 
 def train(
-    data: LightningDataModule,
+    data: LightningDataModule | LoaderData,
     classifier: BinaryClassifier,
     trainer: Trainer,
     resume: str | Path | None = None,
@@ -77,7 +79,7 @@ def train(
     where there are validation rows and a `Checkpoints` callback, else the last state.
 
     Args:
-        data: an `BlockData`, or any DataModule with ``num_features`` whose loaders give ``(x, y)`` batches.
+        data: a `BlockData`, or any DataModule with ``num_features`` whose loaders give ``(x, y)`` batches.
         resume: a checkpoint or a run directory to continue from.
         record: the record to fill in, if there is one already.
         rule: choose the classifier's threshold by it afterwards, on the validation rows.
@@ -102,12 +104,12 @@ def train(
     if classifier.calibration is not None:
         classifier.calibration = None
         classifier.network.float()
+    data = adapted(data)
     data.prepare_data()
     data.setup("fit")
     checkpoint = find_checkpoint(str(resume)) if resume is not None else None
-    if isinstance(data, BlockData):
-        data.dtype = torch.float64 if trainer.precision == "64-true" else torch.float32
-        data.accumulate = trainer.accumulate_grad_batches
+    dtype = torch.float64 if trainer.precision == "64-true" else torch.float32
+    data.serve(dtype, trainer.accumulate_grad_batches)
     if trainer.precision == "64-true":
         classifier.network.double()  # Lightning converts it after it has read a checkpoint, which would be rounded then
     state = checked_checkpoint(checkpoint, classifier, data) if checkpoint is not None else None
@@ -116,34 +118,30 @@ def train(
     record.device, record.resumed_from = str(trainer.strategy.root_device), str(checkpoint) if checkpoint else None
     with _settings_kept(trainer):
         _take_over(trainer, classifier, data)
-        if _batches(data, "val") is None:
+        if data.batches_of("val") is None:
             check_held_out(rule)
         if calibration is not None:
-            check_labels(calibration, validation_labels(_batches(data, "val")))
-        if isinstance(data, BlockData):
-            _plan(trainer, data, state)
+            check_labels(calibration, validation_labels(data.batches_of("val")))
+        if data.blocks is not None:
+            _plan(trainer, data.blocks, state)
         _fit(record, data, classifier, trainer, checkpoint)
     record.seconds = {"fit": time.perf_counter() - started}
     record.updates = trainer.global_step
-    if isinstance(data, BlockData):
-        record.data, record.epochs = data.describe(), data.position["passes"]
-    else:
-        record.epochs = trainer.current_epoch
+    record.data = data.describe()
+    record.epochs = trainer.current_epoch if data.blocks is None else data.blocks.position["passes"]
     if record.status != "diverged":
         data.setup("test")
         _evaluate(record, data, classifier, trainer, rule, splits, calibration)
     if record.status != "diverged":  # which the evaluation finds out of the very last update
-        record.optimality = certificate(data, classifier, trainer, _batches(data, "train"), most_searched)
+        record.optimality = certificate(data, classifier, trainer, most_searched)
     return record
 
 
-def _fit(
-    record: RunRecord, data: LightningDataModule, classifier: BinaryClassifier, trainer: Trainer, path: Path | None
-) -> None:
+def _fit(record: RunRecord, data: AnyData, classifier: BinaryClassifier, trainer: Trainer, path: Path | None) -> None:
     record.status = "completed"
     try:
         with signals_stop(classifier):
-            trainer.fit(classifier, datamodule=data, ckpt_path=path, weights_only=True if path else None)
+            trainer.fit(classifier, datamodule=data.module, ckpt_path=path, weights_only=True if path else None)
     except Diverged as divergence:
         record.status, record.error = "diverged", f"{divergence}."
     except (Interrupted, SIGTERMException):
@@ -152,7 +150,7 @@ def _fit(
 
 def _evaluate(
     record: RunRecord,
-    data: LightningDataModule,
+    data: AnyData,
     classifier: BinaryClassifier,
     trainer: Trainer,
     rule: ThresholdRule | None,
@@ -170,12 +168,12 @@ def _evaluate(
         classifier.load_state_dict(best["state_dict"])
         record.evaluated = {"checkpoint": "best", "updates": best["global_step"]}
     if calibration is not None:
-        if isinstance(data, BlockData):  # as whoever loads the run computes; see `calibrate`
+        if data.blocks is not None:  # as whoever loads the run computes; see `calibrate`
             classifier.network.double()
-            data.dtype = torch.float64
-        record.calibration = calibrate(classifier, calibration, lambda split: _batches(data, split), splits)
+            data.serve(torch.float64)
+        record.calibration = calibrate(classifier, calibration, data.batches_of, splits)
     if rule is not None:
-        classifier.threshold, value = rule.choose(*held_out(classifier, _batches(data, "val")))
+        classifier.threshold, value = rule.choose(*held_out(classifier, data.batches_of("val")))
         record.threshold_rule = {"rule": rule.name, "value": value, "rows": "val"}
         record.threshold = classifier.threshold
     record.metrics = evaluate(classifier, data, splits)
@@ -230,21 +228,31 @@ def held_out(
 
 
 def evaluate(
-    classifier: BinaryClassifier, data: LightningDataModule, splits: Iterable[str] = SPLITS
+    classifier: BinaryClassifier,
+    data: LightningDataModule | LoaderData,
+    splits: Iterable[str] = SPLITS,
+    firth: float | None = None,
 ) -> dict[str, float]:
     """Metrics of every one of these splits that has rows, by name.
 
     ``train/loss`` is the objective, penalty included; ``val/loss`` and ``test/loss`` are the mean of the loss that was
     minimised, alone, and every ``log_loss`` is the mean log loss.
+
+    Args:
+        firth: weight of Firth's penalty, where the classifier was loaded and does not know it.
     """
-    return evaluate_splits(classifier, lambda split: _batches(data, split), splits)
+    return evaluate_splits(classifier, adapted(data).batches_of, splits, firth)
 
 
 def evaluate_splits(
-    classifier: BinaryClassifier, batches_of: Callable[[str], Iterable[Batch] | None], splits: Iterable[str] = SPLITS
+    classifier: BinaryClassifier,
+    batches_of: Callable[[str], Iterable[Batch] | None],
+    splits: Iterable[str] = SPLITS,
+    firth: float | None = None,
 ) -> dict[str, float]:
     """`evaluate`, given the batches of each split; None where there are none."""
     metrics: dict[str, float] = {}
+    firth = classifier.firth if firth is None else firth
     for split in splits:
         batches = batches_of(split)
         if batches is None:
@@ -252,23 +260,10 @@ def evaluate_splits(
         values = classifier.evaluate(batches, TRAIN_METRICS if split == "train" else None)
         if split == "train":
             values["loss"] += float(classifier.penalty()) if classifier.penalised else 0.0
-            values["loss"] += firth_penalty(classifier, batches) if classifier.firth else 0.0
+            values["loss"] += firth_penalty(classifier, batches, firth) if firth else 0.0
             values = {name: values[name] for name in TRAIN_METRICS if name in values}
         metrics |= {f"{split}/{name}": value for name, value in values.items()}
     return metrics
-
-
-def _batches(data: LightningDataModule, split: str) -> Iterable[Batch] | None:
-    if isinstance(data, BlockData):
-        return data.batches(split) if len(data.rows[split]) else None
-    name = f"{split}_dataloader"
-    if getattr(type(data), name) is getattr(LightningDataModule, name):
-        return None
-    loader = getattr(data, name)()
-    try:
-        return loader if len(loader) else None
-    except TypeError:  # an iterable without a length
-        return loader
 
 
 @contextmanager
@@ -285,14 +280,13 @@ def _settings_kept(trainer: Trainer) -> Iterator[None]:
         loop.max_epochs, loop.epoch_loop.max_steps = ends
 
 
-def _take_over(trainer: Trainer, classifier: BinaryClassifier, data: LightningDataModule) -> None:
+def _take_over(trainer: Trainer, classifier: BinaryClassifier, data: AnyData) -> None:
     """Translate the Trainer's settings into ours, since an epoch of Lightning's is not a pass over the rows here."""
     classifier.clip_value = trainer.gradient_clip_val or 0.0
     classifier.clip_algorithm = str(getattr(trainer.gradient_clip_algorithm, "value", None) or "norm")
     classifier.accumulate = trainer.accumulate_grad_batches
     trainer.gradient_clip_val, trainer.accumulate_grad_batches = None, 1
-    has_val = _batches(data, "val") is not None
-    check_parts(trainer, classifier, data, has_val)
+    check_parts(trainer, classifier, data, data.batches_of("val") is not None)
 
 
 def _plan(trainer: Trainer, data: BlockData, state: Mapping[str, Any] | None) -> None:
@@ -305,10 +299,11 @@ def _plan(trainer: Trainer, data: BlockData, state: Mapping[str, Any] | None) ->
     position = state[type(data).__qualname__] if state else {"passes": 0, "batches": 0}
     made = state["global_step"] if state else 0
     passes = trainer.max_epochs if trainer.max_epochs is not None and trainer.max_epochs >= 0 else 1000
-    updates_per_pass = -(-data.batches_per_pass // data.accumulate)
-    left = (passes - position["passes"]) * updates_per_pass - position["batches"] // data.accumulate
+    accumulate = data.plan.accumulate
+    updates_per_pass = -(-data.batches_per_pass // accumulate)
+    left = (passes - position["passes"]) * updates_per_pass - position["batches"] // accumulate
     if trainer.max_steps >= 0:
-        left = data.updates_left = min(left, trainer.max_steps - made)
+        left = min(left, trainer.max_steps - made)
     if left <= 0:
         raise UserError(
             f"epochs={passes} counts from the start of the first run, and the checkpoint has already made "
@@ -316,9 +311,9 @@ def _plan(trainer: Trainer, data: BlockData, state: Mapping[str, Any] | None) ->
         )
     if state:
         log.info("resuming at update %d, epoch %d; this run ends at update %d", made, position["passes"], made + left)
-    data.passes_in_total = passes
-    data.passes_per_epoch = (trainer.check_val_every_n_epoch or 1) if len(data.rows["val"]) else passes
-    trainer.fit_loop.max_epochs = -(-passes // data.passes_per_epoch)
+    passes_per_epoch = (trainer.check_val_every_n_epoch or 1) if len(data.rows["val"]) else passes
+    data.follow(PassPlan(passes, passes_per_epoch, accumulate, left if trainer.max_steps >= 0 else None))
+    trainer.fit_loop.max_epochs = -(-passes // passes_per_epoch)
     trainer.check_val_every_n_epoch = 1
     trainer.fit_loop.epoch_loop.max_steps = made + left
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from logreg.core.errors import UserError
 from logreg.core.settings import AUTO
+from logreg.data.adapter import AnyData
 from logreg.data.datamodule import BlockData
 from logreg.evaluation.coefficients.covariance import covariance
 from logreg.evaluation.coefficients.estimates import Estimates, Inference, Refusal, raw_matrix, statistics
@@ -63,7 +64,7 @@ class Refused(Exception):
         self.is_news = is_news
 
 
-def check_model(classifier: BinaryClassifier, data: Any) -> None:
+def check_model(classifier: BinaryClassifier, data: AnyData) -> None:
     """Refuse inference that no training would give a meaning to.
 
     Raises:
@@ -71,8 +72,7 @@ def check_model(classifier: BinaryClassifier, data: Any) -> None:
     """
     if linear_coefficients(classifier.network) is None:
         raise UserError("inference=wald and covariance need a linear model, which this one is not; use inference=auto.")
-    if not isinstance(data, BlockData):
-        raise UserError("inference needs data that can be read once more; derive it from BlockData.")
+    data.needs_blocks("inference needs data that can be read once more; derive it from BlockData.")
 
 
 def infer(
@@ -117,13 +117,15 @@ def infer(
     )
 
 
-def infer_run(record: RunRecord, classifier: BinaryClassifier, data: Any, wanted: Wanted) -> Inference | Refusal | None:
+def infer_run(
+    record: RunRecord, classifier: BinaryClassifier, data: AnyData, wanted: Wanted
+) -> Inference | Refusal | None:
     """`infer` for a run, whose record says what came out, or why nothing did."""
-    if not record.metrics or not isinstance(data, BlockData):
+    if not record.metrics or data.blocks is None:
         return None
     found: Inference | Refusal | None
     try:
-        found = infer(classifier, data, record.optimality, wanted)
+        found = infer(classifier, data.blocks, record.optimality, wanted)
     except Refused as reason:
         found = Refusal(f"no standard errors: {reason}.", reason.is_news or wanted.by_name)
     record.inference = None if found is None else found.as_record()

@@ -22,7 +22,7 @@ from sklearn.preprocessing import StandardScaler
 from logreg.core.errors import UserError
 from logreg.core.seeds import generator
 from logreg.data import ImageFolderData
-from logreg.data.blocks import BlockLoader
+from logreg.data.blocks import BlockLoader, PassPlan
 from logreg.data.images import data as image_data
 from logreg.data.images import pixel_store, streaming
 from logreg.data.images.augmentation import GREY, Augmentation
@@ -573,7 +573,7 @@ def test_a_batch_that_comes_in_parts_is_changed_the_same_way_each_time(
 ) -> None:
     monkeypatch.setattr(PhotosInMemory, "elements", 3 * 64 * 5)
     data = images(folder, augment={"flip": True, "crop": 0.2}, batch_size=None, split={"train": 1.0})
-    data.passes_in_total = 2
+    data.follow(PassPlan(2))
     loader = data.train_dataloader()
     whole = loader.batch(0, 0)
     assert isinstance(whole, LargeBatch)

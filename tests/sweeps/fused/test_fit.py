@@ -252,7 +252,7 @@ def test_any_jobs_of_one_fit(
 
     def table(seed: int) -> InMemoryData:
         made = breast_cancer(seed=seed, batch_size=batch_size)
-        made.class_weight = class_weights[seed]
+        made.weigh_labels(class_weights[seed])
         return made
 
     found = fused([table(seed) for seed in seeds], specs, network, scheduler, optimizer=optimizer, dtype=dtype)

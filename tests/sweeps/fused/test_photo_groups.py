@@ -41,7 +41,7 @@ class FewDigits(DigitsData):
 def few(**settings: Any) -> FewDigits:
     class_weight = settings.pop("class_weight", None)
     data = FewDigits(**{"size": SIZE, "batch_size": 32, "split": {"train": 0.6, "val": 0.2, "test": 0.2}, **settings})
-    data.class_weight = class_weight
+    data.weigh_labels(class_weight)
     return data
 
 

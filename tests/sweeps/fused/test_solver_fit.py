@@ -41,7 +41,7 @@ def solved(tables: list[Any], epochs: int = 50, dtype: torch.dtype = torch.float
 def test_coefficients_metrics_and_certificate_are_those_of_a_run_alone(tmp_path: Path, class_weight: Any) -> None:
     def table(seed: int) -> Any:
         data = breast_cancer(seed=seed, batch_size=None)
-        data.class_weight = class_weight
+        data.weigh_labels(class_weight)
         return data
 
     found = solved([table(1), table(2)])

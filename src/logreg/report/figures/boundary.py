@@ -20,6 +20,7 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch import Tensor, nn
 
 from logreg.core.errors import Interrupted, plural
+from logreg.data.adapter import AnyData, adapted
 from logreg.data.blocks import Block
 from logreg.data.datamodule import BlockData
 from logreg.report.tensorboard.events import EventFile
@@ -41,10 +42,12 @@ def moments(updates: int, most: int = MOST) -> list[int]:
     return sorted({0, *between, updates})
 
 
-def is_plane(data: Any) -> bool:
+def is_plane(data: AnyData) -> bool:
     """Whether the rows are points in a plane, and few enough to draw."""
-    small = isinstance(data, BlockData) and not data.preprocessor.sparse
-    return small and data.num_features == 2 and not any(data.is_large(name) for name in data.rows)
+    table = data.blocks
+    if table is None or table.preprocessor.sparse or table.num_features != 2:
+        return False
+    return not any(table.is_large(name) for name in table.rows)
 
 
 def points_of(data: BlockData, dtype: torch.dtype) -> tuple[np.ndarray, np.ndarray, list[str]]:
@@ -70,7 +73,7 @@ class BoundarySeries(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.states, first, last = {}, trainer.global_step, trainer.max_steps
-        drawn = is_plane(trainer.datamodule) and last > first  # type: ignore[attr-defined]
+        drawn = is_plane(adapted(trainer.datamodule)) and last > first  # type: ignore[attr-defined]
         self._due = {first + number for number in moments(last - first)} if drawn else set()
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:

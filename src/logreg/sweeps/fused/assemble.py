@@ -34,6 +34,7 @@ from logreg.training.loop import validation_labels
 
 Config = dict[str, Any]
 SERVING = ("train_dataloader", "tensors", "batches")  # what a DataModule of blocks must not do differently
+NOT_IN_MEMORY = "its table is not one that is kept in memory"
 DTYPES = {"32-true": torch.float32, "64-true": torch.float64}
 
 
@@ -86,7 +87,7 @@ class Assembler:
 
     def __init__(self, trusted: Sequence[str]) -> None:
         self.trusted = trusted
-        self._data: dict[str, Any] = {}
+        self._data: dict[str, BlockData] = {}
         self._notes: dict[int, list[logging.LogRecord]] = {}  # by the identity of the data
         self._networks: dict[str, tuple[nn.Module, Tensor]] = {}
         self._checked: dict[str, Any] = {}
@@ -123,13 +124,15 @@ class Assembler:
         key = json.dumps([config["data"], config.get("class_weight")], sort_keys=True, default=str)
         if key not in self._data:
             with _notes() as notes:
-                data = make_data(config, self.trusted)
+                data = make_data(config, self.trusted).blocks
+            if data is None:
+                raise CannotFuse(NOT_IN_MEMORY)
             self._data[key], self._notes[id(data)] = data, notes
-            if not isinstance(data, BlockData) or any(data.is_large(split) for split in SPLITS):
-                raise CannotFuse("its table is not one that is kept in memory")
+            if any(data.is_large(split) for split in SPLITS):
+                raise CannotFuse(NOT_IN_MEMORY)
             if any(getattr(type(data), name) is not getattr(BlockData, name) for name in SERVING):
                 raise CannotFuse(f"{type(data).__name__} serves its rows in a way of its own")
-            data.dtype = DTYPES[config["trainer"]["precision"]]
+            data.serve(DTYPES[config["trainer"]["precision"]])
             if not isinstance(data.served("train"), TensorRows):
                 raise CannotFuse("its table is sparse")
         return self._data[key]

@@ -42,7 +42,7 @@ class Split:
 
 
 def _in_memory(table: BlockData, split: str, dtype: torch.dtype) -> TensorRows:
-    table.dtype = dtype
+    table.serve(dtype)
     rows = table.served(split)
     assert isinstance(rows, TensorRows)
     return rows
@@ -60,9 +60,10 @@ class Batches(Split):
 
     def __init__(self, tables: Sequence[BlockData], dtype: torch.dtype, device: torch.device) -> None:
         super().__init__(tables, "train", dtype, device)
-        self._loaders = [BlockLoader(r, t.batch_size, t.seed) for r, t in zip(self.rows, tables, strict=True)]
-        for loader, table in zip(self._loaders, tables, strict=True):
-            loader.augmentation = table.augmentation
+        self._loaders = [
+            BlockLoader(rows, table.batch_size, table.seed, augmentation=table.augmentation)
+            for rows, table in zip(self.rows, tables, strict=True)
+        ]
         self._changing = any(table.augmentation is not None for table in tables)
         self.batch_size, self.batches_per_pass = self._loaders[0].batch_size, self._loaders[0].batches_per_pass
         self._starts = torch.arange(len(tables), device=device).unsqueeze(1) * len(self)
