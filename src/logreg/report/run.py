@@ -15,7 +15,7 @@ from logreg.data.adapter import AnyData
 from logreg.data.datamodule import BlockData
 from logreg.data.images.data import ImageData
 from logreg.data.splits import SPLITS
-from logreg.evaluation.coefficients.estimates import Inference, Refusal
+from logreg.evaluation.coefficients.estimates import Inference, NoInference
 from logreg.evaluation.metrics import bins_of
 from logreg.records.record import RunRecord, read_config, splits_of
 from logreg.report.coefficients import Coefficients, coefficients, infinite_of
@@ -42,7 +42,7 @@ def report_run(
     hyperparameters: Mapping[str, Any],
     with_figures: bool,
     brief: bool = False,
-    inference: Inference | Refusal | None = None,
+    inference: Inference | NoInference | None = None,
 ) -> None:
     """Write and print everything that a finished run shows of itself; in brief, a line on the terminal."""
     loggers = [] if trainer is None else trainer.loggers

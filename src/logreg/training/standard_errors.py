@@ -14,7 +14,7 @@ from logreg.core.settings import AUTO
 from logreg.data.adapter import AnyData
 from logreg.data.datamodule import BlockData
 from logreg.evaluation.coefficients.covariance import covariance
-from logreg.evaluation.coefficients.estimates import Estimates, Inference, Refusal, raw_matrix, statistics
+from logreg.evaluation.coefficients.estimates import Estimates, Inference, NoInference, raw_matrix, statistics
 from logreg.evaluation.coefficients.flatness import flatness
 from logreg.evaluation.coefficients.marginal_effects import marginal_effects
 from logreg.evaluation.coefficients.optimality import MOST_GRAM_COLUMNS
@@ -119,15 +119,15 @@ def infer(
 
 def infer_run(
     record: RunRecord, classifier: BinaryClassifier, data: AnyData, wanted: Wanted
-) -> Inference | Refusal | None:
+) -> Inference | NoInference | None:
     """`infer` for a run, whose record says what came out, or why nothing did."""
     if not record.metrics or data.blocks is None:
         return None
-    found: Inference | Refusal | None
+    found: Inference | NoInference | None
     try:
         found = infer(classifier, data.blocks, record.optimality, wanted)
     except Refused as reason:
-        found = Refusal(f"no standard errors: {reason}.", reason.is_news or wanted.by_name)
+        found = NoInference(f"no standard errors: {reason}.", reason.is_news or wanted.by_name)
     record.inference = None if found is None else found.as_record()
     return found
 

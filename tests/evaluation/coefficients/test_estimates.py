@@ -21,7 +21,7 @@ from torch import nn
 
 from logreg.core.errors import UserError
 from logreg.data import TableData
-from logreg.evaluation.coefficients.estimates import QUANTILE, Inference, Refusal
+from logreg.evaluation.coefficients.estimates import QUANTILE, Inference, NoInference
 from logreg.evaluation.coefficients.optimality import MOST_SEARCHED
 from logreg.evaluation.coefficients.separation import find_separation
 from logreg.models import SequentialRegression
@@ -221,7 +221,7 @@ def test_one_group_that_counts_is_one_group(tmp_path: Path) -> None:
     frame.loc[50:, "weight"] = 0
     record, classifier, table = fitted(frame, tmp_path, weight="weight", group="group")
     found = infer_run(record, classifier, table, Wanted("wald", "cluster", True))
-    assert isinstance(found, Refusal)
+    assert isinstance(found, NoInference)
     assert "data.group has one group only" in found.sentence
 
 
@@ -391,10 +391,10 @@ def test_marginal_effects_of_levels_are_discrete_changes(tmp_path: Path) -> None
 # --- where it would be meaningless ------------------------------------------------------------------------------------
 
 
-def refusal(frame: pd.DataFrame, folder: Path, by_name: bool = True, epochs: int = 200, **data: Any) -> Refusal:
+def refusal(frame: pd.DataFrame, folder: Path, by_name: bool = True, epochs: int = 200, **data: Any) -> NoInference:
     record, classifier, table = fitted(frame, folder, epochs=epochs, **data)
     found = infer_run(record, classifier, table, Wanted("wald", "model", by_name))
-    assert isinstance(found, Refusal)
+    assert isinstance(found, NoInference)
     assert record.inference == {"refused": found.sentence}
     assert found.sentence.count(". ") == 0
     return found
@@ -415,7 +415,7 @@ def test_separated_labels_are_refused_where_nobody_searched(tmp_path: Path) -> N
     assert record.optimality is not None
     record.optimality |= {"separation": None, "gap": 0.0}
     found = infer_run(record, classifier, table, Wanted("wald", "model", True))
-    assert isinstance(found, Refusal)
+    assert isinstance(found, NoInference)
     assert "separated by NV" in found.sentence
 
 

@@ -23,7 +23,7 @@ from logreg.data import InMemoryData
 from logreg.evaluation.metrics import default_metrics
 from logreg.models import HandWritten, LogisticRegression, SequentialRegression
 from logreg.records.checkpoints import read_checkpoint
-from logreg.sweeps.fused.fit import Fit, Job, Settings
+from logreg.sweeps.fused.fit import Fit, FusedJob, GroupSettings
 from logreg.sweeps.fused.results import measure
 from tests.helpers import breast_cancer, column, fit, toy
 from tests.sweeps.fused.test_optimizers import draw_settings
@@ -60,9 +60,11 @@ def fused(
             keywords, epochs, penalty = split_spec(spec)
             node = {"some": "scheduler"} if scheduler else {}
             values = {"scheduler": node, **penalty, "epochs": epochs, "threshold": 0.5}
-            jobs.append(Job(number, drawn(network, data.num_features), keywords, **values))
+            jobs.append(FusedJob(number, drawn(network, data.num_features), keywords, **values))
     monitor = "val/loss" if len(tables[0].rows["val"]) else "train/loss"
-    first = Settings(common.pop("optimizer"), lambda node: scheduler, default_metrics(), monitor, "min", log_every=1)
+    first = GroupSettings(
+        common.pop("optimizer"), lambda node: scheduler, default_metrics(), monitor, "min", log_every=1
+    )
     found = Fit(tables, jobs, replace(first, **common))
     found.run()
     return found
@@ -99,7 +101,7 @@ def assert_alone(
     record, rows = train_alone(tmp_path, found, *what, **how)
     room = room or {}
     rounded = max(1e-5, room.get("train/loss", 0.0))  # of weights and of what the optimizers remember
-    assert (record.status, record.updates) == (found.status[job], found.made[job])
+    assert (record.status, record.updates) == (found.status[job], found.final_updates[job])
     logged = [step for step in found.steps if step < record.updates]
     for name, values in (("train/loss", found.losses), ("train/accuracy", found.accuracies)):
         theirs = column(rows, name)
@@ -117,7 +119,7 @@ def assert_alone(
             near = max(near, 1e-6)
         np.testing.assert_allclose(mine, list(theirs.values()), rtol=near, atol=near / 100)
     for name, state in (("last", found.last), ("best", found.best)):
-        if state.kept[job]:
+        if state.saved[job]:
             checkpoint = read_checkpoint(tmp_path / "checkpoints" / f"{name}.ckpt")
             assert (checkpoint["global_step"], checkpoint["epoch"]) == (state.updates[job], state.epoch[job])
             for key, value in found.networks.state_dict_of(job, state.parameters).items():
@@ -315,7 +317,7 @@ def test_validation_every_other_pass_and_at_the_end(tmp_path: Path) -> None:
 def test_early_stopping_of_each_job(tmp_path: Path) -> None:
     specs = [{"lr": 5.0, "epochs": 30}, {"lr": 0.01, "epochs": 12}, {"lr": 2.0, "epochs": 30}]
     found = fused([breast_cancer()], specs, optimizer=SGD, early_stopping=EarlyStopping("val/loss", patience=2))
-    assert found.made[0] < 30 * 11
+    assert found.final_updates[0] < 30 * 11
     for job, spec in enumerate(specs):
         callbacks = [EarlyStopping("val/loss", patience=2)]
         assert_alone(tmp_path / str(job), found, job, breast_cancer(), spec, callbacks=callbacks)
@@ -333,7 +335,9 @@ def test_a_job_that_diverges_ends_where_it_would_alone(tmp_path: Path, rate: flo
 def bits(found: Fit, job: int) -> tuple[Any, ...]:
     weights = [tensor[job].numpy().tobytes() for tensor in found.last.parameters]
     losses = [
-        values[job].tobytes() for step, values in zip(found.steps, found.losses, strict=True) if step < found.made[job]
+        values[job].tobytes()
+        for step, values in zip(found.steps, found.losses, strict=True)
+        if step < found.final_updates[job]
     ]
     return weights, losses
 
@@ -354,15 +358,15 @@ def test_no_bit_of_a_job_depends_on_what_becomes_of_another(
 def test_an_interrupted_fit_keeps_every_job_as_it_was() -> None:
     data = [toy()]
     data[0].setup()
-    jobs = [Job(0, drawn(SequentialRegression, 2), {"lr": lr}, {}, 0.0, 0.0, 1000, 0.5) for lr in (0.1, 1.0)]
-    found = Fit(data, jobs, Settings(SGD, lambda node: None, default_metrics(), "train/loss", "min"))
+    jobs = [FusedJob(0, drawn(SequentialRegression, 2), {"lr": lr}, {}, 0.0, 0.0, 1000, 0.5) for lr in (0.1, 1.0)]
+    found = Fit(data, jobs, GroupSettings(SGD, lambda node: None, default_metrics(), "train/loss", "min"))
 
     def stop(_: int) -> None:
         found.interrupt = found.updates == 123
 
     found.run(stop)
     assert found.status == ["interrupted", "interrupted"]
-    assert found.made.tolist() == [123, 123]
+    assert found.final_updates.tolist() == [123, 123]
     alone = fused([toy()], [{"lr": 0.1, "epochs": 123}, {"lr": 1.0, "epochs": 123}], optimizer=SGD)
     for mine, theirs in zip(found.last.parameters, alone.last.parameters, strict=True):
         assert torch.equal(mine, theirs)

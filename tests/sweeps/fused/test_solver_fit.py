@@ -15,7 +15,7 @@ from logreg.models import SequentialRegression
 from logreg.optim.newton import Newton
 from logreg.optim.proximal_newton import ProximalNewton
 from logreg.runs.load import load_run
-from logreg.sweeps.fused.fit import Job, Settings
+from logreg.sweeps.fused.fit import FusedJob, GroupSettings
 from logreg.sweeps.fused.results import measure
 from logreg.sweeps.fused.solver_fit import SolverFit
 from tests.conftest import run_command
@@ -30,8 +30,8 @@ def solved(tables: list[Any], epochs: int = 50, dtype: torch.dtype = torch.float
     for number, data in enumerate(tables):
         data.setup()
         network = drawn(SequentialRegression, data.num_features)
-        jobs += [Job(number, network, {"lr": 1.0}, {}, 0.0, l2, epochs, 0.4) for l2 in PENALTIES]
-    settings = Settings(Newton, None, default_metrics(), "val/loss", "min", log_every=1, dtype=dtype)
+        jobs += [FusedJob(number, network, {"lr": 1.0}, {}, 0.0, l2, epochs, 0.4) for l2 in PENALTIES]
+    settings = GroupSettings(Newton, None, default_metrics(), "val/loss", "min", log_every=1, dtype=dtype)
     found = SolverFit(tables, jobs, settings)
     found.run()
     return found
@@ -67,8 +67,12 @@ def test_l1_penalties_of_a_table_are_solved_from_the_largest_to_the_smallest(tmp
     jobs = []
     for number, data in enumerate(tables):
         data.setup()
-        jobs += [Job(number, drawn(SequentialRegression, 30), {"lr": 1.0}, {}, l1, l2, 50, 0.5) for l1, l2 in pairs]
-    settings = Settings(ProximalNewton, None, default_metrics(), "val/loss", "min", log_every=1, dtype=torch.float64)
+        jobs += [
+            FusedJob(number, drawn(SequentialRegression, 30), {"lr": 1.0}, {}, l1, l2, 50, 0.5) for l1, l2 in pairs
+        ]
+    settings = GroupSettings(
+        ProximalNewton, None, default_metrics(), "val/loss", "min", log_every=1, dtype=torch.float64
+    )
     found = SolverFit(tables, jobs, settings)
     found.run()
     results = measure(found, [None] * len(jobs))
@@ -84,7 +88,7 @@ def test_l1_penalties_of_a_table_are_solved_from_the_largest_to_the_smallest(tmp
         optimality = results.optimality[job]
         assert optimality is not None
         assert optimality.converged
-    made = found.made.reshape(2, 4)
+    made = found.final_updates.reshape(2, 4)
     assert (made[:, 1] <= made[:, 0]).all()  # nothing but the intercept is there at the largest
     losses = np.stack(found.losses)
     assert np.isfinite(losses[: made.min()]).all()
@@ -92,11 +96,11 @@ def test_l1_penalties_of_a_table_are_solved_from_the_largest_to_the_smallest(tmp
 
 def test_iterations_are_logged_for_each_job_and_are_as_many_as_it_may_make() -> None:
     found = solved([breast_cancer(batch_size=None)], epochs=2)
-    assert found.made.max() == 2
+    assert found.final_updates.max() == 2
     assert found.steps == [0, 1]
     first, second = found.losses
-    assert (second[found.made == 2] < first[found.made == 2]).all()
-    assert set(found.further[0]) == {"train/gradient_norm", "train/gap", "train/step_length"}
+    assert (second[found.final_updates == 2] < first[found.final_updates == 2]).all()
+    assert set(found.solver_values[0]) == {"train/gradient_norm", "train/gap", "train/step_length"}
     # At the first step a job is at the optimum of a sample already; accuracies are shares of the training rows.
     assert ((found.accuracies[0] > 0.8) & (found.accuracies[0] <= 1)).all()
     assert np.isfinite(found.validations[-1][1]["loss"]).all()
@@ -105,13 +109,15 @@ def test_iterations_are_logged_for_each_job_and_are_as_many_as_it_may_make() -> 
 def test_an_interrupted_fit_keeps_its_jobs() -> None:
     data = breast_cancer(batch_size=None)
     data.setup()
-    jobs = [Job(0, drawn(SequentialRegression, 30), {"lr": 1.0}, {}, 0.0, l2, 50, 0.5) for l2 in PENALTIES]
-    found = SolverFit([data], jobs, Settings(Newton, None, default_metrics(), "val/loss", "min", dtype=torch.float64))
+    jobs = [FusedJob(0, drawn(SequentialRegression, 30), {"lr": 1.0}, {}, 0.0, l2, 50, 0.5) for l2 in PENALTIES]
+    found = SolverFit(
+        [data], jobs, GroupSettings(Newton, None, default_metrics(), "val/loss", "min", dtype=torch.float64)
+    )
     found.interrupt = True
     found.run()
     assert found.status == ["interrupted"] * 3
-    assert found.made.tolist() == [0, 0, 0]
-    assert found.last.kept.all()
+    assert found.final_updates.tolist() == [0, 0, 0]
+    assert found.last.saved.all()
     assert all(metrics["val/loss"] > 0 for metrics in measure(found, [None] * 3).metrics)
 
 
@@ -120,8 +126,10 @@ def test_a_signal_between_l1_penalties_leaves_the_rest_where_they_start(monkeypa
     jobs = []
     for number, data in enumerate(tables):
         data.setup()
-        jobs += [Job(number, drawn(SequentialRegression, 30), {"lr": 1.0}, {}, l1, 0.0, 50, 0.5) for l1 in (0.01, 0.1)]
-    settings = Settings(ProximalNewton, None, default_metrics(), "val/loss", "min", dtype=torch.float64)
+        jobs += [
+            FusedJob(number, drawn(SequentialRegression, 30), {"lr": 1.0}, {}, l1, 0.0, 50, 0.5) for l1 in (0.01, 0.1)
+        ]
+    settings = GroupSettings(ProximalNewton, None, default_metrics(), "val/loss", "min", dtype=torch.float64)
     found, starts = SolverFit(tables, jobs, settings), []
     iterate = ProximalNewton.iterate
 
@@ -134,9 +142,9 @@ def test_a_signal_between_l1_penalties_leaves_the_rest_where_they_start(monkeypa
     found.run()
     assert starts.count(0.01) == 1
     assert found.status == ["interrupted", "completed", "interrupted", "interrupted"]
-    assert found.made.tolist() == [1, starts.count(0.1), 0, 0]
-    assert found.last.kept.all()
-    assert found.last.updates.tolist() == found.made.tolist()
+    assert found.final_updates.tolist() == [1, starts.count(0.1), 0, 0]
+    assert found.last.saved.all()
+    assert found.last.updates.tolist() == found.final_updates.tolist()
     metrics = measure(found, [None] * 4).metrics
     assert all(values["val/loss"] > 0 for values in metrics)
 

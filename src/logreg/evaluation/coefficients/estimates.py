@@ -117,7 +117,7 @@ class Inference:
 
 
 @dataclass(frozen=True)
-class Refusal:
+class NoInference:
     """Why a fit has no standard errors.
 
     Attributes:

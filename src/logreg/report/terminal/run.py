@@ -15,7 +15,7 @@ from rich.table import Table
 from logreg.core.errors import plural
 from logreg.data.images.data import ImageData
 from logreg.data.in_memory import InMemoryData
-from logreg.evaluation.coefficients.estimates import Inference, Refusal
+from logreg.evaluation.coefficients.estimates import Inference, NoInference
 from logreg.records.record import RunRecord, shown, splits_of
 from logreg.report.coefficients import Coefficients
 from logreg.report.terminal.inference import show_inference
@@ -33,7 +33,7 @@ def show(
     coefficients: Coefficients | None,
     directory: Path,
     console: Console,
-    inference: Inference | Refusal | None = None,
+    inference: Inference | NoInference | None = None,
 ) -> None:
     """Final metrics, learned coefficients, predictions of a small table, and where to look next."""
     console.print(headline(record), highlight=False, soft_wrap=True)
@@ -43,7 +43,7 @@ def show(
             console.print(line, markup=False, highlight=False, soft_wrap=True)
         if record.calibration is not None and coefficients is not None:
             console.print("W and b are those of the model, before calibration", highlight=False)
-        if isinstance(inference, Refusal) and inference.is_news:
+        if isinstance(inference, NoInference) and inference.is_news:
             console.print(inference.sentence, markup=False, highlight=False, soft_wrap=True)
         if isinstance(inference, Inference) and coefficients is not None:
             show_inference(inference, coefficients, console, MOST_COEFFICIENTS)

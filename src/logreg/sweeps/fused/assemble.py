@@ -26,7 +26,7 @@ from logreg.data.splits import SPLITS
 from logreg.evaluation.calibration import check_labels
 from logreg.optim.losses import LOG_LOSS
 from logreg.optim.objective import check_network, is_observed
-from logreg.sweeps.fused.fit import Job, Settings
+from logreg.sweeps.fused.fit import FusedJob, GroupSettings
 from logreg.training.callbacks import Checkpoints
 from logreg.training.checks import check_held_out, check_monitor, check_parts
 from logreg.training.classifier import BinaryClassifier
@@ -39,7 +39,7 @@ DTYPES = {"32-true": torch.float32, "64-true": torch.float64}
 
 
 @dataclass
-class Member:
+class GroupMember:
     """One job of a group.
 
     Attributes:
@@ -56,12 +56,12 @@ class Member:
     random_state: Tensor
     notes: Sequence[logging.LogRecord]
 
-    def job(self, table: int) -> Job:
+    def job(self, table: int) -> FusedJob:
         c = self.config
         keywords = {k: tuple(v) if isinstance(v, list) else v for k, v in c["optimizer"].items() if k != "_target_"}
         threshold = c["threshold"] if isinstance(c["threshold"], float) else 0.5
         penalty = c["penalty"]["l1"], c["penalty"]["l2"]
-        return Job(table, self.network, keywords, c["scheduler"], *penalty, c["epochs"], threshold)
+        return FusedJob(table, self.network, keywords, c["scheduler"], *penalty, c["epochs"], threshold)
 
 
 class CannotFuse(Exception):
@@ -92,7 +92,7 @@ class Assembler:
         self._networks: dict[str, tuple[nn.Module, Tensor]] = {}
         self._checked: dict[str, Any] = {}
 
-    def member(self, position: int, config: Config) -> Member:
+    def member(self, position: int, config: Config) -> GroupMember:
         """One job.
 
         Raises:
@@ -112,7 +112,7 @@ class Assembler:
         if (method := config.get("calibration")) is not None:
             check_labels(method, validation_labels(data.batches("val") if len(data.rows["val"]) else None))
         network, state = self._network(config, data.num_features)
-        return Member(position, config, data, network, state, self._notes[id(data)])
+        return GroupMember(position, config, data, network, state, self._notes[id(data)])
 
     def _once(self, node: Any, check: Callable[[], Any]) -> Any:
         key = json.dumps(node, sort_keys=True, default=str)
@@ -151,7 +151,7 @@ class Assembler:
             self._networks[key] = network, torch.get_rng_state()
         return self._networks[key]
 
-    def settings(self, member: Member) -> Settings:
+    def settings(self, member: GroupMember) -> GroupSettings:
         """What a group has in common, read off one of its jobs.
 
         Raises:
@@ -176,7 +176,7 @@ class Assembler:
             if callback is not None:
                 check_monitor(callback.monitor, classifier, member.data)
         check_network(member.network, dense_rows(member.data.served("train").cut(0, 8)[0].float(), 8))
-        return Settings(
+        return GroupSettings(
             type(factory([nn.Parameter(torch.zeros(1, 1))])),
             lambda node: scheduler_factory(node, self.trusted),
             metrics,

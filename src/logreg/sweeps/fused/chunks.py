@@ -15,8 +15,8 @@ from logreg.data.datamodule import BlockData
 from logreg.data.rows import TensorRows
 from logreg.data.splits import SPLITS
 from logreg.optim.solver import Solver
-from logreg.sweeps.fused.assemble import Member
-from logreg.sweeps.fused.fit import Job, Settings
+from logreg.sweeps.fused.assemble import GroupMember
+from logreg.sweeps.fused.fit import FusedJob, GroupSettings
 from logreg.sweeps.fused.footprint import Footprint, footprint
 from logreg.sweeps.fused.networks import GeneralNetworks, NetworksInTurn, form_of
 
@@ -30,9 +30,9 @@ class Stack:
     """Jobs of one fit, table by table; None fills a place."""
 
     tables: list[BlockData]
-    members: list[Member | None]
+    members: list[GroupMember | None]
 
-    def jobs(self) -> list[Job]:
+    def jobs(self) -> list[FusedJob]:
         of_a_table = len(self.members) // len(self.tables)
         present = [member or self.members[i - i % of_a_table] for i, member in enumerate(self.members)]
         return [member.job(i // of_a_table) for i, member in enumerate(present) if member is not None]
@@ -42,17 +42,17 @@ class Stack:
         return np.array([member is not None for member in self.members])
 
 
-def stacks(members: Sequence[Member], settings: Settings, memory: int) -> list[Stack]:
+def stacks(members: Sequence[GroupMember], settings: GroupSettings, memory: int) -> list[Stack]:
     """Jobs stacked where their tables have one shape, in as many fits as memory asks for.
 
     Args:
         memory: bytes that a fit may take.
     """
-    by_table: dict[tuple[Any, ...], list[Member]] = {}
+    by_table: dict[tuple[Any, ...], list[GroupMember]] = {}
     keys = {id(member.data): _content(member.data, settings.dtype) for member in members}
     for member in members:
         by_table.setdefault(keys[id(member.data)], []).append(member)
-    by_shape: dict[tuple[Any, ...], list[list[Member]]] = {}
+    by_shape: dict[tuple[Any, ...], list[list[GroupMember]]] = {}
     for of_table in by_table.values():
         data = of_table[0].data
         shape = (*(len(data.rows[split]) for split in SPLITS), data.num_features, len(of_table))
@@ -81,7 +81,7 @@ def stacks(members: Sequence[Member], settings: Settings, memory: int) -> list[S
     return result
 
 
-def _filled(of_table: Sequence[Member]) -> list[Member | None]:
+def _filled(of_table: Sequence[GroupMember]) -> list[GroupMember | None]:
     """The jobs of a table, in a number that a matrix product takes in whole steps.
 
     Otherwise the last few go another way through the processor, and their last bits depend on how many there are. A
@@ -107,7 +107,7 @@ def _content(data: BlockData, dtype: torch.dtype) -> tuple[Any, ...]:
     return digest.hexdigest(), change, None if fixed else data.seed
 
 
-def _bytes_of_a_job(member: Member, settings: Settings) -> int:
+def _bytes_of_a_job(member: GroupMember, settings: GroupSettings) -> int:
     data, size = member.data, 8 if settings.dtype == torch.float64 else 4
     rows = max(len(data.rows[split]) for split in SPLITS)
     batch = min(data.batch_size or rows, rows)
@@ -118,14 +118,14 @@ def _bytes_of_a_job(member: Member, settings: Settings) -> int:
     return size * (8 * batch + 6 * rows + 12 * parameters) + kept + factors
 
 
-def _bytes_of_a_batch(member: Member, settings: Settings, made: Footprint) -> int:
+def _bytes_of_a_batch(member: GroupMember, settings: GroupSettings, made: Footprint) -> int:
     """What a network makes of a batch, and keeps for the way back, where it meets as much again."""
     data, size = member.data, 8 if settings.dtype == torch.float64 else 4
     rows = len(data.rows["train"])
     return 2 * size * made.numbers * min(data.batch_size or rows, rows, made.at_once)
 
 
-def bytes_on_disk(member: Member, settings: Settings) -> int:
+def bytes_on_disk(member: GroupMember, settings: GroupSettings) -> int:
     """Of the history, as text and as events, and of two checkpoints with the optimizer's state of a job."""
     logged, validations = _measurements(member, settings)
     values = 2 * logged + (len(settings.metrics) + 2) * validations
@@ -133,14 +133,14 @@ def bytes_on_disk(member: Member, settings: Settings) -> int:
     return 65 * values + 2 * 3 * 8 * parameters
 
 
-def _measurements(member: Member, settings: Settings) -> tuple[int, int]:
+def _measurements(member: GroupMember, settings: GroupSettings) -> tuple[int, int]:
     """How often a job logs its training values, and how often it validates."""
     epochs, data = member.config["epochs"], member.data
     logged = epochs * data.batches_per_pass // settings.log_every
     return logged, epochs // settings.validate_every if len(data.rows["val"]) else 0
 
 
-def _bytes_of_a_table(member: Member, settings: Settings) -> int:
+def _bytes_of_a_table(member: GroupMember, settings: GroupSettings) -> int:
     """Of its rows as they are stacked, and as they are changed at random, or measured in the end."""
     size = 8 if settings.dtype == torch.float64 else 4
     return 2 * size * member.data.num_features * sum(len(member.data.rows[split]) for split in SPLITS)

@@ -27,8 +27,8 @@ from logreg.report.run import draw, save_figures
 from logreg.report.tensorboard.events import EventFile
 from logreg.report.tensorboard.texts import write_curves, write_texts
 from logreg.sweeps.compose import ComposedJob
-from logreg.sweeps.fused.assemble import Member
-from logreg.sweeps.fused.fit import Fit, State
+from logreg.sweeps.fused.assemble import GroupMember
+from logreg.sweeps.fused.fit import Fit, JobStates
 from logreg.sweeps.fused.results import Results
 
 LOG_FORMAT = logging.Formatter("[%(asctime)s][%(name)s][%(levelname)s] %(message)s")  # as in conf/hydra/job_logging
@@ -38,7 +38,7 @@ History = list[tuple[int, dict[str, float]]]  # step and values, with the epoch 
 
 def history(fit: Fit, job: int) -> History:
     """The rows of ``metrics.csv`` in the order in which a run alone logs them."""
-    made, per_pass = int(fit.made[job]), fit.batches.batches_per_pass
+    made, per_pass = int(fit.final_updates[job]), fit.batches.batches_per_pass
     rows: list[tuple[int, int, dict[str, float]]] = [
         (step, 0, {f"val/{name}": float(of_jobs[job]) for name, of_jobs in values.items()})
         for step, values, counts in fit.validations
@@ -48,8 +48,8 @@ def history(fit: Fit, job: int) -> History:
         if step >= made:
             break
         values = {"epoch": step // per_pass, "train/loss": float(losses[job]), "train/accuracy": float(accuracies[job])}
-        if fit.further:
-            values |= {name: float(of_jobs[job]) for name, of_jobs in fit.further[i].items()}
+        if fit.solver_values:
+            values |= {name: float(of_jobs[job]) for name, of_jobs in fit.solver_values[i].items()}
         rows.append((step, 1, values))
     rows.sort(key=lambda row: row[:2])
     return [(step, values) for step, _, values in rows]
@@ -70,7 +70,9 @@ class JobFiles:
         log_file: name of the job's log.
     """
 
-    def __init__(self, job: ComposedJob, member: Member, record: RunRecord, with_figures: bool, log_file: str) -> None:
+    def __init__(
+        self, job: ComposedJob, member: GroupMember, record: RunRecord, with_figures: bool, log_file: str
+    ) -> None:
         self.job, self.member, self.record, self.with_figures = job, member, record, with_figures
         self.directory, self.log = job.directory, job.directory / log_file
         self.config, self.data = member.config, member.data
@@ -116,7 +118,7 @@ class JobFiles:
         """
         started, record = time.perf_counter(), self.record
         rows = history(fit, job)
-        made, per_pass = int(fit.made[job]), fit.batches.batches_per_pass
+        made, per_pass = int(fit.final_updates[job]), fit.batches.batches_per_pass
         record.status, record.updates, record.epochs = fit.status[job], made, made // per_pass
         record.metrics, optimality = results.metrics[job], results.optimality[job]
         record.intervals = accuracy_intervals(record.metrics, self.data)
@@ -128,7 +130,7 @@ class JobFiles:
         elif record.status == "interrupted":
             record.error = "stopped by a signal; it can be resumed."
         best = bool(results.uses_best[job])
-        if record.status == "diverged" and fit.last.kept[job]:  # by its very last update
+        if record.status == "diverged" and fit.last.saved[job]:  # by its very last update
             record.evaluated = {"checkpoint": "last", "updates": made}
         elif record.status != "diverged":
             state = fit.best if best else fit.last
@@ -173,11 +175,11 @@ class JobFiles:
 
     def _draw_series(self, fit: Fit, results: Results, job: int, events: EventFile) -> None:
         """The decision boundary or the grids of photos on their way, as callbacks draw those of a run alone."""
-        made = int(fit.made[job])
+        made = int(fit.final_updates[job])
         due = self.drawn_updates(fit)
-        passed = sorted(update for update in due & fit.passed.keys() if update <= made)
-        states = {update: fit.networks.state_dict_of(job, fit.passed[update]) for update in passed}
-        if fit.last.kept[job] and due:
+        passed = sorted(update for update in due & fit.copied_parameters.keys() if update <= made)
+        states = {update: fit.networks.state_dict_of(job, fit.copied_parameters[update]) for update in passed}
+        if fit.last.saved[job] and due:
             states[made] = fit.networks.state_dict_of(job, fit.last.parameters)
         classifier = results.classifier_of(job)
         if not isinstance(self.data, ImageData):
@@ -228,13 +230,13 @@ class JobFiles:
     def _write_checkpoints(self, fit: Fit, job: int) -> None:
         folder = self.directory / "checkpoints"
         for name, state in (("best", fit.best), ("last", fit.last)):
-            if state.kept[job]:
+            if state.saved[job]:
                 folder.mkdir(exist_ok=True)
                 save(self.checkpoint(fit, state, job), folder / f"{name}.ckpt")
-        if fit.last.kept[job] and not fit.best.kept[job]:
+        if fit.last.saved[job] and not fit.best.saved[job]:
             (folder / "best.ckpt").write_bytes((folder / "last.ckpt").read_bytes())
 
-    def checkpoint(self, fit: Fit, state: State, job: int) -> dict[str, Any]:
+    def checkpoint(self, fit: Fit, state: JobStates, job: int) -> dict[str, Any]:
         """What Lightning saves of a run, without the counters of its loops, which a resume does not read."""
         updates = int(state.updates[job])
         parameters = fit.networks.state_dict_of(job, state.parameters)

@@ -26,13 +26,13 @@ from logreg.sweeps.fused.metrics import BatchedEvaluation
 from logreg.sweeps.fused.networks import Networks, stacked_networks
 from logreg.sweeps.fused.optimizers import Snapshot, batched
 from logreg.sweeps.fused.schedules import Schedules
-from logreg.sweeps.fused.stack import Batches, Split
+from logreg.sweeps.fused.stack import Split, TrainingBatches
 
 BLOCK_UPDATES, BLOCK_VALUES = 100, 2**22  # measurements that are kept before they are looked at
 
 
 @dataclass(frozen=True)
-class Job:
+class FusedJob:
     """What one job brings to the fit.
 
     Attributes:
@@ -53,7 +53,7 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Settings:
+class GroupSettings:
     """What all jobs of a fit have in common.
 
     Attributes:
@@ -85,7 +85,7 @@ def _default_dtype(dtype: torch.dtype) -> Iterator[None]:
         torch.set_default_dtype(before)
 
 
-class State:
+class JobStates:
     """What each job was when it was last kept: parameters, optimizer, and the numbers that go into a checkpoint."""
 
     def __init__(self, fit: Fit) -> None:
@@ -96,15 +96,15 @@ class State:
         self.epoch = np.zeros(len(fit.jobs), dtype=np.int64)
         self.callbacks: dict[int, dict[str, Any]] = {}
         self.schedulers: dict[int, dict[str, Any] | None] = {}
-        self.kept = np.zeros(len(fit.jobs), dtype=bool)
+        self.saved = np.zeros(len(fit.jobs), dtype=bool)
 
-    def keep(self, jobs: np.ndarray, epoch: int) -> None:
+    def save(self, jobs: np.ndarray, epoch: int) -> None:
         """Bring some jobs up to date."""
         fit, chosen = self.fit, torch.as_tensor(jobs)
         for mine, present in zip(self.parameters, fit.networks.parameters, strict=True):
             mine[chosen] = present[chosen]
         self.optimizer.update_from(fit.optimizer, chosen)
-        self.updates[jobs], self.epoch[jobs], self.kept[jobs] = fit.updates, epoch, True
+        self.updates[jobs], self.epoch[jobs], self.saved[jobs] = fit.updates, epoch, True
         for job in jobs.tolist():
             self.callbacks[job] = fit.callback_states(job)
             if fit.jobs[job].scheduler:
@@ -119,21 +119,25 @@ class Fit:
 
     Attributes:
         status: of each job, as in its record.
-        made: (jobs,) updates that count.
+        final_updates: (jobs,) updates that count; -1 while a job is in training.
         last, best: the states when each job ended, and when it validated best.
         steps, losses, accuracies: the training values that are logged, (logged,), (logged, jobs), (logged, jobs).
-        further: what a solver logs besides, by name, (jobs,) each, for every one of the steps.
+        solver_values: what a solver logs besides, by name, (jobs,) each, for every one of the steps.
         validations: step and metrics by name, (jobs,) each, of every validation; and which jobs it counts for.
-        due: before which updates to copy the parameters; none, unless somebody asks.
-        passed: these copies by update, (jobs, *shape) each.
+        updates_to_copy: before which updates the parameters are copied; none by default.
+        copied_parameters: these copies by update, (jobs, *shape) each.
     """
 
     def __init__(
-        self, tables: Sequence[BlockData], jobs: Sequence[Job], settings: Settings, counted: np.ndarray | None = None
+        self,
+        tables: Sequence[BlockData],
+        jobs: Sequence[FusedJob],
+        settings: GroupSettings,
+        counted: np.ndarray | None = None,
     ) -> None:
         self.tables, self.jobs, self.settings = tables, jobs, settings
         dtype, device = settings.dtype, settings.device
-        self.batches = Batches(tables, dtype, device)
+        self.batches = TrainingBatches(tables, dtype, device)
         self.held_out = Split(tables, "val", dtype, device)
         l1, l2 = (torch.tensor(part, dtype=torch.float64) for part in zip(*((j.l1, j.l2) for j in jobs), strict=True))
         made = footprint(jobs[0].network, self.batches.rows[0])
@@ -149,17 +153,17 @@ class Fit:
         self.stopping = Stopping(settings.early_stopping, len(jobs)) if settings.early_stopping else None
         self.updates = self.passes = 0
         self.active = np.ones(len(jobs), dtype=bool) if counted is None else counted.copy()
-        self.made = np.full(len(jobs), -1, dtype=np.int64)
+        self.final_updates = np.full(len(jobs), -1, dtype=np.int64)
         self.status = ["completed"] * len(jobs)
         self.best_score = np.full(len(jobs), np.nan, dtype=np.float64 if dtype == torch.float64 else np.float32)
         self.steps: list[int] = []
         self.losses: list[np.ndarray] = []
         self.accuracies: list[np.ndarray] = []
-        self.further: list[dict[str, np.ndarray]] = []  # of a solver
+        self.solver_values: list[dict[str, np.ndarray]] = []  # of a solver
         self.validations: list[tuple[int, dict[str, np.ndarray], np.ndarray]] = []
-        self.last, self.best = State(self), State(self)
-        self.due: set[int] = set()
-        self.passed: dict[int, list[Tensor]] = {}
+        self.last, self.best = JobStates(self), JobStates(self)
+        self.updates_to_copy: set[int] = set()
+        self.copied_parameters: dict[int, list[Tensor]] = {}
         self.interrupt = False
         self._block: list[tuple[Tensor, Tensor, Tensor | None, Tensor | None]] = []
         rows = len(jobs) * self.batches.batch_size
@@ -195,8 +199,8 @@ class Fit:
             self._stop(self.active.copy(), "interrupted", self.passes // every if len(self.held_out) else 0)
 
     def _update(self, x: Tensor, y: Tensor, weight: Tensor | None) -> None:
-        if self.updates in self.due:
-            self.passed[self.updates] = [p.clone() for p in self.networks.parameters]
+        if self.updates in self.updates_to_copy:
+            self.copied_parameters[self.updates] = [p.clone() for p in self.networks.parameters]
         penalty = self.networks.penalty() if self.networks.has_penalty else None
         logits, gradients = self.networks.gradients(x, y, weight, self.active)
         if self._block and self._block[0][0].shape != logits.shape:
@@ -255,7 +259,7 @@ class Fit:
         finite = torch.isfinite(objective).cpu().numpy()
         for job in np.flatnonzero(self.active & ~finite.all(0)).tolist():
             self.status[job], self.active[job] = "diverged", False
-            self.made[job] = start + int(np.argmin(finite[:, job]))
+            self.final_updates[job] = start + int(np.argmin(finite[:, job]))
 
     # --- the end of an epoch of Lightning's ---------------------------------------------------------------------------
 
@@ -284,7 +288,7 @@ class Fit:
             lower = score < self.best_score if self.settings.mode == "min" else score > self.best_score
         better = due & np.isfinite(score) & (np.isnan(self.best_score) | lower)
         self.best_score[better] = score[better]
-        self.best.keep(np.flatnonzero(better), epoch)
+        self.best.save(np.flatnonzero(better), epoch)
 
     def _validate(self, counts: np.ndarray) -> dict[str, np.ndarray]:
         x, y, weight = self.held_out.everything()
@@ -305,8 +309,8 @@ class Fit:
         """End some jobs, after so many epochs of Lightning's."""
         chosen = np.flatnonzero(jobs)
         if len(chosen):
-            self.last.keep(chosen, epoch)
-            self.made[chosen] = self.updates
+            self.last.save(chosen, epoch)
+            self.final_updates[chosen] = self.updates
             self.active[chosen] = False
             for job in chosen.tolist():
                 self.status[job] = status

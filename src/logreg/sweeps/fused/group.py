@@ -25,10 +25,10 @@ from logreg.optim.solver import Solver
 from logreg.records.record import RunRecord
 from logreg.sweeps.checks import AllRefused, check_space
 from logreg.sweeps.compose import ComposedJob
-from logreg.sweeps.fused.assemble import Assembler, CannotFuse, Member
+from logreg.sweeps.fused.assemble import Assembler, CannotFuse, GroupMember
 from logreg.sweeps.fused.chunks import Stack, bytes_on_disk, default_memory, stacks
 from logreg.sweeps.fused.files import JobFiles, write_all
-from logreg.sweeps.fused.fit import Fit, Settings
+from logreg.sweeps.fused.fit import Fit, GroupSettings
 from logreg.sweeps.fused.networks import agree
 from logreg.sweeps.fused.results import Results, measure
 from logreg.sweeps.fused.solver_fit import SolverFit
@@ -98,7 +98,7 @@ def train_together(jobs: Jobs, configs: Mapping[int, dict[str, Any]], options: O
             log.info("each by itself, as together they failed (%s: %s)", type(error).__name__, error)
 
 
-def _assembled(jobs: Jobs, configs: Mapping[int, dict[str, Any]]) -> tuple[list[Member], Settings]:
+def _assembled(jobs: Jobs, configs: Mapping[int, dict[str, Any]]) -> tuple[list[GroupMember], GroupSettings]:
     """The jobs that are valid, and what they have in common.
 
     Raises:
@@ -119,7 +119,7 @@ def _assembled(jobs: Jobs, configs: Mapping[int, dict[str, Any]]) -> tuple[list[
     raise AllRefused(errors)
 
 
-def _train(jobs: Jobs, stack: Stack, common: Settings, options: Options) -> Trained:
+def _train(jobs: Jobs, stack: Stack, common: GroupSettings, options: Options) -> Trained:
     """Train one stack and write its jobs; a signal ends the training, and what was trained is written."""
     began, started = time.perf_counter(), datetime.now(UTC).isoformat(timespec="seconds")
     with _failures_named():
@@ -132,7 +132,7 @@ def _train(jobs: Jobs, stack: Stack, common: Settings, options: Options) -> Trai
         for file in files:
             if file is not None:
                 file.begin(fit.settings.device, options.hydra_folder)
-                fit.due |= file.drawn_updates(fit)
+                fit.updates_to_copy |= file.drawn_updates(fit)
         results = _results(fit, stack)
         with _bar(int(stack.counted.sum()), " jobs", "writing") as bar:
             for file in write_all(files, fit, results, began):
@@ -174,7 +174,7 @@ def _failures_named() -> Iterator[None]:
         raise CannotFuse(f"its model cannot be vectorized ({str(error).splitlines()[0]})") from error
 
 
-def _files(jobs: Jobs, member: Member, started: str, options: Options) -> JobFiles:
+def _files(jobs: Jobs, member: GroupMember, started: str, options: Options) -> JobFiles:
     """The directory of a job, with the record of before it is trained."""
     job, config = jobs[member.position], member.config
     record = RunRecord(overrides=list(job.overrides), started=started, git=git_state())

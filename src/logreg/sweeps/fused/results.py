@@ -87,11 +87,11 @@ def measure(
         methods: of calibration, of each job.
         most_searched: rows times columns up to which a separation of the labels is looked for.
     """
-    ended = np.array([status in ("completed", "interrupted") for status in fit.status]) & (fit.made >= 0)
+    ended = np.array([status in ("completed", "interrupted") for status in fit.status]) & (fit.final_updates >= 0)
     of_last = _losses(fit)
     for job in np.flatnonzero(ended & ~np.isfinite(of_last)).tolist():
         fit.status[job], ended[job] = "diverged", False
-    uses_best = fit.best.kept & ended
+    uses_best = fit.best.saved & ended
     count, thresholds = len(fit.jobs), list(fit.evaluation.thresholds)
     metrics: list[dict[str, float]] = [{} for _ in range(count)]
     found = Results(fit, metrics, thresholds, [None] * count, [None] * count, [], uses_best, [None] * count)

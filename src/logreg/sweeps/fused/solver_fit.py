@@ -63,7 +63,7 @@ class SolverFit(Fit):
         """Solve every job's problem."""
         if len(self.held_out):
             self._validate(self.active.copy())
-        self.made[self.active] = 0  # and so it stays for those that a signal keeps from beginning
+        self.final_updates[self.active] = 0  # and so it stays for those that a signal keeps from beginning
         self.whole: set[int] = set()  # jobs that came to their end before a signal
         rows: list[dict[str, np.ndarray]] = []
         self._near: dict[tuple[float, ...], Beginning] = {}  # by penalties
@@ -83,7 +83,7 @@ class SolverFit(Fit):
             self.steps.append(step)
             self.losses.append(values.pop("train/loss"))
             self.accuracies.append(values.pop("train/accuracy"))
-            self.further.append(values)
+            self.solver_values.append(values)
         self._end()
 
     def _solve(self, table: int, jobs: list[int], epochs: int, rows: list[dict[str, np.ndarray]]) -> None:
@@ -164,15 +164,15 @@ class SolverFit(Fit):
         weight[chosen] = theta[:, :-1].to(weight.dtype)
         bias[chosen] = theta[:, -1:].to(bias.dtype)
         for job, made, value in zip(jobs, iterations, values, strict=True):
-            self.made[job] = made
+            self.final_updates[job] = made
             if not math.isfinite(value):
                 self.status[job], self.active[job] = "diverged", False
 
     def _end(self) -> None:
         """Validate the jobs where they ended, and keep them; those that made no iteration were validated there."""
-        ends = {(int(self.made[job]), self.status[job]) for job in np.flatnonzero(self.active).tolist()}
+        ends = {(int(self.final_updates[job]), self.status[job]) for job in np.flatnonzero(self.active).tolist()}
         for made, status in sorted(ends):
-            jobs = self.active & (self.made == made) & (np.array(self.status) == status)
+            jobs = self.active & (self.final_updates == made) & (np.array(self.status) == status)
             self.updates = made
             if len(self.held_out) and made:
                 values = self._validate(jobs)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from logreg.data.blocks import BlockLoader
 from logreg.data.datamodule import BlockData
-from logreg.data.rows import Batch as OfATable
+from logreg.data.rows import Batch as TableBatch
 from logreg.data.rows import LargeBatch, TensorRows
 
 Batch = tuple[Float[Tensor, "tables rows ..."], Float[Tensor, "tables rows"], Float[Tensor, "tables rows"] | None]
@@ -48,14 +48,14 @@ def _in_memory(table: BlockData, split: str, dtype: torch.dtype) -> TensorRows:
     return rows
 
 
-def _whole(batch: OfATable | LargeBatch) -> OfATable:
+def _whole(batch: TableBatch | LargeBatch) -> TableBatch:
     """A batch in one, also one that comes in parts."""
     if not isinstance(batch, LargeBatch):
         return batch
     return tuple(torch.cat(column) for column in zip(*batch.parts(), strict=True))
 
 
-class Batches(Split):
+class TrainingBatches(Split):
     """The training rows, in the batches and the order that each table's own loader has."""
 
     def __init__(self, tables: Sequence[BlockData], dtype: torch.dtype, device: torch.device) -> None:
