@@ -109,7 +109,7 @@ def on_own_rows(directory: Path, checkpoint: str) -> None:
     quiet_lightning()
     run = load_run(directory, checkpoint, trusted_packages())
     metrics = evaluate_own_rows(run, make_data(run.config, trusted_packages()))
-    recorded = run.metrics if checkpoint == read_record(directory).get("evaluated", {}).get("checkpoint") else {}
+    recorded = run.metrics if checkpoint == read_record(directory).checkpoint else {}
     console = Console()
     console.print(comparison_table(recorded, metrics))
     different = differences(recorded, metrics)

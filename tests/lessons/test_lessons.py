@@ -28,6 +28,7 @@ from logreg.lessons.weights_without_bound import angle, hard_margin
 from logreg.models import HandWritten, RandomStart
 from logreg.optim.losses import LOSSES
 from logreg.records.jobs import Job
+from logreg.records.record import RunRecord
 from tests.helpers import breast_cancer, toy
 
 X = np.array([[1, 2], [2, 3], [3, 1], [4, 3], [5, 3], [6, 2]], dtype=np.float64)
@@ -247,7 +248,7 @@ def test_a_step_too_large_for_the_penalty_is_refused() -> None:
 
 def job(**settings: str) -> Job:
     overrides = [f"{key.replace('__', '.')}={value}" for key, value in settings.items()]
-    return Job(0, Path("none"), {"status": "completed", "overrides": overrides, "metrics": {}}, None)
+    return Job(0, Path("none"), RunRecord(status="completed", overrides=overrides))
 
 
 @pytest.mark.parametrize(

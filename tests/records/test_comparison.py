@@ -15,6 +15,7 @@ from scipy import stats
 
 from logreg.records.comparison import HEADER, Setting, compare, holm, table_rows
 from logreg.records.jobs import Job
+from logreg.records.record import Monitor, RunRecord
 
 # Multiples of 1/64: sums and differences are exact, so that a shift by one of them cannot move a verdict by rounding.
 DYADIC = st.integers(-64, 64).map(lambda value: value / 64)
@@ -38,9 +39,8 @@ def job(
 ) -> Job:
     overrides = [f"{key}={value}" for key, value in settings.items()]
     metrics = {} if score is None else {metric: score}
-    monitor = {"metric": metric, "mode": mode}
-    record = {"status": status, "overrides": overrides, "metrics": metrics, "monitor": monitor}
-    return Job(number, Path(f"{number}"), record, score)
+    record = RunRecord(status=status, overrides=overrides, metrics=metrics, monitor=Monitor(metric, mode))
+    return Job(number, Path(f"{number}"), record)
 
 
 def sweep(scores: Sequence[Sequence[float | None]], repeated: str = "seed", mode: str = "min", **more: object):
@@ -229,8 +229,8 @@ def test_different_monitors_are_ranked_apart_and_failures_stay_with_their_settin
     loss = [job(i, {"model": "a", "lr": lr, "seed": s}, lr + s) for i, (lr, s) in enumerate([(1, 0), (1, 1), (2, 0)])]
     area = [job(9 + s, {"model": "b", "lr": 1, "seed": s}, 0.9, mode="max", metric="val/auroc") for s in range(3)]
     failed = job(20, {"model": "b", "lr": 1, "seed": 3}, None, "failed")
-    failed.record["monitor"].clear()
-    broken = Job(-1, Path("x"), {"status": "failed", "error": "cannot be read"}, None)
+    failed.record.monitor = Monitor()
+    broken = Job(-1, Path("x"), RunRecord(status="failed", error="cannot be read"))
     nan = job(21, {"model": "a", "lr": 2, "seed": 1}, math.nan)
     comparison = compare([broken, failed, nan, *area, *loss])
     assert {metric: [(each.settings["lr"], each.failed) for each in found] for metric, found in comparison.items()} == {

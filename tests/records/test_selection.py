@@ -12,7 +12,7 @@ import pytest
 from sklearn.linear_model import LogisticRegression as ScikitLearn
 
 from logreg.records.comparison import Setting
-from logreg.records.jobs import Job, rerun_command
+from logreg.records.jobs import rerun_command
 from logreg.records.selection import choose
 from logreg.runs.load import load_run
 from tests.conftest import run_command
@@ -123,8 +123,7 @@ def test_a_sweep_that_is_no_path_is_refused_before_it_begins(tmp_path: Path, arg
 
 def test_a_job_of_a_path_is_run_alone_by_a_command_that_is_no_sweep() -> None:
     for name, mode in (("path", ["hydra.mode=RUN"]), ("path_l1", ["hydra.mode=RUN"]), ("search/penalty", [])):
-        job = Job(0, Path("0"), {"overrides": [f"experiment={name}", "data.fold=1"]}, None)
-        words = shlex.split(rerun_command(job))
+        words = shlex.split(rerun_command([f"experiment={name}", "data.fold=1"]))
         assert words == ["python", "train.py", f"experiment={name}", "data.fold=1", *mode]
 
 

@@ -15,15 +15,19 @@ from logreg.core.errors import UserError
 from logreg.core.files import write_atomically
 from logreg.records.checkpoints import find_checkpoint
 from logreg.records.jobs import failures, read_jobs, rerun_command, swept_keys
-from logreg.records.record import RunRecord, read_record, settings_of
+from logreg.records.record import Monitor, RunRecord, read_record, settings_of
 from logreg.report import leaderboard
 from logreg.runs.load import load_run
 
 
 def test_a_record_is_json_whatever_the_numbers(tmp_path: Path) -> None:
     RunRecord(metrics={"train/loss": math.nan, "val/loss": math.inf, "x": 1.0}).write(tmp_path)
-    record = read_record(tmp_path)
-    assert record["metrics"] == {"train/loss": None, "val/loss": None, "x": 1.0}
+    assert json.loads((tmp_path / "run.json").read_text())["metrics"] == {
+        "train/loss": None,
+        "val/loss": None,
+        "x": 1.0,
+    }
+    assert read_record(tmp_path).metrics == {"x": 1.0}
     assert [path.name for path in tmp_path.iterdir()] == ["run.json"]
 
 
@@ -81,7 +85,7 @@ def test_settings_of_overrides() -> None:
 
 def job(folder: Path, number: int, score: float | None, status: str = "completed", mode: str = "min") -> None:
     metrics = {} if score is None else {"val/loss": score}
-    record = RunRecord(status=status, metrics=metrics, monitor={"metric": "val/loss", "mode": mode})
+    record = RunRecord(status=status, metrics=metrics, monitor=Monitor("val/loss", mode))
     record.overrides = [f"lr={number}", "epochs=3"]
     record.write(folder / f"{number}_lr={number}")
 
@@ -105,7 +109,7 @@ def test_a_broken_record_is_a_failed_job_and_not_the_end_of_the_leaderboard(tmp_
     (tmp_path / "1_x").mkdir()
     (tmp_path / "1_x" / "run.json").write_text('{"status": "comp')
     jobs = read_jobs(tmp_path)
-    assert [found.record["status"] for found in jobs] == ["completed", "failed"]
+    assert [found.record.status for found in jobs] == ["completed", "failed"]
     leaderboard.write(tmp_path, jobs)
 
 
@@ -115,7 +119,7 @@ def test_the_rerun_command_survives_a_shell(tmp_path: Path) -> None:
     record = json.loads(path.read_text()) | {"overrides": ["data.split={train:0.5,val:0.5}", "name=a b"]}
     path.write_text(json.dumps(record))
     (best,) = read_jobs(tmp_path)
-    assert rerun_command(best) == "python train.py 'data.split={train:0.5,val:0.5}' 'name=a b'"
+    assert rerun_command(best.record.overrides) == "python train.py 'data.split={train:0.5,val:0.5}' 'name=a b'"
 
 
 def test_loading_what_is_no_run_is_refused(tmp_path: Path) -> None:

@@ -9,7 +9,6 @@ import json
 import logging
 import signal
 import time
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -33,9 +32,8 @@ from logreg.cli.resolve import hyperparameters, in_force, resolve
 from logreg.core import settings
 from logreg.core.errors import UserError, plural
 from logreg.core.files import write_atomically
-from logreg.core.provenance import git_state
 from logreg.records.checkpoints import find_checkpoint
-from logreg.records.record import CONFIG, PREPROCESSING, RunRecord, shown
+from logreg.records.record import CONFIG, PREPROCESSING, ChosenOptimizer, Monitor, RunRecord, shown
 
 log = logging.getLogger(__name__)
 
@@ -55,18 +53,14 @@ def run(cfg: DictConfig) -> float | None:
     started = time.perf_counter()
     hydra_config = HydraConfig.get()
     directory = Path(hydra_config.runtime.output_dir)
-    record = RunRecord(
-        overrides=list(hydra_config.overrides.task),
-        started=datetime.now(UTC).isoformat(timespec="seconds"),
-        git=git_state(),
-    )
+    record = RunRecord.begun(hydra_config.overrides.task)
     record.write(directory)
     logging.captureWarnings(True)
     terminated = signal.signal(signal.SIGTERM, signal.default_int_handler)  # the same as Ctrl-C, also outside of fit
     try:
         config = resolve(cfg)
         record.name, record.seed = str(config["name"]), config["seed"]
-        record.monitor = {"metric": config["monitor"], "mode": config["mode"]}
+        record.monitor = Monitor(config["monitor"], config["mode"])
         record.hyperparameters = hyperparameters(in_force(config), record, hydra_config.runtime.choices)
         settings.check(config)
         config = in_force(config)
@@ -101,7 +95,7 @@ def run(cfg: DictConfig) -> float | None:
 
 
 def _fail(record: RunRecord, directory: Path, started: float, status: str, error: str) -> None:
-    record.status, record.error = status, error
+    record.end(status, error)
     record.seconds = {**record.seconds, "total": time.perf_counter() - started}
     record.write(directory)
 
@@ -126,7 +120,7 @@ def _outcome(record: RunRecord, directory: Path, in_sweep: bool) -> float | None
         if not in_sweep:
             raise UserError(f"the run diverged: {record.error}")
         log.error("a job diverged: %s", record.error)
-    return record.metrics.get(record.monitor["metric"])
+    return record.score
 
 
 def _train(config: dict[str, Any], directory: Path, record: RunRecord, started: float) -> None:
@@ -148,7 +142,7 @@ def _train(config: dict[str, Any], directory: Path, record: RunRecord, started: 
     write_atomically(directory / CONFIG, json.dumps(config, indent=2, ensure_ascii=False) + "\n")  # with its penalty
     record.hyperparameters["penalty.l2"] = config["penalty"]["l2"]
     if "chosen" in config:
-        record.optimizer = config["chosen"]
+        record.optimizer = ChosenOptimizer(**config["chosen"])
         record.hyperparameters["optimizer"] = config["chosen"]["name"]
     if data.blocks is not None:
         write_atomically(directory / PREPROCESSING, data.blocks.preprocessor.to_json())

@@ -87,7 +87,7 @@ def write_sweep(directory: Path, output: Path) -> None:
 
     jobs = read_jobs(directory)
     if len(failures(jobs)) == len(jobs):
-        reasons = [str(job.record["error"]) for job in jobs if job.record.get("error")]
+        reasons = [job.record.error for job in jobs if job.record.error]
         first = f" (the first error: {reasons[0].rstrip('.')})" if reasons else ""
         have = f"none of its {plural(len(jobs), 'job')} has completed" if jobs else "it has no jobs"
         raise UserError(f"sweep={directory}: {have}, so there is nothing to report{first}.")
@@ -117,14 +117,13 @@ def load(directory: Path, trusted: Sequence[str] = ()) -> Loaded:
     from logreg.report.page.run_page import Loaded
 
     record = read_record(directory)
-    checkpoint = str((record.get("evaluated") or {}).get("checkpoint", "best"))
-    if not record.get("metrics"):
+    checkpoint, rows = record.checkpoint, sum(record.rows.values())
+    if not record.metrics:
         return Loaded()
     if not (directory / "checkpoints" / f"{checkpoint}.ckpt").is_file():
         return Loaded(why="The run kept no checkpoint, so its predictions are not drawn anew.")
-    rows = (record.get("data") or {}).get("rows") or {}
-    if sum(rows.values()) > MOST_REDRAWN:
-        return Loaded(why=f"The predictions are not drawn anew, as the data has {sum(rows.values()):,} rows.")
+    if rows > MOST_REDRAWN:
+        return Loaded(why=f"The predictions are not drawn anew, as the data has {rows:,} rows.")
     try:
         return _loaded(directory, checkpoint, trusted)
     except Exception as error:  # gone, moved, not trusted, of a kind that only its own code can read: the page says so
@@ -145,7 +144,7 @@ def _loaded(directory: Path, checkpoint: str, trusted: Sequence[str]) -> Loaded:
         data = make_data(run.config, trusted).blocks
     if data is None:
         return Loaded(why="The run's data cannot be read split by split.")
-    if data.fingerprint != run.record["data"].get("fingerprint"):
+    if data.fingerprint != run.record.fingerprint:
         return Loaded(why="The run's data has changed since it was trained, so its predictions are not drawn anew.")
     data.serve(next(run.model.parameters()).dtype)
     return Loaded(run, data)

@@ -9,12 +9,15 @@ import numpy as np
 
 from logreg.data.adapter import AnyData
 from logreg.evaluation.reliability import wilson
+from logreg.records.record import AccuracyInterval
 
 ACCURACY = "accuracy"
 HELD_OUT = ("val", "test")
 
 
-def accuracy_intervals(metrics: Mapping[str, float], data: AnyData, confidence: float = 0.95) -> dict[str, Any]:
+def accuracy_intervals(
+    metrics: Mapping[str, float], data: AnyData, confidence: float = 0.95
+) -> dict[str, AccuracyInterval]:
     """For each accuracy on held-out rows its interval, its rows, and what the commoner label alone would get.
 
     Args:
@@ -22,9 +25,9 @@ def accuracy_intervals(metrics: Mapping[str, float], data: AnyData, confidence: 
         data: of another DataModule than `BlockData` nothing is known.
 
     Returns:
-        By the name of the metric: ``low``, ``high``, ``confidence``, ``rows``, ``majority``.
+        By the name of the metric.
     """
-    table, found = data.blocks, {}
+    table, intervals = data.blocks, dict[str, AccuracyInterval]()
     if table is None:
         return {}
     for split in HELD_OUT:
@@ -36,11 +39,6 @@ def accuracy_intervals(metrics: Mapping[str, float], data: AnyData, confidence: 
         low, high = wilson(metrics[name], w.sum() ** 2 / (w**2).sum(), confidence)
         zeros, ones = table.label_totals()
         share = float(w @ y / w.sum())
-        found[name] = {
-            "low": float(low),
-            "high": float(high),
-            "confidence": confidence,
-            "rows": len(y),
-            "majority": share if ones > zeros else 1 - share,
-        }
-    return found
+        majority = share if ones > zeros else 1 - share
+        intervals[name] = AccuracyInterval(float(low), float(high), confidence, len(y), majority)
+    return intervals

@@ -48,7 +48,7 @@ class LearningRate(SweepLesson):
         for job in jobs:
             if is_number(penalty := job.settings.get("penalty.l2", "0")) and is_number(job.settings.get("lr", "")):
                 by_penalty.setdefault(float(penalty), []).append(job)
-        if not any(job.record["status"] == "completed" for job in by_penalty.get(self.l2, ())):
+        if not any(job.is_completed for job in by_penalty.get(self.l2, ())):
             raise UserError(f"sweep.lesson: completed jobs that sweep lr with penalty.l2={self.l2:g} are needed.")
         found = {l2: _costs(members) for l2, members in sorted(by_penalty.items())}
         theta, least = optimum(x, y, self.l2)
@@ -160,7 +160,7 @@ def _optimizer(job: Job) -> str:
 def _costs(jobs: Sequence[Job]) -> Costs:
     found: Costs = {}
     for job in sorted(jobs, key=lambda job: float(job.settings["lr"])):
-        if job.record["status"] in ("completed", "diverged"):
+        if job.record.status in ("completed", "diverged"):
             of_optimizer = found.setdefault(_optimizer(job), {})
             of_optimizer[float(job.settings["lr"])] = job.metrics.get("train/loss", math.inf)
     return dict(sorted(found.items(), reverse=True))

@@ -94,7 +94,7 @@ class SquaredErrorOrLogLoss(SweepLesson):
             refuse(jobs, key, "0", "looks at the costs without a penalty")
         by_loss: dict[str, list[Job]] = {}
         for job in jobs:
-            if job.record["status"] == "completed":
+            if job.is_completed:
                 by_loss.setdefault(job.settings.get("loss", "log_loss"), []).append(job)
         if set(by_loss) != set(LOSSES):
             raise UserError(f"sweep.lesson: completed jobs with loss={' and loss='.join(LOSSES)} are needed.")

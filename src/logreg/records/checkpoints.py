@@ -17,7 +17,7 @@ def applied_checkpoint(directory: Path, asked: str | None) -> str:
     """
     if asked not in ("best", "last", None):
         raise UserError(f"checkpoint={asked}: best or last is needed.")
-    return asked or str(read_record(directory).get("evaluated", {}).get("checkpoint", "best"))
+    return asked or read_record(directory).checkpoint
 
 
 def find_checkpoint(path: str, runs: Path = Path("outputs/runs")) -> Path:
@@ -43,7 +43,7 @@ def find_checkpoint(path: str, runs: Path = Path("outputs/runs")) -> Path:
         named = sorted((runs / path).glob(f"*/{RECORD}"), reverse=True)
         for record in named:
             last = record.parent / "checkpoints" / "last.ckpt"
-            if last.is_file() and read_record(record.parent).get("status") == "completed":
+            if last.is_file() and read_record(record.parent).status == "completed":
                 return last
         raise UserError(
             f"resume={path}: no such file or directory, and no completed run of that name under {runs}; "

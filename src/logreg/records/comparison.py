@@ -142,30 +142,16 @@ def compare(
     folds = {job.settings[FOLD] for job in known if FOLD in job.settings}
     names = tuple(dict.fromkeys([*repeated, *(key for key in REPEATED if key not in swept), FOLDS]))
     design = _Design(names, len(folds) if FOLD in swept and FOLD in repeated else None, overlap)
-    failed = Counter(_values_of(job, keys) for job in known if not scored(job))
+    failed = Counter(_values_of(job, keys) for job in known if not job.is_ranked)
     metrics: dict[str, dict[Repetition, dict[Repetition, Job]]] = {}
-    for job in filter(scored, known):
-        setting = metrics.setdefault(monitor(job), {}).setdefault(_values_of(job, keys), {})
+    for job in (job for job in known if job.is_ranked):
+        setting = metrics.setdefault(job.monitor, {}).setdefault(_values_of(job, keys), {})
         setting.setdefault(_values_of(job, design.keys), job)
     return {
         metric: _ranked(list(groups.values()), keys, failed, design)
         for metric, groups in metrics.items()
         if any(len(group) > 1 for group in groups.values())
     }
-
-
-def scored(job: Job) -> bool:
-    """Whether a job has a result: it completed, and its metric is a number."""
-    return job.record.get("status") == "completed" and job.score is not None and math.isfinite(job.score)
-
-
-def monitor(job: Job) -> str:
-    return str(job.record["monitor"]["metric"])
-
-
-def sign(job: Job) -> int:
-    """1 where less of the monitored metric is better, -1 where more is."""
-    return 1 if job.record["monitor"]["mode"] == "min" else -1
 
 
 def _values_of(job: Job, keys: Sequence[str]) -> Repetition:
@@ -180,7 +166,7 @@ def _ranked(
     groups: list[dict[Repetition, Job]], keys: list[str], failed: Mapping[Repetition, int], design: _Design
 ) -> list[Setting]:
     """The settings of one metric, best first; a group holds the jobs of a setting by repetition."""
-    direction = sign(next(iter(groups[0].values())))
+    direction = next(iter(groups[0].values())).sign
     found = [(design.moments(_scores(group)), group) for group in groups]
     # A setting that lost repetitions is known by its luckier ones: it comes after those that have all.
     lost = {id(group): failed.get(_values_of(next(iter(group.values())), keys), 0) > 0 for _, group in found}

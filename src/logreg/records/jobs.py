@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import functools
+import math
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from logreg.core.errors import UserError
-from logreg.records.record import RECORD, read_record, settings_of
+from logreg.records.record import RECORD, RunRecord, read_record, settings_of
 
 REFIT = "refit"  # the directory of the run on all rows, inside that of the sweep
-
-
 SWEEPS = ("experiment=path", "experiment=lessons/")  # presets that are sweeps by themselves, among others
 DIFFERENT_LOSSES = (
     "the jobs minimise different losses, which do not compare; rank them by monitor=train/log_loss or val/log_loss"
@@ -23,47 +21,66 @@ DIFFERENT_LOSSES = (
 
 @dataclass(frozen=True)
 class Job:
-    """One job of a sweep; ``score`` is its value of the sweep's monitor, None if it has none."""
+    """One job of a sweep; its number is -1 where its directory has none."""
 
     number: int
     directory: Path
-    record: dict[str, Any]
-    score: float | None
+    record: RunRecord
 
     @functools.cached_property
     def settings(self) -> dict[str, str]:
         """The job's overrides, by key."""
-        return settings_of(self.record.get("overrides", []))
+        return settings_of(self.record.overrides)
 
     @property
     def metrics(self) -> dict[str, float]:
-        return self.record.get("metrics", {})
+        return self.record.metrics
+
+    @property
+    def score(self) -> float | None:
+        """The value of the metric that it monitors, None if it has none."""
+        return self.record.score
+
+    @property
+    def is_completed(self) -> bool:
+        return self.record.status == "completed"
+
+    @property
+    def is_ranked(self) -> bool:
+        """Whether it has a result: it completed, and its metric is a number."""
+        return self.is_completed and self.score is not None and math.isfinite(self.score)
+
+    @property
+    def monitor(self) -> str:
+        """The name of the metric that it monitors; empty where its record does not say."""
+        return self.record.monitor.metric
+
+    @property
+    def sign(self) -> int:
+        """1 where less of the monitored metric is better, -1 where more is."""
+        return self.record.monitor.sign
 
 
 def read_jobs(sweep: Path) -> list[Job]:
     """The jobs of a sweep, best first, then those without a result in the order of their numbers."""
     jobs = []
     for path in sorted(sweep.glob(f"*/{RECORD}")):
+        if path.parent.name == REFIT:  # of the winner, on all rows: no job of the sweep
+            continue
         try:
             record = read_record(path.parent)
         except UserError as error:
-            record = {"status": "failed", "error": str(error)}
-        record |= {key: {} for key in ("metrics", "monitor") if not isinstance(record.get(key, {}), dict)}
-        record |= {} if isinstance(record.get("overrides", []), list) else {"overrides": []}
-        if path.parent.name == REFIT:  # of the winner, on all rows: no job of the sweep
-            continue
+            record = RunRecord(status="failed", error=str(error))
         number = path.parent.name.partition("_")[0]
-        score = record.get("metrics", {}).get(record.get("monitor", {}).get("metric"))
-        jobs.append(Job(int(number) if number.isdigit() else -1, path.parent, record, score))
+        jobs.append(Job(int(number) if number.isdigit() else -1, path.parent, record))
     return sorted(jobs, key=_rank)
 
 
 def _rank(job: Job) -> tuple[bool, str, float, int]:
     """Jobs without a result come last; those of different monitors are not compared, but follow each other."""
-    if job.score is None or job.record["status"] != "completed":
+    if job.score is None or not job.is_completed:
         return True, "", 0.0, job.number
-    score = job.score if job.record["monitor"]["mode"] == "min" else -job.score
-    return False, job.record["monitor"]["metric"], score, job.number
+    return False, job.monitor, job.sign * job.score, job.number
 
 
 def swept_keys(jobs: list[Job]) -> list[str]:
@@ -77,23 +94,22 @@ def best_jobs(jobs: list[Job]) -> list[Job]:
     """The best job of each monitor; one, where all jobs of the sweep are comparable."""
     best: dict[str, Job] = {}
     for job in jobs:
-        if not _rank(job)[0]:
-            best.setdefault(job.record["monitor"]["metric"], job)
+        if job.is_ranked:
+            best.setdefault(job.monitor, job)
     return list(best.values())
 
 
 def ranks_different_losses(jobs: Sequence[Job]) -> bool:
     """Whether jobs are ranked by losses that are not the same function."""
-    ranked = [job for job in jobs if str(job.record.get("monitor", {}).get("metric")).endswith("/loss")]
-    return len({job.settings.get("loss", "log_loss") for job in ranked}) > 1
+    return len({job.settings.get("loss", "log_loss") for job in jobs if job.monitor.endswith("/loss")}) > 1
 
 
-def rerun_command(job: Job) -> str:
+def rerun_command(overrides: Sequence[str]) -> str:
     """The command that runs a job alone, also where its experiment is a sweep by itself."""
-    is_sweep = any(override.startswith(SWEEPS) for override in job.record["overrides"])
-    once = ["hydra.mode=RUN"] if is_sweep else []
-    return shlex.join(["python", "train.py", *job.record["overrides"], *once])
+    is_sweep = any(override.startswith(SWEEPS) for override in overrides)
+    return shlex.join(["python", "train.py", *overrides, *(["hydra.mode=RUN"] if is_sweep else [])])
 
 
 def failures(jobs: list[Job]) -> list[Job]:
-    return [job for job in jobs if job.record["status"] != "completed"]
+    """The jobs that did not complete."""
+    return [job for job in jobs if not job.is_completed]

@@ -8,14 +8,17 @@ import json
 import math
 import os
 import shlex
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from logreg.core.aliases import renamed
-from logreg.core.errors import UserError
+from logreg.core.errors import Diverged, UserError
 from logreg.core.files import write_atomically
+from logreg.core.provenance import git_state
+from logreg.records.json_object import JsonObject
 
 RECORD = "run.json"
 PREPROCESSING = "preprocessing.json"
@@ -28,8 +31,89 @@ CONFIG = "config.json"
 STATUSES = ("running", "completed", "failed", "diverged", "interrupted")
 
 
+@dataclass(frozen=True)
+class Monitor(JsonObject):
+    """The metric that jobs are ranked and checkpoints are chosen by, and whether its ``min`` or its ``max`` is best."""
+
+    metric: str = ""
+    mode: str = "min"
+
+    @property
+    def sign(self) -> int:
+        """1 where less of the metric is better, -1 where more is."""
+        return 1 if self.mode == "min" else -1
+
+
+@dataclass(frozen=True)
+class Evaluated(JsonObject):
+    """Which state the metrics belong to, ``best`` or ``last``, and the updates it had seen."""
+
+    checkpoint: str = ""
+    updates: int | None = None
+
+
+@dataclass(frozen=True)
+class AccuracyInterval(JsonObject):
+    """How far an accuracy on held-out rows may be off, and what the commoner label alone would get."""
+
+    low: float
+    high: float
+    confidence: float
+    rows: int
+    majority: float
+
+
+@dataclass(frozen=True)
+class Baseline(JsonObject):
+    """The linear classifier on the same rows; see `logreg.training.baseline`."""
+
+    model: str = ""
+    l2: float = 0.0
+    metrics: dict[str, float] = field(default_factory=dict)
+    intervals: dict[str, AccuracyInterval] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ChosenThreshold(JsonObject):
+    """The rule that chose the threshold, and what it gave on those ``rows``."""
+
+    rule: str
+    value: float
+    rows: str = "val"
+
+
+@dataclass(frozen=True)
+class ChosenOptimizer(JsonObject):
+    """What optimizer=auto chose, and why."""
+
+    name: str
+    why: str
+
+
+@dataclass(frozen=True)
+class Certificate(JsonObject):
+    """How far a linear classifier is from the best coefficients; see `logreg.evaluation.coefficients.optimality`.
+
+    Attributes:
+        sentence: the others in one plain line.
+        separation: the fields of `logreg.evaluation.coefficients.separation.Separation`.
+    """
+
+    sentence: str
+    objective: float | None = None
+    gradient_norm: float | None = None
+    gap: float | None = None
+    relative_gap: float | None = None
+    method: str | None = None
+    converged: bool | None = None
+    separation: dict[str, object] | None = None
+    penalised: bool = False
+    remedy: str = ""
+    remark: str | None = None
+
+
 @dataclass
-class RunRecord:
+class RunRecord(JsonObject):
     """What ``run.json`` holds; keys are added over time, never renamed.
 
     Attributes:
@@ -37,24 +121,19 @@ class RunRecord:
         error: None, or one sentence.
         overrides: the command-line overrides of the run.
         metrics: final values by name, ``train/loss``, ``val/…``, ``test/…``: of the best checkpoint where there are
-            validation rows, of the last state otherwise.
+            validation rows, of the last state otherwise. One that is not finite is null in the file, and not read.
         updates: optimizer steps made.
         epochs: whole passes over the training rows.
         seconds: ``fit`` and ``total``.
-        data: rows per split, features, fingerprint of the source.
+        data: what the DataModule says of itself: ``rows`` per split, ``features``, ``fingerprint`` of the source, …
         hyperparameters: the settings that TensorBoard's HParams tab shows.
         threshold_rule: how the threshold was chosen, where it was not given.
         calibration: the map from logits to probabilities that was fitted on ``rows`` validation rows, and what held-out
             rows gave ``uncalibrated``; see `logreg.evaluation.calibration`.
-        optimizer: which ``optimizer`` was chosen for optimizer=auto, and ``why``.
-        optimality: how far a linear classifier is from the best coefficients; see
-            `logreg.evaluation.coefficients.optimality`.
         inference: how well a linear classifier fits, see `logreg.evaluation.coefficients.estimates`; or why it has no
             standard errors, ``refused``.
         intervals: of accuracies on held-out rows; see `logreg.evaluation.intervals`.
-        baseline: the linear classifier on the same rows, see `logreg.training.baseline`; None where it was not asked
-            for.
-        evaluated: which state the metrics belong to, ``best`` or ``last``, and the updates it had seen.
+        baseline: None where it was not asked for.
     """
 
     status: str = "running"
@@ -63,35 +142,86 @@ class RunRecord:
     name: str = ""
     seed: int | None = None
     metrics: dict[str, float] = field(default_factory=dict)
-    monitor: dict[str, str] = field(default_factory=dict)
+    monitor: Monitor = Monitor()
     threshold: float = 0.5
-    threshold_rule: dict[str, Any] | None = None
+    threshold_rule: ChosenThreshold | None = None
     updates: int = 0
     epochs: int = 0
     seconds: dict[str, float] = field(default_factory=dict)
     data: dict[str, Any] = field(default_factory=dict)
-    evaluated: dict[str, Any] = field(default_factory=dict)
+    evaluated: Evaluated = Evaluated()
     device: str = ""
     resumed_from: str | None = None
     started: str = ""
     versions: dict[str, str] = field(default_factory=dict)
     git: dict[str, Any] | None = None
     hyperparameters: dict[str, Any] = field(default_factory=dict)
-    optimality: dict[str, Any] | None = None
-    optimizer: dict[str, Any] | None = None
+    optimality: Certificate | None = None
+    optimizer: ChosenOptimizer | None = None
     calibration: dict[str, Any] | None = None
     inference: dict[str, Any] | None = None
-    intervals: dict[str, Any] = field(default_factory=dict)
-    baseline: dict[str, Any] | None = None
+    intervals: dict[str, AccuracyInterval] = field(default_factory=dict)
+    baseline: Baseline | None = None
+
+    @classmethod
+    def begun(cls, overrides: Sequence[str], started: str | None = None) -> Self:
+        """The record of a run that begins now, or began at ``started``."""
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        return cls(overrides=list(overrides), started=started or now, git=git_state())
+
+    def end(self, status: str, error: str | None = None) -> None:
+        """Say how the run ended; of the two common ways to fall short, in the same words everywhere."""
+        usual = {"diverged": f"{Diverged(self.updates)}.", "interrupted": "stopped by a signal; it can be resumed."}
+        self.status, self.error = status, error or usual.get(status)
+
+    @property
+    def rows(self) -> dict[str, int]:
+        """How many rows each split has; empty where the data does not say."""
+        rows = self.data.get("rows")
+        return rows if isinstance(rows, dict) else {}
+
+    @property
+    def fingerprint(self) -> str | None:
+        """Of the data; None where it has none."""
+        return self.data.get("fingerprint")
+
+    @property
+    def checkpoint(self) -> str:
+        """The checkpoint that the metrics belong to, ``best`` or ``last``."""
+        return self.evaluated.checkpoint or "best"
+
+    @property
+    def evaluated_updates(self) -> int:
+        """The updates that the state had seen which the metrics belong to."""
+        return self.updates if self.evaluated.updates is None else self.evaluated.updates
+
+    @property
+    def score(self) -> float | None:
+        """The monitored metric, where there is one."""
+        return self.metrics.get(self.monitor.metric)
 
     def write(self, directory: Path) -> None:
         """Write ``run.json`` atomically: a reader sees the old one or the new one, never a part."""
-        write_record(directory, vars(self))
+        content = dict(self)
+        for key, unknown in (("monitor", Monitor()), ("evaluated", Evaluated())):
+            content[key] = {} if content[key] == unknown else content[key]
+        if self.optimality is not None and self.optimality.objective is None:
+            content["optimality"] = {"sentence": self.optimality.sentence}  # nothing else was found
+        _write(directory, content)
 
 
-def write_record(directory: Path, record: Mapping[str, Any]) -> None:
-    """Write ``run.json`` from the values of a `RunRecord`."""
-    write_atomically(directory / RECORD, json.dumps(finite(record), indent=2, ensure_ascii=False) + "\n")
+def _write(directory: Path, content: Mapping[str, Any]) -> None:
+    write_atomically(directory / RECORD, json.dumps(finite(content), indent=2, ensure_ascii=False) + "\n")
+
+
+def change_record(directory: Path, change: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
+    """Replace values of a ``run.json``; all others stay as they are, also those that this version does not know.
+
+    Args:
+        change: from the content of the file to the new values by key.
+    """
+    content = _content(directory)
+    _write(directory, content | change(content))
 
 
 def splits_of(metrics: Mapping[str, float]) -> list[str]:
@@ -110,22 +240,36 @@ def finite(value: Any) -> Any:
     return value
 
 
-def read_record(directory: Path) -> dict[str, Any]:
-    """The content of a run's ``run.json``.
+def read_record(directory: Path) -> RunRecord:
+    """The record of a run; keys that this version does not know are ignored.
 
     Raises:
         UserError: there is none, or it is not JSON.
     """
+    record = RunRecord.from_json(_content(directory))
+    assert record is not None  # as every field has a default
+    return record
+
+
+def _content(directory: Path) -> dict[str, Any]:
     path = directory / RECORD
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+        content = _read_json(path)
     except (FileNotFoundError, NotADirectoryError):
         raise UserError(f"{directory} is not a run directory: it has no {RECORD}.") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{path} is not the record of a run.")
+    return content
+
+
+def _read_json(path: Path) -> Any:
+    """The content of a JSON file; raises UserError where there is one that cannot be read."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        raise
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise UserError(f"{path} cannot be read as JSON ({error}).") from error
-    if not isinstance(record, dict):
-        raise UserError(f"{path} is not the record of a run.")
-    return record
 
 
 def settings_of(overrides: list[str]) -> dict[str, str]:
@@ -154,22 +298,19 @@ def read_history(directory: Path) -> list[dict[str, float]]:
 def known_config(directory: Path) -> dict[str, Any]:
     """The configuration of a run; empty where it ended before it had one."""
     with contextlib.suppress(UserError):
-        found = read_config(directory)
-        return found if isinstance(found, dict) else {}
+        config = read_config(directory)
+        return config if isinstance(config, dict) else {}
     return {}
 
 
 def read_config(directory: Path) -> dict[str, Any]:
-    """The resolved configuration of a run.
+    """The resolved configuration of a run, its classes by today's names.
 
     Raises:
         UserError: the run ended before it had one, or the file cannot be read.
     """
-    path = directory / CONFIG
     try:
-        config: dict[str, Any] = renamed(json.loads(path.read_text(encoding="utf-8")))
-    except FileNotFoundError:
+        config: dict[str, Any] = renamed(_read_json(directory / CONFIG))
+    except (FileNotFoundError, NotADirectoryError):
         raise UserError(f"{directory} has no {CONFIG}; it was not written by train.py.") from None
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise UserError(f"{path} cannot be read as JSON ({error}).") from error
     return config

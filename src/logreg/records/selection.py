@@ -13,15 +13,13 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from logreg.core.files import write_atomically
 from logreg.core.numbers import is_number
-from logreg.records.jobs import REFIT
+from logreg.records.comparison import Setting, compare
+from logreg.records.jobs import REFIT, read_jobs
 from logreg.records.record import RECORD, read_record, settings_of, shown
-
-if TYPE_CHECKING:
-    from logreg.records.comparison import Setting
 
 CHOICE = "path.json"
 # Of all rows no fold is left to validate on, or to calibrate or choose a threshold by.
@@ -37,7 +35,7 @@ ALL_ROWS = (
 
 
 @dataclass(frozen=True)
-class Choice:
+class PenaltyChoice:
     """What was chosen, the content of ``path.json``.
 
     Attributes:
@@ -64,7 +62,7 @@ class Choice:
         return f"chosen by {self.metric}: {chosen}, {self.mean:.6g} ± {self.standard_error:.2g} ({why})"
 
 
-def choose(settings: Sequence[Setting], metric: str, rule: str, minimise: bool = True) -> Choice:
+def choose(settings: Sequence[Setting], metric: str, rule: str, minimise: bool = True) -> PenaltyChoice:
     """The penalty that the rule takes.
 
     Args:
@@ -76,7 +74,7 @@ def choose(settings: Sequence[Setting], metric: str, rule: str, minimise: bool =
         margin = _error(best)
         near = [s for s in settings if not s.failed and (s.mean - best.mean) * (1 if minimise else -1) <= margin]
         chosen = max(near or [best], key=_size)
-    return Choice(
+    return PenaltyChoice(
         rule, metric, dict(chosen.settings), chosen.mean, _error(chosen),
         dict(best.settings), best.mean, _error(best),
     )  # fmt: skip
@@ -97,34 +95,32 @@ def prepare_refit(sweep: Path, options: Mapping[str, Any]) -> list[str] | None:
     Returns:
         The overrides of the run on all rows; None where no job completed, or nothing was swept but the folds.
     """
-    from logreg.records.comparison import compare
-    from logreg.records.jobs import read_jobs
-
     jobs = read_jobs(sweep)
     compared = compare(jobs)
     if not compared:
         return None
     metric, settings = next(iter(compared.items()))
     first = settings[0].jobs[0]
-    choice = choose(settings, metric, options["rule"], first.record["monitor"]["mode"] == "min")
+    choice = choose(settings, metric, options["rule"], first.sign == 1)
     write_atomically(sweep / CHOICE, json.dumps(asdict(choice), indent=2) + "\n")
     shutil.rmtree(sweep / REFIT, ignore_errors=True)  # of the sweep before it was resumed
-    given = settings_of(first.record["overrides"])
+    given = first.settings
     all_rows = [o for o in ALL_ROWS if not (o.startswith("threshold=") and is_number(given.get("threshold", "")))]
     dropped = {*settings_of(all_rows), *choice.penalty}
-    kept = [o for o in first.record["overrides"] if o.partition("=")[0].lstrip("+") not in dropped]
+    kept = [o for o in first.record.overrides if o.partition("=")[0].lstrip("+") not in dropped]
     return [*kept, *all_rows, *(f"{key}={value}" for key, value in choice.penalty.items() if value)]
 
 
-def read_choice(sweep: Path) -> Choice | None:
+def read_choice(sweep: Path) -> PenaltyChoice | None:
     """What a sweep chose, if it did."""
     path = sweep / CHOICE
-    return Choice(**json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
+    return PenaltyChoice(**json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
 
 
 def refitted(sweep: Path) -> str | None:
     """Where the run with the chosen penalty on all rows is, and how far from the optimum; None where there is none."""
     if not (sweep / REFIT / RECORD).is_file():
         return None
-    sentence = (read_record(sweep / REFIT).get("optimality") or {}).get("sentence", "")
-    return f"refitted on all rows: {shown(sweep / REFIT)}" + (f" ({sentence})" if sentence else "")
+    certificate = read_record(sweep / REFIT).optimality
+    where = f"refitted on all rows: {shown(sweep / REFIT)}"
+    return where if certificate is None else f"{where} ({certificate.sentence})"

@@ -16,7 +16,7 @@ from logreg.data.from_json import AnyPreprocessor
 from logreg.evaluation.coefficients.estimates import Estimates
 from logreg.evaluation.coefficients.separation import CONSTANT
 from logreg.optim.objective import linear_coefficients
-from logreg.records.record import COEFFICIENTS
+from logreg.records.record import COEFFICIENTS, Certificate
 from logreg.training.classifier import BinaryClassifier
 
 INTERCEPT = "(intercept)"
@@ -118,7 +118,7 @@ def coefficients(classifier: BinaryClassifier, preprocessor: AnyPreprocessor) ->
 
 
 def infinite_of(
-    optimality: Mapping[str, Any] | None, rows: Coefficients | None
+    optimality: Certificate | None, rows: Coefficients | None
 ) -> dict[tuple[str, str], tuple[float, float]]:
     """Of the coefficients, by feature and level, which are infinite where labels are partly separated.
 
@@ -127,11 +127,12 @@ def infinite_of(
     Returns:
         For each its infinity with its sign, or 0 where it is finite: in raw and in standardised units.
     """
-    optimality = optimality or {}
-    separation = optimality.get("separation") or {}
-    if rows is None or separation.get("kind") != "quasi-complete" or optimality.get("penalised"):
+    if rows is None or optimality is None or optimality.penalised or optimality.separation is None:
         return {}  # a penalty makes every estimate finite
-    pre, direction = rows.preprocessor, separation["direction"]
+    if optimality.separation["kind"] != "quasi-complete":
+        return {}
+    pre, direction = rows.preprocessor, optimality.separation["direction"]
+    assert isinstance(direction, dict)
     standardised = np.array([direction.get(name, 0.0) for name in pre.feature_names])
     constant = direction.get(CONSTANT, 0.0)
     raw, intercept = pre.raw_coefficients(standardised, constant)

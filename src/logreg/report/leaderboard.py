@@ -39,13 +39,13 @@ def write(
     rows = [
         [
             job.number,
-            job.record["status"],
+            job.record.status,
             *(job.settings.get(key, "") for key in keys),
             *(_cell(job.metrics.get(name)) for name in metrics),
             *(of_setting.get(job.directory, {}).get(name, "") for name in further),
-            _cell(job.record.get("seconds", {}).get("total")),
+            _cell(job.record.seconds.get("total")),
             job.directory.name,
-            job.record.get("error") or "",
+            job.record.error or "",
         ]
         for job in jobs
     ]
@@ -61,7 +61,7 @@ def _cell(value: Any) -> str:
 
 def _columns(jobs: list[Job]) -> list[str]:
     """The metrics that are worth a column on a page: the monitors, and the accuracy on the same rows."""
-    monitors = dict.fromkeys(str(job.record["monitor"]["metric"]) for job in jobs if job.score is not None)
+    monitors = dict.fromkeys(job.monitor for job in jobs if job.score is not None)
     wanted = dict.fromkeys([*monitors, *(f"{name.partition('/')[0]}/accuracy" for name in monitors)])
     return [name for name in wanted if any(name in job.metrics for job in jobs)]
 
@@ -71,17 +71,17 @@ def _markdown(sweep: Path, jobs: list[Job], preface: Sequence[str]) -> str:
     header = ["job", "status", *keys, *metrics, "seconds", "directory"]
     rows = []
     for job in jobs:
-        cells = [str(job.number), job.record["status"], *(job.settings.get(key, "") for key in keys)]
+        cells = [str(job.number), job.record.status, *(job.settings.get(key, "") for key in keys)]
         cells += [_short(job.metrics.get(name)) for name in metrics]
-        cells += [_short(job.record.get("seconds", {}).get("total")), f"`{job.directory.name}`"]
+        cells += [_short(job.record.seconds.get("total")), f"`{job.directory.name}`"]
         rows.append(cells)
     lines = [f"# Leaderboard of {sweep.name}", "", *preface, *markdown_table(header, rows)]
-    errors = [f"- job {job.number}: {job.record['error']}" for job in jobs if job.record.get("error")]
+    errors = [f"- job {job.number}: {job.record.error}" for job in jobs if job.record.error]
     if errors:
         lines += ["", "Jobs without a result:", "", *errors]
     for best in best_jobs(jobs):
-        metric = best.record["monitor"]["metric"]
-        lines += ["", f"Best by {metric}: job {best.number}. Run it alone with", "", f"    {rerun_command(best)}"]
+        command = rerun_command(best.record.overrides)
+        lines += ["", f"Best by {best.monitor}: job {best.number}. Run it alone with", "", f"    {command}"]
     return "\n".join(lines) + "\n"
 
 
@@ -105,15 +105,14 @@ def show(sweep: Path, jobs: list[Job], console: Console, by_job: bool = True) ->
     rows = []
     for job in jobs[:SHOWN]:
         values = [job.settings.get(key, "") for key in keys] + [_short(job.metrics.get(name)) for name in metrics]
-        rows.append([str(job.number), *values, *(str(job.record[name]) for name in status)])
+        rows.append([str(job.number), *values, *(job.record[name] for name in status)])
     title, header = f"{plural(len(jobs), 'job')}, best first", ("job", *keys, *metrics, *status)
     table = compact_table(title, header, rows, console, optional=metrics[1:])
     if len(jobs) > SHOWN:
         table.add_row("…")
     console.print(table)
     for best in best_jobs(jobs) if by_job else ():
-        metric = best.record["monitor"]["metric"]
-        console.print(f"best: job {best.number}, {metric} = {_short(best.score)}; run it alone with")
-        console.print(f"  {rerun_command(best)}", markup=False, highlight=False, soft_wrap=True)
+        console.print(f"best: job {best.number}, {best.monitor} = {_short(best.score)}; run it alone with")
+        console.print(f"  {rerun_command(best.record.overrides)}", markup=False, highlight=False, soft_wrap=True)
     console.print(f"leaderboard: {shown(sweep / 'leaderboard.csv')}", markup=False, highlight=False, soft_wrap=True)
     console.print(f"look at it:  tensorboard --logdir {shown(sweep)}", markup=False, highlight=False, soft_wrap=True)

@@ -50,9 +50,9 @@ def report_run(
     table = data.blocks
     if with_figures and record.metrics and table is not None:
         drawn = draw(classifier, table, splits_of(record.metrics))
-        save_figures(drawn, directory, events, record.evaluated["updates"])
+        save_figures(drawn, directory, events, record.evaluated_updates)
         if events is not None:
-            write_curves(events, classifier, table, splits_of(record.metrics), record.evaluated["updates"])
+            write_curves(events, classifier, table, splits_of(record.metrics), record.evaluated_updates)
     if events is not None:
         for callback in trainer.callbacks if with_figures else ():
             if isinstance(callback, BoundarySeries) and table is not None:
@@ -62,8 +62,8 @@ def report_run(
         events.hyperparameters(hyperparameters, group=f"{directory.parent.name}/{directory.name}")
         events.scalars({f"final/{name}": value for name, value in record.metrics.items()}, record.updates)
         if record.baseline is not None:
-            linear = record.baseline["metrics"]
-            events.scalars({f"final_linear/{name}": value for name, value in linear.items()}, record.updates)
+            linear = {f"final_linear/{name}": value for name, value in record.baseline.metrics.items()}
+            events.scalars(linear, record.updates)
         events.end(success=record.status == "completed")
         events.close()
     learned: Coefficients | None = None

@@ -13,7 +13,7 @@ from typing import Any
 from rich.console import Console
 
 from logreg.core.files import write_atomically
-from logreg.records.comparison import DATA_SEED, FOLD, Setting, compare, monitor, table_rows, verdict
+from logreg.records.comparison import DATA_SEED, FOLD, Setting, compare, table_rows, verdict
 from logreg.records.jobs import Job, best_jobs, rerun_command
 from logreg.records.selection import read_choice
 from logreg.report import leaderboard
@@ -56,7 +56,7 @@ def write_tables(directory: Path, jobs: list[Job]) -> dict[str, list[Setting]]:
 
 def winners(jobs: list[Job], compared: Mapping[str, list[Setting]]) -> dict[str, list[Job]]:
     """By monitored metric the best job; where settings were repeated, all jobs of the best setting."""
-    best = {monitor(job): [job] for job in best_jobs(jobs)}
+    best = {job.monitor: [job] for job in best_jobs(jobs)}
     return best | {metric: settings[0].jobs for metric, settings in compared.items()}
 
 
@@ -97,7 +97,7 @@ def overlap(jobs: Sequence[Job]) -> float | None:
     """n_val / n_train where every seed draws the split anew; None where folds are swept, or nothing is held out."""
     given = {job.settings.get(DATA_SEED) for job in jobs}
     for job in jobs:
-        rows = job.record.get("data", {}).get("rows") or {}
+        rows = job.record.rows
         same_split = job.settings.get(DATA_SEED) is not None and len(given) == 1
         if rows.get("val") and rows.get("train") and FOLD not in job.settings and not same_split:
             return float(rows["val"] / rows["train"])
@@ -122,7 +122,7 @@ def _show(compared: Mapping[str, Sequence[Setting]], console: Console) -> None:
         tied = sum(each.indistinguishable is not False for each in settings) - 1
         also = f"; {tied} {'others' if tied > 1 else 'other'} may be as good" if tied else ""
         console.print(f"best by {metric}: {name}, mean {best.mean:.6g}{also}", markup=False, highlight=False)
-        command = rerun_command(best.jobs[0])
+        command = rerun_command(best.jobs[0].record.overrides)
         console.print("run one of its repetitions alone with")
         console.print(f"  {command}", markup=False, highlight=False, soft_wrap=True)
         if len(settings) > 1 and len(best.jobs) < FEW:

@@ -135,7 +135,7 @@ def evaluate_scored(run: Run, scored: Scored, options: EvaluateOptions, checkpoi
     ones = np.ones(rows) if weight is None else weight
     scored_rows = evaluation.scored_rows(logits, y, predicted, ones)
     ranges, made = intervals(scored_rows, known, options.resamples, options.confidence, options.seed)
-    known_labels = run.record["data"]
+    known_labels = run.record.data
     train = known_labels.get("label_weights") or known_labels.get("label_counts", {}).get("train")
     train = train or [int((y == 0).sum()), int((y == 1).sum())]
     rate = float(ones @ y / ones.sum())
@@ -233,7 +233,7 @@ def evaluate_own_rows(run: Run, data: AnyData) -> dict[str, float]:
     from logreg.training.loop import evaluate
 
     table = data.needs_blocks(f"run={run.directory}: its data cannot be read split by split; derive it from BlockData.")
-    if table.describe()["fingerprint"] != run.record["data"].get("fingerprint"):
+    if table.describe()["fingerprint"] != run.record.fingerprint:
         raise UserError(f"run={run.directory}: its data has changed since it was trained.")
     table.serve(next(run.model.parameters()).dtype)
     firth = 1 / table.training_weight if run.config["penalty"].get("firth") else 0.0

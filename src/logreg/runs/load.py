@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from logreg.core.errors import UserError
 from logreg.records.checkpoints import read_checkpoint
-from logreg.records.record import PREPROCESSING, read_config, read_history, read_record
+from logreg.records.record import PREPROCESSING, RunRecord, read_config, read_history, read_record
 
 if TYPE_CHECKING:
     import numpy as np
@@ -48,7 +48,7 @@ class Run:
 
     directory: Path
     config: dict[str, Any]
-    record: dict[str, Any]
+    record: RunRecord
     metrics: dict[str, float]
     history: list[dict[str, float]]
     model: BinaryClassifier
@@ -89,7 +89,7 @@ class Run:
         from logreg.runs.frames import feature_blocks
 
         dtype = next(self.model.parameters()).dtype
-        form = self.record.get("data", {}).get("form") or {}
+        form = self.record.data.get("form") or {}
         names = str(self.directory / PREPROCESSING)
         blocks = feature_blocks(rows, self.preprocessor, names, form.get("missing", ()), dtype)
         with torch.no_grad():
@@ -124,12 +124,11 @@ def load_run(directory: str | Path, checkpoint: str = "best", trusted_packages: 
         raise UserError(f"{directory} has no checkpoints/{checkpoint}.ckpt (its status is {record.get('status')}).")
     config = read_config(directory)
     content = read_checkpoint(path, key="checkpoint")
-    state, calibration = content["state_dict"], from_record(record.get("calibration"))
-    if calibration is not None and content["global_step"] != record["evaluated"]["updates"]:
-        which = record["evaluated"]["checkpoint"]
+    state, calibration = content["state_dict"], from_record(record.calibration)
+    if calibration is not None and content["global_step"] != record.evaluated.updates:
         raise UserError(
             f"checkpoint={checkpoint}: calibration={calibration.method} was fitted to the other one; use "
-            f"checkpoint={which}."
+            f"checkpoint={record.checkpoint}."
         )
     if not (directory / PREPROCESSING).is_file():
         raise UserError(f"{directory} has no {PREPROCESSING}: its data is of a kind that only its own code can read.")
@@ -139,11 +138,11 @@ def load_run(directory: str | Path, checkpoint: str = "best", trusted_packages: 
     metrics = build_metrics(config["metrics"], trusted_packages)
     objective = {key: config["penalty"].get(key, 0.0) for key in ("l1", "l2")}
     objective["loss"] = config.get("loss", "log_loss")  # which runs of an earlier version do not have
-    model = BinaryClassifier(network, **objective, threshold=record["threshold"], metrics=metrics)
+    model = BinaryClassifier(network, **objective, threshold=record.threshold, metrics=metrics)
     model.load_state_dict(state)
     if calibration is not None:  # in float64, as when it was fitted
         model.calibration = calibration
         model.double()
     model.eval()
     model.requires_grad_(False)
-    return Run(directory, config, record, record["metrics"], read_history(directory), model, preprocessor)
+    return Run(directory, config, record, record.metrics, read_history(directory), model, preprocessor)

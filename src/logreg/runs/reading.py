@@ -29,7 +29,7 @@ def read_options(run: Mapping[str, Any], given: Mapping[str, Any], directory: Pa
 
 def _form_and_columns(directory: Path) -> tuple[Form | None, tuple[str, ...]]:
     """How the table of a run was written, and the columns that the run needs."""
-    form = read_record(directory).get("data", {}).get("form")
+    form = read_record(directory).data.get("form")
     path = directory / PREPROCESSING
     if form is None or not path.is_file():
         return None, ()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,13 +21,13 @@ from logreg.core.settings import lookup
 from logreg.records.jobs import DIFFERENT_LOSSES, best_jobs, failures, ranks_different_losses, read_jobs
 from logreg.records.record import (
     PREPROCESSING,
-    RunRecord,
+    AccuracyInterval,
+    change_record,
     known_config,
     read_config,
     read_record,
     shown,
     splits_of,
-    write_record,
 )
 from logreg.records.selection import read_choice, refitted
 
@@ -57,7 +58,7 @@ def finish_sweep(directory: Path, complete: bool) -> int:
                 directory.rmdir()
         return 0
     compared = write_tables(directory, jobs)  # whatever comes of the rest
-    if complete and not any(job.record["status"] in ("running", "interrupted") for job in jobs):
+    if complete and not any(job.record.status in ("running", "interrupted") for job in jobs):
         best = [job for of_metric in winners(jobs, compared).values() for job in of_metric]
         changed = _forget([job for job in jobs if job not in best])
         if _measure(best) or changed:
@@ -81,7 +82,7 @@ def finish_sweep(directory: Path, complete: bool) -> int:
     if not complete:
         print(f"cut off; the same command with sweep.resume={shown(directory)} goes on from here", file=sys.stderr)
     expected = ("diverged",) if lesson is not None and lesson.may_diverge else ()
-    return _show_failures([j for j in failures(jobs) if j.record["status"] not in expected], len(jobs))
+    return _show_failures([j for j in failures(jobs) if j.record.status not in expected], len(jobs))
 
 
 def _rows_of_all(jobs: Sequence[Job]) -> Any:
@@ -90,9 +91,9 @@ def _rows_of_all(jobs: Sequence[Job]) -> Any:
     Raises:
         UserError: they were not, or some rows were held out, which are others with every seed.
     """
-    known = [job.record["data"] for job in jobs if "fingerprint" in (job.record.get("data") or {})]
-    held_out = any((each.get("rows") or {}).get(split) for each in known for split in ("val", "test"))
-    if held_out or len({each["fingerprint"] for each in known}) != 1:
+    known = [job.record for job in jobs if job.record.fingerprint is not None]
+    held_out = any(record.rows.get(split) for record in known for split in ("val", "test"))
+    if held_out or len({record.fingerprint for record in known}) != 1:
         raise UserError(
             "sweep.lesson: all jobs need the same training rows; use one data, with "
             "'data.split={train:1,val:0,test:0}' and monitor=train/log_loss."
@@ -113,7 +114,7 @@ def _show_failures(failed: Sequence[Job], jobs: int) -> int:
     if failed:
         print(f"error: {len(failed)} of {plural(jobs, 'job')} did not complete:", file=sys.stderr)
         for job in sorted(failed, key=lambda job: job.number)[:MOST_SHOWN]:
-            print(f"  job {job.number} {job.record['status']}: {job.record.get('error')}", file=sys.stderr)
+            print(f"  job {job.number} {job.record.status}: {job.record.error}", file=sys.stderr)
         if len(failed) > MOST_SHOWN:
             print("  … the others are in leaderboard.md", file=sys.stderr)
     return len(failed)
@@ -123,9 +124,9 @@ def _warn_of_changed_data(jobs: Sequence[Job]) -> None:
     """Say so where the jobs of a sweep, one that was resumed as a rule, did not see the same data."""
     seen: dict[str, set[str]] = {}
     for job in jobs:
-        data = job.record.get("data") or {}
-        if "fingerprint" in data:
-            seen.setdefault(str(data.get("path") or data.get("name")), set()).add(data["fingerprint"])
+        data, fingerprint = job.record.data, job.record.fingerprint
+        if fingerprint is not None:
+            seen.setdefault(str(data.get("path") or data.get("name")), set()).add(fingerprint)
     for name, fingerprints in seen.items():
         if len(fingerprints) > 1:
             print(f"warning: {name} was changed between the jobs of this sweep; they do not compare.", file=sys.stderr)
@@ -135,11 +136,23 @@ def _forget(jobs: Sequence[Job]) -> bool:
     """Take the test metrics out of the records of jobs that won before a sweep was completed."""
     former = [job for job in jobs if any(n.startswith("test/") for n in job.metrics) and _could_wait(job.directory)]
     for job in former:
-        record = read_record(job.directory)
-        for key in ("metrics", "intervals"):
-            record[key] = {name: v for name, v in record.get(key, {}).items() if not name.startswith("test/")}
-        write_record(job.directory, record)
+        change_record(job.directory, _untested)
     return bool(former)
+
+
+def _added(metrics: dict[str, float], intervals: dict[str, AccuracyInterval], record: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "metrics": record.get("metrics", {}) | metrics,
+        "intervals": record.get("intervals", {}) | intervals,
+    }
+
+
+def _untested(record: dict[str, Any]) -> dict[str, Any]:
+    """The metrics and intervals of a record without those of test rows."""
+    return {
+        key: {name: value for name, value in record.get(key, {}).items() if not name.startswith("test/")}
+        for key in ("metrics", "intervals")
+    }
 
 
 def _could_wait(directory: Path) -> bool:
@@ -170,36 +183,34 @@ def _measure(jobs: Sequence[Job]) -> bool:
         run, data = found
         data.setup("test")
         metrics = evaluate(run.model, data, ("test",))
+        change_record(job.directory, partial(_added, metrics, accuracy_intervals(metrics, data)))
         record = read_record(job.directory)
-        record["metrics"] |= metrics
-        record["intervals"] = record.get("intervals", {}) | accuracy_intervals(metrics, data)
-        write_record(job.directory, record)
         if any(job.directory.glob("events.out.tfevents.*")):
             events = EventFile(job.directory)
-            events.scalars({f"final/{name}": value for name, value in metrics.items()}, record["updates"])
+            events.scalars({f"final/{name}": value for name, value in metrics.items()}, record.updates)
             if (job.directory / "figures").exists():  # of others `_draw` follows
-                write_curves(events, run.model, data, ("test",), record["evaluated"]["updates"])
-                write_texts(events, RunRecord(**record), run.config, job.directory)
+                write_curves(events, run.model, data, ("test",), record.evaluated_updates)
+                write_texts(events, record, run.config, job.directory)
             events.close()
     return True
 
 
 def _has_test_rows(job: Job) -> bool:
-    return bool((job.record.get("data", {}).get("rows") or {}).get("test"))
+    return bool(job.record.rows.get("test"))
 
 
 def _load(directory: Path) -> tuple[Any, Any] | None:
     """A run in the state that its metrics belong to, and its data; None where it kept no state or the data changed."""
     from logreg.runs.load import load_run
 
-    checkpoint = str(read_record(directory)["evaluated"]["checkpoint"])
+    checkpoint = read_record(directory).checkpoint
     needed = (directory / PREPROCESSING, directory / "checkpoints" / f"{checkpoint}.ckpt")
     if not all(path.is_file() for path in needed):
         return None
     run = load_run(directory, checkpoint, trusted_packages())
     data = make_data(run.config, trusted_packages())
     data.serve(next(run.model.parameters()).dtype)
-    same = data.blocks is None or data.blocks.fingerprint == run.record["data"].get("fingerprint")
+    same = data.blocks is None or data.blocks.fingerprint == run.record.fingerprint
     return (run, data) if same else None
 
 
@@ -215,8 +226,8 @@ def _draw(directory: Path) -> None:
         run = found[0]
         events = EventFile(directory)
         drawn = draw(run.model, data, splits_of(run.metrics))
-        step = run.record["evaluated"]["updates"]
+        step = run.record.evaluated_updates
         save_figures(drawn, directory, events, step)
         write_curves(events, run.model, data, splits_of(run.metrics), step)
-        write_texts(events, RunRecord(**run.record), run.config, directory)
+        write_texts(events, run.record, run.config, directory)
         events.close()

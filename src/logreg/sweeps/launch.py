@@ -88,7 +88,7 @@ def launch(hydra: Hydra, job_overrides: Sequence[Sequence[str]], first: int) -> 
     for directory in unfinished:  # each is a job's own, as was seen
         shutil.rmtree(directory)
     for position, record in _together(hydra, groups, jobs, configs, refused):
-        returns[position] = _returned(jobs[position], record.metrics.get(record.monitor["metric"]))
+        returns[position] = _returned(jobs[position], record.score)
     if whole:
         check_any_valid(refused, len(jobs))
     for position in (position for group in groups for position in group.jobs if position not in returns):

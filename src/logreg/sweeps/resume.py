@@ -66,13 +66,12 @@ def _earlier(
         record = read_record(directory)
     except UserError:
         return "failed", None, elsewhere
-    metric = record.get("metrics", {}).get((record.get("monitor") or {}).get("metric"))
-    there, here = settings_of(record.get("overrides", [])), settings_of(job.overrides)
+    there, here = settings_of(record.overrides), settings_of(job.overrides)
     other = _difference(there, here)
     if other is None and config is not None and (directory / CONFIG).is_file():
         earlier, given = read_config(directory), config["penalty"]["l2"] != AUTO
         other = _difference(_flat(_essence(earlier, given)), _flat(_essence(config, given)))
-    return str(record.get("status")), metric, other or elsewhere
+    return record.status, record.score, other or elsewhere
 
 
 def _difference(there: Mapping[str, Any], here: Mapping[str, Any]) -> str | None:

@@ -16,6 +16,7 @@ from logreg.models import LinearOnPixels
 from logreg.optim.blocks import Theta
 from logreg.optim.lbfgs import PreconditionedLBFGS
 from logreg.optim.problem import LogisticProblem
+from logreg.records.record import Baseline
 from logreg.training.classifier import BinaryClassifier
 from logreg.training.loop import evaluate, held_out
 
@@ -34,7 +35,7 @@ def check_baseline(data: AnyData) -> BlockData:
 
 def linear_baseline(
     data: BlockData, classifier: BinaryClassifier, rule: ThresholdRule | None, splits: Sequence[str]
-) -> dict[str, Any]:
+) -> Baseline:
     """Fit ``sigmoid(x @ w + b)`` and measure it as the classifier is.
 
     Rows are as they are, without augmentation. It is solved for, so that no learning rate makes it look worse than it
@@ -47,8 +48,6 @@ def linear_baseline(
         rule: by which its threshold is chosen, if it is not a number.
         splits: whose rows it is measured on.
 
-    Returns:
-        For the record: ``model``, ``l2``, ``metrics``, ``intervals``.
     """
     dtype = next(classifier.network.parameters()).dtype
     with data.serving(dtype), torch.random.fork_rng(devices=()):
@@ -61,7 +60,7 @@ def linear_baseline(
             linear.threshold, _ = rule.choose(*held_out(linear, data.batches("val")))
         metrics = evaluate(linear, data, splits)
     name = type(linear.network).__name__
-    return {"model": name, "l2": l2, "metrics": metrics, "intervals": accuracy_intervals(metrics, data)}
+    return Baseline(name, l2, metrics, accuracy_intervals(metrics, data))
 
 
 def _fit(linear: BinaryClassifier, data: BlockData) -> float:

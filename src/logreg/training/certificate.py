@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from typing import Any
 
 from lightning.pytorch import Trainer
 from torch.optim import Optimizer
@@ -21,6 +20,7 @@ from logreg.optim.losses import LOG_LOSS
 from logreg.optim.objective import linear_coefficients
 from logreg.optim.problem import LogisticProblem, theta_of
 from logreg.optim.solver import Solver
+from logreg.records.record import Certificate
 from logreg.training.classifier import BinaryClassifier
 
 
@@ -29,7 +29,7 @@ def certificate(
     classifier: BinaryClassifier,
     trainer: Trainer,
     most_searched: float,
-) -> dict[str, Any] | None:
+) -> Certificate | None:
     """What the record says of the distance from the optimum; None of a model that is not linear, or on another loss."""
     pair = linear_coefficients(classifier.network)
     if pair is None or classifier.loss != LOG_LOSS:
@@ -37,7 +37,7 @@ def certificate(
     try:
         rows, names = data.training_rows()
     except UserError as why:
-        return {"sentence": f"not certified: {why}"}
+        return Certificate(f"not certified: {why}")
     optimizer = type(trainer.optimizers[0]) if trainer.optimizers else Optimizer  # a signal may come early
     told = names if most_searched else ()
     found = optimality_of(classifier, rows, lambda p: separation_of(p, names, most_searched), optimizer, told)

@@ -173,7 +173,7 @@ def _how_it_began(checkpoint: Path) -> str:
         record = read_record(checkpoint.parent.parent)
     except UserError:
         return ""
-    given = [str(o) for o in record.get("overrides") or [] if not str(o).startswith(("resume=", "hydra."))]
+    given = [o for o in record.overrides if not o.startswith(("resume=", "hydra."))]
     return f", as that run was started with {' '.join(map(shlex.quote, given))}" if given else ""
 
 

@@ -38,7 +38,7 @@ from logreg.evaluation.coefficients.optimality import MOST_SEARCHED
 from logreg.evaluation.intervals import accuracy_intervals
 from logreg.evaluation.thresholds import ThresholdRule
 from logreg.records.checkpoints import find_checkpoint, read_checkpoint
-from logreg.records.record import RunRecord
+from logreg.records.record import ChosenThreshold, Evaluated, RunRecord
 from logreg.training.callbacks import Checkpoints
 from logreg.training.certificate import certificate, firth_penalty
 from logreg.training.checks import (
@@ -143,9 +143,10 @@ def _fit(record: RunRecord, data: AnyData, classifier: BinaryClassifier, trainer
         with signals_stop(classifier):
             trainer.fit(classifier, datamodule=data.module, ckpt_path=path, weights_only=True if path else None)
     except Diverged as divergence:
-        record.status, record.error = "diverged", f"{divergence}."
+        record.updates = divergence.updates
+        record.end("diverged")
     except (Interrupted, SIGTERMException):
-        record.status, record.error = "interrupted", "stopped by a signal; it can be resumed."
+        record.end("interrupted")
 
 
 def _evaluate(
@@ -159,14 +160,14 @@ def _evaluate(
 ) -> None:
     """Measure the state that the run hands over, on those of the splits that have rows."""
     checkpoints = next((c for c in callbacks_of(trainer) if isinstance(c, Checkpoints)), None)
-    record.evaluated = {"checkpoint": "last", "updates": trainer.global_step}
+    record.evaluated = Evaluated("last", trainer.global_step)
     if not math.isfinite(evaluate(classifier, data, ("train",))["train/loss"]):  # by the very last update
-        record.status, record.error = "diverged", f"{Diverged(record.updates)}."
+        record.end("diverged")
         return
     if checkpoints is not None and checkpoints.best_score is not None and checkpoints.best.is_file():
         best = read_checkpoint(checkpoints.best)
         classifier.load_state_dict(best["state_dict"])
-        record.evaluated = {"checkpoint": "best", "updates": best["global_step"]}
+        record.evaluated = Evaluated("best", best["global_step"])
     if calibration is not None:
         if data.blocks is not None:  # as whoever loads the run computes; see `calibrate`
             classifier.network.double()
@@ -174,7 +175,7 @@ def _evaluate(
         record.calibration = calibrate(classifier, calibration, data.batches_of, splits)
     if rule is not None:
         classifier.threshold, value = rule.choose(*held_out(classifier, data.batches_of("val")))
-        record.threshold_rule = {"rule": rule.name, "value": value, "rows": "val"}
+        record.threshold_rule = ChosenThreshold(rule.name, value)
         record.threshold = classifier.threshold
     record.metrics = evaluate(classifier, data, splits)
     record.intervals = accuracy_intervals(record.metrics, data)

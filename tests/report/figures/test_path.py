@@ -8,7 +8,8 @@ import numpy as np
 
 from logreg.records.comparison import Setting
 from logreg.records.jobs import Job
-from logreg.records.selection import Choice
+from logreg.records.record import RunRecord
+from logreg.records.selection import PenaltyChoice
 from logreg.report.figures.path import path_figure
 
 
@@ -19,10 +20,10 @@ def test_infinite_coefficients_are_gaps(tmp_path: Path) -> None:
         folder.mkdir()
         rows = ["feature,level,coefficient,coefficient_standardised", "(intercept),,0.0,0.0", "a,,1.0,1.0"]
         (folder / "coefficients.csv").write_text("\n".join([*rows, f"seen,,{seen},{seen}"]))
-        job = Job(number, folder, {}, 0.5)
+        job = Job(number, folder, RunRecord())
         settings.append(Setting({"penalty.l2": penalty}, [job], 0, 0.5, 0.1, 0.4, 0.6, 1, None))
     one = {"penalty.l2": "1"}
-    figure = path_figure(settings, Choice("best", "val/loss", one, 0.5, 0.1, one, 0.5, 0.1))
+    figure = path_figure(settings, PenaltyChoice("best", "val/loss", one, 0.5, 0.1, one, 0.5, 0.1))
     assert figure is not None
     lines = {line.get_label(): line.get_ydata() for line in figure.axes[0].get_lines()}
     np.testing.assert_equal(lines["seen"], [np.nan, 2.0])

@@ -18,6 +18,7 @@ from matplotlib.colors import LogNorm, to_rgb
 from matplotlib.figure import Figure
 
 from logreg.records.jobs import Job
+from logreg.records.record import Monitor, RunRecord
 from logreg.report.figures.classifier import to_png
 from logreg.report.figures.sweep import COLORS, MARKERS, sweep_figure
 
@@ -39,13 +40,13 @@ def sweep(grid: Mapping[str, Sequence], score: Score, mode: str = "min", metric:
     jobs = []
     for number, values in enumerate(itertools.product(*grid.values())):
         value = score(*values)
-        record = {
-            "status": "diverged" if value is None else "completed",
-            "overrides": [f"{key}={each}" for key, each in zip(grid, values, strict=True)],
-            "metrics": {} if value is None else {metric: value},
-            "monitor": {"metric": metric, "mode": mode},
-        }
-        jobs.append(Job(number, Path(str(number)), record, value))
+        record = RunRecord(
+            status="diverged" if value is None else "completed",
+            overrides=[f"{key}={each}" for key, each in zip(grid, values, strict=True)],
+            metrics={} if value is None else {metric: value},
+            monitor=Monitor(metric, mode),
+        )
+        jobs.append(Job(number, Path(str(number)), record))
     return jobs
 
 
@@ -225,7 +226,7 @@ def searched(count: int) -> list[Job]:
     for number, (lr, momentum) in enumerate(points):
         score = None if number % 100 == 0 else abs(math.log10(lr) + 2) + momentum
         (job,) = sweep({"lr": [lr], "momentum": [momentum]}, lambda *_, score=score: score)
-        jobs.append(Job(number, job.directory, job.record, job.score))
+        jobs.append(Job(number, job.directory, job.record))
     return jobs
 
 
@@ -247,10 +248,9 @@ def test_two_numbers_that_a_search_drew_are_scattered_not_gridded(tmp_path: Path
 
 
 def test_a_name_for_each_job_makes_no_panels_of_one_point() -> None:
-    named = [
-        Job(job.number, job.directory, {**job.record, "overrides": [*job.record["overrides"], f"x=t{i}"]}, job.score)
-        for i, job in enumerate(searched(200))
-    ]
+    named = searched(200)
+    for i, job in enumerate(named):
+        job.record.overrides.append(f"x=t{i}")
     (ax,) = panels(*sweep_figure(named).values())
     assert len(ax.collections[0].get_offsets()) == 198
 
@@ -287,7 +287,7 @@ def test_there_is_no_figure_without_a_result() -> None:
 def test_each_monitor_has_a_figure_and_broken_records_have_no_part_in_it() -> None:
     loss = sweep({"monitor": ["val/loss"], "mode": ["min"], "lr": [1, 2]}, lambda *_: 0.5)
     area = sweep({"monitor": ["val/auroc"], "mode": ["max"], "lr": [1, 2]}, lambda *_: 0.9, "max", "val/auroc")
-    broken = Job(-1, Path("x"), {"status": "failed", "error": "cannot be read"}, None)
+    broken = Job(-1, Path("x"), RunRecord(status="failed", error="cannot be read"))
     figures = sweep_figure([broken, *loss, *area])
     assert set(figures) == {"val_loss_by_lr", "val_auroc_by_lr"}
     assert list(line(panels(figures["val_auroc_by_lr"])[0], "mean").get_ydata()) == [0.9, 0.9]

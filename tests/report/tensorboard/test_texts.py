@@ -22,6 +22,7 @@ from tensorboard.util.tensor_util import make_ndarray
 
 from logreg import BinaryClassifier, RunRecord
 from logreg.models import SequentialRegression
+from logreg.records.record import Certificate
 from logreg.report.tensorboard.events import EventFile
 from logreg.report.tensorboard.protos import CATEGORY, LAYOUT_TAG, compared_names
 from logreg.report.tensorboard.texts import (
@@ -137,7 +138,7 @@ def hostile_record() -> RunRecord:
         overrides=[f"data.target={HOSTILE}", "lr=0.1"],
         metrics={"train/loss": 0.25, f"train/{HOSTILE.replace('/', '')}": 1.0},
         seconds={"fit": 1.0},
-        optimality={"sentence": f"separated by the column {HOSTILE}"},
+        optimality=Certificate(f"separated by the column {HOSTILE}"),
         updates=1200,
     )
 

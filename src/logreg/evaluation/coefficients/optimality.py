@@ -35,7 +35,6 @@ from __future__ import annotations
 import logging
 import math
 from dataclasses import asdict, dataclass, replace
-from typing import Any
 
 import torch
 
@@ -51,6 +50,7 @@ from logreg.optim.precondition import Preconditioner
 from logreg.optim.problem import Derivatives, HessianProduct, LogisticProblem
 from logreg.optim.proximal_newton import stationarity
 from logreg.optim.solver import OF_ZERO, SMALL
+from logreg.records.record import Certificate
 
 log = logging.getLogger(__name__)
 
@@ -95,9 +95,9 @@ class Optimality:
     remedy: str = "more epochs"
     remark: str | None = None
 
-    def as_record(self) -> dict[str, Any]:
+    def as_record(self) -> Certificate:
         sentence = self.sentence if self.remark is None else f"{self.sentence}; {self.remark}"
-        return {"sentence": sentence, **asdict(self)}
+        return Certificate(sentence, **asdict(self))
 
     @property
     def sentence(self) -> str:

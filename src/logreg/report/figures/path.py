@@ -14,13 +14,13 @@ from matplotlib.figure import Figure
 from logreg.core.numbers import is_number
 from logreg.records.comparison import Setting
 from logreg.records.record import COEFFICIENTS
-from logreg.records.selection import Choice
+from logreg.records.selection import PenaltyChoice
 
 MOST_NAMED = 8  # coefficients with a name in the legend
 COLORS = ("#4c72b0", "#de8f05", "#029e73", "#d55e00", "#cc78bc", "#ca9161", "#56b4e9", "#949494")
 
 
-def path_figure(settings: Sequence[Setting], choice: Choice) -> Figure | None:
+def path_figure(settings: Sequence[Setting], choice: PenaltyChoice) -> Figure | None:
     """Standardised coefficients, mean over the folds, above the mean of the metric with its standard error.
 
     Args:

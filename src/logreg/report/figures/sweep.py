@@ -22,7 +22,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import LogLocator, NullFormatter
 
 from logreg.core.numbers import is_number
-from logreg.records.comparison import compared_keys, monitor, scored, sign
+from logreg.records.comparison import compared_keys
 from logreg.records.jobs import Job
 
 MOST_PANELS, MOST_LINES, MOST_TICKS, MOST_LABELLED, HALF_TITLE = 6, 8, 12, 8, 22
@@ -81,14 +81,14 @@ def sweep_figure(jobs: Sequence[Job]) -> dict[str, Figure]:
     line_keys = sorted(others, key=lambda key: -len({job.settings.get(key) for job in known}))[: 2 - len(numeric)]
     panel_keys = [key for key in others if key not in line_keys]
     figures = {}
-    for first in {monitor(job): job for job in known if scored(job)}.values():
-        sweep = _Sweep(monitor(first), sign(first), numeric)
+    for first in {job.monitor: job for job in known if job.is_ranked}.values():
+        sweep = _Sweep(first.monitor, first.sign, numeric)
         for job in known:
-            if job.record.get("monitor", {}).get("metric", sweep.metric) == sweep.metric:
+            if job.monitor in (sweep.metric, ""):
                 panel = sweep.panels.setdefault(_title(job, panel_keys), {})
                 point = tuple(float(job.settings[key]) for key in numeric)
                 scores = panel.setdefault(_title(job, line_keys), {}).setdefault(point, [])
-                scores.append(job.score if scored(job) else None)
+                scores.append(job.score if job.is_ranked else None)
         name = re.sub(r"[^\w-]+", "_", f"{sweep.metric}_by_{'_'.join(numeric)}")
         draw = _curves if len(numeric) == 1 else _scatter if sweep.is_sparse() else _heat_maps
         figures[name] = draw(sweep)

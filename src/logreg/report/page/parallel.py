@@ -12,7 +12,6 @@ from matplotlib import colormaps
 from matplotlib.collections import LineCollection
 
 from logreg.core.numbers import is_number
-from logreg.records.comparison import monitor, scored, sign
 from logreg.records.jobs import Job
 from logreg.report.page.charts import BEST, INK, MUTED, PAPER, WIDE, Chart, chart, new_figure, theme
 from logreg.report.page.histories import spans_much
@@ -42,15 +41,15 @@ def parallel_coordinates(jobs: Sequence[Job], keys: Sequence[str]) -> list[Chart
     kept = sorted(keys, key=lambda key: -len({job.settings.get(key) for job in jobs}))[:MOST_AXES]
     kept = [key for key in keys if key in kept]
     groups: dict[str, dict[tuple[str, ...], list[Job]]] = {}
-    for job in filter(scored, jobs):
+    for job in (job for job in jobs if job.is_ranked):
         settings = job.settings
         values = tuple(settings.get(key, "") for key in keys)
-        groups.setdefault(monitor(job), {}).setdefault(values, []).append(job)
+        groups.setdefault(job.monitor, {}).setdefault(values, []).append(job)
     charts = []
     for i, (metric, by_values) in enumerate(list(groups.items())[:MOST_METRICS]):
         if len(by_values) < 2:
             continue
-        direction = sign(next(iter(by_values.values()))[0])
+        direction = next(iter(by_values.values()))[0].sign
         points = [tuple(values[keys.index(key)] for key in kept) for values in by_values]
         means = np.array([fmean(float(job.score or 0.0) for job in each) for each in by_values.values()])
         repeated = any(len(each) > 1 for each in by_values.values())

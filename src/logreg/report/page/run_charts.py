@@ -53,7 +53,7 @@ def curve_charts(directory: Path, record: RunRecord) -> list[Chart]:
         del panels["log_loss"]
     panels = {name: curves for name, curves in panels.items() if any(len(x) > 2 for x, _ in curves.values())}
     order = sorted(panels, key=lambda name: (FIRST.index(name) if name in FIRST else len(FIRST), name))
-    best = record.evaluated.get("updates") if record.evaluated.get("checkpoint") == "best" else None
+    best = record.evaluated.updates if record.evaluated.checkpoint == "best" else None
     with theme():
         return [_curves(f"curve{i}", name, panels[name], best) for i, name in enumerate(order[:MOST_PANELS])]
 

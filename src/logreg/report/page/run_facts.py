@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import dataclasses
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -42,24 +41,6 @@ def spoken(metric: str) -> str:
     return SPOKEN.get(metric, metric)
 
 
-def clean_record(record: Mapping[str, Any]) -> RunRecord:
-    """A record without what is no number: a metric that was not finite is null in the file."""
-    known = {field.name for field in dataclasses.fields(RunRecord)}
-    found = RunRecord(**{key: value for key, value in record.items() if key in known})
-    metrics = found.metrics if isinstance(found.metrics, dict) else {}
-    found.metrics = {name: float(value) for name, value in metrics.items() if is_finite(value)}
-    found.intervals = {name: each for name, each in (found.intervals or {}).items() if name in found.metrics}
-    for key in ("data", "seconds", "versions", "evaluated", "hyperparameters", "monitor"):
-        value = getattr(found, key)
-        setattr(found, key, value if isinstance(value, dict) else {})
-    for key in ("updates", "epochs"):
-        setattr(found, key, int(getattr(found, key)) if is_finite(getattr(found, key)) else 0)
-    found.overrides = [str(each) for each in found.overrides] if isinstance(found.overrides, list) else []
-    told = found.optimality
-    found.optimality = told if isinstance(told, dict) and isinstance(told.get("sentence"), str) else None
-    return found
-
-
 def outcome(record: RunRecord) -> str:
     """The first line of the terminal's summary; of a run without metrics how it ended alone."""
     return headline(record) if record.metrics else ending(record)
@@ -67,7 +48,7 @@ def outcome(record: RunRecord) -> str:
 
 def rows_line(record: RunRecord) -> str:
     """How many rows there are for what."""
-    rows = {name: count for name, count in (record.data.get("rows") or {}).items() if count}
+    rows = {name: count for name, count in record.rows.items() if count}
     if not rows:
         return ""
     parts = ", ".join(f"{count:,} {SPLIT_NAMES.get(name, name)}" for name, count in rows.items())
@@ -78,8 +59,8 @@ def rows_line(record: RunRecord) -> str:
 def truths(record: RunRecord) -> list[str]:
     """What the terminal's summary says of how good the result is, a sentence each."""
     lines = []
-    if record.optimizer and record.optimizer.get("why"):
-        lines.append(f"optimizer=auto is {record.optimizer.get('name')}: {record.optimizer['why']}")
+    if record.optimizer is not None:
+        lines.append(f"optimizer=auto is {record.optimizer.name}: {record.optimizer.why}")
     lines += conclusions(record) if record.metrics else []
     if record.calibration is not None and record.optimality is not None:
         lines.append("W and b are those of the model, before calibration")
@@ -116,7 +97,7 @@ def majority(
             continue  # the training metrics are of weighted labels
         if rate is None:
             known = record.intervals.get(f"{split}/accuracy")
-            found |= {f"{split}/accuracy": known["majority"]} if known else {}
+            found |= {f"{split}/accuracy": known.majority} if known else {}
             continue
         values = majority_baseline(metrics, share, rate, trained_on(config))
         values |= {"accuracy": rate if share >= 0.5 else 1 - rate}
@@ -159,7 +140,7 @@ def metric_rows(record: RunRecord, baseline: Mapping[str, float]) -> list[Metric
     """A row for each metric of the record but the parts of Brier scores."""
     from logreg.report.terminal.sentences import is_part
 
-    splits, linear = splits_of(record.metrics), (record.baseline or {}).get("metrics") or {}
+    splits, linear = splits_of(record.metrics), {} if record.baseline is None else record.baseline.metrics
     names = dict.fromkeys(full.partition("/")[2] for full in record.metrics if not is_part(full))
     return [
         MetricRow(

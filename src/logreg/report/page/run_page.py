@@ -10,7 +10,7 @@ from typing import Any
 
 from logreg.data.images.kind import is_of_photos
 from logreg.data.splits import SPLIT_NAMES
-from logreg.records.jobs import Job, rerun_command
+from logreg.records.jobs import rerun_command
 from logreg.records.record import PREPROCESSING, RunRecord, known_config, read_record, shown, splits_of
 from logreg.report.page import run_charts, run_facts
 from logreg.report.page.charts import Chart, theme
@@ -51,8 +51,7 @@ def run_page(directory: Path, loaded: Loaded, trusted: Sequence[str] = ()) -> st
     Raises:
         UserError: there is no run.
     """
-    raw = read_record(directory)
-    record, config = run_facts.clean_record(raw), known_config(directory)
+    record, config = read_record(directory), known_config(directory)
     baseline = run_facts.majority(record, config, loaded.data, trusted) if record.metrics else {}
     figures, notes = _figures(directory, record, loaded)
     titles = {figure.title for figure in figures}
@@ -81,7 +80,7 @@ def run_page(directory: Path, loaded: Loaded, trusted: Sequence[str] = ()) -> st
         "settings": _settings(record),
         "provenance": run_facts.provenance(record),
         "configuration": run_facts.configuration_text(config),
-        "command": bounded(rerun_command(Job(0, directory, {"overrides": list(record.overrides)}, None)), LONGEST),
+        "command": bounded(rerun_command(record.overrides), LONGEST),
         "directory": shown(directory),
     }
     return render("run.html", values)

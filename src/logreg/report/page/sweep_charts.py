@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.collections import LineCollection
 
 from logreg.core.numbers import is_number
-from logreg.records.comparison import Setting, compared_keys, monitor, scored, sign
+from logreg.records.comparison import Setting, compared_keys
 from logreg.records.jobs import Job
 from logreg.records.selection import read_choice
 from logreg.report.page.charts import BEST, BLUE, GREY, HALF, Chart, chart, new_figure, theme
@@ -31,9 +31,8 @@ def curve_charts(jobs: Sequence[Job]) -> list[Chart]:
     """For each monitored metric the curves of all jobs over updates, the best ones in colour."""
     groups: dict[str, list[Job]] = {}
     for job in jobs:
-        metric = (job.record.get("monitor") or {}).get("metric")
-        if metric:
-            groups.setdefault(str(metric), []).append(job)
+        if job.monitor:
+            groups.setdefault(job.monitor, []).append(job)
     with theme():
         found = [_curves(f"curves{i}", *group) for i, group in enumerate(list(groups.items())[:MOST_METRICS])]
     return [each for each in found if each is not None]
@@ -48,7 +47,7 @@ def _curves(name: str, metric: str, jobs: Sequence[Job]) -> Chart | None:
     if not known:
         return None
     figure, axes = new_figure(HALF)
-    best = [pair for pair in known if scored(pair[0])][:MOST_HIGHLIGHTED]
+    best = [pair for pair in known if pair[0].is_ranked][:MOST_HIGHLIGHTED]
     others = [curve for job, curve in known if all(job is not each for each, _ in best)]
     many = len(others) > MOST_VECTORS
     stretches = STRETCHES if len(others) < MANY else FEW_STRETCHES
@@ -57,12 +56,12 @@ def _curves(name: str, metric: str, jobs: Sequence[Job]) -> Chart | None:
     axes.add_collection(LineCollection(lines, colors=GREY, linewidths=0.8, alpha=alpha, rasterized=many))
     for (job, curve), color in zip(reversed(best), reversed(BEST[: len(best)]), strict=True):
         axes.plot(*shortened(curve, STRETCHES), color=color, label=f"job {job.number}", linewidth=1.6)
-    cut = _limits(axes, [curve for _, curve in known], sign(read[0]))
+    cut = _limits(axes, [curve for _, curve in known], read[0].sign)
     axes.set(xlabel="updates", ylabel=metric)
     axes.xaxis.set_major_formatter("{x:,.0f}")
     handles, labels = axes.get_legend_handles_labels()
     if best:
-        axes.legend(handles[::-1], labels[::-1], loc="upper right" if sign(read[0]) == 1 else "lower right")
+        axes.legend(handles[::-1], labels[::-1], loc="upper right" if read[0].sign == 1 else "lower right")
     caption = f"{len(known):,} of {len(jobs):,} jobs" if len(known) < len(jobs) else f"All {len(jobs):,} jobs"
     caption += ", evenly spread over the ranks" if len(read) < len(jobs) else ""
     caption += f", the best {len(best)} in colour." if len(best) > 1 else "."
@@ -170,9 +169,9 @@ def _path_chart(directory: Path, compared: dict[str, list[Setting]]) -> list[Cha
 def spread(jobs: Sequence[Job]) -> list[Chart]:
     """How the scores of equal settings are spread over seeds and folds."""
     charts = []
-    metrics = list(dict.fromkeys(monitor(job) for job in jobs if scored(job)))[:MOST_METRICS]
+    metrics = list(dict.fromkeys(job.monitor for job in jobs if job.is_ranked))[:MOST_METRICS]
     for i, metric in enumerate(metrics):
-        scores = np.array([float(job.score or 0.0) for job in jobs if scored(job) and monitor(job) == metric])
+        scores = np.array([float(job.score or 0.0) for job in jobs if job.is_ranked and job.monitor == metric])
         if len(scores) < 2:
             continue
         with theme():

@@ -11,7 +11,7 @@ from typing import Any
 
 from logreg.core.errors import plural
 from logreg.core.numbers import is_finite
-from logreg.records.comparison import Setting, monitor, verdict
+from logreg.records.comparison import Setting, verdict
 from logreg.records.jobs import DIFFERENT_LOSSES, Job, ranks_different_losses, rerun_command, swept_keys
 from logreg.report.page.numbers import decimals_of
 from logreg.report.page.tables import Column, PagedTable, bounded, numbers, settings, texts
@@ -48,7 +48,7 @@ def reasons(failed: Sequence[Job]) -> tuple[list[Reason], int]:
     found: dict[tuple[str, str], list[Job]] = {}
     for job in failed:
         text = re.sub(r"\d[\d,.]*", "0", _error(job))  # the same reason after 42 updates and after 43
-        found.setdefault((str(job.record.get("status")), text), []).append(job)
+        found.setdefault((job.record.status, text), []).append(job)
     listed = []
     for (status, _), jobs in sorted(found.items(), key=lambda item: -len(item[1]))[:MOST_REASONS]:
         named = ", ".join(str(job.number) for job in jobs[:MOST_NAMED]) + (", …" if len(jobs) > MOST_NAMED else "")
@@ -59,7 +59,7 @@ def reasons(failed: Sequence[Job]) -> tuple[list[Reason], int]:
 
 
 def _error(job: Job) -> str:
-    return str(job.record.get("error") or "no reason was written down")
+    return job.record.error or "no reason was written down"
 
 
 def leaderboard_table(jobs: Sequence[Job], compared: Mapping[str, Sequence[Setting]]) -> tuple[PagedTable, str]:
@@ -70,12 +70,12 @@ def leaderboard_table(jobs: Sequence[Job], compared: Mapping[str, Sequence[Setti
     """
     keys, metrics = swept_keys(list(jobs)), metric_names(jobs)
     shown_keys, shown_metrics = keys[:MOST_KEYS], metrics[: FEWER_METRICS if len(jobs) > MANY else MOST_METRICS]
-    done = [job.record.get("status") == "completed" and job.score is not None for job in jobs]
-    seconds = [(job.record.get("seconds") or {}).get("total") for job in jobs]
+    done = [job.is_ranked for job in jobs]
+    seconds = [job.record.seconds.get("total") for job in jobs]
     columns = [
         numbers("rank", [place + 1 if ok else None for place, ok in enumerate(done)], 0),
         numbers("job", [job.number for job in jobs], 0),
-        *([] if all(done) else [texts("status", [job.record.get("status") for job in jobs], "status")]),
+        *([] if all(done) else [texts("status", [job.record.status for job in jobs], "status")]),
         *(settings(bounded(key, 60), [job.settings.get(key, "") for job in jobs]) for key in shown_keys),
         *(numbers(bounded(name, 60), [job.metrics.get(name) for job in jobs]) for name in shown_metrics),
         *_of_setting(jobs, compared),
@@ -100,7 +100,7 @@ def _of_setting(jobs: Sequence[Job], compared: Mapping[str, Sequence[Setting]]) 
 
 def metric_names(jobs: Sequence[Job]) -> list[str]:
     """The metrics of the jobs, those first that are monitored, then those of the same rows."""
-    monitors = list(dict.fromkeys(monitor(job) for job in jobs if job.score is not None))
+    monitors = list(dict.fromkeys(job.monitor for job in jobs if job.score is not None))
     splits = [name.partition("/")[0] for name in monitors]
     names = dict.fromkeys(name for job in jobs for name in job.metrics if not is_part(name))
     doubled = {name.replace("log_loss", "loss"): name for name in names if name.endswith("/log_loss")}
@@ -175,7 +175,7 @@ def tested(best: Sequence[Job]) -> list[tuple[str, float]]:
 
 def counts(jobs: Sequence[Job]) -> list[tuple[str, int]]:
     """How many jobs ended in which way, those that completed first."""
-    found = Counter(str(job.record.get("status")) for job in jobs)
+    found = Counter(job.record.status for job in jobs)
     return sorted(found.items(), key=lambda item: (item[0] != "completed", -item[1]))
 
 
@@ -191,10 +191,10 @@ def best_lines(jobs: Sequence[Job]) -> list[dict[str, Any]]:
     """The best jobs, one for each monitored metric, with the command that runs each alone."""
     return [
         {
-            "metric": monitor(job),
+            "metric": job.monitor,
             "job": job.number,
             "score": job.score,
-            "command": bounded(rerun_command(job), LONGEST_COMMAND),
+            "command": bounded(rerun_command(job.record.overrides), LONGEST_COMMAND),
         }
         for job in jobs[:MOST_REASONS]
     ]

@@ -32,7 +32,7 @@ def sweep_page(directory: Path, jobs: list[Job]) -> str:
     table, note = sweep_facts.leaderboard_table(jobs, compared)
     settings, settings_note = sweep_facts.settings_table(compared)
     top = best_jobs(jobs)
-    first = run_facts.clean_record(top[0].record if top else jobs[0].record)
+    first = (top or jobs)[0].record
     choice = read_choice(directory)
     values: dict[str, Any] = {
         "name": first.name or directory.name,
@@ -86,6 +86,6 @@ def _tiles(jobs: Sequence[Job], compared: Any, best: Any) -> list[dict[str, Any]
         for name in [name for name in ("test/accuracy", "test/auroc") if name in found]:
             title = f"{run_facts.spoken(name.partition('/')[2])}, test"
             tiles.append({"name": title, "value": found[name], "number": True, "under": under})
-    done = sum(job.record.get("status") == "completed" for job in jobs)
+    done = sum(job.is_completed for job in jobs)
     tiles.append({"name": "Jobs completed", "value": f"{done:,}", "number": False, "under": f"of {len(jobs):,}"})
     return tiles

@@ -14,7 +14,7 @@ from jaxtyping import Float
 from logreg.data.datamodule import BlockData
 from logreg.data.rows import Batch, batch_parts
 from logreg.data.splits import SPLIT_NAMES
-from logreg.records.jobs import Job, rerun_command
+from logreg.records.jobs import rerun_command
 from logreg.records.record import RunRecord, shown
 from logreg.report.tensorboard.events import EventFile
 from logreg.report.terminal.run import metric_rows
@@ -90,7 +90,7 @@ def conclusion(record: RunRecord, directory: Path) -> str:
         lines = [header, ["---", *["---:"] * (len(header) - 1)], *([_escaped(cell) for cell in row] for row in rows)]
         parts.append("\n".join(f"| {' | '.join(line)} |" for line in lines))
         parts.append("\n".join(f"- {_escaped(line)}" for line in conclusions(record)))
-    command = rerun_command(Job(0, directory, {"overrides": list(record.overrides)}, None))
+    command = rerun_command(record.overrides)
     parts += [f"run directory:\n\n{_block(shown(directory))}", f"run it again:\n\n{_block(command)}"]
     return "\n\n".join(part for part in parts if part)
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 from rich.console import Console
@@ -16,7 +14,7 @@ from logreg.core.errors import plural
 from logreg.data.images.data import ImageData
 from logreg.data.in_memory import InMemoryData
 from logreg.evaluation.coefficients.estimates import Inference, NoInference
-from logreg.records.record import RunRecord, shown, splits_of
+from logreg.records.record import Baseline, RunRecord, shown, splits_of
 from logreg.report.coefficients import Coefficients
 from logreg.report.terminal.inference import show_inference
 from logreg.report.terminal.sentences import conclusions, headline, is_part
@@ -58,14 +56,11 @@ def show(
 
 def show_briefly(record: RunRecord, console: Console) -> None:
     """A line for a job of a sweep."""
-    value = record.metrics.get(record.monitor.get("metric", ""))
-    result = "" if value is None else f", {record.monitor['metric']} = {value:.6g}"
-    console.print(
-        f"\t{record.status} after {plural(record.updates, 'update')}{result}", highlight=False, soft_wrap=True
-    )
+    score = "" if record.score is None else f", {record.monitor.metric} = {record.score:.6g}"
+    console.print(f"\t{record.status} after {plural(record.updates, 'update')}{score}", highlight=False, soft_wrap=True)
 
 
-def metrics_table(metrics: dict[str, float], baseline: Mapping[str, Any] | None = None) -> Table:
+def metrics_table(metrics: dict[str, float], baseline: Baseline | None = None) -> Table:
     """`metric_rows`, for the terminal."""
     header, *rows = metric_rows(metrics, baseline)
     table = Table(*header)
@@ -76,10 +71,10 @@ def metrics_table(metrics: dict[str, float], baseline: Mapping[str, Any] | None 
     return table
 
 
-def metric_rows(metrics: dict[str, float], baseline: Mapping[str, Any] | None = None) -> list[list[str]]:
+def metric_rows(metrics: dict[str, float], baseline: Baseline | None = None) -> list[list[str]]:
     """A header, then a row per metric, a column per split; of a linear baseline the split held out the longest."""
     splits = splits_of(metrics)
-    linear = baseline["metrics"] if baseline else {}
+    linear = {} if baseline is None else baseline.metrics
     rows = [["metric", *splits, *([f"linear, {splits[-1]}"] if linear else [])]]
     for name in dict.fromkeys(full.partition("/")[2] for full in metrics if not is_part(full)):
         cells = [metrics.get(f"{split}/{name}") for split in splits]

@@ -14,13 +14,13 @@ from typing import Any
 import torch
 from lightning.pytorch import __version__ as lightning_version
 
-from logreg.core.errors import Diverged, plural
+from logreg.core.errors import plural
 from logreg.core.files import open_atomically, write_atomically
 from logreg.core.provenance import versions
 from logreg.data.datamodule import BlockData
 from logreg.data.images.data import ImageData
 from logreg.evaluation.intervals import accuracy_intervals
-from logreg.records.record import CONFIG, PREPROCESSING, RunRecord, splits_of
+from logreg.records.record import CONFIG, PREPROCESSING, Evaluated, RunRecord, splits_of
 from logreg.report.coefficients import Coefficients, infinite_of
 from logreg.report.figures import boundary, photos
 from logreg.report.run import draw, save_figures
@@ -119,22 +119,19 @@ class JobFiles:
         started, record = time.perf_counter(), self.record
         rows = history(fit, job)
         made, per_pass = int(fit.final_updates[job]), fit.batches.batches_per_pass
-        record.status, record.updates, record.epochs = fit.status[job], made, made // per_pass
+        record.updates, record.epochs = made, made // per_pass
+        record.end(fit.status[job])
         record.metrics, optimality = results.metrics[job], results.optimality[job]
         record.intervals = accuracy_intervals(record.metrics, self.data)
         record.optimality = None if optimality is None else optimality.as_record()
         record.calibration = results.calibrations[job]
         record.threshold, record.threshold_rule = results.thresholds[job], results.rules[job]
-        if record.status == "diverged":
-            record.error = f"{Diverged(made)}."
-        elif record.status == "interrupted":
-            record.error = "stopped by a signal; it can be resumed."
         best = bool(results.uses_best[job])
         if record.status == "diverged" and fit.last.saved[job]:  # by its very last update
-            record.evaluated = {"checkpoint": "last", "updates": made}
+            record.evaluated = Evaluated("last", made)
         elif record.status != "diverged":
             state = fit.best if best else fit.last
-            record.evaluated = {"checkpoint": "best" if best else "last", "updates": int(state.updates[job])}
+            record.evaluated = Evaluated("best" if best else "last", int(state.updates[job]))
         if self._has("logger", "CSVLogger"):
             self._write_csv(rows)
         events = EventFile(self.directory) if self._has("logger", "TensorBoardLogger") else None
@@ -161,11 +158,8 @@ class JobFiles:
         """The figures and, as they take as long, the curves and texts in TensorBoard."""
         record = self.record
         if record.metrics:
-            classifier, splits, step = (
-                results.classifier_of(job),
-                splits_of(record.metrics),
-                record.evaluated["updates"],
-            )
+            classifier, splits = results.classifier_of(job), splits_of(record.metrics)
+            step = record.evaluated_updates
             save_figures(draw(classifier, self.data, splits), self.directory, events, step)
             if events is not None:
                 write_curves(events, classifier, self.data, splits, step)

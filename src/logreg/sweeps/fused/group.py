@@ -18,11 +18,10 @@ from logreg.cli import trusted_packages
 from logreg.cli.assemble import splits_in_sweep, threshold_rule
 from logreg.cli.resolve import hyperparameters
 from logreg.core.errors import UserError, plural
-from logreg.core.provenance import git_state
 from logreg.core.settings import most_searched
 from logreg.evaluation.coefficients.optimality import MOST_SEARCHED_IN_SWEEP
 from logreg.optim.solver import Solver
-from logreg.records.record import RunRecord
+from logreg.records.record import Monitor, RunRecord
 from logreg.sweeps.checks import AllRefused, check_space
 from logreg.sweeps.compose import ComposedJob
 from logreg.sweeps.fused.assemble import Assembler, CannotFuse, GroupMember
@@ -177,9 +176,9 @@ def _failures_named() -> Iterator[None]:
 def _files(jobs: Jobs, member: GroupMember, started: str, options: Options) -> JobFiles:
     """The directory of a job, with the record of before it is trained."""
     job, config = jobs[member.position], member.config
-    record = RunRecord(overrides=list(job.overrides), started=started, git=git_state())
+    record = RunRecord.begun(job.overrides, started)
     record.name, record.seed = str(config["name"]), config["seed"]
-    record.monitor = {"metric": config["monitor"], "mode": config["mode"]}
+    record.monitor = Monitor(config["monitor"], config["mode"])
     record.hyperparameters = hyperparameters(config, record, job.choices)
     with_figures = bool(config["figures"]) and max(len(jobs), job.number + 1) <= options.figures
     return JobFiles(job, member, record, with_figures, options.log_file)

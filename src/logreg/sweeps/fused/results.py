@@ -21,6 +21,7 @@ from logreg.evaluation.coefficients.optimality import MOST_SEARCHED_IN_SWEEP, Op
 from logreg.evaluation.coefficients.separation import Separation
 from logreg.evaluation.thresholds import ThresholdRule
 from logreg.optim.problem import LogisticProblem
+from logreg.records.record import ChosenThreshold
 from logreg.sweeps.fused.fit import Fit
 from logreg.sweeps.fused.metrics import BatchedEvaluation
 from logreg.training.certificate import optimality_of
@@ -45,7 +46,7 @@ class Results:
     fit: Fit
     metrics: list[dict[str, float]]
     thresholds: list[float]
-    rules: list[dict[str, Any] | None]
+    rules: list[ChosenThreshold | None]
     calibrations: list[dict[str, Any] | None]
     parameters: list[Tensor]
     uses_best: np.ndarray
@@ -111,7 +112,7 @@ def measure(
         if (rule := rules[job]) is not None:
             classifier.threshold, value = rule.choose(*held_out(classifier, batches("val")))
             found.thresholds[job] = classifier.threshold
-            found.rules[job] = {"rule": rule.name, "value": value, "rows": "val"}
+            found.rules[job] = ChosenThreshold(rule.name, value)
         found.optimality[job] = table.optimality_of(classifier)
         found.metrics[job] = evaluate_splits(classifier, batches, splits)
     return found
