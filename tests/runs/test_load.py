@@ -22,11 +22,9 @@ from logreg.runs.load import load_run
 
 def test_a_record_is_json_whatever_the_numbers(tmp_path: Path) -> None:
     RunRecord(metrics={"train/loss": math.nan, "val/loss": math.inf, "x": 1.0}).write(tmp_path)
-    assert json.loads((tmp_path / "run.json").read_text())["metrics"] == {
-        "train/loss": None,
-        "val/loss": None,
-        "x": 1.0,
-    }
+    content = json.loads((tmp_path / "run.json").read_text())
+    assert content["metrics"] == {"train/loss": None, "val/loss": None, "x": 1.0}
+    assert content["monitor"] == content["evaluated"] == {}
     assert read_record(tmp_path).metrics == {"x": 1.0}
     assert [path.name for path in tmp_path.iterdir()] == ["run.json"]
 

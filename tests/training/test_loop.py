@@ -25,6 +25,7 @@ from logreg.data.blocks import BlockLoader
 from logreg.models import HandWritten, LogisticRegression, SequentialRegression
 from logreg.optim.newton import Newton
 from logreg.optim.objective import linear_coefficients
+from logreg.records.record import Certificate
 from logreg.training.callbacks import Checkpoints
 from logreg.training.checks import check_float64
 from tests.helpers import Ordinary, breast_cancer, column, fit, toy
@@ -410,10 +411,9 @@ def test_an_ordinary_dataloader_is_certified_as_any_data(tmp_path: Path, monkeyp
     assert unpenalised["separation"]["kind"] == "complete"
     monkeypatch.setattr(rows, "MAX_ELEMENTS", 11)
     monkeypatch.setattr(adapter, "MAX_ELEMENTS", 11)
-    assert ordinary(Ordinary(), l2=0.1).optimality == {
-        "sentence": "not certified: Ordinary serves its rows batch by batch, more than 11 numbers; "
-        "derive it from BlockData"
-    }
+    assert ordinary(Ordinary(), l2=0.1).optimality == Certificate(
+        "not certified: Ordinary serves its rows batch by batch, more than 11 numbers; derive it from BlockData"
+    )
 
 
 def test_the_docstring_example_of_training_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

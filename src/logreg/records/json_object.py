@@ -20,6 +20,8 @@ _Reader = Callable[[Any], Any]  # from a value of the file to that of the field;
 class JsonObject(Mapping[str, Any]):
     """Base of dataclasses that stand in a JSON file; their fields can be read by key, too: ``record["status"]``.
 
+    Derive with ``@dataclass(eq=False)``: one is equal to a dictionary with the same content.
+
     Files outlive versions and are edited by hand, so that a reader takes what it knows: other keys are ignored, and a
     value of another type than its field's is left at the field's default.
     """

@@ -31,7 +31,7 @@ CONFIG = "config.json"
 STATUSES = ("running", "completed", "failed", "diverged", "interrupted")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Monitor(JsonObject):
     """The metric that jobs are ranked and checkpoints are chosen by, and whether its ``min`` or its ``max`` is best."""
 
@@ -44,7 +44,7 @@ class Monitor(JsonObject):
         return 1 if self.mode == "min" else -1
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Evaluated(JsonObject):
     """Which state the metrics belong to, ``best`` or ``last``, and the updates it had seen."""
 
@@ -52,7 +52,7 @@ class Evaluated(JsonObject):
     updates: int | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class AccuracyInterval(JsonObject):
     """How far an accuracy on held-out rows may be off, and what the commoner label alone would get."""
 
@@ -63,7 +63,7 @@ class AccuracyInterval(JsonObject):
     majority: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Baseline(JsonObject):
     """The linear classifier on the same rows; see `logreg.training.baseline`."""
 
@@ -73,7 +73,7 @@ class Baseline(JsonObject):
     intervals: dict[str, AccuracyInterval] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ChosenThreshold(JsonObject):
     """The rule that chose the threshold, and what it gave on those ``rows``."""
 
@@ -82,7 +82,7 @@ class ChosenThreshold(JsonObject):
     rows: str = "val"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ChosenOptimizer(JsonObject):
     """What optimizer=auto chose, and why."""
 
@@ -90,7 +90,7 @@ class ChosenOptimizer(JsonObject):
     why: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Certificate(JsonObject):
     """How far a linear classifier is from the best coefficients; see `logreg.evaluation.coefficients.optimality`.
 
@@ -112,7 +112,7 @@ class Certificate(JsonObject):
     remark: str | None = None
 
 
-@dataclass
+@dataclass(eq=False)
 class RunRecord(JsonObject):
     """What ``run.json`` holds; keys are added over time, never renamed.
 
@@ -142,14 +142,14 @@ class RunRecord(JsonObject):
     name: str = ""
     seed: int | None = None
     metrics: dict[str, float] = field(default_factory=dict)
-    monitor: Monitor = Monitor()
+    monitor: Monitor = field(default_factory=Monitor)
     threshold: float = 0.5
     threshold_rule: ChosenThreshold | None = None
     updates: int = 0
     epochs: int = 0
     seconds: dict[str, float] = field(default_factory=dict)
     data: dict[str, Any] = field(default_factory=dict)
-    evaluated: Evaluated = Evaluated()
+    evaluated: Evaluated = field(default_factory=Evaluated)
     device: str = ""
     resumed_from: str | None = None
     started: str = ""

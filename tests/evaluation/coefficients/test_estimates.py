@@ -413,7 +413,7 @@ def test_separated_labels_are_refused_where_nobody_searched(tmp_path: Path) -> N
     frame = pd.read_csv(shared_file("endometrial.csv")).rename(columns={"HG": "y"})
     record, classifier, table = fitted(frame, tmp_path)
     assert record.optimality is not None
-    record.optimality |= {"separation": None, "gap": 0.0}
+    record.optimality = replace(record.optimality, separation=None, gap=0.0)
     found = infer_run(record, classifier, table, Wanted("wald", "model", True))
     assert isinstance(found, NoInference)
     assert "separated by NV" in found.sentence
@@ -430,7 +430,7 @@ def test_a_row_far_out_is_no_separation(tmp_path: Path, far: float, searched: bo
     assert record.optimality is not None
     assert record.optimality["separation"]["kind"] == "none"
     if not searched:
-        record.optimality["separation"] = None
+        record.optimality = replace(record.optimality, separation=None)
     ours = infer(classifier, table, record.optimality, Wanted("wald", "model", True))
     theirs = sm.Logit(frame.y, frame[["x"]].assign(const=1.0)).fit(disp=0, tol=1e-10, maxiter=200)
     assert ours is not None
