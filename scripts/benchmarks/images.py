@@ -24,7 +24,7 @@ from benchmarks.timing import Pair
 from benchmarks.training import configuration
 from logreg.cli.assemble import assemble
 from logreg.data.images import data as image_data
-from logreg.data.images.pixel_store import prepare_photos
+from logreg.data.images.pixel_store import cached_photos
 from logreg.models import ConvSequential
 from logreg.training.loop import train
 
@@ -78,7 +78,7 @@ class Photos:
         files = self.large
         shutil.rmtree(self.folder / "fresh", ignore_errors=True)
         started = time.perf_counter()
-        found = prepare_photos(files, SIZE, False, self.folder / "fresh")
+        found = cached_photos(files, SIZE, False, self.folder / "fresh")
         seconds = time.perf_counter() - started
         assert found.pixels[-1].any()
         return seconds

@@ -139,8 +139,8 @@ def test_a_run_on_a_table_takes_no_photos(command: Command, tmp_path: Path) -> N
 
 PREPARE = """
 from pathlib import Path
-from logreg.data.images.pixel_store import prepare_photos
-prepare_photos(sorted(Path("photos").rglob("*.jpg")), 16, False, Path("c"))
+from logreg.data.images.pixel_store import cached_photos
+cached_photos(sorted(Path("photos").rglob("*.jpg")), 16, False, Path("c"))
 """
 KILLED = """
 import os, signal

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from logreg.data.blocks import Batches, BlockLoader, PassPlan
+from logreg.data.blocks import BlockLoader, EvaluationBatches, PassPlan
 from logreg.data.rows import SparseRows, TensorRows
 
 
@@ -82,7 +82,7 @@ def test_the_order_differs_between_passes_and_seeds_and_repeats_with_both() -> N
 
 def test_evaluation_batches_hold_every_row_in_order() -> None:
     x = torch.arange(10.0).reshape(5, 2)
-    batches = Batches(TensorRows(x, x[:, 0]))
+    batches = EvaluationBatches(TensorRows(x, x[:, 0]))
     assert torch.equal(torch.cat([part for part, _ in batches]), x)
     assert len(batches) == 1
 

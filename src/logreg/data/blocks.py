@@ -29,7 +29,7 @@ WINDOW, STRETCH = 2**20, 2**10
 
 
 @runtime_checkable
-class Augmentation(Protocol):
+class BatchChange(Protocol):
     """Changes training batches at random."""
 
     def start(self, seed: int, index: int) -> Callable[[Batch], Batch]:
@@ -132,7 +132,7 @@ class BlockLoader:
         seed: int,
         plan: PassPlan | None = None,
         position: tuple[int, int] = (0, 0),
-        augmentation: Augmentation | None = None,
+        augmentation: BatchChange | None = None,
     ) -> None:
         self.rows, self.seed, self.plan, self.augmentation = rows, seed, plan or PassPlan(), augmentation
         self.batch_size = len(rows) if batch_size is None else min(batch_size, len(rows))
@@ -221,7 +221,7 @@ class BlockLoader:
         return self._stretches[1]
 
 
-class Batches:
+class EvaluationBatches:
     """Rows in their order, in large batches: what evaluation reads."""
 
     def __init__(self, rows: Rows) -> None:

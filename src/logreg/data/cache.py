@@ -1,147 +1,163 @@
-"""What is prepared from files: made once, found again by what it was made from, mapped into memory by training.
+"""Arrays that are made from files once, found again by what they were made from, and mapped into memory by training.
 
-It is written into a folder that is renamed when it is complete, so that one that is found is whole; a lock lets one run
-prepare it while others wait.
+They are written into a folder that gets its name when it is complete, so that a folder that exists is complete. A lock
+lets one run make it while others wait.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import hashlib
 import json
 import logging
 import os
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import ClassVar, Generic, Self, TypeVar
 
 import numpy as np
+from filelock import FileLock, Timeout
 
 from logreg.core.errors import UserError
 
 log = logging.getLogger(__name__)
 
 MANIFEST = "manifest.json"
+NO_SPACE = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC), errno.EFBIG)  # Windows has no quotas
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """What is in a folder of the cache.
+
+    Attributes:
+        files: their sizes in bytes.
+    """
+
+    files: dict[str, int] = field(default_factory=dict)
+
+
+M = TypeVar("M", bound=Manifest)
 
 
 @dataclass(frozen=True)
-class Prepared:
-    """A folder of arrays, mapped when they are asked for.
+class CacheEntry(Generic[M]):
+    """A folder of arrays, mapped when they are asked for; one subclass for each kind of data.
 
     Attributes:
-        manifest: what is in it, one of ``Manifest``; its ``files`` are sizes in bytes.
+        manifest_type: what its manifest is.
         what: the word for it in messages.
     """
 
     folder: Path
-    manifest: Any
+    manifest: M
 
-    Manifest: ClassVar[type]
+    manifest_type: ClassVar[type[Manifest]]
     what: ClassVar[str]
 
-    def array(self, name: str, dtype: Any, *shape: int) -> np.ndarray:
+    @classmethod
+    def found(cls, folder: Path) -> Self | None:
+        """The entry in a folder, if it is complete."""
+        try:
+            manifest = cls.manifest_type(**json.loads((folder / MANIFEST).read_text(encoding="utf-8")))
+            complete = all((folder / name).stat().st_size == size for name, size in manifest.files.items())
+        except (OSError, ValueError, TypeError):
+            return None
+        return cls(folder, manifest) if complete else None  # type: ignore[arg-type]
+
+    @classmethod
+    def found_or_made(cls, cache: Path, key: str, make: Callable[[Path], M]) -> tuple[Self, bool]:
+        """The entry of a key, and whether it had to be made.
+
+        Args:
+            make: writes the arrays into the folder it is given; returns the manifest.
+
+        Raises:
+            UserError: the cache cannot be written, or what ``make`` raises; nothing is left of the attempt.
+        """
+        folder = cache / key
+        if (entry := cls.found(folder)) is not None:
+            return entry, False
+        try:
+            cache.mkdir(parents=True, exist_ok=True)
+            with _locked(cache, key, cls.what):
+                if (entry := cls.found(folder)) is not None:  # another run has made it meanwhile
+                    return entry, False
+                _remove_abandoned(cache)
+                return cls._made(folder, make), True
+        except OSError as error:
+            reason = error.strerror or str(error) or type(error).__name__
+            if error.errno in NO_SPACE:
+                raise UserError(
+                    f"data.cache_dir={cache}: no space is left for the prepared {cls.what} ({reason}); free some or "
+                    "give another directory."
+                ) from error
+            if error.filename is not None and not Path(error.filename).absolute().is_relative_to(cache.absolute()):
+                raise UserError(f"{error.filename}: the file cannot be read ({reason}).") from error
+            raise UserError(
+                f"data.cache_dir={cache}: the prepared {cls.what} cannot be written there ({reason})."
+            ) from error
+
+    @classmethod
+    def _made(cls, folder: Path, make: Callable[[Path], M]) -> Self:
+        part = folder.with_name(f".{folder.name}.part")
+        # Whatever is there was left by a run that was killed: this run has the lock.
+        shutil.rmtree(part, ignore_errors=True)
+        shutil.rmtree(folder, ignore_errors=True)
+        part.mkdir()
+        try:
+            manifest = make(part)
+            files = {path.name: path.stat().st_size for path in part.iterdir()}
+            text = json.dumps(asdict(manifest) | {"files": files}, indent=1, ensure_ascii=False)
+            (part / MANIFEST).write_text(text + "\n", encoding="utf-8")
+            os.rename(part, folder)
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
+        entry = cls.found(folder)
+        if entry is None:
+            raise UserError(
+                f"data.cache_dir={folder.parent}: the prepared {cls.what} was changed while it was being written."
+            )
+        return entry
+
+    def array(self, name: str, dtype: np.typing.DTypeLike, *shape: int) -> np.ndarray:
         """Mapped privately: a page that is only read stays the file's."""
         if 0 in shape:
             return np.empty(shape, dtype)
         return np.memmap(self.folder / name, dtype=dtype, mode="c", shape=shape)
 
 
-P = TypeVar("P", bound=Prepared)
-
-
-def key_of(version: Any, settings: Any) -> str:
-    """The name of the folder for what is prepared from these settings by this version of the code."""
-    text = json.dumps([version, settings], sort_keys=True, default=_plain)
+def key_of(*settings: object) -> str:
+    """The name of the folder for what is made from these settings."""
+    text = json.dumps(settings, sort_keys=True, default=_plain)
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
-def _plain(value: Any) -> Any:
-    return asdict(value) if hasattr(value, "__dataclass_fields__") else str(value)
+def _plain(value: object) -> object:
+    return asdict(value) if hasattr(value, "__dataclass_fields__") else str(value)  # type: ignore[call-overload]
 
 
-def find(folder: Path, kind: type[P]) -> P | None:
-    """What is in a folder, if it is there and whole."""
-    try:
-        manifest = kind.Manifest(**json.loads((folder / MANIFEST).read_text(encoding="utf-8")))
-        whole = all((folder / name).stat().st_size == size for name, size in manifest.files.items())
-    except (OSError, ValueError, TypeError):
-        return None
-    return kind(folder, manifest) if whole else None
-
-
-def prepared(cache: Path, key: str, make: Callable[[Path], Any], kind: type[P]) -> tuple[P, bool]:
-    """What has this key, made if need be, and whether it had to be made.
-
-    Args:
-        make: writes its arrays into the folder it is given; returns the manifest.
-
-    Raises:
-        UserError: the cache cannot be written, or what ``make`` raises; nothing is left of the attempt.
-    """
-    folder = cache / key
-    if (found := find(folder, kind)) is not None:
-        return found, False
-    try:
-        cache.mkdir(parents=True, exist_ok=True)
-        with _locked(cache / f"{key}.lock", kind.what):
-            if (found := find(folder, kind)) is not None:
-                return found, False
-            _sweep(cache)
-            return _made(cache, folder, make, kind), True
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise UserError(
-                f"data.cache_dir={cache}: no space is left for the prepared {kind.what} ({error.strerror}); free "
-                "some or give another directory."
-            ) from error
-        what = error.strerror or str(error) or type(error).__name__
-        if error.filename is not None and not Path(error.filename).absolute().is_relative_to(cache.absolute()):
-            raise UserError(f"{error.filename}: the file cannot be read ({what}).") from error
-        raise UserError(
-            f"data.cache_dir={cache}: the prepared {kind.what} cannot be written there ({what})."
-        ) from error
-
-
-def _sweep(cache: Path) -> None:
-    """Remove what runs left behind that were killed while they prepared others."""
+def _remove_abandoned(cache: Path) -> None:
+    """Remove what runs left behind that were killed while they made other entries."""
     for part in cache.glob(".*.part"):
-        lock = cache / f"{part.name[1:].removesuffix('.part')}.lock"
-        with contextlib.suppress(OSError), lock.open("w") as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # nobody is at work there
+        key = part.name[1:].removesuffix(".part")
+        with contextlib.suppress(OSError), FileLock(cache / f"{key}.lock", timeout=0):  # nobody is at work there
             shutil.rmtree(part, ignore_errors=True)
 
 
-def _made(cache: Path, folder: Path, make: Callable[[Path], Any], kind: type[P]) -> P:
-    part = cache / f".{folder.name}.part"
-    # What is there was left by a run that was killed: nobody else works on it while this run has the lock.
-    shutil.rmtree(part, ignore_errors=True)
-    shutil.rmtree(folder, ignore_errors=True)
-    part.mkdir()
-    try:
-        manifest = make(part)
-        files = {path.name: path.stat().st_size for path in part.iterdir()}
-        text = json.dumps(asdict(manifest) | {"files": files}, indent=1, ensure_ascii=False)
-        (part / MANIFEST).write_text(text + "\n", encoding="utf-8")
-        os.rename(part, folder)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
-    found = find(folder, kind)
-    if found is None:
-        raise UserError(f"data.cache_dir={cache}: the prepared {kind.what} was changed while it was being written.")
-    return found
-
-
 @contextlib.contextmanager
-def _locked(path: Path, what: str) -> Iterator[None]:
-    """Hold a lock that a crash gives back."""
-    with path.open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            log.info("waiting for another run that prepares the same %s", what)
-            fcntl.flock(file, fcntl.LOCK_EX)
+def _locked(cache: Path, key: str, what: str) -> Iterator[None]:
+    """Hold the lock of a key, which a crash gives back."""
+    lock = FileLock(cache / f"{key}.lock")
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        log.info("waiting for another run that prepares the same %s", what)
+        lock.acquire()
+    try:
         yield
+    finally:
+        lock.release()

@@ -14,7 +14,7 @@ from lightning.pytorch import LightningDataModule
 from torch import Tensor
 
 from logreg.core.errors import UserError
-from logreg.data.blocks import Augmentation, Batches, BlockLoader, PassPlan
+from logreg.data.blocks import BatchChange, BlockLoader, EvaluationBatches, PassPlan
 from logreg.data.from_json import AnyPreprocessor
 from logreg.data.options import SPLITS, ServingOptions, SplitOptions
 from logreg.data.rows import LargeBatch, Rows
@@ -39,7 +39,7 @@ class BlockData(LightningDataModule, ABC):
 
     rows: dict[str, np.ndarray]
     preprocessor: AnyPreprocessor
-    augmentation: Augmentation | None = None
+    augmentation: BatchChange | None = None
 
     def __init__(self, serving: ServingOptions, split: SplitOptions, own_files: Sequence[str] = ()) -> None:
         super().__init__()
@@ -150,11 +150,11 @@ class BlockData(LightningDataModule, ABC):
             return torch.cat([part[0] for part in parts]), torch.cat([part[1] for part in parts])
         return batch[0], batch[1]
 
-    def batches(self, split: str) -> Batches:
+    def batches(self, split: str) -> EvaluationBatches:
         """The rows of a split in their order, for evaluation."""
-        return Batches(self.served(split))
+        return EvaluationBatches(self.served(split))
 
-    def batches_of(self, split: str) -> Batches | None:
+    def batches_of(self, split: str) -> EvaluationBatches | None:
         """`batches`, or None of a split without rows."""
         return self.batches(split) if len(self.rows[split]) else None
 
@@ -197,10 +197,10 @@ class BlockData(LightningDataModule, ABC):
         self.loader = BlockLoader(rows, self.batch_size, self.seed, self.plan, position, self.augmentation)
         return self.loader
 
-    def val_dataloader(self) -> Batches | list[Any]:
+    def val_dataloader(self) -> EvaluationBatches | list[Any]:
         return self.batches_of("val") or []
 
-    def test_dataloader(self) -> Batches | list[Any]:
+    def test_dataloader(self) -> EvaluationBatches | list[Any]:
         return self.batches_of("test") or []
 
     @property

@@ -17,7 +17,7 @@ from logreg.data.tables.columns import Categorical
 from logreg.data.tables.preprocessor import Preprocessor
 from logreg.data.tables.reading import kinds
 from logreg.data.tables.reading.libsvm import read_blocks
-from logreg.data.tables.reading.progress import PreparationBar
+from logreg.data.tables.reading.progress import RowBar
 from logreg.data.tables.reading.source import Source, WrongKinds
 from logreg.data.tables.values import level_expression
 from logreg.evaluation.calibration import Calibration
@@ -201,7 +201,7 @@ def scored(predictor: Predictor, source: Source, others: Sequence[str]) -> Itera
     Raises:
         UserError: the source cannot be read, or a value is not what it was in training.
     """
-    with PreparationBar([source], "predicting") as bar:
+    with RowBar([source], "predicting") as bar:
         if source.format == "libsvm":
             batches = _scored_sparse(predictor, source)
         else:

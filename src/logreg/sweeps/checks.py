@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -68,18 +69,19 @@ def check_space(directory: Path, jobs: int, further: int = 0) -> None:
         UserError: says how much is needed and how much is free.
     """
     directory.mkdir(parents=True, exist_ok=True)
-    free = os.statvfs(directory)
-    needed, room = jobs * (BYTES_OF_A_JOB + further), free.f_bavail * free.f_frsize
+    needed, room = jobs * (BYTES_OF_A_JOB + further), shutil.disk_usage(directory).free
     if needed > room:
         raise UserError(
             f"hydra.sweep.dir={directory}: {jobs:,} jobs need {needed / 1e6:,.0f} MB, and {room / 1e6:,.0f} MB are "
             "free there; free some, or give another directory."
         )
-    files = jobs * FILES_OF_A_JOB
-    if free.f_files > 0 and files > free.f_favail:
+    if not hasattr(os, "statvfs"):  # Windows, whose file systems have no limit on the number of files
+        return
+    files, limits = jobs * FILES_OF_A_JOB, os.statvfs(directory)
+    if limits.f_files > 0 and files > limits.f_favail:
         raise UserError(
             f"hydra.sweep.dir={directory}: {jobs:,} jobs need {files:,} files, and its file system has room for "
-            f"{free.f_favail:,}; give another directory."
+            f"{limits.f_favail:,}; give another directory."
         )
 
 

@@ -10,7 +10,7 @@ from torch.optim import Optimizer
 
 from logreg.core.errors import UserError
 from logreg.data.adapter import AnyData
-from logreg.data.blocks import Batches
+from logreg.data.blocks import EvaluationBatches
 from logreg.data.rows import Batch, Rows
 from logreg.evaluation.coefficients.flatness import remark
 from logreg.evaluation.coefficients.optimality import Optimality, certify, separation_of
@@ -74,5 +74,5 @@ def firth_penalty(classifier: BinaryClassifier, batches: Iterable[Batch], firth:
     """What Firth's penalty of this weight adds to the log loss of the training rows."""
     pair = linear_coefficients(classifier.network)
     assert pair is not None
-    assert isinstance(batches, Batches)
+    assert isinstance(batches, EvaluationBatches)
     return FirthProblem(batches.rows, firth, classifier.threshold).penalty(theta_of(*pair).cpu())

@@ -235,7 +235,7 @@ def test_threads_and_processes_decode_the_same_as_pillow(folder: Path, monkeypat
         assert data.photos is not None
         assert [str(path) for path in data.photos.files] == list(expected)
         assert np.array_equal(data.pixels, np.stack(list(expected.values())))
-        found.append((data.fingerprint, data.prepared.manifest, data.prepared.sums.tolist()))
+        found.append((data.fingerprint, data.cached.manifest, data.cached.sums.tolist()))
     assert found[0] == found[1]
 
 

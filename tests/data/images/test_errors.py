@@ -266,7 +266,7 @@ def test_what_the_system_says_of_a_file_is_passed_on(folder: Path, monkeypatch: 
     monkeypatch.setattr(decoding.Image, "open", refuse)
     assert said(folder).startswith(f"data.path: photos{os.sep}cats{os.sep}002.png cannot be read (Permission denied);")
     data = images(folder, skip_bad=True, split=HALVES)
-    reasons = {reason for _, reason in data.prepared.manifest.bad}
+    reasons = {reason for _, reason in data.cached.manifest.bad}
     assert reasons == {"cannot be read (Permission denied)", "does not fit into memory"}
 
 
@@ -274,7 +274,7 @@ def test_a_file_that_goes_away_before_it_is_looked_at(folder: Path) -> None:
     photos = find_photos(str(folder), None)
     (folder / "cats" / "002.png").unlink()
     cache = folder.parent / "cache"
-    text = refusal(lambda: pixel_store.prepare_photos(photos.files, 8, False, cache))
+    text = refusal(lambda: pixel_store.cached_photos(photos.files, 8, False, cache))
     assert text.endswith(
         "002.png cannot be read (No such file or directory); data.skip_bad=true leaves such files out."
     )

@@ -14,7 +14,7 @@ from logreg.core.errors import UserError, plural
 from logreg.data.images.data import ImageData
 from logreg.data.images.discover import Photos, find_photos
 from logreg.data.images.options import FolderOptions, PhotoOptions
-from logreg.data.images.pixel_store import PreparedPhotos, prepare_photos
+from logreg.data.images.pixel_store import CachedPhotos, cached_photos
 from logreg.data.options import SPLITS, ServingOptions, SplitOptions
 
 log = logging.getLogger(__name__)
@@ -33,24 +33,24 @@ class ImageFolderData(ImageData):
         super().__init__(serving, split, photos)
         self.folder = folder
         self.photos: Photos | None = None
-        self.prepared: PreparedPhotos | None = None
+        self.cached: CachedPhotos | None = None
 
     def prepare_data(self) -> None:
         """Decode the photos into the cache, unless they are there; called once per machine by Lightning."""
-        if self.prepared is not None:
+        if self.cached is not None:
             return
         self.photos = find_photos(self.folder.path, self.folder.positive)
         if self.photos.splits is not None and self.folds is not None:
             raise UserError(f"data.folds: {self.folder.path} has folders for its splits; leave data.folds out.")
-        self.prepared = prepare_photos(self.photos.files, self.size, self.folder.skip_bad, Path(self.folder.cache_dir))
+        self.cached = cached_photos(self.photos.files, self.size, self.folder.skip_bad, Path(self.folder.cache_dir))
 
     @property
-    def found(self) -> tuple[Photos, PreparedPhotos]:
+    def found(self) -> tuple[Photos, CachedPhotos]:
         """The files, and what they were decoded into."""
         self.prepare_data()
         assert self.photos is not None
-        assert self.prepared is not None
-        return self.photos, self.prepared
+        assert self.cached is not None
+        return self.photos, self.cached
 
     def load(self) -> None:
         photos, prepared = self.found

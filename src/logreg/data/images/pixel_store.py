@@ -12,17 +12,17 @@ import hashlib
 import logging
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import PIL
 
 from logreg.core.errors import UserError
-from logreg.data import cache
+from logreg.data.cache import CacheEntry, Manifest, key_of
 from logreg.data.images.decoding import CHANNELS, write_pixels
-from logreg.data.images.streaming import Bad, in_parallel, refusal, tell_bad
+from logreg.data.images.streaming import Bad, in_parallel, refusal, warn_of_bad
 
 log = logging.getLogger(__name__)
 
@@ -32,8 +32,8 @@ SUMMED_TOGETHER = 2**12
 
 
 @dataclass(frozen=True)
-class Manifest:
-    """What prepared photos are.
+class PhotoManifest(Manifest):
+    """What decoded photos are.
 
     Attributes:
         total: photos, with those that could not be read.
@@ -46,16 +46,13 @@ class Manifest:
     size: int
     fingerprint: str
     bad: list[tuple[int, str]]
-    files: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
-class PreparedPhotos(cache.Prepared):
+class CachedPhotos(CacheEntry[PhotoManifest]):
     """Photos of a folder, in the order of their files."""
 
-    manifest: Manifest
-
-    Manifest: ClassVar[type] = Manifest
+    manifest_type: ClassVar[type[Manifest]] = PhotoManifest
     what: ClassVar[str] = "photos"
 
     @property
@@ -77,14 +74,14 @@ class PreparedPhotos(cache.Prepared):
     @property
     def good(self) -> np.ndarray:
         """Whether each photo could be read, (photos,)."""
-        found = np.ones(self.manifest.total, dtype=bool)
-        found[[number for number, _ in self.manifest.bad]] = False
-        return found
+        readable = np.ones(self.manifest.total, dtype=bool)
+        readable[[number for number, _ in self.manifest.bad]] = False
+        return readable
 
 
-def prepare_photos(
+def cached_photos(
     files: Sequence[Path], size: int, skip_bad: bool, cache_dir: Path, key: str = "data.path"
-) -> PreparedPhotos:
+) -> CachedPhotos:
     """Decode photos, unless that has been done.
 
     Args:
@@ -94,59 +91,57 @@ def prepare_photos(
         UserError: a file cannot be read as a photo, or the cache cannot be written.
     """
     state = _state(files)
-    name = cache.key_of((*VERSION, PIL.__version__), {"files": state, "size": size})  # versions decode otherwise
+    name = key_of((*VERSION, PIL.__version__), {"files": state, "size": size})  # versions decode otherwise
 
-    def make(folder: Path) -> Manifest:
+    def make(folder: Path) -> PhotoManifest:
         manifest = _decoded(files, size, skip_bad, folder, key)
         if _state(files) != state:
             raise UserError(f"{key}: a photo was changed while it was being read; start again.")
         return manifest
 
-    found, made = cache.prepared(cache_dir, name, make, PreparedPhotos)
-    if found.manifest.bad and not skip_bad:
-        raise refusal(files, found.manifest.bad[0], key)
-    tell_bad(files, found.manifest.bad, key)
-    log.info("%s %s", "prepared" if made else "found prepared", found.folder)
-    return found
+    photos, made = CachedPhotos.found_or_made(cache_dir, name, make)
+    if photos.manifest.bad and not skip_bad:
+        raise refusal(files, photos.manifest.bad[0], key)
+    warn_of_bad(files, photos.manifest.bad, key)
+    log.info("%s %s", "prepared" if made else "found prepared", photos.folder)
+    return photos
 
 
-def _state(files: Sequence[Path]) -> list[Any]:
-    """What shows on disk that a file is another one; what cannot be found is refused, or left out, with the others."""
-    found = []
+def _state(files: Sequence[Path]) -> list[list[str | int]]:
+    """What shows on disk that a file is another one; one that cannot be read is refused later, with its reason."""
+    states: list[list[str | int]] = []
     for path in files:
+        states.append([str(path.absolute())])
         with contextlib.suppress(OSError):
             s = path.stat()
-            # The time of the last change of the inode tells of permissions, too.
-            found.append([str(path.absolute()), s.st_size, s.st_mtime_ns, s.st_ctime_ns])
-            continue
-        found.append([str(path.absolute())])
-    return found
+            states[-1] += [s.st_size, s.st_mtime_ns, s.st_ctime_ns]  # ctime tells of permissions, too
+    return states
 
 
-def _decoded(files: Sequence[Path], size: int, skip_bad: bool, folder: Path, key: str) -> Manifest:
+def _decoded(files: Sequence[Path], size: int, skip_bad: bool, folder: Path, key: str) -> PhotoManifest:
     total, target = len(files), folder / PIXELS
     with target.open("wb") as file:
         file.truncate(total * len(CHANNELS) * size * size)
     bad: list[Bad] = []
     with closing(in_parallel(write_pixels, files, size, str(target))) as written:  # before the folder goes away
-        for _, found in written:
-            bad += found
+        for _, unreadable in written:
+            bad += unreadable
             if bad and not skip_bad:
                 raise refusal(files, bad[0], key)
     return _summed(total, size, folder, bad)
 
 
-def _summed(total: int, size: int, folder: Path, bad: list[tuple[int, str]]) -> Manifest:
+def _summed(total: int, size: int, folder: Path, bad: list[tuple[int, str]]) -> PhotoManifest:
     pixels = np.memmap(folder / PIXELS, dtype=np.uint8, mode="r", shape=(total, len(CHANNELS), size * size))
-    whole = hashlib.sha256(f"{size} {[number for number, _ in bad]}".encode())
+    fingerprint = hashlib.sha256(f"{size} {[number for number, _ in bad]}".encode())
     with (folder / SUMS).open("wb") as sums, (folder / DIGESTS).open("wb") as digests:
         for first in range(0, total, SUMMED_TOGETHER):
             x = np.asarray(pixels[first : first + SUMMED_TOGETHER])
             sums.write(channel_sums(x).tobytes())
-            found = b"".join(hashlib.blake2b(photo, digest_size=8).digest() for photo in x)
-            digests.write(found)
-            whole.update(found)
-    return Manifest(total, size, f"sha256:{whole.hexdigest()[:32]}", bad)
+            of_photos = b"".join(hashlib.blake2b(photo, digest_size=8).digest() for photo in x)
+            digests.write(of_photos)
+            fingerprint.update(of_photos)
+    return PhotoManifest(total, size, f"sha256:{fingerprint.hexdigest()[:32]}", bad)
 
 
 def channel_sums(x: np.ndarray) -> np.ndarray:

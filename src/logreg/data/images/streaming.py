@@ -78,7 +78,7 @@ def streamed(files: Sequence[Path], size: int, skip_bad: bool, key: str) -> Iter
             good = [i for i in numbers if i not in reasons]
             if good:
                 yield good, pixels[[i - numbers.start for i in good]]
-    tell_bad(files, bad, key)
+    warn_of_bad(files, bad, key)
     if len(bad) == len(files):
         raise UserError(f"{key}: none of the {len(files)} files can be read as a photo.")
 
@@ -90,7 +90,7 @@ def refusal(files: Sequence[Path], bad: Bad, key: str) -> UserError:
     return UserError(f"{key}: {files[number]} {reason}{others}.")
 
 
-def tell_bad(files: Sequence[Path], bad: Sequence[Bad], key: str) -> None:
+def warn_of_bad(files: Sequence[Path], bad: Sequence[Bad], key: str) -> None:
     """Say which files are left out."""
     if not bad:
         return

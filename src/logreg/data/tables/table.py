@@ -12,13 +12,13 @@ import numpy as np
 import torch
 
 from logreg.core.errors import UserError
-from logreg.data import cache
+from logreg.data.cache import key_of
 from logreg.data.datamodule import BlockData
 from logreg.data.options import SPLITS, ServingOptions, SplitOptions
 from logreg.data.rows import MappedRows, Rows, SparseRows, TensorRows
 from logreg.data.tables.options import Form, PrepareOptions, ReadOptions, RoleOptions, TablePaths
-from logreg.data.tables.preparing.pipeline import Preparation, with_kinds
-from logreg.data.tables.preparing.table_store import VERSION, Manifest, PreparedTable
+from logreg.data.tables.preparing.pipeline import TablePreparation, with_kinds
+from logreg.data.tables.preparing.table_store import VERSION, CachedTable, TableManifest
 from logreg.data.tables.preprocessor import Preprocessor
 from logreg.data.tables.reading.source import Source, open_source
 
@@ -57,62 +57,58 @@ class TableData(BlockData):
         texts = tuple(c for c in (*roles.categorical, roles.group) if c is not None)
         named = tuple(c for c in (roles.target, roles.weight, roles.group) if c is not None)
         self.reading = replace(reading, text=texts, names=named)
-        self.preparation = Preparation(roles, split, preparing, serving.seed, serving.standardize)
-        self.prepared: PreparedTable | None = None
+        self.preparation = TablePreparation(roles, split, preparing, serving.seed, serving.standardize)
+        self.cached: CachedTable | None = None
         self.form: Form | None = None
 
     # --- preparation --------------------------------------------------------------------------------------------------
 
     def prepare_data(self) -> None:
         """Convert the table into the cache, unless it is there; called once per machine by Lightning."""
-        if self.prepared is not None:
+        if self.cached is not None:
             return
         sources = self.open_sources()
         self.form = sources["train"].form
-        settings = self._settings(sources)
+        key = self._key(sources)
 
-        def make(folder: Path) -> Manifest:
+        def make(folder: Path) -> TableManifest:
             manifest = self.preparation.make(sources, folder)
-            if self._settings(sources) != settings:
+            if self._key(sources) != key:
                 raise UserError(
                     f"data.path={self.paths.path}: the file was changed while it was being read; start again."
                 )
             return manifest
 
-        self.prepared, made = cache.prepared(
-            Path(self.paths.cache_dir), cache.key_of(VERSION, settings), make, PreparedTable
-        )
-        manifest = self.prepared.manifest
-        for note in manifest.notes:
+        self.cached, is_new = CachedTable.found_or_made(Path(self.paths.cache_dir), key, make)
+        for note in self.cached.manifest.notes:
             log.info("%s", note)
-        for warning in manifest.warnings:
+        for warning in self.cached.manifest.warnings:
             log.warning("warning: %s", warning)
-        log.info("%s %s", "prepared" if made else "found prepared", self.prepared.folder)
+        log.info("%s %s", "prepared" if is_new else "found prepared", self.cached.folder)
 
     def setup(self, stage: str | None = None) -> None:
-        if self.prepared is None:
-            self.prepare_data()
-        assert self.prepared is not None
-        self.preprocessor = self.prepared.preprocessor
-        self.rows = {split: self.prepared.rows(split) for split in SPLITS}
+        self.prepare_data()
+        assert self.cached is not None
+        self.preprocessor = self.cached.preprocessor
+        self.rows = {split: self.cached.rows(split) for split in SPLITS}
         if not len(self.rows["train"]):
             raise UserError(f"data.path={self.paths.path}: no row is left for training.")
 
     def open_sources(self) -> dict[str, Source]:
         """The sources by the split they are for; the first is ``path``."""
-        found = {}
-        for name, split in (("path", "train"), ("val_path", "val"), ("test_path", "test")):
-            path = getattr(self.paths, name)
-            if path is not None:
-                found[split] = open_source(path, self.reading, f"data.{name}")
-        train = found["train"]
-        for split, source in found.items():
+        paths = {"train": self.paths.path, "val": self.paths.val_path, "test": self.paths.test_path}
+        sources = {
+            split: open_source(path, self.reading, "data.path" if split == "train" else f"data.{split}_path")
+            for split, path in paths.items()
+            if path is not None
+        }
+        train = sources["train"]
+        for source in sources.values():
             if (source.format == "libsvm") != (train.format == "libsvm"):
                 raise UserError(f"{source.key}: a table in {source.format} does not go with one in {train.format}.")
-            found[split] = with_kinds(source, train)
         if train.format == "libsvm":
             self._check_sparse()
-        return found
+        return {split: with_kinds(source, train) for split, source in sources.items()}
 
     def _check_sparse(self) -> None:
         """Refuse what needs columns with names."""
@@ -124,22 +120,24 @@ class TableData(BlockData):
             if given is not None:
                 raise UserError(f"data.{name}={given}: a LIBSVM file has a label and features only; leave it out.")
 
-    def _settings(self, sources: Mapping[str, Source]) -> dict[str, Any]:
-        """Everything that the prepared table depends on."""
-        return {
-            "sources": [[split, s.format, s.fingerprint(), s.state()] for split, s in sources.items()],
-            "read": self.reading,
-            "preparation": self.preparation,
-        }
+    def _key(self, sources: Mapping[str, Source]) -> str:
+        """Of everything that the prepared table depends on."""
+        return key_of(
+            VERSION,
+            [[split, s.format, s.fingerprint(), s.state()] for split, s in sources.items()],
+            self.reading,
+            self.preparation,
+        )
 
     # --- serving ------------------------------------------------------------------------------------------------------
 
     @property
-    def table(self) -> PreparedTable:
-        if self.prepared is None:
+    def table(self) -> CachedTable:
+        """The prepared table; `setup` has run."""
+        if self.cached is None:
             self.setup()
-        assert self.prepared is not None
-        return self.prepared
+        assert self.cached is not None
+        return self.cached
 
     @property
     def fingerprint(self) -> str:
@@ -186,11 +184,7 @@ class TableData(BlockData):
             "target": target.column,
             "labels": {label: value for value, label in enumerate(target.labels)},
             "left_out": self.preprocessor.left_out,
-            "label_weights": self._weights_of_labels(),
+            "label_weights": None if self.own_weights("train") is None else list(self.label_totals()),
             "warnings": self.table.manifest.warnings,
             "form": asdict(self.form) if self.form else None,
         }
-
-    def _weights_of_labels(self) -> list[float] | None:
-        """The training weight of label 0 and 1; None where rows have no weights."""
-        return None if self.own_weights("train") is None else list(self.label_totals())

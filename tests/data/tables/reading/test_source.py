@@ -48,12 +48,12 @@ def read(path: Path, columns: list[str] | None = None, **options: Any) -> pl.Dat
 
 def content(data: TableData) -> tuple[str, dict[str, np.ndarray]]:
     """The preprocessing, and the features and labels of every split."""
-    assert data.prepared is not None
+    assert data.cached is not None
     arrays = {}
     for split in ("train", "val", "test"):
         x, y = data.tensors(split)[:2]
         arrays |= {f"x {split}": x.numpy(), f"y {split}": y.numpy()}
-    return data.prepared.manifest.preprocessing, arrays
+    return data.cached.manifest.preprocessing, arrays
 
 
 def same(left: TableData, right: TableData) -> None:
@@ -512,22 +512,22 @@ def test_libsvm_files_hold_what_scikit_learn_finds_in_them(
     path = tmp_path / "table.svm"
     path.write_bytes(change(libsvm()))
     data = table(path, target=None, storage="float64")
-    assert data.prepared is not None
+    assert data.cached is not None
     expected, labels = load_svmlight_file(io.BytesIO(libsvm()))
-    indptr, indices, values = data.prepared.csr
+    indptr, indices, values = data.cached.csr
     assert indptr.tolist() == expected.indptr.tolist()
     assert indices.tolist() == expected.indices.tolist()
     np.testing.assert_array_equal(values, expected.data)
-    assert data.prepared.y.tolist() == (labels > 0).astype(int).tolist()
+    assert data.cached.y.tolist() == (labels > 0).astype(int).tolist()
 
 
 def test_libsvm_is_known_by_its_lines_and_may_begin_at_0(tmp_path: Path) -> None:
     (tmp_path / "one.txt").write_bytes(libsvm())
     (tmp_path / "zero.txt").write_bytes(libsvm(zero_based=True))
     one, zero = table(tmp_path / "one.txt", target=None), table(tmp_path / "zero.txt", target=None, zero_based=True)
-    assert one.prepared is not None
-    assert zero.prepared is not None
-    for left, right in zip(one.prepared.csr, zero.prepared.csr, strict=True):
+    assert one.cached is not None
+    assert zero.cached is not None
+    for left, right in zip(one.cached.csr, zero.cached.csr, strict=True):
         np.testing.assert_array_equal(left, right)
 
 
@@ -536,17 +536,17 @@ def test_later_libsvm_files_have_the_width_of_training(tmp_path: Path, width: in
     (tmp_path / "train.svm").write_bytes(libsvm())
     (tmp_path / "test.svm").write_bytes(libsvm(width=width))
     data = table(tmp_path / "train.svm", target=None, test_path=str(tmp_path / "test.svm"), storage="float64")
-    assert data.prepared is not None
+    assert data.cached is not None
     x, _ = sparse(width=width)
     expected = np.zeros((len(x), 12))
     expected[:, : min(width, 12)] = x[:, :12]
-    indptr, indices, values = data.prepared.csr
+    indptr, indices, values = data.cached.csr
     rows = data.rows["test"]
     found = np.zeros((len(rows), 12))
     for i, row in enumerate(rows):
         found[i, indices[indptr[row] : indptr[row + 1]]] = values[indptr[row] : indptr[row + 1]]
     np.testing.assert_array_equal(found, expected)
-    assert any("30 columns" in note for note in data.prepared.manifest.notes) == noted
+    assert any("30 columns" in note for note in data.cached.manifest.notes) == noted
 
 
 # --- levels -----------------------------------------------------------------------------------------------------------

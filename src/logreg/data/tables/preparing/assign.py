@@ -14,11 +14,11 @@ from logreg.data.labels import choose_labels, label_codes
 from logreg.data.options import SPLITS, SplitOptions
 from logreg.data.splits import grouped_shares, shares
 from logreg.data.tables.options import RoleOptions
-from logreg.data.tables.preparing.convert import Raw, append
+from logreg.data.tables.preparing.convert import RawTable, append
 
 
 def binary_target(
-    raw: Raw, options: RoleOptions, keys: Sequence[str], notes: list[str]
+    raw: RawTable, options: RoleOptions, keys: Sequence[str], notes: list[str]
 ) -> tuple[np.ndarray, tuple[str, str]]:
     """The label of every row, (rows,) int8 mapped from a file, -1 where there is none; and what 0 and 1 stand for.
 
@@ -48,7 +48,7 @@ def binary_target(
     return y, labels
 
 
-def assign_rows(raw: Raw, y: np.ndarray, own_files: Sequence[str], split: SplitOptions, seed: int) -> np.ndarray:
+def assign_rows(raw: RawTable, y: np.ndarray, own_files: Sequence[str], split: SplitOptions, seed: int) -> np.ndarray:
     """Which split every row belongs to, (rows,) int8 by number in `SPLITS`; -1 for none.
 
     Args:

@@ -40,7 +40,7 @@ class NeedsFloat64(Exception):
     """float32 does not hold the numbers of a table."""
 
 
-class Dictionary:
+class LevelDictionary:
     """The values of a text column by number, in the order of their first appearance.
 
     Values are looked up as they stand; only one that is new is brought into the form of `as_levels`.
@@ -107,7 +107,7 @@ class Dictionary:
         return np.array([-1 if text is None else self._code[text] for text in texts], dtype=np.int32)
 
 
-class Distinct:
+class DistinctIntegers:
     """Whether a column of whole numbers has no value twice; missing ones do not count.
 
     Args:
@@ -144,7 +144,7 @@ class Distinct:
 
 
 @dataclass
-class Raw:
+class RawTable:
     """What the pass leaves: arrays in ``folder``, and what was noticed on the way.
 
     Attributes:
@@ -152,7 +152,7 @@ class Raw:
         numbers: raw column and part of a date, if it is one, for every column of ``store``.
         shift, scale: ``store`` holds ``(x - shift) / scale``; 0 and 1 where it is float64.
         keys: of the sources, to name them in errors.
-        has_missing: (numbers,), whether a value of the column is missing; known once `Training.moments` has looked.
+        has_missing: (numbers,), whether a value of the column is missing; `TrainingStatistics.moments` sets it.
         rounded: (numbers,), whether float32 may hold less than the column says.
         distinct_numbers: columns of whole numbers that are all different in the first source.
         distinct_texts: for each categorical, how many different values of how many the first source has.
@@ -168,10 +168,10 @@ class Raw:
     rounded: np.ndarray
     origins: list[int] = field(default_factory=list)
     keys: list[str] = field(default_factory=list)
-    levels: dict[str, Dictionary] = field(default_factory=dict)
-    labels: Dictionary = field(default_factory=lambda: Dictionary(MOST_LABELS))
+    levels: dict[str, LevelDictionary] = field(default_factory=dict)
+    labels: LevelDictionary = field(default_factory=lambda: LevelDictionary(MOST_LABELS))
     label_counts: list[Counter[int]] = field(default_factory=list)
-    distinct: dict[str, Distinct] = field(default_factory=dict)
+    distinct: dict[str, DistinctIntegers] = field(default_factory=dict)
     distinct_numbers: set[str] = field(default_factory=set)
     distinct_texts: dict[str, tuple[int, int]] = field(default_factory=dict)
     has_weight: bool = False
@@ -210,7 +210,7 @@ class Raw:
         return self.array("target", np.int8, self.rows)
 
 
-def convert(sources: Sequence[Source], roles: Roles, folder: Path, dtype: np.dtype, progress: Progress) -> Raw:
+def convert(sources: Sequence[Source], roles: Roles, folder: Path, dtype: np.dtype, progress: Progress) -> RawTable:
     """Read the sources one after the other into ``folder``.
 
     Args:
@@ -240,7 +240,7 @@ class _Conversion:
         ]
         numbers = [*((column, None) for column in roles.numeric), *parts]
         width = len(numbers)
-        self.raw = Raw(
+        self.raw = RawTable(
             folder,
             dtype,
             numbers,
@@ -250,14 +250,14 @@ class _Conversion:
             np.zeros(width, dtype=bool),
             np.zeros(width, dtype=bool),
         )
-        self.raw.levels = {column: Dictionary(MOST_LEVELS) for column in roles.categorical}
+        self.raw.levels = {column: LevelDictionary(MOST_LEVELS) for column in roles.categorical}
         whole = [column for column in roles.numeric if kinds[column] == "integer"]
-        self.raw.distinct = {column: Distinct(DISTINCT_CHECKED // len(whole)) for column in whole}
+        self.raw.distinct = {column: DistinctIntegers(DISTINCT_CHECKED // len(whole)) for column in whole}
         self.raw.has_weight, self.raw.has_group = roles.weight is not None, roles.group is not None
         self._fitted, self._has_units = dtype == np.float64, np.zeros(width, dtype=bool)
         self._columns = [c for c in (roles.target, roles.weight, roles.group, *roles.features) if c is not None]
 
-    def run(self) -> Raw:
+    def run(self) -> RawTable:
         raw, roles = self.raw, self.roles
         names = [
             "codes",

@@ -13,9 +13,9 @@ import numpy as np
 from logreg.core.errors import UserError, nearest
 from logreg.data.labels import shown
 from logreg.data.tables.columns import DATE_PARTS, Categorical, Column, Numeric
-from logreg.data.tables.preparing.convert import NeedsFloat64, Raw
+from logreg.data.tables.preparing.convert import NeedsFloat64, RawTable
 from logreg.data.tables.preparing.roles import Roles, empty_column
-from logreg.data.tables.preparing.statistics import Training
+from logreg.data.tables.preparing.statistics import TrainingStatistics
 
 # A column of texts of which at least this share are different looks like a name or an id.
 NEARLY_ALL_DIFFERENT = 0.95
@@ -31,9 +31,9 @@ MOST_COUNT, SHARE_COUNT = 10, 0.01
 
 
 def fit_columns(
-    raw: Raw,
+    raw: RawTable,
     roles: Roles,
-    training: Training,
+    training: TrainingStatistics,
     rows: int,
     standardize: bool,
     min_count: int | None,
@@ -98,7 +98,7 @@ def fit_columns(
     return sorted(columns, key=lambda column: order[column.feature]), left_out
 
 
-def _useless_number(raw: Raw, name: str, mean: float, variance: float, missing: float, roles: Roles) -> str | None:
+def _useless_number(raw: RawTable, name: str, mean: float, variance: float, missing: float, roles: Roles) -> str | None:
     if np.isnan(mean):
         return "the training rows have no value there"
     if variance == 0 and not missing:
@@ -108,7 +108,7 @@ def _useless_number(raw: Raw, name: str, mean: float, variance: float, missing: 
     return None
 
 
-def _levels(raw: Raw, name: str, counts: np.ndarray, least: int, roles: Roles) -> Categorical | str:
+def _levels(raw: RawTable, name: str, counts: np.ndarray, least: int, roles: Roles) -> Categorical | str:
     values = raw.levels[name]
     if values.overflowed:
         return f"it has more than {values.most:,} different texts"

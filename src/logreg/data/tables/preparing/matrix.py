@@ -10,7 +10,7 @@ import polars as pl
 
 from logreg.data.tables.columns import Categorical, Column, Numeric
 from logreg.data.tables.preparing.column_store import Chunk
-from logreg.data.tables.preparing.convert import Raw
+from logreg.data.tables.preparing.convert import RawTable
 from logreg.data.tables.preparing.statistics import in_threads
 from logreg.data.tables.preprocessor import Preprocessor
 from logreg.data.tables.reading.source import batch_rows
@@ -21,7 +21,7 @@ FEATURE_ROWS, BLOCK_VALUES = 2**13, 2**18  # rows and features written at once
 class Matrix:
     """Writes the features of a converted table, block by block."""
 
-    def __init__(self, raw: Raw, columns: list[Column]) -> None:
+    def __init__(self, raw: RawTable, columns: list[Column]) -> None:
         self.raw, self.columns = raw, columns
         self.pre = Preprocessor(columns)
         number = {key: i for i, key in enumerate(raw.numbers)}

@@ -21,14 +21,14 @@ from logreg.data.tables.preparing.assign import (
     split_counts,
     write_rows,
 )
-from logreg.data.tables.preparing.convert import NeedsFloat64, Raw, append, convert
+from logreg.data.tables.preparing.convert import NeedsFloat64, RawTable, append, convert
 from logreg.data.tables.preparing.fit import without_reference
 from logreg.data.tables.preparing.matrix import Matrix
 from logreg.data.tables.preparing.sparse import convert_sparse, sparse_rows
-from logreg.data.tables.preparing.statistics import Training
-from logreg.data.tables.preparing.table_store import Manifest
+from logreg.data.tables.preparing.statistics import TrainingStatistics
+from logreg.data.tables.preparing.table_store import TableManifest
 from logreg.data.tables.preprocessor import Preprocessor
-from logreg.data.tables.reading.progress import PreparationBar
+from logreg.data.tables.reading.progress import RowBar
 from logreg.data.tables.reading.source import Source, WrongKinds
 
 # Up to so many bytes of text, or of float64 features, numbers are kept in float64; above, in float32.
@@ -38,7 +38,7 @@ MOST_READINGS = 4  # of a text file whose beginning did not tell what is in it
 
 
 @dataclass(frozen=True)
-class Preparation:
+class TablePreparation:
     """How a table is prepared; equal ones make equal tables of equal sources.
 
     Attributes:
@@ -52,7 +52,7 @@ class Preparation:
     seed: int
     standardize: bool
 
-    def make(self, sources: dict[str, Source], folder: Path) -> Manifest:
+    def make(self, sources: dict[str, Source], folder: Path) -> TableManifest:
         """Read, split, fit and write, all into a folder.
 
         Args:
@@ -61,7 +61,7 @@ class Preparation:
         Raises:
             UserError: the table cannot be read or trained on.
         """
-        with PreparationBar(list(sources.values())) as bar:
+        with RowBar(list(sources.values())) as bar:
             if sources["train"].format == "libsvm":
                 return self._make_sparse(sources, folder, bar)
             try:
@@ -74,7 +74,7 @@ class Preparation:
                 bar.restart()
                 return self._make_dense(sources, folder, bar, "float64")
 
-    def _make_sparse(self, sources: dict[str, Source], folder: Path, bar: PreparationBar) -> Manifest:
+    def _make_sparse(self, sources: dict[str, Source], folder: Path, bar: RowBar) -> TableManifest:
         dtype = dtype_of(sum(source.size for source in sources.values()), self.options.storage)
         raw, width, entries, notes = convert_sparse(list(sources.values()), folder, dtype, bar.add)
         y, labels = binary_target(raw, self.roles, [s.key for s in sources.values()], notes)
@@ -82,9 +82,7 @@ class Preparation:
         pre = Preprocessor(NumberedColumns(width), Target("", labels), {}, sparse=True)
         return self._manifest(sources, raw, part, y, pre, notes, entries)
 
-    def _make_dense(
-        self, sources: dict[str, Source], folder: Path, bar: PreparationBar, storage: str | None
-    ) -> Manifest:
+    def _make_dense(self, sources: dict[str, Source], folder: Path, bar: RowBar, storage: str | None) -> TableManifest:
         names = list(sources)
         for _ in range(MOST_READINGS):
             train = sources["train"]
@@ -110,7 +108,7 @@ class Preparation:
         y, labels = binary_target(raw, self.roles, [s.key for s in sources.values()], notes)
         part = assign_rows(raw, y, names[1:], self.split, self.seed)
         weight = self._training_weight(raw, part)
-        training = Training(raw, weight)
+        training = TrainingStatistics(raw, weight)
         rows = int(np.count_nonzero(part == 0))
         columns, left_out = fit.fit_columns(
             raw, chosen, training, rows, self.standardize, self.options.min_count, train.key, notes
@@ -123,7 +121,7 @@ class Preparation:
         Matrix(raw, columns).write(folder / "x")
         return self._manifest(sources, raw, part, y, pre, notes)
 
-    def _training_weight(self, raw: Raw, part: np.ndarray) -> np.ndarray:
+    def _training_weight(self, raw: RawTable, part: np.ndarray) -> np.ndarray:
         """(rows,): the weight of every training row, 0 for the others."""
         if not raw.has_weight:
             return part == 0
@@ -137,13 +135,13 @@ class Preparation:
     def _manifest(
         self,
         sources: Mapping[str, Source],
-        raw: Raw,
+        raw: RawTable,
         part: np.ndarray,
         y: np.ndarray,
         pre: Preprocessor,
         notes: list[str],
         entries: int = 0,
-    ) -> Manifest:
+    ) -> TableManifest:
         folder = raw.folder
         counts, labels = split_counts(part, y)
         write_rows(part, folder)
@@ -156,7 +154,7 @@ class Preparation:
         zero, one = self._spelled(raw, pre.target.labels)
         total = [plural(sum(by_split[i] for by_split in labels.values()), "row") for i in (0, 1)]
         notes.insert(0, f"{pre.target.column or 'label'}: 1 is {one} ({total[1]}), 0 is {zero} ({total[0]})")
-        return Manifest(
+        return TableManifest(
             rows=counts,
             labels=labels,
             total=raw.rows,
@@ -172,13 +170,13 @@ class Preparation:
             warnings=warnings,
         )
 
-    def _spelled(self, raw: Raw, labels: tuple[str, str]) -> list[str]:
+    def _spelled(self, raw: RawTable, labels: tuple[str, str]) -> list[str]:
         """What 0 and 1 stand for, with all the labels that ``data.labels`` puts together."""
         meaning = label_codes(raw.labels.values, labels, self.roles.labels, "data.target")
         sides = [[text for text, code in zip(raw.labels.values, meaning, strict=True) if code == i] for i in (0, 1)]
         return [" or ".join(shown(text) for text in side[:SHOWN_VALUES]) or labels[i] for i, side in enumerate(sides)]
 
-    def _leaks(self, raw: Raw, part: np.ndarray, y: np.ndarray, pre: Preprocessor) -> list[str]:
+    def _leaks(self, raw: RawTable, part: np.ndarray, y: np.ndarray, pre: Preprocessor) -> list[str]:
         """A warning for each column that alone tells the labels apart."""
         most = min(LEAK_ROWS, LEAK_VALUES // max(1, 1 if pre.sparse else pre.width))
         sample = evenly_spaced(part, 0, most)

@@ -11,7 +11,14 @@ import numpy as np
 from scipy.sparse import csr_array
 
 from logreg.core.errors import UserError
-from logreg.data.tables.preparing.convert import MOST_LABELS, Dictionary, Progress, Raw, append, occurrences
+from logreg.data.tables.preparing.convert import (
+    MOST_LABELS,
+    LevelDictionary,
+    Progress,
+    RawTable,
+    append,
+    occurrences,
+)
 from logreg.data.tables.reading.libsvm import read_blocks
 from logreg.data.tables.reading.source import Source
 
@@ -20,17 +27,17 @@ log = logging.getLogger(__name__)
 
 def convert_sparse(
     sources: Sequence[Source], folder: Path, dtype: np.dtype, progress: Progress
-) -> tuple[Raw, int, int, list[str]]:
+) -> tuple[RawTable, int, int, list[str]]:
     """Read LIBSVM sources into ``indptr``, ``indices``, ``values`` and ``target``.
 
     Returns:
-        The labels as a `Raw` without numbers, the width, the number of entries, and what was noticed. The width is that
-        of the first source; columns beyond it in the others are left out.
+        The labels as a `RawTable` without numbers, the width, the number of entries, and what was noticed. The
+        width is that of the first source; columns beyond it in the others are left out.
 
     Raises:
         UserError: a file cannot be read; with the line.
     """
-    raw = Raw(folder, dtype, [], [], np.empty(0), np.empty(0), np.empty(0, dtype=bool), np.empty(0, dtype=bool))
+    raw = RawTable(folder, dtype, [], [], np.empty(0), np.empty(0), np.empty(0, dtype=bool), np.empty(0, dtype=bool))
     width, entries, notes = 0, 0, []
     with (
         (folder / "indptr").open("wb") as indptr,
@@ -72,7 +79,7 @@ def convert_sparse(
     return raw, width, entries, notes
 
 
-def _codes(labels: Dictionary, y: np.ndarray, key: str) -> np.ndarray:
+def _codes(labels: LevelDictionary, y: np.ndarray, key: str) -> np.ndarray:
     import polars as pl
 
     codes = labels.codes(pl.Series("label", y))
@@ -81,7 +88,7 @@ def _codes(labels: Dictionary, y: np.ndarray, key: str) -> np.ndarray:
     return codes
 
 
-def sparse_rows(raw: Raw, rows: np.ndarray, width: int) -> csr_array:
+def sparse_rows(raw: RawTable, rows: np.ndarray, width: int) -> csr_array:
     """Some rows of the matrix that `convert_sparse` wrote."""
     indptr = raw.array("indptr", np.int64, raw.rows + 1)
     stored = int(indptr[-1])

@@ -15,7 +15,7 @@ import numpy as np
 
 from logreg.core.errors import UserError
 from logreg.data.tables.preparing.column_store import Chunk
-from logreg.data.tables.preparing.convert import NeedsFloat64, Raw
+from logreg.data.tables.preparing.convert import NeedsFloat64, RawTable
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -40,14 +40,14 @@ def in_threads(function: Callable[[Item], Result], items: Sequence[Item]) -> lis
         return list(pool.map(function, items))
 
 
-class Training:
+class TrainingStatistics:
     """The training rows of a converted table.
 
     Args:
         weight: (rows,) of the whole table, 0 where a row is not for training.
     """
 
-    def __init__(self, raw: Raw, weight: np.ndarray) -> None:
+    def __init__(self, raw: RawTable, weight: np.ndarray) -> None:
         self.raw, self.weight = raw, weight
         self.width = len(raw.numbers)
         whole = all(bool((part == np.floor(part)).all()) for part in self._weight_parts())

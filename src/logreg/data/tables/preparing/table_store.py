@@ -1,4 +1,4 @@
-"""A prepared table on disk; see `logreg.data.cache`."""
+"""A table in the cache; see `logreg.data.cache`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from logreg.data.cache import Prepared
+from logreg.data.cache import CacheEntry, Manifest
 from logreg.data.tables.preprocessor import Preprocessor
 
 # Part of every key: a table prepared by another version of this room is not read.
@@ -16,7 +16,7 @@ VERSION = 5
 
 
 @dataclass(frozen=True)
-class Manifest:
+class TableManifest(Manifest):
     """What a prepared table is.
 
     Attributes:
@@ -27,7 +27,6 @@ class Manifest:
         values: stored values of a sparse matrix.
         dtype: of the matrix.
         fingerprint: of the sources' content.
-        files: their sizes in bytes.
     """
 
     rows: dict[str, int]
@@ -43,16 +42,13 @@ class Manifest:
     grouped: bool = False
     notes: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
-    files: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
-class PreparedTable(Prepared):
-    """A prepared table, its arrays mapped when they are asked for."""
+class CachedTable(CacheEntry[TableManifest]):
+    """A table as training reads it."""
 
-    manifest: Manifest
-
-    Manifest: ClassVar[type] = Manifest
+    manifest_type: ClassVar[type[Manifest]] = TableManifest
     what: ClassVar[str] = "table"
 
     @cached_property

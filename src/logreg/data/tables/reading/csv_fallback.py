@@ -15,10 +15,10 @@ import numpy as np
 
 from logreg.core.errors import UserError
 from logreg.data.tables.reading.dialect import Dialect, reader, tidy
-from logreg.data.tables.reading.text_blocks import Block, not_text
+from logreg.data.tables.reading.text_blocks import TextBlock, not_text
 
 
-def rows(block: Block, dialect: Dialect, key: str, width: int | None = None) -> Iterator[tuple[int, list[str]]]:
+def rows(block: TextBlock, dialect: Dialect, key: str, width: int | None = None) -> Iterator[tuple[int, list[str]]]:
     """Every row that is not blank with the number of the line it ends in.
 
     Args:
@@ -49,7 +49,7 @@ def rows(block: Block, dialect: Dialect, key: str, width: int | None = None) -> 
         before = lines.line_num
 
 
-def is_complete(block: Block, dialect: Dialect, width: int) -> bool:
+def is_complete(block: TextBlock, dialect: Dialect, width: int) -> bool:
     """Whether counting delimiters proves that all rows have this many fields, and that no line is blank.
 
     polars refuses rows that are too long, so where it has read a block, an even count means that none is too short.
@@ -69,7 +69,7 @@ def _unquoted(data: bytes, quote: bytes) -> bytes:
     return characters[np.cumsum(marks, dtype=np.uint8) % 2 == 0].tobytes() if marks.any() else data
 
 
-def _lines(block: Block, key: str) -> Iterator[str]:
+def _lines(block: TextBlock, key: str) -> Iterator[str]:
     for number, line in enumerate(io.BytesIO(block.data), block.line):
         try:
             yield line.decode()
@@ -77,7 +77,7 @@ def _lines(block: Block, key: str) -> Iterator[str]:
             raise UserError(f"{key}: {not_text(number, 'utf-8', error)}") from error
 
 
-def _unreadable(block: Block, dialect: Dialect, key: str, before: int, last: int, error: csv.Error) -> UserError:
+def _unreadable(block: TextBlock, dialect: Dialect, key: str, before: int, last: int, error: csv.Error) -> UserError:
     """The error for a row that ends in line ``last`` of a block, after the line ``before``."""
     first, last = block.line + before, block.line + max(last, before + 1) - 1
     if "unexpected end of data" in str(error) or "field limit" in str(error):

@@ -112,7 +112,7 @@ def sniff(
         UserError: there is nothing but blank lines.
     """
     quotes = [quote or None] if quote is not None else _quotes(text, delimiter)
-    forms = [_Form.of(text, whole, d, q) for d in ((delimiter,) if delimiter else DELIMITERS) for q in quotes]
+    forms = [_Candidate.of(text, whole, d, q) for d in ((delimiter,) if delimiter else DELIMITERS) for q in quotes]
     tables = [form for form in forms if form.columns > 1]
     regular = [form for form in tables if form.share >= REGULAR and form.first_row_too]
     # The usual delimiters first; where no form fits nearly all rows, the one that fits most of them.
@@ -148,7 +148,7 @@ def _quotes(text: str, delimiter: str | None) -> list[str | None]:
 
 
 @dataclass(frozen=True)
-class _Form:
+class _Candidate:
     """How well one delimiter and quote character fit a text."""
 
     delimiter: str
@@ -158,7 +158,7 @@ class _Form:
     first_row_too: bool
 
     @classmethod
-    def of(cls, text: str, whole: bool, delimiter: str, quote: str | None) -> _Form:
+    def of(cls, text: str, whole: bool, delimiter: str, quote: str | None) -> _Candidate:
         rows = rows_of(text, delimiter, quote, padded=delimiter != "\t")
         if not whole and len(rows) > 1:
             rows = rows[:-1]

@@ -105,7 +105,7 @@ def cleaned(columns: Sequence[str], missing: Collection[str]) -> pl.Expr:
     return pl.when(~text.is_in(list(missing))).then(text)
 
 
-class Inference:
+class KindInference:
     """Finds the kinds of the columns of a text file from frames of their texts.
 
     Args:

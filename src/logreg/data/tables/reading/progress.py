@@ -11,7 +11,7 @@ from tqdm import tqdm
 from logreg.data.tables.reading.source import Source
 
 
-class PreparationBar:
+class RowBar:
     """Counts the rows that have been read."""
 
     def __init__(self, sources: Sequence[Source], description: str = "preparing") -> None:
@@ -21,7 +21,7 @@ class PreparationBar:
             total=total, unit=" rows", unit_scale=True, desc=description, disable=not sys.stderr.isatty(), leave=False
         )
 
-    def __enter__(self) -> PreparationBar:
+    def __enter__(self) -> RowBar:
         return self
 
     def __exit__(

@@ -20,8 +20,8 @@ from logreg.core.errors import UserError
 from logreg.data.tables.options import ReadOptions
 from logreg.data.tables.reading import csv_fallback, kinds
 from logreg.data.tables.reading.dialect import Dialect, is_number, known, sniff
-from logreg.data.tables.reading.kinds import Inference
-from logreg.data.tables.reading.text_blocks import OTHERS, Block, blocks, head_of, in_order
+from logreg.data.tables.reading.kinds import KindInference
+from logreg.data.tables.reading.text_blocks import OTHERS, TextBlock, blocks, head_of, in_order
 
 CAREFUL_ROWS, CAREFUL_FIELDS = 2**11, 2**16  # at once, as many as the processor's cache holds
 SAMPLED_ROWS, FEWEST_SAMPLED, SAMPLED_FIELDS = 1000, 20, 2**20  # to find out what columns hold
@@ -74,9 +74,9 @@ class TextFile:
         """
         yield from in_order(lambda block: self._texts(block, columns), self._blocks())
 
-    def infer(self, declared: Sequence[str]) -> Inference:
+    def infer(self, declared: Sequence[str]) -> KindInference:
         """What the columns hold, from all rows."""
-        found = Inference(self.names, declared)
+        found = KindInference(self.names, declared)
         for frame in self.texts(self.names):
             found.add(frame)
         return found
@@ -106,7 +106,7 @@ class TextFile:
         for block in self._blocks():
             yield from self._rows(block)
 
-    def _blocks(self) -> Iterator[Block]:
+    def _blocks(self) -> Iterator[TextBlock]:
         """The file without its header."""
         dialect = self.dialect
         for block in blocks(self.path, self.key, self.encoding, dialect):
@@ -116,12 +116,12 @@ class TextFile:
                 skipped = self.skipped - block.line + 1
                 lines = block.data.split(b"\n", skipped)
                 if len(lines) > skipped and lines[-1]:
-                    yield Block(lines[-1], self.skipped + 1)
+                    yield TextBlock(lines[-1], self.skipped + 1)
 
-    def _rows(self, block: Block) -> Iterator[tuple[int, list[str]]]:
+    def _rows(self, block: TextBlock) -> Iterator[tuple[int, list[str]]]:
         return csv_fallback.rows(block, self.dialect, self.key, len(self.names) or None)
 
-    def _frame(self, block: Block, columns: Sequence[str], found: Mapping[str, str]) -> pl.DataFrame:
+    def _frame(self, block: TextBlock, columns: Sequence[str], found: Mapping[str, str]) -> pl.DataFrame:
         # Without texts to look for, polars is much faster; it fails at the first one of them.
         for missing in ((),) if kinds.VERBATIM in found.values() else ((), self.missing):
             frame = self._plain(block, columns, found, missing)
@@ -132,7 +132,9 @@ class TextFile:
             raise Misread
         return typed
 
-    def _texts(self, block: Block, columns: Sequence[str], found: Mapping[str, str] = NOTHING_FOUND) -> pl.DataFrame:
+    def _texts(
+        self, block: TextBlock, columns: Sequence[str], found: Mapping[str, str] = NOTHING_FOUND
+    ) -> pl.DataFrame:
         verbatim = {column: kind for column, kind in found.items() if kind == kinds.VERBATIM}
         frame = self._plain(block, columns, verbatim)
         return self.careful_texts(self._rows(block), columns, verbatim) if frame is None else frame
@@ -150,7 +152,7 @@ class TextFile:
         return self._cleaned(pl.concat(frames), verbatim)
 
     def _plain(
-        self, block: Block, columns: Sequence[str], found: Mapping[str, str], missing: Collection[str] = ()
+        self, block: TextBlock, columns: Sequence[str], found: Mapping[str, str], missing: Collection[str] = ()
     ) -> pl.DataFrame | None:
         """What polars makes of a block; None if it cannot, or may have misunderstood it."""
         if not self.dialect.plain:
@@ -220,7 +222,7 @@ def look(path: Path, options: ReadOptions, key: str) -> tuple[TextFile, dict[str
         raise UserError(f"{key}: the file is empty.")
     names = _names(first if dialect.header else [""] * len(first), key)
     file = replace(file, names=names, skipped=line if dialect.header else 0)
-    inference = Inference(names, options.text)
+    inference = KindInference(names, options.text)
     sampled = max(FEWEST_SAMPLED, min(SAMPLED_ROWS, SAMPLED_FIELDS // len(names)))
     inference.add(file.careful_texts(islice(file.rows(), sampled), names))
     if not inference.rows:

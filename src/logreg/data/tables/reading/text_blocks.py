@@ -37,7 +37,7 @@ Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
-class Block:
+class TextBlock:
     """Some rows.
 
     Attributes:
@@ -80,7 +80,7 @@ def head_of(path: Path, key: str) -> tuple[bytes, bool]:
         raise truncated(key, error) from error
 
 
-def blocks(path: Path, key: str, encoding: str, dialect: Dialect) -> Iterator[Block]:
+def blocks(path: Path, key: str, encoding: str, dialect: Dialect) -> Iterator[TextBlock]:
     """A file in blocks of whole rows; UTF-8 is passed on as it is, right or wrong.
 
     Args:
@@ -101,13 +101,13 @@ def blocks(path: Path, key: str, encoding: str, dialect: Dialect) -> Iterator[Bl
         if cut:
             whole = cut == len(piece) and not rest  # not copied
             data = piece if whole else b"".join((rest, memoryview(piece)[:cut]))
-            yield Block(data, line)
+            yield TextBlock(data, line)
             line += data.count(b"\n")
             rest = piece[cut:]
         else:
             rest += piece
     if rest:
-        yield Block(rest, line)
+        yield TextBlock(rest, line)
 
 
 def _row_end(piece: bytes, rest: bytes, dialect: Dialect) -> int:
