@@ -2,8 +2,7 @@
 
 `tests.commands` starts it with one end of a socket. Each request is a JSON object, with the descriptors that the
 command is to have as its standard output and error, and a pipe to which the exit status is written. The child leaves
-`serve` with its request and runs the script as ``python script`` would, to the end of the interpreter: exit status,
-signals, handlers at exit and tracebacks are Python's own.
+`serve` with its request and runs the script as ``python script`` would.
 
 A fork copies only the thread that calls it, so nothing here may start one that a command needs: `serve` checks that.
 torch, NumPy, Arrow and polars start those that compute at the first computation.
@@ -11,6 +10,7 @@ torch, NumPy, Arrow and polars start those that compute at the first computation
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import gc
 import importlib
@@ -23,9 +23,10 @@ import selectors
 import signal
 import socket
 import sys
+import threading
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy
 
@@ -129,9 +130,33 @@ def become(request: dict[str, Any]) -> None:
     numpy.random.seed()
 
 
+def run_to_the_end(script: str) -> NoReturn:
+    """What ``python script`` does, but for taking the interpreter apart: that writes to all of its pages, in 0.4 s."""
+    status = 0
+    try:
+        runpy.run_path(script, run_name="__main__")
+    except SystemExit as end:
+        if isinstance(end.code, int):
+            status = end.code
+        elif end.code is not None:
+            print(end.code, file=sys.stderr)
+            status = 1
+    except BaseException as error:
+        sys.excepthook(type(error), error, error.__traceback__)
+        status = -signal.SIGINT if isinstance(error, KeyboardInterrupt) else 1
+    threading._shutdown()  # type: ignore[attr-defined]  # waits for threads
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    if status < 0:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGINT)
+    os._exit(status & 0xFF)
+
+
 if __name__ == "__main__":
     import_everything()
     asked = serve(socket.socket(fileno=int(sys.argv[1])))
     if asked is not None:
         become(asked)
-        runpy.run_path(asked["script"], run_name="__main__")
+        run_to_the_end(asked["script"])
