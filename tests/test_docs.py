@@ -21,7 +21,7 @@ from markdown_it import MarkdownIt
 from markdown_it.tree import SyntaxTreeNode
 
 from tests.cli.test_lessons import LESSONS
-from tests.conftest import ROOT, run_command
+from tests.commands import ROOT, run_command
 from tests.data.images.photos import class_folders, written
 
 DOCUMENTS = ("README.md", "docs/notebook.md", "README.ko.md", "docs/notebook.ko.md")
@@ -209,8 +209,9 @@ def test_readme_python(tmp_path: Path) -> None:
     assert run_command("train.py", "hydra.run.dir=first", cwd=tmp_path).returncode == 0
     loading, training = blocks("README.md", "python")
     loading = re.sub(r'load_run\("[^"]+"\)', 'load_run("first")', loading)
-    for body in (loading, training):
-        done = subprocess.run([sys.executable, "-c", body], cwd=tmp_path, capture_output=True, text=True, timeout=240)
+    for name, body in (("loading.py", loading), ("training.py", training)):
+        (tmp_path / name).write_text(body)
+        done = run_command(str(tmp_path / name), cwd=tmp_path)
         assert done.returncode == 0, done.stderr
     done = run_command("train.py", "resume=first", "epochs=2002", "hydra.run.dir=second", cwd=tmp_path)
     assert done.returncode == 0, done.stderr

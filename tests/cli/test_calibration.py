@@ -16,7 +16,7 @@ from sklearn.metrics import brier_score_loss, log_loss
 from logreg import load_run
 from logreg.core.errors import UserError
 from logreg.records.record import read_history
-from tests.conftest import run_command
+from tests.commands import run_command
 from tests.data.tables.test_table import people
 
 

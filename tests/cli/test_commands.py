@@ -7,7 +7,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -21,7 +20,7 @@ from sklearn.metrics import roc_auc_score
 from logreg import load_run
 from logreg.core.errors import UserError
 from logreg.optim.objective import linear_coefficients
-from tests.conftest import ROOT, Command, run_command
+from tests.commands import Command, run_command, start_command
 
 
 def record_of(directory: Path) -> dict:
@@ -119,23 +118,18 @@ def test_the_rerun_command_gives_the_best_jobs_numbers(sweep: tuple, command: Co
 
 def stopped(folder: Path, arguments: list[str], started: str, number: int) -> None:
     """Start a training, send it a signal once a history (a glob) has updates, and see it end cleanly."""
-    process = subprocess.Popen(
-        [sys.executable, str(ROOT / "train.py"), *arguments],
-        cwd=folder,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
+    training = start_command("train.py", *arguments, cwd=folder)
     try:
         deadline = time.monotonic() + 120
         while not any(len(path.read_text().splitlines()) > 2 for path in folder.glob(started)):
             assert time.monotonic() < deadline
             time.sleep(0.05)
-        process.send_signal(number)
-        out, err = process.communicate(timeout=60)
+        training.send_signal(number)
+        status = training.wait(60)
     finally:
-        process.kill()
-    assert process.returncode == 130, err
-    assert b"Traceback" not in out + err
+        training.kill()
+    assert status == 130, training.stderr
+    assert "Traceback" not in training.stdout + training.stderr
 
 
 @pytest.mark.slow
@@ -175,11 +169,8 @@ def test_a_metric_column_of_validation_and_test_rows(command: Command, tmp_path:
 @pytest.mark.slow
 def test_two_runs_of_one_instant_never_share_a_directory(tmp_path: Path, directory: list[str]) -> None:
     arguments = ["epochs=2", "figures=false", *directory]
-    processes = [
-        subprocess.Popen([sys.executable, str(ROOT / "train.py"), *arguments], cwd=tmp_path, stdout=subprocess.DEVNULL)
-        for _ in range(2)
-    ]
-    statuses = sorted(process.wait(120) for process in processes)
+    trainings = [start_command("train.py", *arguments, cwd=tmp_path) for _ in range(2)]
+    statuses = sorted(training.wait(120) for training in trainings)
     runs = list(tmp_path.glob("**/run.json"))
     assert statuses == ([0, 1] if directory else [0, 0])
     assert len(runs) == (1 if directory else 2)
@@ -193,10 +184,10 @@ def test_a_progress_bar_on_a_terminal_and_none_in_a_pipe(tmp_path: Path) -> None
     import struct
     import termios
 
-    command = [sys.executable, str(ROOT / "train.py"), "epochs=300", "figures=false"]
+    command = ["train.py", "epochs=300", "figures=false"]
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 120, 0, 0))
-    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=theirs)
+    training = start_command(*command, cwd=tmp_path, stderr=theirs)
     os.close(theirs)
     shown = b""
     while True:
@@ -207,11 +198,12 @@ def test_a_progress_bar_on_a_terminal_and_none_in_a_pipe(tmp_path: Path) -> None
         if not part:
             break
         shown += part
-    assert process.wait(60) == 0
+    assert training.wait(60) == 0
     assert b"300/300" in shown
     assert b"loss=" in shown
-    piped = subprocess.run(command, cwd=tmp_path, capture_output=True, timeout=120, check=True)
-    assert b"300/300" not in piped.stderr
+    piped = run_command(*command, cwd=tmp_path)
+    assert piped.returncode == 0
+    assert "300/300" not in piped.stderr
 
 
 @pytest.mark.slow

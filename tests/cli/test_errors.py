@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT, Command
+from tests.commands import ROOT, Command
 
 # What is refused before torch is imported, and what the answer must name.
 AT_ONCE = [

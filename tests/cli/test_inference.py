@@ -13,7 +13,7 @@ import statsmodels.api as sm
 
 from logreg import load_run
 from tests.cli.test_errors import check
-from tests.conftest import run_command
+from tests.commands import run_command
 from tests.helpers import shared_file
 
 

@@ -9,7 +9,7 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from tests.cli.test_errors import check
-from tests.conftest import ROOT, Command, run_command
+from tests.commands import ROOT, Command, run_command
 
 LESSONS = sorted(path.stem for path in (ROOT / "conf" / "experiment" / "lessons").glob("*.yaml"))
 FIGURES = {

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from logreg import load_run
-from tests.conftest import run_command
+from tests.commands import run_command
 
 TOLERANCE = 2e-6
 HAND_WRITTEN = {0: 0.693147, 100: 0.134722, 200: 0.080643, 500: 0.037261, 1000: 0.019852}

@@ -15,7 +15,7 @@ from PIL import Image
 
 from logreg import load_run
 from logreg.data import cache
-from tests.conftest import Command, run_command
+from tests.commands import Command, run_command
 from tests.helpers import shared_file, write_photos
 
 RUN = ["data=images", "data.path=photos", "data.size=16", "data.positive=dogs", "model=linear_on_pixels", "epochs=2"]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.test_errors import check
-from tests.conftest import ROOT, Command
+from tests.commands import ROOT, Command
 from tests.report.page.test_sweep_page import write_job
 
 REFUSED = [

@@ -6,8 +6,6 @@ import csv
 import fcntl
 import json
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -20,7 +18,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from logreg import load_run
 from logreg.records.record import read_history
 from tests.cli.test_errors import check
-from tests.conftest import ROOT, run_command
+from tests.commands import run_command, start_command
 
 BASIC = ("hydra/launcher=basic", "hydra/sweeper=basic")
 # What says when, how long and by which launcher.
@@ -356,24 +354,19 @@ def test_folds_of_a_table_are_jobs_of_one_sweep(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_ctrl_c_leaves_jobs_that_can_be_resumed(tmp_path: Path) -> None:
     arguments = ["-m", "epochs=2000000", "seed=1,2", "figures=false", "hydra.sweep.dir=sweep"]
-    process = subprocess.Popen(
-        [sys.executable, str(ROOT / "train.py"), *arguments],
-        cwd=tmp_path,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
-    assert process.stderr is not None
-    while not (line := process.stderr.readline()).startswith(b"training 2 jobs"):
-        assert line
-    time.sleep(2)
+    training = start_command("train.py", *arguments, cwd=tmp_path)
+    deadline = time.monotonic() + 120
+    while "training 2 jobs" not in training.stderr:
+        assert time.monotonic() < deadline, training.stderr
+        time.sleep(0.05)
+    time.sleep(1)  # a fused fit writes nothing while it goes on
     started = [json.loads((path / "run.json").read_text()) for path in jobs_of(tmp_path / "sweep").values()]
     assert [(record["status"], record["seed"]) for record in started] == [("running", 1), ("running", 2)]
     assert all((path / ".hydra" / "config.yaml").is_file() for path in jobs_of(tmp_path / "sweep").values())
-    process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
-    assert process.returncode == 130, err
-    assert b"Traceback" not in out + err
-    assert b"cut off; the same command with sweep.resume=sweep goes on from here" in err
+    training.send_signal(signal.SIGINT)
+    assert training.wait(60) == 130, training.stderr
+    assert "Traceback" not in training.stdout + training.stderr
+    assert "cut off; the same command with sweep.resume=sweep goes on from here" in training.stderr
     jobs = jobs_of(tmp_path / "sweep")
     assert len(jobs) == 2
     record = json.loads((jobs[0] / "run.json").read_text())

@@ -20,7 +20,7 @@ from logreg.data import TableData
 from logreg.evaluation.coefficients.separation import CONSTANT
 from logreg.runs.load import Run
 from tests.cli.test_errors import check
-from tests.conftest import ROOT, Command, run_command
+from tests.commands import ROOT, Command, run_command
 from tests.data.tables.test_table import people
 from tests.helpers import shared_file
 
