@@ -258,7 +258,7 @@ class Stop(Callback):
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
         if trainer.global_step >= self.after:
-            pl_module.interrupt = True
+            pl_module.stop()
 
 
 def test_an_interrupted_run_goes_on_in_the_middle_of_a_pass(tmp_path: Path) -> None:

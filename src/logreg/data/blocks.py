@@ -71,6 +71,11 @@ class Block:
     def __len__(self) -> int:
         return self.updates
 
+    @property
+    def rows(self) -> Rows:
+        """All training rows."""
+        return self.loader.rows
+
     def __iter__(self) -> Iterator[tuple[list[Batch | LargeBatch], bool]]:
         loader, passes, batches = self.loader, self.passes, self.batches
         for number in range(self.updates):
@@ -91,13 +96,19 @@ class Block:
         self.loader.passes, self.loader.batches = self.loader.advanced(self.passes, self.batches, updates)
         self.loader.updates_left = None if self.left is None else self.left - updates
 
+    def finish(self) -> None:
+        """Serve no further block."""
+        self.loader.finished = True
+
     def epoch(self, update: int) -> int:
         """Whole passes made before update number ``update`` of this block."""
         return self.loader.advanced(self.passes, self.batches, update)[0]
 
 
 class SingleBatch:
-    """One batch of an ordinary `DataLoader`, in the form of a block."""
+    """One batch of an ordinary `DataLoader`, in the form of a block; all rows are not at hand."""
+
+    rows: None = None
 
     def __init__(self, batch: Sequence[Tensor], passes: int) -> None:
         x, y = batch
@@ -109,6 +120,9 @@ class SingleBatch:
 
     def consumed(self, updates: int) -> None:
         """The loader keeps its own position."""
+
+    def finish(self) -> None:
+        """There is no further one."""
 
     def epoch(self, update: int) -> int:
         return self.passes

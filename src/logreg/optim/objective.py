@@ -15,17 +15,61 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, TypeGuard
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from logreg.core._compat import has_hooks
 from logreg.core.errors import UserError
-from logreg.data.rows import LargeBatch, batch_parts
+from logreg.data.rows import LargeBatch, Rows, batch_parts
+from logreg.optim.blocks import Theta
+from logreg.optim.firth import FirthProblem
+from logreg.optim.linalg import transposed_product
 from logreg.optim.losses import LOG_LOSS, Loss
+from logreg.optim.problem import LogisticProblem
 
 LogitFunction = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Objective:
+    """What is minimised, for any network.
+
+    Attributes:
+        loss: of a row.
+        l1, l2: weights of the penalties.
+        firth: weight of Firth's penalty, see `logreg.optim.firth`: one over the sum of the training rows' weights.
+    """
+
+    loss: Loss = LOG_LOSS
+    l1: float = 0.0
+    l2: float = 0.0
+    firth: float = 0.0
+
+    @property
+    def penalised(self) -> bool:
+        """Whether the weights are, by l1 or l2."""
+        return bool(self.l1 or self.l2)
+
+    @torch.no_grad()
+    def penalty(self, network: nn.Module) -> Tensor:
+        """``l1 * ||w||_1 + l2 / 2 * ||w||^2`` at the present weights, a scalar."""
+        penalty = l2_penalty(network, self.l2)
+        return penalty + l1_penalty(network, self.l1) if self.l1 else penalty
+
+    def gradient(self, network: nn.Module, *, closed_form: bool = True, scale: float = 1.0) -> Gradient:
+        """What puts the gradient of the smooth part into the network's parameters; see `gradient_of`."""
+        return gradient_of(network, self.l2, closed_form=closed_form, scale=scale, loss=self.loss)
+
+    def problem(self, rows: Rows, threshold: float) -> LogisticProblem:
+        """The same for a linear network over some rows, as a function of its coefficients; on the log loss alone."""
+        if self.firth:
+            return FirthProblem(rows, self.firth, threshold)
+        return LogisticProblem(rows, self.l2, threshold, self.l1)
+
 
 # Probabilities are clamped this far from 0 and 1 before their logit is taken, for networks that show no logits.
 PROBABILITY_MARGIN = 1e-7
@@ -68,6 +112,26 @@ def linear_coefficients(network: nn.Module) -> tuple[nn.Parameter, nn.Parameter]
     # Whatever else the network learns needs a gradient too.
     alone = {id(parameter) for parameter in network.parameters()} == {id(weight), id(bias)}
     return (weight, bias) if plain and alone else None
+
+
+def coefficients_of(network: nn.Module) -> tuple[nn.Parameter, nn.Parameter]:
+    """`linear_coefficients` of a network that is known to be linear."""
+    pair = linear_coefficients(network)
+    assert pair is not None, f"{type(network).__name__} is not linear"
+    return pair
+
+
+def theta_of(network: nn.Module) -> Theta:
+    """Weight and intercept of a linear network as one vector, (features + 1,), the intercept last, in float64."""
+    return torch.cat([part.detach().reshape(-1) for part in coefficients_of(network)]).double()
+
+
+@torch.no_grad()
+def set_theta(network: nn.Module, theta: Theta) -> None:
+    """Put coefficients back into a linear network, in the type of its parameters."""
+    weight, bias = coefficients_of(network)
+    weight.copy_(theta[:-1].view_as(weight))
+    bias.copy_(theta[-1:].view_as(bias))
 
 
 def penalised_parameters(network: nn.Module) -> list[nn.Parameter]:
@@ -205,16 +269,6 @@ class LinearGradient(Gradient):
         return sums.means
 
 
-def transposed_product(x: Tensor, residual: Tensor, out: Tensor) -> Tensor:
-    """``x.T @ residual``, (features,), into ``out``."""
-    if x.layout is not torch.sparse_csr:
-        return torch.mv(x.t(), residual, out=out)
-    # PyTorch's own product with a transposed CSR matrix takes ten times as long.
-    pointers = x.crow_indices()
-    by_entry = residual.repeat_interleave(pointers.diff(), output_size=x.values().numel()).mul_(x.values())
-    return out.zero_().index_add_(0, x.col_indices(), by_entry)
-
-
 def gradient_of(
     network: nn.Module, l2: float = 0.0, *, closed_form: bool = True, scale: float = 1.0, loss: Loss = LOG_LOSS
 ) -> Gradient:
@@ -227,12 +281,7 @@ def gradient_of(
 
 def is_observed(network: nn.Module) -> bool:
     """Whether hooks or frozen parameters make the shortcut past ``forward`` and autograd visible."""
-    hooks = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
-    hooked = any(getattr(module, name) for module in network.modules() for name in hooks)
-    own = ("_backward_hooks", "_post_accumulate_grad_hooks")
-    parameters = list(network.parameters())
-    frozen = any(not parameter.requires_grad for parameter in parameters)
-    return hooked or frozen or any(getattr(parameter, name, None) for parameter in parameters for name in own)
+    return has_hooks(network) or any(not parameter.requires_grad for parameter in network.parameters())
 
 
 @torch.no_grad()

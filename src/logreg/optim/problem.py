@@ -271,8 +271,3 @@ class HessianProduct:
         found /= len(self.problem)
         found[:-1] += self.problem.l2 * v[:-1]
         return found
-
-
-def theta_of(weight: Tensor, bias: Tensor) -> Theta:
-    """Weight and intercept parameters as one vector, in float64."""
-    return torch.cat([weight.detach().reshape(-1), bias.detach().reshape(-1)]).double()

@@ -25,7 +25,7 @@ from logreg.report.tensorboard.texts import write_curves, write_texts
 from logreg.report.terminal import run
 from logreg.report.terminal.inference import write_marginal_effects
 from logreg.training.classifier import BinaryClassifier
-from logreg.training.loop import held_out
+from logreg.training.measure import held_out
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -230,7 +230,7 @@ def evaluate_own_rows(run: Run, data: AnyData) -> dict[str, float]:
     Raises:
         UserError: the data cannot be read split by split, or is not what it was.
     """
-    from logreg.training.loop import evaluate
+    from logreg.training.measure import evaluate
 
     table = data.needs_blocks(f"run={run.directory}: its data cannot be read split by split; derive it from BlockData.")
     if table.describe()["fingerprint"] != run.record.fingerprint:

@@ -174,7 +174,7 @@ def _measure(jobs: Sequence[Job]) -> bool:
     from logreg.evaluation.intervals import accuracy_intervals
     from logreg.report.tensorboard.events import EventFile
     from logreg.report.tensorboard.texts import write_curves, write_texts
-    from logreg.training.loop import evaluate
+    from logreg.training.measure import evaluate
 
     for job in tqdm(due, unit=" jobs", desc="test rows of the winner", disable=not sys.stderr.isatty(), leave=False):
         found = _load(job.directory)

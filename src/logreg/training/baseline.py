@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 
@@ -12,12 +13,12 @@ from logreg.data.datamodule import BlockData
 from logreg.evaluation.intervals import accuracy_intervals
 from logreg.evaluation.thresholds import ThresholdRule
 from logreg.models import LinearOnPixels
-from logreg.optim.blocks import Theta
 from logreg.optim.lbfgs import PreconditionedLBFGS
+from logreg.optim.objective import set_theta
 from logreg.optim.problem import LogisticProblem
 from logreg.records.record import Baseline
 from logreg.training.classifier import BinaryClassifier
-from logreg.training.loop import evaluate, held_out
+from logreg.training.measure import evaluate, held_out
 
 ITERATIONS = 500
 STRONGER = (1, 10, 100, 1000)  # times the penalty of scikit-learn's C = 1
@@ -64,21 +65,14 @@ def linear_baseline(
 
 def _fit(linear: BinaryClassifier, data: BlockData) -> float:
     """Solve with each penalty and keep what validates best; returns that penalty."""
-    rows, found = data.served("train"), {}
+    rows, solutions = data.served("train"), {}
     for times in STRONGER if len(data.rows["val"]) else STRONGER[:1]:
-        linear.l2 = times / data.training_weight
-        parameters = list(linear.network.parameters())
-        theta, _ = PreconditionedLBFGS(parameters).solve(LogisticProblem(rows, linear.l2), most=ITERATIONS)
-        _take(linear, theta)
-        loss = evaluate(linear, data, ("val",)).get("val/log_loss", 0.0)
-        found[linear.l2] = loss, theta
-    linear.l2 = min(found, key=lambda l2: found[l2][0])
-    _take(linear, found[linear.l2][1])
-    return linear.l2
-
-
-@torch.no_grad()
-def _take(linear: BinaryClassifier, theta: Theta) -> None:
-    weight, bias = linear.network.parameters()
-    weight.copy_(theta[:-1].view_as(weight))
-    bias.copy_(theta[-1:])
+        l2 = times / data.training_weight
+        solver = PreconditionedLBFGS(list(linear.network.parameters()))
+        theta, _ = solver.solve(LogisticProblem(rows, l2), most=ITERATIONS)
+        set_theta(linear.network, theta)
+        solutions[l2] = evaluate(linear, data, ("val",)).get("val/log_loss", 0.0), theta
+    l2 = min(solutions, key=lambda l2: solutions[l2][0])
+    set_theta(linear.network, solutions[l2][1])
+    linear.objective = replace(linear.objective, l2=l2)  # which the training loss is measured with
+    return l2

@@ -17,8 +17,8 @@ from logreg.evaluation.coefficients.optimality import Optimality, certify, separ
 from logreg.evaluation.coefficients.separation import Separation
 from logreg.optim.firth import FirthProblem
 from logreg.optim.losses import LOG_LOSS
-from logreg.optim.objective import linear_coefficients
-from logreg.optim.problem import LogisticProblem, theta_of
+from logreg.optim.objective import linear_coefficients, theta_of
+from logreg.optim.problem import LogisticProblem
 from logreg.optim.solver import Solver
 from logreg.records.record import Certificate
 from logreg.training.classifier import BinaryClassifier
@@ -31,17 +31,16 @@ def certificate(
     most_searched: float,
 ) -> Certificate | None:
     """What the record says of the distance from the optimum; None of a model that is not linear, or on another loss."""
-    pair = linear_coefficients(classifier.network)
-    if pair is None or classifier.loss != LOG_LOSS:
+    if linear_coefficients(classifier.network) is None or classifier.loss != LOG_LOSS:
         return None
     try:
         rows, names = data.training_rows()
     except UserError as why:
         return Certificate(f"not certified: {why}")
     optimizer = type(trainer.optimizers[0]) if trainer.optimizers else Optimizer  # a signal may come early
-    told = names if most_searched else ()
-    found = optimality_of(classifier, rows, lambda p: separation_of(p, names, most_searched), optimizer, told)
-    return None if found is None else found.as_record()
+    named = names if most_searched else ()
+    optimality = optimality_of(classifier, rows, lambda p: separation_of(p, names, most_searched), optimizer, named)
+    return None if optimality is None else optimality.as_record()
 
 
 def optimality_of(
@@ -58,21 +57,19 @@ def optimality_of(
         optimizer: what they were trained by.
         names: of the features, for what is said where none was looked for; none where nobody wants to know.
     """
-    pair = linear_coefficients(classifier.network)
-    if pair is None or classifier.loss != LOG_LOSS:
+    if linear_coefficients(classifier.network) is None or classifier.loss != LOG_LOSS:
         return None
     problem = classifier.problem(rows)
-    theta, separated = theta_of(*pair).cpu(), separation(problem)
+    theta, separated = theta_of(classifier.network).cpu(), separation(problem)
     solver = optimizer.name if issubclass(optimizer, Solver) else ""
-    found = certify(problem, theta, separated, solver)
-    if separated is not None or found.penalised or not names:
-        return found
-    return replace(found, remark=remark(problem, theta, found.gap if found.converged else None, names))
+    optimality = certify(problem, theta, separated, solver)
+    if separated is not None or optimality.penalised or not names:
+        return optimality
+    gap = optimality.gap if optimality.converged else None
+    return replace(optimality, remark=remark(problem, theta, gap, names))
 
 
 def firth_penalty(classifier: BinaryClassifier, batches: Iterable[Batch], firth: float) -> float:
     """What Firth's penalty of this weight adds to the log loss of the training rows."""
-    pair = linear_coefficients(classifier.network)
-    assert pair is not None
     assert isinstance(batches, EvaluationBatches)
-    return FirthProblem(batches.rows, firth, classifier.threshold).penalty(theta_of(*pair).cpu())
+    return FirthProblem(batches.rows, firth, classifier.threshold).penalty(theta_of(classifier.network).cpu())

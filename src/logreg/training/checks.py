@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,6 @@ import torch
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import EarlyStopping
 from torch.optim import LBFGS
-from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from logreg.core.errors import UserError, nearest
 from logreg.core.settings import not_scheduled, not_smooth
@@ -27,6 +27,7 @@ from logreg.records.checkpoints import read_checkpoint
 from logreg.records.record import read_record
 from logreg.training.callbacks import Checkpoints
 from logreg.training.classifier import BinaryClassifier
+from logreg.training.updates import UpdateOptions
 
 PRECISIONS = ("32-true", "64-true", "bf16-mixed")
 TRAIN_METRICS = ("loss", "log_loss", "accuracy")  # all metrics of a large training table would take long
@@ -50,8 +51,7 @@ def check_float64(device: torch.device, precision: Any, classifier: BinaryClassi
     """
     if device.type != "mps":
         return
-    trial: Any = classifier.configure_optimizers()
-    optimizer = trial[0][0] if isinstance(trial, tuple) else trial
+    optimizer, _ = classifier.fresh_optimizer()
     if isinstance(optimizer, Solver):
         what = f"optimizer={optimizer.name}"
     elif classifier.certify_every:
@@ -111,51 +111,75 @@ def check_held_out(rule: ThresholdRule | None, plateau: bool = False) -> None:
         raise UserError("scheduler=plateau watches the validation loss, and there are no validation rows.")
 
 
-def check_parts(trainer: Any, classifier: BinaryClassifier, data: AnyData, has_val: bool) -> None:
-    trial = classifier.configure_optimizers()
-    optimizer, scheduler = (trial[0][0], trial[1][0]) if isinstance(trial, tuple) else (trial, None)
-    table = data.blocks
-    batches = None if table is None else table.batches_per_pass
-    name = optimizer.name if isinstance(optimizer, Solver) else "torch_lbfgs"  # of those that need one
-    if isinstance(optimizer, LBFGS | Solver) and (batches != 1 or classifier.accumulate != 1 or classifier.clip_value):
+def check_parts(
+    callbacks: Sequence[Callback],
+    classifier: BinaryClassifier,
+    options: UpdateOptions,
+    data: AnyData,
+    has_val: bool,
+) -> None:
+    """Refuse parts of a run that do not fit together.
+
+    Raises:
+        UserError: names the key of one of them.
+    """
+    _check_optimizer(classifier, options, data)
+    table, on_log_loss = data.blocks, classifier.loss == LOG_LOSS
+    linear = linear_coefficients(classifier.network) is not None
+    if classifier.certify_every and not (table is not None and linear and on_log_loss):
+        raise UserError(
+            "certify_every is for linear models on the log loss, and data that is served in blocks; leave it out here."
+        )
+    if options.accumulate > 1 and table is None:
+        raise UserError("trainer.accumulate_grad_batches works with data that is served in blocks; use 1 here.")
+    if table is not None:
+        _check_label_weights(table)
+    for callback in callbacks:
+        if isinstance(callback, Checkpoints | EarlyStopping):
+            _check_watched(str(callback.monitor), has_val)
+        if isinstance(callback, EarlyStopping) and not has_val:
+            raise UserError("callbacks=early_stopping decides after each validation, and there are no validation rows.")
+
+
+def _check_optimizer(classifier: BinaryClassifier, options: UpdateOptions, data: AnyData) -> None:
+    """Refuse an optimizer for an objective or rows that it does not take."""
+    optimizer, scheduler = classifier.fresh_optimizer()
+    objective, table = classifier.objective, data.blocks
+    if objective.firth and not isinstance(optimizer, Newton):
+        raise UserError("penalty=firth needs optimizer=newton, which knows its gradient; leave the other one out.")
+    if not isinstance(optimizer, LBFGS | Solver):
+        return
+    name = optimizer.name if isinstance(optimizer, Solver) else "torch_lbfgs"
+    full_batch = table is not None and table.batches_per_pass == 1
+    if not full_batch or options.accumulate != 1 or options.clip_value:
         raise UserError(
             f"optimizer={name} needs the full batch and its own gradients: "
             "data.batch_size=null, trainer.accumulate_grad_batches=1 and no gradient clipping."
         )
-    if isinstance(optimizer, Solver) and linear_coefficients(classifier.network) is None:
-        raise UserError(f"optimizer={name} solves linear models; for this one use adam, sgd or torch_lbfgs.")
-    if isinstance(optimizer, Solver) and classifier.loss != LOG_LOSS:
-        raise UserError(f"loss={classifier.loss.name}: optimizer={name} solves for the log loss; use adam or sgd.")
-    if isinstance(optimizer, Solver) and table is not None and table.augmentation is not None:
-        raise UserError(f"data.augment: optimizer={name} solves for rows that stay as they are; set data.augment=null.")
-    if isinstance(optimizer, Solver) and scheduler is not None:
-        raise not_scheduled(name)
-    if isinstance(optimizer, LBFGS | Solver) and classifier.l1 and not isinstance(optimizer, ProximalNewton):
+    if isinstance(optimizer, Solver):
+        if linear_coefficients(classifier.network) is None:
+            raise UserError(f"optimizer={name} solves linear models; for this one use adam, sgd or torch_lbfgs.")
+        if objective.loss != LOG_LOSS:
+            raise UserError(f"loss={objective.loss.name}: optimizer={name} solves for the log loss; use adam or sgd.")
+        if table is not None and table.augmentation is not None:
+            raise UserError(
+                f"data.augment: optimizer={name} solves for rows that stay as they are; set data.augment=null."
+            )
+        if scheduler is not None:
+            raise not_scheduled(name)
+    if objective.l1 and not isinstance(optimizer, ProximalNewton):
         raise not_smooth(name)
-    if classifier.firth and not isinstance(optimizer, Newton):
-        raise UserError("penalty=firth needs optimizer=newton, which knows its gradient; leave the other one out.")
-    if classifier.certify_every and (
-        batches is None or linear_coefficients(classifier.network) is None or classifier.loss != LOG_LOSS
-    ):
-        raise UserError(
-            "certify_every is for linear models on the log loss, and data that is served in blocks; leave it out here."
-        )
-    if classifier.accumulate > 1 and batches is None:
-        raise UserError("trainer.accumulate_grad_batches works with data that is served in blocks; use 1 here.")
-    if table is not None:
-        _check_label_weights(table)
-    if not has_val:
-        check_held_out(None, isinstance(scheduler, ReduceLROnPlateau))
-    for callback in callbacks_of(trainer):
-        monitor = getattr(callback, "monitor", None)
-        if isinstance(callback, Checkpoints | EarlyStopping) and has_val and str(monitor).startswith("train/"):
-            raise UserError(f"monitor={monitor}: with validation rows the best state is chosen by them; use val/….")
-        if isinstance(callback, Checkpoints | EarlyStopping) and not has_val and str(monitor).startswith("val/"):
-            raise no_rows(str(monitor))
-        if isinstance(callback, Checkpoints | EarlyStopping) and str(monitor).startswith("test/"):
-            raise UserError(f"monitor={monitor}: no state is chosen by test rows; use val/…, or callbacks=none.")
-        if isinstance(callback, EarlyStopping) and not has_val:
-            raise UserError("callbacks=early_stopping decides after each validation, and there are no validation rows.")
+
+
+def _check_watched(monitor: str, has_val: bool) -> None:
+    """Refuse a metric by which a callback cannot, or may not, choose a state."""
+    split = monitor.partition("/")[0]
+    if split == "train" and has_val:
+        raise UserError(f"monitor={monitor}: with validation rows the best state is chosen by them; use val/….")
+    if split == "val" and not has_val:
+        raise no_rows(monitor)
+    if split == "test":
+        raise UserError(f"monitor={monitor}: no state is chosen by test rows; use val/…, or callbacks=none.")
 
 
 def _check_label_weights(data: BlockData) -> None:
@@ -167,26 +191,26 @@ def _check_label_weights(data: BlockData) -> None:
             raise UserError(f"data.weight: all training rows of label {label} have weight 0; both labels are needed.")
 
 
-def _how_it_began(checkpoint: Path) -> str:
+def _overrides_of(checkpoint: Path) -> str:
     """The settings of a checkpoint's own run, where they are known and any were given."""
     try:
         record = read_record(checkpoint.parent.parent)
     except UserError:
         return ""
-    given = [o for o in record.overrides if not o.startswith(("resume=", "hydra."))]
-    return f", as that run was started with {' '.join(map(shlex.quote, given))}" if given else ""
+    overrides = [o for o in record.overrides if not o.startswith(("resume=", "hydra."))]
+    return f", as that run was started with {' '.join(map(shlex.quote, overrides))}" if overrides else ""
 
 
 def checked_checkpoint(path: Path, classifier: BinaryClassifier, data: AnyData) -> dict[str, Any]:
     """The content of a checkpoint; one that another model, optimizer or table wrote is refused."""
     checkpoint = read_checkpoint(path)
-    theirs, ours = checkpoint["state_dict"], classifier.state_dict()
-    for name in sorted(set(theirs) | set(ours)):
-        shapes = [tuple(state[name].shape) if name in state else "absent" for state in (theirs, ours)]
+    states = checkpoint["state_dict"], classifier.state_dict()
+    for name in sorted(set(states[0]) | set(states[1])):
+        shapes = [tuple(state[name].shape) if name in state else "absent" for state in states]
         if shapes[0] != shapes[1]:
             raise UserError(
                 f"resume={path}: the checkpoint is of another model: {name} is {shapes[0]} there and {shapes[1]} here; "
-                f"use the same model and data{_how_it_began(path)}."
+                f"use the same model and data{_overrides_of(path)}."
             )
     loss = checkpoint["logreg"].get("loss", LOG_LOSS.name)  # which those of an earlier version do not have
     if loss != classifier.loss.name:
@@ -194,17 +218,17 @@ def checked_checkpoint(path: Path, classifier: BinaryClassifier, data: AnyData) 
             f"resume={path}: the checkpoint was trained with loss={loss}, this run has loss={classifier.loss.name}; "
             "use the same."
         )
-    trial: Any = classifier.configure_optimizers()
-    optimizer = type(trial[0][0] if isinstance(trial, tuple) else trial).__name__
+    fresh, scheduler = classifier.fresh_optimizer()
+    optimizer = type(fresh).__name__
     if checkpoint["logreg"]["optimizer"] != optimizer:
         raise UserError(
             f"resume={path}: the checkpoint holds the state of {checkpoint['logreg']['optimizer']}, "
             f"this run has {optimizer}; use the same optimizer."
         )
     has_scheduler = bool(checkpoint.get("lr_schedulers"))
-    if has_scheduler != isinstance(trial, tuple):
-        there, here = ("a", "none") if has_scheduler else ("no", "one")
-        raise UserError(f"resume={path}: the checkpoint has {there} scheduler and this run has {here}; use the same.")
+    if has_scheduler != (scheduler is not None):
+        theirs, ours = ("a", "none") if has_scheduler else ("no", "one")
+        raise UserError(f"resume={path}: the checkpoint has {theirs} scheduler and this run has {ours}; use the same.")
     table = data.needs_blocks(
         "resume: only data that is served in blocks can say where it stopped; derive from BlockData."
     )
@@ -212,5 +236,5 @@ def checked_checkpoint(path: Path, classifier: BinaryClassifier, data: AnyData) 
     return checkpoint
 
 
-def callbacks_of(trainer: Any) -> list[Callback]:
+def callbacks_of(trainer: Trainer) -> list[Callback]:
     return list(getattr(trainer, "callbacks"))  # noqa: B009 - assigned outside Trainer's class, unseen by type checkers

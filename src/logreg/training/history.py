@@ -1,10 +1,12 @@
-"""What is measured at each update of a block, kept until the block is done."""
+"""What is measured at each update of a block, kept until the block ends, and written into the loggers."""
 
 from __future__ import annotations
 
-from typing import Any
+import math
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
+from lightning.fabric.loggers import Logger
 from torch import Tensor
 
 from logreg.data.rows import Batch, LargeBatch
@@ -15,7 +17,14 @@ Measured = Tensor | tuple[float, float]  # the logits of a batch, or loss and ac
 
 
 class History:
-    """The measurements of a block's updates, kept as tensors until the block is done."""
+    """The measurements of a block's updates.
+
+    They stay tensors until the block ends: a number asked of a GPU makes the CPU wait for it.
+
+    Args:
+        start: updates made before the block.
+        loss: that logits are to be measured with.
+    """
 
     def __init__(self, start: int, loss: Loss) -> None:
         self.start, self.loss = start, loss
@@ -28,16 +37,17 @@ class History:
         self.certificates: dict[int, dict[str, float]] = {}  # by the update that they come after
 
     def add(self, measured: list[Measured], batches: list[Batch | LargeBatch], penalty: Tensor | None) -> None:
+        """What the batches of one update gave before it, and the penalty then."""
         if penalty is not None:
             self.penalties.append(penalty)
-        if isinstance(batches[0], LargeBatch):
-            assert isinstance(measured[0], tuple)
+        if isinstance(measured[0], tuple):
             self.of_large.append(measured[0])
             return
-        self.logits.append(_joined(measured))
-        self.labels.append(_joined([batch[1] for batch in batches]))  # type: ignore[index]
-        if len(batches[0]) > 2:
-            self.weights.append(_joined([batch[2] for batch in batches]))  # type: ignore[index]
+        parts = [batch for batch in batches if not isinstance(batch, LargeBatch)]
+        self.logits.append(_joined([logits for logits in measured if isinstance(logits, Tensor)]))
+        self.labels.append(_joined([batch[1] for batch in parts]))
+        if len(parts[0]) > 2:
+            self.weights.append(_joined([batch[2] for batch in parts]))
 
     def add_iteration(self, value: float, accuracy: float, further: dict[str, float]) -> None:
         """The objective with its penalty, the accuracy, and what else a solver knows."""
@@ -64,5 +74,46 @@ class History:
         return accuracies(logits, labels, threshold, weights)
 
 
-def _joined(parts: list[Any]) -> Tensor:
+class TrainingLog:
+    """Writes the measurements of blocks into the loggers, each at its own step.
+
+    They go straight to the loggers: Lightning's ``self.log`` costs more than an update and knows one step per block.
+
+    Args:
+        log_every: updates between two rows.
+        first_update: of this run, which is always logged.
+    """
+
+    def __init__(self, loggers: Sequence[Logger], log_every: int, first_update: int) -> None:
+        self.loggers, self.log_every, self.first_update = loggers, log_every, first_update
+        self.latest: dict[str, float] = {}
+
+    def write(self, values: Mapping[str, float], step: int) -> None:
+        for logger in self.loggers:
+            logger.log_metrics(dict(values), step)
+
+    def write_block(self, history: History, losses: list[float], epoch: Callable[[int], int], threshold: float) -> None:
+        """The updates of a block whose losses are finite.
+
+        Args:
+            epoch: of an update of the block.
+        """
+        start = history.start
+        due = [i for i in range(len(losses)) if (start + i) % self.log_every == 0 or start + i == self.first_update]
+        for i, accuracy in zip(due, history.accuracies(due, threshold), strict=True):
+            self.latest = {"train/loss": losses[i], "train/accuracy": accuracy}
+            self.write({"epoch": epoch(i), **self.latest, **history.further_of(i)}, start + i)
+        for i, certificate in history.certificates.items():
+            if i < len(losses):
+                self.write({"epoch": epoch(i), **certificate}, start + i + 1)  # of the state after the update
+        for logger in self.loggers:
+            logger.save()
+
+
+def finite_part(losses: list[float]) -> list[float]:
+    """The losses before the first that is not finite."""
+    return losses[: next((i for i, loss in enumerate(losses) if not math.isfinite(loss)), len(losses))]
+
+
+def _joined(parts: list[Tensor]) -> Tensor:
     return parts[0] if len(parts) == 1 else torch.cat(parts)

@@ -21,8 +21,8 @@ from logreg.evaluation.coefficients.optimality import MOST_GRAM_COLUMNS
 from logreg.evaluation.coefficients.profile import profile
 from logreg.evaluation.coefficients.separation import Separation
 from logreg.optim.blocks import Theta
-from logreg.optim.objective import linear_coefficients
-from logreg.optim.problem import LogisticProblem, theta_of
+from logreg.optim.objective import linear_coefficients, theta_of
+from logreg.optim.problem import LogisticProblem
 from logreg.records.record import RunRecord
 from logreg.training.classifier import BinaryClassifier
 
@@ -52,7 +52,7 @@ class Wanted:
         return "profile" if firth and coefficients <= MOST_PROFILED else "wald"
 
 
-class Refused(Exception):
+class NoStandardErrors(Exception):
     """Why a fit has no standard errors.
 
     Args:
@@ -84,12 +84,14 @@ def infer(
         optimality: what the record says of it.
 
     Raises:
-        Refused: it would be meaningless.
+        NoStandardErrors: it would be meaningless.
     """
-    pair = linear_coefficients(classifier.network)
-    if pair is None or optimality is None or classifier.penalised or data.class_weight is not None:
+    objective = classifier.objective
+    linear = linear_coefficients(classifier.network) is not None
+    if not linear or optimality is None or objective.penalised or data.class_weight is not None:
         return None
-    problem, theta, total = classifier.problem(data.served("train")), theta_of(*pair).cpu(), data.training_weight
+    problem, theta = classifier.problem(data.served("train")), theta_of(classifier.network).cpu()
+    total = data.training_weight
     check_known(optimality, total, problem.features)
     if optimality.get("separation") is None:
         _check_flatness(problem, theta, total, data.preprocessor.feature_names)
@@ -97,16 +99,16 @@ def infer(
     groups = data.training_groups if wanted.covariance == "cluster" else None
     clusters = None if groups is None else _number_of(groups, data.own_weights("train"))
     if clusters is not None and clusters < 2:
-        raise Refused("data.group has one group only, and covariance=cluster needs several")
+        raise NoStandardErrors("data.group has one group only, and covariance=cluster needs several")
     if wanted.covariance in ("HC1", "cluster") and total <= len(theta):
-        raise Refused(f"covariance={wanted.covariance} needs more rows than coefficients")
+        raise NoStandardErrors(f"covariance={wanted.covariance} needs more rows than coefficients")
     raw = raw_matrix(scale, mean)
     try:
         spread = covariance(problem, theta, total, wanted.covariance, groups)
     except np.linalg.LinAlgError:
-        raise Refused("the Fisher information is singular") from None
+        raise NoStandardErrors("the Fisher information is singular") from None
     coefficients = Estimates.wald(raw @ theta.numpy(), np.einsum("ij,jk,ik->i", raw, spread, raw, optimize=True))
-    method = wanted.method(bool(classifier.firth), len(theta))
+    method = wanted.method(bool(objective.firth), len(theta))
     return Inference(
         method=method,
         covariance=wanted.covariance,
@@ -123,37 +125,37 @@ def infer_run(
     """`infer` for a run, whose record says what came out, or why nothing did."""
     if not record.metrics or data.blocks is None:
         return None
-    found: Inference | NoInference | None
+    inference: Inference | NoInference | None
     try:
-        found = infer(classifier, data.blocks, record.optimality, wanted)
-    except Refused as reason:
-        found = NoInference(f"no standard errors: {reason}.", reason.is_news or wanted.by_name)
-    record.inference = None if found is None else found.as_record()
-    return found
+        inference = infer(classifier, data.blocks, record.optimality, wanted)
+    except NoStandardErrors as reason:
+        inference = NoInference(f"no standard errors: {reason}.", reason.is_news or wanted.by_name)
+    record.inference = None if inference is None else inference.as_record()
+    return inference
 
 
 def check_known(optimality: Mapping[str, Any], total: float, features: int) -> None:
     """Hold what the run's certificate says against what inference needs.
 
     Raises:
-        Refused: the labels are separated, columns depend on others, or the fit is not converged.
+        NoStandardErrors: the labels are separated, columns depend on others, or the fit is not converged.
     """
     separation = optimality.get("separation") or {}
     kind = separation.get("kind", "none")
     if kind != "none":
-        raise Refused(
+        raise NoStandardErrors(
             f"the labels are {ADVERBS[kind]} separated, so that there is no finite estimate; penalty=firth has one",
             False,
         )
     if dependent := separation.get("dependent"):
-        raise Refused(Separation("none", dependent=dependent).dependence, False)
+        raise NoStandardErrors(Separation("none", dependent=dependent).dependence, False)
     if features > MOST_GRAM_COLUMNS:
-        raise Refused(f"there are more than {MOST_GRAM_COLUMNS:,} features")
+        raise NoStandardErrors(f"there are more than {MOST_GRAM_COLUMNS:,} features")
     gap = optimality.get("gap")
     distance = math.inf if gap is None else math.sqrt(2 * total * max(gap, 0.0))
     if not distance <= NEAR_ENOUGH:
         far = f", about {distance:.2g} standard errors from the optimum" if math.isfinite(distance) else ""
-        raise Refused(
+        raise NoStandardErrors(
             f"the fit is not converged{far}; try {optimality['remedy']}",
             optimality.get("converged") is True,
         )
@@ -168,10 +170,10 @@ def _check_flatness(problem: LogisticProblem, theta: Theta, total: float, names:
     """Look for what the linear programs would have found, had they been asked.
 
     Raises:
-        Refused: the labels seem to be separated, or columns depend on others.
+        NoStandardErrors: the labels seem to be separated, or columns depend on others.
     """
-    found = flatness(problem, theta, names, total)
-    if found.dependent:
-        raise Refused(found.dependence)
-    if found.separating:
-        raise Refused(f"{found.separation}; use penalty=firth")
+    directions = flatness(problem, theta, names, total)
+    if directions.dependent:
+        raise NoStandardErrors(directions.dependence)
+    if directions.separating:
+        raise NoStandardErrors(f"{directions.separation}; use penalty=firth")

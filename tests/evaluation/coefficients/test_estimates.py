@@ -457,7 +457,7 @@ def test_an_unfinished_fit_is_refused(tmp_path: Path) -> None:
 
 def test_penalised_fits_have_none(tmp_path: Path) -> None:
     record, classifier, table = fitted(drawn(9), tmp_path, **ALONE)
-    classifier.l2 = 0.1
+    classifier.objective = replace(classifier.objective, l2=0.1)
     assert infer(classifier, table, record.optimality, Wanted("auto", "model", False)) is None
 
 

@@ -116,7 +116,8 @@ def test_an_interrupted_run_shows_where_it_stopped(tmp_path: Path, monkeypatch: 
 
     def stop_at_20(self: BoundarySeries, classifier: Any, first: int, number: int) -> None:
         look(self, classifier, first, number)
-        classifier.interrupt = first + number == 20
+        if first + number == 20:
+            classifier.stop()
 
     monkeypatch.setattr(BoundarySeries, "_look", stop_at_20)
     callback, record, _ = series(tmp_path, 500)

@@ -18,7 +18,7 @@ from logreg.optim.objective import linear_coefficients
 from logreg.report.figures.classifier import COLORS, png_of
 from logreg.report.tensorboard.events import EventFile, TensorBoardLogger
 from logreg.training.classifier import BinaryClassifier
-from logreg.training.loop import held_out
+from logreg.training.measure import held_out
 
 ACROSS = 8  # photos in a row of the grid
 MOST = 10  # grids of a job among others, whose weights are kept until all is over

@@ -7,17 +7,15 @@ import json
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from types import SimpleNamespace
 from typing import Any
 
 import torch
 from lightning.pytorch import Callback
 from lightning.pytorch.callbacks import EarlyStopping
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _NormBase
-from torch.nn.modules.dropout import _DropoutNd
 
 from logreg.cli.assemble import check_device, check_separation, make_data, parts, threshold_rule
+from logreg.core._compat import Dropout, Normalisation
 from logreg.core.build import build, build_metrics, build_network, optimizer_factory, scheduler_factory
 from logreg.core.settings import AUTO
 from logreg.data.datamodule import BlockData
@@ -30,7 +28,8 @@ from logreg.sweeps.fused.fit import FusedJob, GroupSettings
 from logreg.training.callbacks import Checkpoints
 from logreg.training.checks import check_held_out, check_monitor, check_parts
 from logreg.training.classifier import BinaryClassifier
-from logreg.training.loop import validation_labels
+from logreg.training.measure import validation_labels
+from logreg.training.updates import UpdateOptions
 
 Config = dict[str, Any]
 SERVING = ("train_dataloader", "tensors", "batches")  # what a DataModule of blocks must not do differently
@@ -143,7 +142,7 @@ class Assembler:
             torch.default_generator.manual_seed(config["seed"])  # of the CPU alone: a tenth of the time
             network = build_network(config["model"], features, self.trusted)
             for module in network.modules():
-                if isinstance(module, _NormBase | _DropoutNd):
+                if isinstance(module, Normalisation | Dropout):
                     raise CannotFuse(f"its model has {type(module).__name__}")
             alone = {name for name, _ in network.named_parameters()}
             if set(network.state_dict()) != alone or list(network.buffers()) or is_observed(network):
@@ -167,9 +166,9 @@ class Assembler:
         classifier = BinaryClassifier(member.network, factory, scheduler, loss=loss, metrics=metrics)
         check_monitor(config["monitor"], classifier, member.data)
         check_separation(config, classifier, member.data)
-        classifier.clip_value = trainer["gradient_clip_val"] or 0.0
+        options = UpdateOptions(trainer["gradient_clip_val"] or 0.0, str(trainer["gradient_clip_algorithm"] or "norm"))
         has_val = len(member.data.rows["val"]) > 0
-        check_parts(SimpleNamespace(callbacks=callbacks), classifier, member.data, has_val)
+        check_parts(callbacks, classifier, options, member.data, has_val)
         stopping = next((c for c in callbacks if isinstance(c, EarlyStopping)), None)
         checkpoints = next((c for c in callbacks if isinstance(c, Checkpoints)), None)
         for callback in (stopping, checkpoints) if has_val else ():
@@ -185,8 +184,8 @@ class Assembler:
             stopping,
             trainer["log_every_n_steps"],
             trainer["check_val_every_n_epoch"] or 1,
-            classifier.clip_value,
-            str(trainer["gradient_clip_algorithm"] or "norm"),
+            options.clip_value,
+            options.clip_algorithm,
             DTYPES[trainer["precision"]],
             _device(trainer["accelerator"]),
             classifier.loss,

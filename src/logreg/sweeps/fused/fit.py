@@ -176,6 +176,10 @@ class Fit:
 
     # --- training -----------------------------------------------------------------------------------------------------
 
+    def stop(self) -> None:
+        """Stop after the update in progress."""
+        self.interrupt = True
+
     def run(self, progress: Any = None) -> None:
         """Train until every job is over."""
         epochs, every = np.array([job.epochs for job in self.jobs]), self.settings.validate_every

@@ -8,9 +8,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
+from logreg.core._compat import TorchDispatchMode, tree_leaves
 from logreg.data.rows import MAX_ELEMENTS, Rows, dense_rows
 from logreg.optim.objective import logit_function
 

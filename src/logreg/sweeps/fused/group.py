@@ -31,7 +31,7 @@ from logreg.sweeps.fused.fit import Fit, GroupSettings
 from logreg.sweeps.fused.networks import agree
 from logreg.sweeps.fused.results import Results, measure
 from logreg.sweeps.fused.solver_fit import SolverFit
-from logreg.training.loop import signals_stop
+from logreg.training.signals import signals_stop
 
 log = logging.getLogger("hydra.logreg")
 
@@ -126,7 +126,7 @@ def _train(jobs: Jobs, stack: Stack, common: GroupSettings, options: Options) ->
         fit = made(stack.tables, stack.jobs(), common, stack.counted)
         if not agree(fit.networks, [job.network for job in fit.jobs], fit.batches.x):
             raise CannotFuse("its model gives other values by itself than among others of its kind")
-    with signals_stop(fit):
+    with signals_stop(fit.stop):
         files = [None if m is None else _files(jobs, m, started, options) for m in stack.members]
         for file in files:
             if file is not None:

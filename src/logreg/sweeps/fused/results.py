@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -26,7 +26,7 @@ from logreg.sweeps.fused.fit import Fit
 from logreg.sweeps.fused.metrics import BatchedEvaluation
 from logreg.training.certificate import optimality_of
 from logreg.training.classifier import BinaryClassifier
-from logreg.training.loop import calibrate, evaluate_splits, held_out
+from logreg.training.measure import calibrate, evaluate_splits, held_out
 
 
 @dataclass
@@ -65,7 +65,7 @@ class Results:
         classifier = self._classifier.to(self.fit.settings.dtype if calibration is None else torch.float64)
         state = self.fit.networks.state_dict_of(job, self.parameters)
         classifier.network.load_state_dict(state, strict=False)
-        classifier.l1, classifier.l2 = self.fit.jobs[job].l1, self.fit.jobs[job].l2
+        classifier.objective = replace(classifier.objective, l1=self.fit.jobs[job].l1, l2=self.fit.jobs[job].l2)
         classifier.threshold = self.thresholds[job]
         classifier.calibration = calibration
         return classifier
