@@ -12,12 +12,19 @@ from typing import Any
 from omegaconf import DictConfig
 
 from logreg.cli import command, plain, trusted_packages
-from logreg.core import settings
 from logreg.core.errors import UserError
+from logreg.core.rules import check, number, rules_of, whole
 from logreg.data.images.kind import is_of_photos
+from logreg.data.images.options import FolderOptions
 from logreg.records.checkpoints import applied_checkpoint
 from logreg.records.record import EVALUATION, PREPROCESSING, read_config, read_record
 from logreg.runs.reading import read_options
+
+RULES = {
+    "bootstrap": whole(1, words="a whole number, 1 or more,"),
+    "seed": whole(0),
+    "confidence": number(above=0, below=1, words="a number between 0 and 1, such as 0.95,"),
+}
 
 
 def evaluate(cfg: DictConfig) -> None:
@@ -28,25 +35,16 @@ def evaluate(cfg: DictConfig) -> None:
     if config["data"]["path"] is None:
         on_own_rows(directory, checkpoint)
         return
-    check(config)
+    check(config, RULES)
     if is_of_photos(directory / PREPROCESSING):
         on_photos(directory, checkpoint, config)
     else:
         on_a_table(directory, checkpoint, config)
 
 
-def check(config: dict[str, Any]) -> None:
-    """Refuse values that are not valid before anything is read."""
-    for key, least in (("bootstrap", 1), ("seed", 0)):
-        if not isinstance(config[key], int) or isinstance(config[key], bool) or config[key] < least:
-            raise UserError(f"{key}={config[key]}: a whole number, {least} or more, is needed.")
-    if not isinstance(config["confidence"], float) or not 0 < config["confidence"] < 1:
-        raise UserError(f"confidence={config['confidence']}: a number between 0 and 1 is needed, such as 0.95.")
-
-
 def on_photos(directory: Path, checkpoint: str, config: dict[str, Any]) -> None:
     data = config["data"]
-    settings.check({"data": {"skip_bad": data["skip_bad"]}}, only="data.skip_bad")
+    check({"data.skip_bad": data["skip_bad"]}, rules_of(FolderOptions, "data."))
     for key in ("target", "labels", "weight"):
         if data[key] is not None:
             raise UserError(f"data.{key}={data[key]}: photos have the label of their folder; leave it out.")
@@ -108,7 +106,7 @@ def on_own_rows(directory: Path, checkpoint: str) -> None:
 
     quiet_lightning()
     run = load_run(directory, checkpoint, trusted_packages())
-    metrics = evaluate_own_rows(run, make_data(run.config, trusted_packages()))
+    metrics = evaluate_own_rows(run, make_data(run.settings, trusted_packages()))
     recorded = run.metrics if checkpoint == read_record(directory).checkpoint else {}
     console = Console()
     console.print(comparison_table(recorded, metrics))

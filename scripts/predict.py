@@ -11,9 +11,10 @@ from typing import Any
 from omegaconf import DictConfig
 
 from logreg.cli import command, plain, trusted_packages
-from logreg.core import settings
 from logreg.core.errors import UserError, plural
+from logreg.core.rules import check, rules_of
 from logreg.data.images.kind import is_of_photos
+from logreg.data.images.options import FolderOptions
 from logreg.records.checkpoints import applied_checkpoint
 from logreg.records.record import PREPROCESSING, read_config, shown
 from logreg.runs.reading import read_options
@@ -65,7 +66,7 @@ def on_photos(directory: Path, checkpoint: str, config: dict[str, Any]) -> None:
     from logreg.data.images.discover import photos_below
 
     data = config["data"]
-    settings.check({"data": {"skip_bad": data["skip_bad"]}}, only="data.skip_bad")
+    check({"data.skip_bad": data["skip_bad"]}, rules_of(FolderOptions, "data."))
     if data["keep"]:
         raise UserError("data.keep: a photo has no columns to carry along; leave it out.")
     files = photos_below(str(data["path"]))

@@ -16,11 +16,19 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from logreg import BinaryClassifier, RunRecord, train
+from logreg.cli.configuration import compose, parse, plain
 from logreg.core.build import build
+from logreg.core.components import Component
+from logreg.core.settings import Settings
 from logreg.data import BreastCancerData, DigitsData, ImageFolderData, InMemoryData, TableData, ToyData
 from logreg.models import SequentialRegression
 from logreg.records.record import read_history
 from logreg.training.callbacks import Checkpoints
+
+
+def composed(*overrides: str) -> Settings:
+    """The settings of a command line of ``train.py``."""
+    return parse(plain(compose("train", overrides)))
 
 
 def toy(**settings: Any) -> ToyData:
@@ -34,11 +42,11 @@ def breast_cancer(**settings: Any) -> BreastCancerData:
 
 def table_data(**settings: Any) -> TableData:
     """A table from the flat keys of ``data``, as a configuration gives them."""
-    return build({"_target_": "logreg.data.TableData", **settings}, TableData, "data")
+    return build(Component("logreg.data.TableData", settings), TableData, "data")
 
 
 def image_folder(**settings: Any) -> ImageFolderData:
-    return build({"_target_": "logreg.data.ImageFolderData", **settings}, ImageFolderData, "data")
+    return build(Component("logreg.data.ImageFolderData", settings), ImageFolderData, "data")
 
 
 def fit(
@@ -118,4 +126,4 @@ def digits(**settings: Any) -> DigitsData:
 
 
 def digits_data(**settings: Any) -> DigitsData:
-    return build({"_target_": "logreg.data.DigitsData", **settings}, DigitsData, "data")
+    return build(Component("logreg.data.DigitsData", settings), DigitsData, "data")

@@ -121,13 +121,14 @@ class Photos:
 
         No photo is held out, and none is changed at random, as the bare loop does neither.
         """
-        config = configuration(
+        settings = configuration(
             "data=images", f"data.path='{self.small}'", f"data.cache_dir='{self.folder / 'cache'}'",
             "data.split={train: 1.0, val: 0.0, test: 0.0}", f"data.batch_size={BATCH}", "data.augment=null",
             "monitor=train/loss", f"epochs={epochs}", *overrides,
         )  # fmt: skip
         with tempfile.TemporaryDirectory(dir=self.folder) as directory:
-            data, classifier, trainer = assemble(config, Path(directory))
+            parts = assemble(settings, Path(directory))
+            data, classifier, trainer = parts.data, parts.classifier, parts.trainer
             self._tensors = self._tensors or data.needs_blocks("photos").tensors("train")
             record = train(data, classifier, trainer)
         assert record.epochs == epochs

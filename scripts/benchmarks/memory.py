@@ -116,9 +116,10 @@ def measure(folder: Path) -> dict[str, Any]:
         "monitor=train/loss",
         f"data.cache_dir='{folder / 'cache'}'",
     ]
-    config = configuration(*overrides)
+    settings = configuration(*overrides)
     started = time.perf_counter()
-    data, classifier, trainer = assemble(config, folder / "run")
+    parts = assemble(settings, folder / "run")
+    data, classifier, trainer = parts.data, parts.classifier, parts.trainer
     prepared, prepare_bytes = time.perf_counter() - started, watch.restart()
     classifier.make_optimizer = Timed
     started = time.perf_counter()

@@ -5,7 +5,6 @@ The table is drawn once, rows x 20 float32 columns and labels from a logistic mo
 
 from __future__ import annotations
 
-import json
 import shutil
 import tempfile
 import time
@@ -23,7 +22,7 @@ from logreg.data import InMemoryData, Table, TableData
 from logreg.data.options import ServingOptions, SplitOptions
 from logreg.data.tables.options import ReadOptions, RoleOptions, TablePaths
 from logreg.data.tables.reading.source import open_source
-from logreg.records.record import PREPROCESSING, RunRecord
+from logreg.records.record import PREPROCESSING, RunRecord, write_settings
 from logreg.report.run import report_run
 from logreg.runs.load import load_run
 from logreg.runs.tables import predict_table
@@ -120,13 +119,13 @@ class Files:
         """A trained run of this table."""
         directory = self.folder / "run"
         overrides = ["data=table", f"data.path='{self.parquet}'", "data.target=y", "epochs=1", "figures=false"]
-        config = configuration(*overrides, f"data.cache_dir='{self.folder / 'kept'}'", "optimizer.max_iter=5")
+        settings = configuration(*overrides, f"data.cache_dir='{self.folder / 'kept'}'", "optimizer.max_iter=5")
         record = RunRecord()
-        data, classifier, trainer = assemble(config, directory)
-        write_atomically(directory / PREPROCESSING, data.needs_blocks("a table").preprocessor.to_json())
-        train(data, classifier, trainer, record=record)
-        write_atomically(directory / "config.json", json.dumps(config))
-        report_run(record, classifier, data, None, directory, {}, with_figures=False, brief=True)
+        parts = assemble(settings, directory)
+        write_atomically(directory / PREPROCESSING, parts.data.needs_blocks("a table").preprocessor.to_json())
+        train(parts.data, parts.classifier, parts.trainer, record=record)
+        write_settings(directory, parts.settings)
+        report_run(record, parts.classifier, parts.data, None, directory, {}, with_figures=False, brief=True)
         record.write(directory)
         return directory
 
@@ -174,12 +173,12 @@ class Files:
         return self._fit(self._in_memory())
 
     def _fit(self, data: InMemoryData | TableData) -> float:
-        config = configuration("epochs=1", "lr=0.1")
+        settings = configuration("epochs=1", "lr=0.1")
         data.prepare_data()
         data.setup()
         with tempfile.TemporaryDirectory(dir=self.folder) as directory:
-            _, _, trainer = assemble(config, Path(directory))
-            record = train(data, make_classifier(config, data.num_features), trainer)
+            trainer = assemble(settings, Path(directory)).trainer
+            record = train(data, make_classifier(settings, data.num_features), trainer)
         assert record.epochs == 1
         return record.seconds["fit"] / sum(record.data["rows"].values()) * self.rows
 

@@ -5,18 +5,16 @@ from __future__ import annotations
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from hydra import compose, initialize_config_dir
 from torch import nn
 
 from benchmarks.timing import Pair
 from logreg.cli.assemble import assemble, make_classifier
-from logreg.cli.resolve import resolve
-from logreg.core.settings import CONF
+from logreg.cli.configuration import compose, parse, plain
+from logreg.core.settings import Settings
 from logreg.data import InMemoryData, Table
 from logreg.data.builtin import LABELS, POINTS
 from logreg.training.loop import train
@@ -25,9 +23,8 @@ UPDATES = 1001
 ROWS, FEATURES, BATCH, PASSES = 100_000, 50, 1_024, 10
 
 
-def configuration(*overrides: str) -> dict[str, Any]:
-    with initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
-        return resolve(compose("train", overrides=list(overrides)))
+def configuration(*overrides: str) -> Settings:
+    return parse(plain(compose("train", overrides)))
 
 
 def notebook_loop() -> float:
@@ -55,8 +52,8 @@ def notebook_loop() -> float:
 def notebook_run() -> float:
     """Seconds in fit of ``python train.py`` with metrics.csv, TensorBoard, checkpoints, and values every 10 updates."""
     with tempfile.TemporaryDirectory() as directory:
-        data, classifier, trainer = assemble(configuration(), Path(directory))
-        record = train(data, classifier, trainer)
+        parts = assemble(configuration(), Path(directory))
+        record = train(parts.data, parts.classifier, parts.trainer)
         for file in ("metrics.csv", "checkpoints/last.ckpt", "checkpoints/best.ckpt"):
             assert (Path(directory) / file).stat().st_size > 0, file
         assert record.updates == UPDATES
@@ -98,10 +95,10 @@ def rows_run() -> float:
     """Seconds in fit of the same training through `train`, with the default loggers, callbacks and checkpoints."""
     data = RandomTable("random", batch_size=BATCH, standardize=False)
     data.load = lambda: TABLE.source  # type: ignore[method-assign]
-    config = configuration(f"epochs={PASSES}", "lr=0.1")
+    settings = configuration(f"epochs={PASSES}", "lr=0.1")
     with tempfile.TemporaryDirectory() as directory:
-        _, _, trainer = assemble(config, Path(directory))
-        record = train(data, make_classifier(config, FEATURES), trainer)
+        trainer = assemble(settings, Path(directory)).trainer
+        record = train(data, make_classifier(settings, FEATURES), trainer)
         assert record.epochs == PASSES
         return record.seconds["fit"]
 

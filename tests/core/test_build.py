@@ -10,6 +10,7 @@ from lightning.pytorch import Callback
 from torch import nn
 
 from logreg.core.build import build, build_network, optimizer_factory, scheduler_factory
+from logreg.core.components import Component
 from logreg.core.errors import UserError
 from logreg.core.rules import check, rules_of, setting, whole
 
@@ -37,7 +38,7 @@ REFUSED = [
 @pytest.mark.parametrize("target", REFUSED)
 def test_no_network_is_made_of(target: str) -> None:
     with pytest.raises(UserError, match="model"):
-        build({"_target_": target}, nn.Module, "model", in_features=2)
+        build(Component(target), nn.Module, "model", in_features=2)
 
 
 @pytest.mark.parametrize("target", ["os.system", "torch.load", "subprocess.Popen"])
@@ -47,7 +48,7 @@ def test_targets_inside_arguments_are_held_against_the_same_list(target: str) ->
         "_args_": [{"_target_": "torch.nn.Linear", "_args_": [{"_target_": target}]}],
     }
     with pytest.raises(UserError, match=target):
-        build(inner, nn.Module, "model")
+        build(Component.of(inner, "model"), nn.Module, "model")
 
 
 def test_nested_networks_are_built() -> None:
@@ -58,16 +59,16 @@ def test_nested_networks_are_built() -> None:
             {"_target_": "torch.nn.Sigmoid"},
         ],
     }
-    network = build_network(node, 3)
+    network = build_network(Component.of(node, "model"), 3)
     assert [type(layer) for layer in network] == [nn.Linear, nn.Sigmoid]
 
 
 def test_trusting_a_package_opens_it_for_classes_of_the_kind_only() -> None:
     with pytest.raises(UserError, match=r"trusted_packages=\[tests\]"):
-        build({"_target_": "tests.core.test_build.Mine"}, Callback, "callbacks.mine")
-    assert isinstance(build({"_target_": "tests.core.test_build.Mine"}, Callback, "callbacks.mine", ["tests"]), Mine)
+        build(Component("tests.core.test_build.Mine"), Callback, "callbacks.mine")
+    assert isinstance(build(Component("tests.core.test_build.Mine"), Callback, "callbacks.mine", ["tests"]), Mine)
     with pytest.raises(UserError, match="derived from Callback"):
-        build({"_target_": "os.system"}, Callback, "callbacks.mine", ["os"])
+        build(Component("os.system"), Callback, "callbacks.mine", ["os"])
 
 
 class Mine(Callback):
@@ -85,20 +86,20 @@ class Mine(Callback):
 )
 def test_settings_are_held_against_the_signature(node: dict, named: str) -> None:
     with pytest.raises(UserError, match=named):
-        optimizer_factory({"_target_": "torch.optim.SGD", **node})
+        optimizer_factory(Component("torch.optim.SGD", node))
 
 
 def test_a_list_becomes_the_tuple_that_the_class_takes() -> None:
-    optimizer = optimizer_factory({"_target_": "torch.optim.Adam", "lr": 1, "betas": [0.8, 0.9]})(
+    optimizer = optimizer_factory(Component("torch.optim.Adam", {"lr": 1, "betas": [0.8, 0.9]}))(
         [nn.Parameter(torch.zeros(1))]
     )
     assert optimizer.defaults["betas"] == (0.8, 0.9)
 
 
 def test_no_scheduler_by_default() -> None:
-    assert scheduler_factory({}) is None
+    assert scheduler_factory(None) is None
     with pytest.raises(UserError, match="scheduler"):
-        scheduler_factory({"_target_": "torch.optim.lr_scheduler.StepLR"})
+        scheduler_factory(Component("torch.optim.lr_scheduler.StepLR"))
 
 
 @dataclass(frozen=True)
@@ -118,7 +119,7 @@ class Box(nn.Module):
 
 
 def box(**settings: object) -> Box:
-    return build({"_target_": "tests.core.test_build.Box", **settings}, Box, "box", ["tests"])
+    return build(Component("tests.core.test_build.Box", settings), Box, "box", ["tests"])
 
 
 def test_the_fields_of_a_part_stand_beside_the_other_arguments() -> None:

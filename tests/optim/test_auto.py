@@ -3,33 +3,34 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import hydra
 import pytest
 import scipy.sparse as sp
 import torch
 
-from logreg.cli import plain
-from logreg.cli.assemble import chosen_optimizer
+from logreg.cli.assemble import choose_optimizer
+from logreg.core.components import Component
 from logreg.core.errors import UserError
-from logreg.core.settings import AUTO_OPTIMIZER, CONF
+from logreg.core.settings import CONF, Settings
 from logreg.data.adapter import adapted
 from logreg.optim import newton
 from logreg.optim.auto import choose
 from tests.conftest import Command
-from tests.helpers import Ordinary, breast_cancer
+from tests.helpers import Ordinary, breast_cancer, composed
 from tests.optim.problems import drawn, problem_of, solve
 
 
-def configured(l1: float = 0.0, network: str | None = None, **optimizer: Any) -> dict[str, Any]:
-    """A configuration with optimizer=auto; ``network`` with a hidden layer."""
-    layers = [{"_target_": "torch.nn.Linear", "_args_": args} for args in ([30, 4], [4, 1])]
-    layers = [layers[0], {"_target_": "torch.nn.Tanh"}, layers[1], {"_target_": "torch.nn.Sigmoid"}]
-    linear = {"_target_": "logreg.models.SequentialRegression"}
-    model = linear if network is None else {"_target_": network, "_args_": layers}
-    return {"model": model, "penalty": {"l1": l1}, "optimizer": {"_target_": AUTO_OPTIMIZER, "lr": 1.0} | optimizer}
+def configured(l1: float = 0.0, network: str | None = None, **optimizer: Any) -> Settings:
+    """Settings with optimizer=auto; ``network`` with a hidden layer."""
+    settings = composed("optimizer=auto", f"penalty.l1={l1}", *(f"++optimizer.{k}={v}" for k, v in optimizer.items()))
+    if network is None:
+        return settings
+    layers = [Component("torch.nn.Linear", {"_args_": args}) for args in ([30, 4], [4, 1])]
+    layers = [layers[0], Component("torch.nn.Tanh"), layers[1], Component("torch.nn.Sigmoid")]
+    return replace(settings, model=Component(network, {"_args_": layers}))
 
 
 def table() -> Any:
@@ -68,12 +69,12 @@ def test_the_choice_follows_the_shape_the_penalty_and_the_model(
     [({}, "newton"), ({"l1": 0.1}, "proximal_newton"), ({"network": "torch.nn.Sequential"}, "torch_lbfgs")],
 )
 def test_every_choice_is_the_optimizer_of_that_name(settings: dict, name: str) -> None:
-    with hydra.initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
-        named = plain(hydra.compose("train", [f"optimizer={name}"]))["optimizer"]
-    choice, node = chosen_optimizer(configured(**settings), table())
+    named = composed(f"optimizer={name}").optimizer
+    choice, component = choose_optimizer(configured(**settings), table())
     assert choice.name == name
-    assert node == named
-    assert chosen_optimizer(configured(**settings, lr=0.5), table())[1] == named | {"lr": 0.5}
+    assert component == named
+    slower = Component(named.target, {**named.arguments, "lr": 0.5})
+    assert choose_optimizer(configured(**settings, lr=0.5), table())[1] == slower
 
 
 def test_all_that_is_chosen_can_be_chosen_by_name() -> None:
@@ -84,15 +85,15 @@ def test_all_that_is_chosen_can_be_chosen_by_name() -> None:
 
 
 def test_a_setting_that_the_choice_has_not_is_refused_in_a_sentence() -> None:
-    config = configured(network="torch.nn.Sequential", tolerance=1e-8)
+    settings = configured(network="torch.nn.Sequential", tolerance=1e-8)
     with pytest.raises(UserError, match=r"optimizer.tolerance: optimizer=auto is torch_lbfgs: .*; valid: lr, max_iter"):
-        chosen_optimizer(config, table())
-    assert chosen_optimizer(configured(tolerance=1e-8), table())[1]["tolerance"] == 1e-8
+        choose_optimizer(settings, table())
+    assert choose_optimizer(configured(tolerance=1e-8), table())[1].arguments["tolerance"] == 1e-8
 
 
 def test_rows_that_come_batch_by_batch_have_no_solver() -> None:
     with pytest.raises(UserError, match=r"optimizer=auto: .* Ordinary serves them batch by batch; use adam or sgd"):
-        chosen_optimizer(configured(), adapted(Ordinary()))
+        choose_optimizer(configured(), adapted(Ordinary()))
 
 
 def test_more_columns_than_memory_holds_names_newton_cg(monkeypatch: pytest.MonkeyPatch) -> None:

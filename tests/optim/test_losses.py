@@ -14,7 +14,6 @@ import torch.nn.functional as F
 from sklearn.metrics import brier_score_loss, log_loss
 from torch import nn
 
-from logreg.core import settings
 from logreg.core.errors import UserError
 from logreg.data.blocks import BlockLoader
 from logreg.evaluation.metrics import Evaluation
@@ -22,7 +21,7 @@ from logreg.models import SequentialRegression
 from logreg.optim.losses import LOSSES, loss_of
 from logreg.optim.newton import Newton
 from logreg.optim.objective import AutogradGradient, LinearGradient, linear_coefficients
-from tests.helpers import breast_cancer, column, fit
+from tests.helpers import breast_cancer, column, composed, fit
 from tests.sweeps.fused.test_fit import assert_alone, fused
 
 Z = torch.tensor([-800.0, -50.0, -3.0, -0.1, 0.0, 0.1, 3.0, 50.0, 800.0], dtype=torch.float64)
@@ -55,24 +54,24 @@ def test_a_loss_that_there_is_not_is_refused() -> None:
     with pytest.raises(UserError, match=r"loss=msee: there is no such loss \(did you mean mse\?\)"):
         loss_of("msee")
     with pytest.raises(UserError, match="loss=hinge: one of log_loss, mse is needed"):
-        settings.check({"loss": "hinge"})
+        composed("loss=hinge")
 
 
 @pytest.mark.parametrize(
-    ("config", "named"),
+    ("override", "named"),
     [
-        ({"optimizer": {"_target_": "logreg.optim.newton.Newton"}}, "optimizer=newton solves"),
-        ({"optimizer": {"_target_": "logreg.optim.auto.Auto"}}, "optimizer=auto solves"),
-        ({"optimizer": {"_target_": "logreg.optim.newton.Newton"}, "penalty": {"firth": True}}, "penalty=firth"),
-        ({"inference": "wald"}, "standard errors"),
-        ({"separation": True}, "a separation"),
-        ({"certify_every": 3}, "certify_every"),
+        ("optimizer=newton", "optimizer=newton solves"),
+        ("optimizer=auto", "optimizer=auto solves"),
+        ("penalty=firth", "penalty=firth"),
+        ("inference=wald", "standard errors"),
+        ("separation=true", "a separation"),
+        ("certify_every=3", "certify_every"),
     ],
 )
-def test_what_is_of_the_log_loss_alone_is_refused_for_another(config: dict[str, Any], named: str) -> None:
-    settings.check({"loss": "log_loss", "penalty": {}, **config})
+def test_what_is_of_the_log_loss_alone_is_refused_for_another(override: str, named: str) -> None:
+    composed(override)
     with pytest.raises(UserError, match=f"loss=mse: {named}"):
-        settings.check({"loss": "mse", "penalty": {}, **config})
+        composed("loss=mse", override)
 
 
 def test_a_solver_is_refused_in_python_too(tmp_path: Path) -> None:

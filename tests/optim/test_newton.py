@@ -292,9 +292,9 @@ def test_a_separation_is_looked_for_where_it_matters_and_wherever_it_is_asked_fo
 def test_a_separation_by_columns_is_of_linear_models() -> None:
     hidden = nn.Sequential(nn.Linear(2, 4), nn.Tanh(), nn.Linear(4, 1), nn.Sigmoid())
     with pytest.raises(UserError, match="separation=true"):
-        check_separation({"separation": True}, BinaryClassifier(hidden), None)
-    check_separation({"separation": True}, BinaryClassifier(SequentialRegression(2)), None)
-    check_separation({"separation": "auto"}, BinaryClassifier(hidden), None)
+        check_separation(True, BinaryClassifier(hidden), None)
+    check_separation(True, BinaryClassifier(SequentialRegression(2)), None)
+    check_separation("auto", BinaryClassifier(hidden), None)
 
 
 def test_a_separation_is_not_looked_for_where_there_is_no_memory(
@@ -307,11 +307,11 @@ def test_a_separation_is_not_looked_for_where_there_is_no_memory(
     assert separation_of(problem, list("abc"), math.inf) is None
     assert "linear programs over 40 training rows of 3 features" in caplog.text
     classifier = BinaryClassifier(SequentialRegression(30))
-    check_separation({"separation": "auto"}, classifier, data)
+    check_separation("auto", classifier, data)
     with pytest.raises(UserError, match=r"separation=true: .* over 341 .* GiB are free; use separation=auto"):
-        check_separation({"separation": True}, classifier, data)
+        check_separation(True, classifier, data)
     monkeypatch.setattr(separation, "free_memory", lambda device: 50 * 8 * 341 * 31)
-    check_separation({"separation": True}, classifier, data)
+    check_separation(True, classifier, data)
     assert separation_of(problem, list("abc"), math.inf) is not None
 
 

@@ -3,32 +3,24 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
-import hydra
 import pytest
 import torch
 from torch import nn
 
-from logreg.cli import plain
-from logreg.cli.resolve import in_force, with_groups
-from logreg.core.settings import CONF
+from logreg.cli.configuration import compose, plain
 from logreg.sweeps.compose import ComposedJob
 from logreg.sweeps.fused import assemble
 from logreg.sweeps.fused.assemble import Assembler, CannotFuse
 from logreg.sweeps.fused.chunks import default_memory, stacks
 from logreg.sweeps.fused.networks import agree, stacked_networks
-from logreg.sweeps.launch import _checked
+from logreg.sweeps.launch import parse_jobs
 from logreg.sweeps.plan import plan
-
-
-def config(*overrides: str) -> dict[str, Any]:
-    with hydra.initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
-        return in_force(with_groups(plain(hydra.compose("train", overrides=list(overrides)))))
+from tests.helpers import composed
 
 
 def groups(*jobs: list[str]) -> list[tuple[list[int], bool]]:
-    return [(group.jobs, group.reason is None) for group in plan([config(*overrides) for overrides in jobs])]
+    return [(group.jobs, group.reason is None) for group in plan([composed(*overrides) for overrides in jobs])]
 
 
 @pytest.mark.parametrize(
@@ -61,14 +53,9 @@ def test_what_parts_jobs(difference: str) -> None:
 
 @pytest.mark.parametrize("solver", ["newton", "newton_cg", "lbfgs", "proximal_newton"])
 def test_a_scheduler_of_a_solver_is_refused_before_anything_is_planned(solver: str) -> None:
-    with hydra.initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
-        composed = [
-            plain(hydra.compose("train", overrides=[f"optimizer={name}", "scheduler=cosine"]))
-            for name in (solver, "adam")
-        ]
-    jobs = [ComposedJob(number, [], Path(), config, {}) for number, config in enumerate(composed)]
-    configs, refused = _checked(jobs)
-    assert list(configs) == [1]
+    configs = [plain(compose("train", [f"optimizer={name}", "scheduler=cosine"])) for name in (solver, "adam")]
+    settings, refused = parse_jobs([ComposedJob(number, [], Path(), each, {}) for number, each in enumerate(configs)])
+    assert list(settings) == [1]
     assert f"optimizer={solver} has no learning rate to schedule" in str(refused[0])
 
 
@@ -91,7 +78,7 @@ def test_a_scheduler_of_a_solver_is_refused_before_anything_is_planned(solver: s
 )
 def test_what_runs_by_itself_and_why(setting: str, reason: str) -> None:
     setting = setting.replace("trainer.detect", "+trainer.detect").replace("scheduler={", "+scheduler={")
-    (group,) = plan([config(setting), config(setting, "seed=2")])
+    (group,) = plan([composed(setting), composed(setting, "seed=2")])
     assert group.reason is not None
     assert reason in group.reason
 
@@ -119,7 +106,7 @@ def test_models_whose_state_or_draws_are_their_own_are_not_fused(
         network[1].weight.requires_grad_(False)
     monkeypatch.setattr(assemble, "build_network", lambda *_: network)
     with pytest.raises(CannotFuse, match=reason):
-        Assembler([]).member(0, config())
+        Assembler([]).member(0, composed())
 
 
 class Watchful(nn.Module):
@@ -148,9 +135,9 @@ def test_networks_that_keep_something_outside_of_their_parameters_do_not_agree(
 def test_every_job_is_in_one_stack_whatever_memory_there_is(memory: int | None) -> None:
     assembler = Assembler([])
     overrides = ["data=breast_cancer", "optimizer=adam", "epochs=2"]
-    configs = [config(*overrides, f"seed={seed}", f"lr={lr}") for seed in (1, 2) for lr in (0.1, 0.2, 0.3)]
-    members = [assembler.member(i, each) for i, each in enumerate(configs)]
-    found = stacks(members, assembler.settings(members[0]), memory or default_memory(torch.device("cpu")))
+    settings = [composed(*overrides, f"seed={seed}", f"lr={lr}") for seed in (1, 2) for lr in (0.1, 0.2, 0.3)]
+    members = [assembler.member(i, each) for i, each in enumerate(settings)]
+    found = stacks(members, assembler.common(members[0]), memory or default_memory(torch.device("cpu")))
     positions = [member.position for stack in found for member in stack.members if member is not None]
     assert sorted(positions) == list(range(6))
     assert len(found) == {None: 1, 1: 6, 200_000: 2}[memory]
@@ -162,8 +149,8 @@ def test_every_job_is_in_one_stack_whatever_memory_there_is(memory: int | None) 
 
 def test_seeds_of_a_table_that_is_not_split_share_it() -> None:
     assembler = Assembler([])
-    members = [assembler.member(i, config(f"seed={i}", f"lr={lr}")) for i in range(3) for lr in (0.1, 0.2)]
-    (stack,) = stacks(members, assembler.settings(members[0]), default_memory(torch.device("cpu")))
+    members = [assembler.member(i, composed(f"seed={i}", f"lr={lr}")) for i in range(3) for lr in (0.1, 0.2)]
+    (stack,) = stacks(members, assembler.common(members[0]), default_memory(torch.device("cpu")))
     assert len(stack.tables) == 1
     assert stack.jobs()[0].network is members[0].network
     torch.manual_seed(2)

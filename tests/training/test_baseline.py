@@ -10,6 +10,7 @@ from sklearn.metrics import log_loss, roc_auc_score
 
 from logreg import BinaryClassifier
 from logreg.core.build import build_metrics
+from logreg.core.components import Component
 from logreg.core.errors import UserError
 from logreg.data.adapter import adapted
 from logreg.evaluation.thresholds import ThresholdRule
@@ -18,8 +19,8 @@ from logreg.training.baseline import check_baseline, linear_baseline
 from tests.helpers import Ordinary, digits
 
 METRICS = {
-    "accuracy": {"_target_": "torchmetrics.classification.BinaryAccuracy"},
-    "auroc": {"_target_": "torchmetrics.classification.BinaryAUROC"},
+    "accuracy": Component("torchmetrics.classification.BinaryAccuracy"),
+    "auroc": Component("torchmetrics.classification.BinaryAUROC"),
 }
 
 

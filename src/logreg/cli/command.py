@@ -12,24 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import hydra
-import hydra.utils
-from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf, open_dict
-from omegaconf.errors import InterpolationKeyError, MissingMandatoryValue, OmegaConfBaseException
 
-from logreg.cli import interpolations  # noqa: F401
+from logreg.cli.configuration import compose
 from logreg.cli.directories import started_sweep
 from logreg.cli.explain import choices_of, explain, group_names
-from logreg.core import settings
+from logreg.cli.trust import guard_hydra, trusted_packages
 from logreg.core.errors import UserError
 from logreg.core.settings import CONF
-
-EXAMPLES = {
-    "run": "a run directory is needed, as in run=outputs/runs/<name>/<run>",
-    "data.path": "a table is needed, as in data.path=churn.csv, or a folder of photos by class, as in data.path=photos",
-    "output": "a file is needed, as in output=predictions.csv",
-    "format": "one of sklearn, onnx, torch is needed",
-}
 
 
 def command(
@@ -55,7 +45,7 @@ def command(
             if {"--help", "-h"} & set(sys.argv[1:]):
                 print(_help(name))
                 sys.exit(0)
-            _guard_hydra(trusted_packages())
+            guard_hydra(trusted_packages())
             errors: list[Exception] = []
             hydra.main(version_base="1.3", config_path=str(CONF), config_name=name)(_catching(task, errors))()
             if errors:
@@ -86,57 +76,6 @@ def command(
         sys.exit(status or min(failed, 1))
 
     return main
-
-
-def plain(cfg: DictConfig) -> dict[str, Any]:
-    """The configuration as plain values.
-
-    Raises:
-        UserError: an interpolation leads nowhere, or a value is missing.
-    """
-    try:
-        config = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
-    except MissingMandatoryValue as error:
-        key = str(error.full_key)
-        raise UserError(f"{key}: {EXAMPLES.get(key, f'a value is needed, as in {key}=…')}.") from error
-    except InterpolationKeyError as error:
-        raise UserError(f"{error.full_key}: {str(error).splitlines()[0]}.") from error
-    except OmegaConfBaseException as error:
-        raise UserError(" ".join(str(error).split())) from error
-    assert isinstance(config, dict)
-    return {str(key): value for key, value in config.items()}
-
-
-def trusted_packages() -> list[str]:
-    """The packages that the command line trusts.
-
-    The command line itself is read, not the configuration: no file can put a package on that list.
-
-    Raises:
-        UserError: the value is not a list of names.
-    """
-    names: list[str] = []
-    for argument in sys.argv[1:]:
-        key, _, value = argument.lstrip("+").partition("=")
-        if key == "trusted_packages":
-            names = [name.strip() for name in value.strip("[]").split(",") if name.strip()]
-            if not value.startswith("[") or not all(name.isidentifier() for name in names):
-                raise UserError(f"{argument}: a list of package names is needed, such as [mypackage].")
-    return names
-
-
-def _guard_hydra(trusted: list[str]) -> None:
-    """Hold the callbacks of Hydra's own, which a configuration file may add, against the packages on the allow-list."""
-    original = hydra.utils.instantiate
-
-    def instantiate(config: Any, *args: Any, **kwargs: Any) -> Any:
-        settings.check_target(str(config.get("_target_")), "hydra.callbacks", ["hydra", *trusted])
-        cls = hydra.utils.get_object(config["_target_"])
-        if not (isinstance(cls, type) and issubclass(cls, Callback)):
-            raise UserError(f"hydra.callbacks: {config['_target_']} is not derived from Hydra's Callback.")
-        return original(config, *args, **kwargs)
-
-    hydra.utils.instantiate = instantiate
 
 
 def _catching(task: Callable[[DictConfig], Any], errors: list[Exception]) -> Callable[[DictConfig], Any]:
@@ -177,8 +116,7 @@ def _json_as_text(argument: str) -> str:
 def _help(name: str) -> str:
     """What ``--help`` prints; Hydra's own page takes longer to make than everything else together."""
     overrides = [argument for argument in sys.argv[1:] if not argument.startswith("-")]
-    with hydra.initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
-        config = hydra.compose(config_name=name, overrides=overrides, return_hydra_config=True)
+    config = compose(name, overrides, with_hydra=True)
     text, chosen = config.hydra.help, config.hydra.runtime.choices
     with open_dict(config):
         del config["hydra"]

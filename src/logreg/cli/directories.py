@@ -12,8 +12,8 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from logreg.core import settings
 from logreg.core.errors import UserError
+from logreg.core.settings import check_key, check_section
 from logreg.records.record import RECORD
 
 # Sections of the configuration, and overrides, that say how a sweep is run.
@@ -117,7 +117,8 @@ def _check_sweep(config: DictConfig) -> None:
         if key.partition(".")[0] in SECTIONS_OF_THE_SWEEP and ("," in value or value.startswith("range(")):
             sys.exit(f"error: {key}={value}: this is a setting of the whole sweep; give one value.")
     try:
-        settings.check({name: OmegaConf.to_container(config[name]) for name in SECTIONS_OF_THE_SWEEP if name in config})
+        for section in (section for section in SECTIONS_OF_THE_SWEEP if section in config):
+            check_section(section, OmegaConf.to_container(config[section]))
     except UserError as error:
         sys.exit(f"error: {error}")
 
@@ -135,7 +136,7 @@ def resume_directory(config: DictConfig, resumed: str) -> Path:
 def claim_directory(config: DictConfig, kind: str, holds: str) -> Path:
     """Create ``hydra.<kind>.dir`` exclusively; a name made up here is made up again where it is taken."""
     try:
-        settings.check({"name": config.get("name", "run")}, only="name")
+        check_key("name", config.get("name", "run"))
     except (UserError, OmegaConfBaseException) as error:
         sys.exit(f"error: {error}")
     node = config.hydra[kind]

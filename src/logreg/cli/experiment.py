@@ -5,18 +5,17 @@ The heavy imports are inside the functions: a value that is not valid is refused
 
 from __future__ import annotations
 
-import json
 import logging
 import signal
 import time
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from logreg.cli import pages, trusted_packages
+from logreg.cli import pages, plain, trusted_packages
 from logreg.cli.assemble import (
     assemble,
     check_device,
@@ -28,12 +27,13 @@ from logreg.cli.assemble import (
     threshold_rule,
     wanted_inference,
 )
-from logreg.cli.resolve import hyperparameters, in_force, resolve
-from logreg.core import settings
+from logreg.cli.configuration import parse
+from logreg.cli.hyperparameters import hyperparameters
 from logreg.core.errors import UserError, plural
 from logreg.core.files import write_atomically
+from logreg.core.settings import Settings, complete, in_force
 from logreg.records.checkpoints import find_checkpoint
-from logreg.records.record import CONFIG, PREPROCESSING, ChosenOptimizer, Monitor, RunRecord, shown
+from logreg.records.record import PREPROCESSING, ChosenOptimizer, Monitor, RunRecord, shown, write_settings
 
 log = logging.getLogger(__name__)
 
@@ -58,21 +58,20 @@ def run(cfg: DictConfig) -> float | None:
     logging.captureWarnings(True)
     terminated = signal.signal(signal.SIGTERM, signal.default_int_handler)  # the same as Ctrl-C, also outside of fit
     try:
-        config = resolve(cfg)
+        config = complete(plain(cfg))
         record.name, record.seed = str(config["name"]), config["seed"]
         record.monitor = Monitor(config["monitor"], config["mode"])
-        record.hyperparameters = hyperparameters(in_force(config), record, hydra_config.runtime.choices)
-        settings.check(config)
-        config = in_force(config)
-        if isinstance(config["threshold"], float):
-            record.threshold = config["threshold"]
-        write_atomically(directory / CONFIG, json.dumps(config, indent=2, ensure_ascii=False) + "\n")
-        settings.check_targets(config, trusted_packages())
-        check_photos(config["data"])
-        if config["resume"] is not None:
-            config["resume"] = str(find_checkpoint(config["resume"]))
+        choices = hydra_config.runtime.choices
+        record.hyperparameters = hyperparameters(in_force(config), record.overrides, choices)
+        settings = parse(config, trusted_packages())
+        if isinstance(settings.threshold, float):
+            record.threshold = settings.threshold
+        write_settings(directory, settings)
+        check_photos(settings.data)
+        if settings.resume is not None:
+            settings = replace(settings, resume=str(find_checkpoint(settings.resume)))
         record.write(directory)
-        _train(config, directory, record, started)
+        _train(settings, directory, record, started)
     except (KeyboardInterrupt, SystemExit):  # Lightning turns the one into the other
         saved = (directory / "checkpoints" / "last.ckpt").exists()
         where = "after training, before the results were complete" if saved else "before there was anything to save"
@@ -90,7 +89,8 @@ def run(cfg: DictConfig) -> float | None:
         raise
     finally:
         signal.signal(signal.SIGTERM, terminated)
-    pages.write_if_asked("run", directory, config if hydra_config.mode is RunMode.RUN else {}, trusted_packages())
+    if settings.report and hydra_config.mode is RunMode.RUN:
+        pages.write_page_of("run", directory, trusted_packages())
     return _outcome(record, directory, hydra_config.mode is RunMode.MULTIRUN)
 
 
@@ -123,9 +123,9 @@ def _outcome(record: RunRecord, directory: Path, in_sweep: bool) -> float | None
     return record.score
 
 
-def _train(config: dict[str, Any], directory: Path, record: RunRecord, started: float) -> None:
+def _train(settings: Settings, directory: Path, record: RunRecord, started: float) -> None:
     """Objects from the configuration, then fit, results and report; fills in the record."""
-    check_device(config["trainer"]["accelerator"])
+    check_device(settings.trainer.accelerator)
     quiet_lightning()
     from rich.console import Console
 
@@ -137,37 +137,38 @@ def _train(config: dict[str, Any], directory: Path, record: RunRecord, started: 
     from logreg.training.loop import train
     from logreg.training.standard_errors import check_model, infer_run
 
-    lesson = make_lesson(config.get("lesson"), "lesson", trusted_packages())
-    data, classifier, trainer = assemble(config, directory, trusted_packages())
-    write_atomically(directory / CONFIG, json.dumps(config, indent=2, ensure_ascii=False) + "\n")  # with its penalty
-    record.hyperparameters["penalty.l2"] = config["penalty"]["l2"]
-    if "chosen" in config:
-        record.optimizer = ChosenOptimizer(**config["chosen"])
-        record.hyperparameters["optimizer"] = config["chosen"]["name"]
+    lesson = make_lesson(settings.lesson, trusted_packages())
+    parts = assemble(settings, directory, trusted_packages())
+    settings, data, classifier, trainer = parts.settings, parts.data, parts.classifier, parts.trainer
+    write_settings(directory, settings)  # with what the rows decided
+    record.hyperparameters["penalty.l2"] = settings.penalty.l2
+    if settings.chosen is not None:
+        record.optimizer = ChosenOptimizer(settings.chosen.name, settings.chosen.why)
+        record.hyperparameters["optimizer"] = settings.chosen.name
     if data.blocks is not None:
         write_atomically(directory / PREPROCESSING, data.blocks.preprocessor.to_json())
-        check_monitor(config["monitor"], classifier, data.blocks)
+        check_monitor(settings.monitor, classifier, data.blocks)
     record.data = data.describe()
     record.write(directory)
     if lesson is not None:
         lesson.check(data, classifier)
     brief = HydraConfig.get().mode is RunMode.MULTIRUN
-    splits = splits_in_sweep(config, data) if brief else SPLITS
-    rule = threshold_rule(config)
-    wanted = wanted_inference(config, brief)
-    check_separation(config, classifier, data)
-    table = check_baseline(data) if config["baseline"] else None
+    splits = splits_in_sweep(settings, data) if brief else SPLITS
+    rule = threshold_rule(settings)
+    wanted = wanted_inference(settings, brief)
+    check_separation(settings.separation, classifier, data)
+    table = check_baseline(data) if settings.baseline else None
     if wanted is not None and wanted.by_name:
         check_model(classifier, data)
-    most = settings.most_searched(config, MOST_SEARCHED_IN_SWEEP if brief and wanted is None else MOST_SEARCHED)
-    train(data, classifier, trainer, config["resume"], record, rule, splits, most, config.get("calibration"))
+    most = settings.most_searched(MOST_SEARCHED_IN_SWEEP if brief and wanted is None else MOST_SEARCHED)
+    train(data, classifier, trainer, settings.resume, record, rule, splits, most, settings.calibration)
     if table is not None and record.status == "completed":
         record.baseline = linear_baseline(table, classifier, rule, splits)
     inference = None if wanted is None else infer_run(record, classifier, data, wanted)
     record.seconds["total"] = time.perf_counter() - started
     values = record.hyperparameters
-    report_run(record, classifier, data, trainer, directory, values, config["figures"], brief, inference)
-    if lesson is not None and record.metrics:
-        lesson.teach(data, classifier).write(lesson, directory, Console())
+    report_run(record, classifier, data, trainer, directory, values, settings.figures, brief, inference)
+    if lesson is not None and record.metrics and data.blocks is not None:
+        lesson.teach(data.blocks, classifier).write(lesson, directory, Console())
     record.seconds["total"] = time.perf_counter() - started
     record.write(directory)

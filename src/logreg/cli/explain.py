@@ -7,11 +7,11 @@ import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import hydra
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from logreg.cli.configuration import compose
 from logreg.core.errors import UserError, nearest
 from logreg.core.settings import CONF
 
@@ -98,8 +98,7 @@ def _known_keys(name: str) -> Iterator[str]:
     given = [argument for argument in sys.argv[1:] if argument.split("=")[0] in groups and "," not in argument]
     for overrides in (given, []):
         try:
-            with hydra.initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
-                config = hydra.compose(config_name=name, overrides=overrides)
+            config = compose(name, overrides)
             break
         except Exception:  # the groups themselves are what is wrong
             continue

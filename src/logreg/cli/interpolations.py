@@ -7,7 +7,7 @@ import secrets
 
 from omegaconf import OmegaConf
 
-from logreg.core import settings
+from logreg.core.settings import check_key
 
 LONGEST_DIRECTORY_NAME = 100
 
@@ -24,7 +24,7 @@ def job_directory(number: int, overrides: str) -> str:
 def logarithmic_grid(smallest: float, largest: float, points: int) -> str:
     """Numbers at equal ratios, as a sweep takes them."""
     for key, value in (("smallest", smallest), ("largest", largest), ("points", points)):
-        settings.check({"path": {key: value}}, only=f"path.{key}")
+        check_key(f"path.{key}", value)
     if points == 1:
         return f"{largest:.6g}"
     ratio = largest / smallest

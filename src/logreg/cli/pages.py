@@ -10,7 +10,7 @@ import logging
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from logreg.core.errors import UserError, plural
 from logreg.records.record import PREPROCESSING, RECORD, read_record
@@ -24,7 +24,7 @@ MOST_REDRAWN = 2_000_000  # rows of a run's data, beyond which reading it again 
 JOB = re.compile(r"\d+(_|$)")  # how the directory of a job begins
 
 
-def checked(run: Any, sweep: Any, output: Any) -> tuple[str, Path, Path]:
+def checked(run: object, sweep: object, output: object) -> tuple[str, Path, Path]:
     """Which kind of directory is reported on, ``run`` or ``sweep``, the directory, and the file to write.
 
     Nothing heavy is imported for it.
@@ -94,10 +94,8 @@ def write_sweep(directory: Path, output: Path) -> None:
     write_page(sweep_page(directory, jobs), output)
 
 
-def write_if_asked(kind: str, directory: Path, config: Any, trusted: Sequence[str] = ()) -> None:
+def write_page_of(kind: str, directory: Path, trusted: Sequence[str] = ()) -> None:
     """Write the page at the end of a run or a sweep that has ``report=true``; what goes wrong is said, and no more."""
-    if not (isinstance(config, dict) and config.get("report")):
-        return
     from logreg.records.record import shown
 
     try:
@@ -141,7 +139,7 @@ def _loaded(directory: Path, checkpoint: str, trusted: Sequence[str]) -> Loaded:
     quiet_lightning()
     run = load_run(directory, checkpoint, trusted)
     with contextlib.redirect_stdout(None):
-        data = make_data(run.config, trusted).blocks
+        data = make_data(run.settings, trusted).blocks
     if data is None:
         return Loaded(why="The run's data cannot be read split by split.")
     if data.fingerprint != run.record.fingerprint:

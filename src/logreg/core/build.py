@@ -11,7 +11,7 @@ import importlib
 import inspect
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from beartype import BeartypeConf
@@ -24,43 +24,46 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from torchmetrics import Metric
 
-from logreg.core.aliases import ALIASES
+from logreg.core.components import Component, check_target
 from logreg.core.errors import UserError, nearest
 from logreg.core.rules import rules_of
-from logreg.core.settings import check_target
 
-KINDS = (nn.Module, Optimizer, LRScheduler, LightningDataModule, Callback, Logger, Trainer, Metric)
+T = TypeVar("T")
+
+KINDS: tuple[type, ...] = (
+    nn.Module, Optimizer, LRScheduler, LightningDataModule, Callback, Logger, Trainer, Metric,
+)  # fmt: skip
 _NUMBERS_AS_PEP_484 = BeartypeConf(is_pep484_tower=True)  # an int will do where a float is asked for
 
 
-def build(node: Any, kind: type, key: str, trusted: Sequence[str] = (), args: Sequence[Any] = (), **given: Any) -> Any:
-    """Instantiate ``node``, a mapping with a ``_target_``.
+def build(
+    component: Component,
+    kind: type[T],
+    key: str,
+    trusted: Sequence[str] = (),
+    args: Sequence[object] = (),
+    **given: object,
+) -> T:
+    """Instantiate a component.
 
     Args:
         kind: the class that the target must derive from.
-        key: where the node stands in the configuration, for messages.
-        trusted: packages besides `logreg.core.settings.PACKAGES`.
+        key: where the component stands in the configuration, for messages.
+        trusted: packages besides `logreg.core.components.PACKAGES`.
         args, given: positional and keyword arguments from the program; a keyword is passed only if the class takes it
             and the configuration does not set it.
 
     Raises:
         UserError: the target is not allowed, or its arguments are not what it takes.
     """
-    if not isinstance(node, Mapping) or not isinstance(node.get("_target_"), str):
-        raise UserError(f"{key}: a _target_ naming a class derived from {kind.__name__} is needed here.")
-    target = str(node["_target_"])
-    target = ALIASES.get(target, target)
+    target = component.target
     cls = _locate(target, f"{key}._target_", trusted)
     if inspect.isclass(cls):
         check_target(cls.__module__, f"{key}._target_", trusted)  # where it lives, not only where it was found
     if not (inspect.isclass(cls) and issubclass(cls, kind)):
         raise UserError(f"{key}._target_={target}: only classes derived from {kind.__name__} are instantiated here.")
-    positional = [*args, *(_value(item, f"{key}._args_", trusted) for item in node.get("_args_", ()))]
-    values = {
-        name: _value(item, f"{key}.{name}", trusted)
-        for name, item in node.items()
-        if name not in ("_target_", "_args_")
-    }
+    values = {name: _value(item, f"{key}.{name}", trusted) for name, item in component.arguments.items()}
+    positional = [*args, *values.pop("_args_", ())]
     parameters = inspect.signature(cls).parameters
     values = {name: value for name, value in given.items() if name in parameters} | values
     values = _checked_arguments(cls, positional, values, key)
@@ -70,40 +73,40 @@ def build(node: Any, kind: type, key: str, trusted: Sequence[str] = (), args: Se
         raise UserError(f"{key}: {cls.__name__} refused its settings: {_sentence(error)}") from error
 
 
-def _value(item: Any, key: str, trusted: Sequence[str]) -> Any:
-    """A plain value, with the targets inside it instantiated under the same rules."""
+def _value(item: object, key: str, trusted: Sequence[str]) -> Any:
+    """A plain value, with the components inside it instantiated under the same rules."""
+    if isinstance(item, Component):
+        cls = _locate(item.target, f"{key}._target_", trusted)
+        kind = next((kind for kind in KINDS if inspect.isclass(cls) and issubclass(cls, kind)), nn.Module)
+        return build(item, kind, key, trusted)
     if isinstance(item, Mapping):
-        if "_target_" in item:
-            target = str(item["_target_"])
-            cls = _locate(ALIASES.get(target, target), f"{key}._target_", trusted)
-            kind = next((kind for kind in KINDS if inspect.isclass(cls) and issubclass(cls, kind)), nn.Module)
-            return build(item, kind, key, trusted)
         return {name: _value(value, f"{key}.{name}", trusted) for name, value in item.items()}
     if isinstance(item, list | tuple):
         return [_value(value, key, trusted) for value in item]
     return item
 
 
-def _locate(target: str, key: str, trusted: Sequence[str]) -> Any:
+def _locate(target: str, key: str, trusted: Sequence[str]) -> object:
     check_target(target, key, trusted)
     parts = target.split(".")
-    found: Any = None
+    named: object = None
     for position in range(len(parts) - 1, 0, -1):
         name = ".".join(parts[:position])
         try:
-            found = importlib.import_module(name)
+            named = importlib.import_module(name)
         except ModuleNotFoundError as error:
             if error.name is not None and name.startswith(error.name):
                 continue
             raise UserError(f"{key}={target}: {name} cannot be imported ({error}).") from error
         break
-    for part in parts[position:] if found is not None else []:
-        if not hasattr(found, part):
-            raise UserError(f"{key}={target}: {found.__name__} has no {part}{nearest(part, dir(found))}.")
-        found = getattr(found, part)
-    if found is None:
+    if named is None:
         raise UserError(f"{key}={target}: there is no such class; give its full path, such as torch.optim.SGD.")
-    return found
+    for part in parts[position:]:
+        if not hasattr(named, part):
+            owner = getattr(named, "__name__", target)
+            raise UserError(f"{key}={target}: {owner} has no {part}{nearest(part, dir(named))}.")
+        named = getattr(named, part)
+    return named
 
 
 def parts_of(cls: type) -> dict[str, type]:
@@ -112,7 +115,7 @@ def parts_of(cls: type) -> dict[str, type]:
     return {name: part for name, part in classes.items() if dataclasses.is_dataclass(part) and rules_of(part)}
 
 
-def _with_parts(cls: type, flat: Mapping[str, Any], key: str) -> dict[str, Any]:
+def _with_parts(cls: type, flat: Mapping[str, object], key: str) -> dict[str, object]:
     """The same arguments with those that are fields of a part gathered into it: in a configuration they stand flat.
 
     Raises:
@@ -131,7 +134,7 @@ def _with_parts(cls: type, flat: Mapping[str, Any], key: str) -> dict[str, Any]:
 
 
 def _check_binding(
-    cls: type, signature: inspect.Signature, positional: Sequence[Any], values: Mapping[str, Any], key: str
+    cls: type, signature: inspect.Signature, positional: Sequence[object], values: Mapping[str, object], key: str
 ) -> None:
     try:
         signature.bind(*positional, **values)
@@ -152,16 +155,18 @@ def _check_names(cls: type, names: Iterable[str], key: str) -> None:
             )
 
 
-def _checked_arguments(cls: type, positional: Sequence[Any], values: Mapping[str, Any], key: str) -> dict[str, Any]:
+def _checked_arguments(
+    cls: type, positional: Sequence[object], values: Mapping[str, object], key: str
+) -> dict[str, object]:
     """Hold the arguments against the signature of the class: names, presence and types."""
     _check_names(cls, values, key)
     values = _with_parts(cls, values, key)
     _check_binding(cls, inspect.signature(cls), positional, values, key)
     hints = _hints(cls)
-    return {name: _typed(value, hints.get(name, Any), f"{key}.{name}", cls) for name, value in values.items()}
+    return {name: _typed(value, hints.get(name, object), f"{key}.{name}", cls) for name, value in values.items()}
 
 
-def _typed(value: Any, hint: Any, key: str, cls: type) -> Any:
+def _typed(value: object, hint: Any, key: str, cls: type) -> object:
     """The value, as a tuple where the class takes a tuple: YAML knows lists only."""
     for candidate in (value, tuple(value)) if isinstance(value, list) else (value,):
         if is_bearable(candidate, hint, conf=_NUMBERS_AS_PEP_484):
@@ -176,7 +181,7 @@ def _hints(cls: type) -> dict[str, Any]:
         return {}
 
 
-def _readable(hint: Any) -> str:
+def _readable(hint: object) -> str:
     return hint.__name__ if inspect.isclass(hint) else str(hint).replace("typing.", "")
 
 
@@ -185,36 +190,41 @@ def _sentence(error: BaseException) -> str:
     return text if text.endswith(".") else text + "."
 
 
-def build_network(node: Any, features: int, trusted: Sequence[str] = ()) -> nn.Module:
-    """The network of a ``model`` node for rows of so many features."""
-    return build(node, nn.Module, "model", trusted, in_features=features)
+def build_network(model: Component, features: int, trusted: Sequence[str] = ()) -> nn.Module:
+    """The network of a ``model`` for rows of this many features."""
+    return build(model, nn.Module, "model", trusted, in_features=features)
 
 
-def build_metrics(node: Mapping[str, Any], trusted: Sequence[str] = ()) -> dict[str, Metric]:
-    """The metrics of a ``metrics`` node by name; an entry that is null is left out."""
-    for name, item in node.items():
-        if isinstance(item, Mapping) and "threshold" in item:
+def build_metrics(metrics: Mapping[str, Component], trusted: Sequence[str] = ()) -> dict[str, Metric]:
+    """Metrics by name."""
+    for name, metric in metrics.items():
+        if "threshold" in metric.arguments:
             raise UserError(f"metrics.{name}.threshold: predictions follow the run's own threshold=…; leave this out.")
-    return {name: build(item, Metric, f"metrics.{name}", trusted) for name, item in node.items() if item is not None}
+    kind: type[Metric] = Metric  # type: ignore[type-abstract]
+    return {name: build(metric, kind, f"metrics.{name}", trusted) for name, metric in metrics.items()}
 
 
-def optimizer_factory(node: Any, trusted: Sequence[str] = ()) -> Callable[[Iterable[nn.Parameter]], Optimizer]:
+def optimizer_factory(
+    component: Component, trusted: Sequence[str] = ()
+) -> Callable[[Iterable[nn.Parameter]], Optimizer]:
     """The function from parameters to the optimizer; made once on trial, so that a bad setting shows at once."""
 
     def make(parameters: Iterable[nn.Parameter]) -> Optimizer:
-        return build(node, Optimizer, "optimizer", trusted, args=[list(parameters)])
+        return build(component, Optimizer, "optimizer", trusted, args=[list(parameters)])
 
     make([nn.Parameter(torch.zeros(1, 1))])
     return make
 
 
-def scheduler_factory(node: Any, trusted: Sequence[str] = ()) -> Callable[[Optimizer], LRScheduler] | None:
-    """The function from the optimizer to its learning-rate scheduler, or None for an empty node."""
-    if not node:
+def scheduler_factory(
+    component: Component | None, trusted: Sequence[str] = ()
+) -> Callable[[Optimizer], LRScheduler] | None:
+    """The function from the optimizer to its learning-rate scheduler, or None for none."""
+    if component is None:
         return None
 
     def make(optimizer: Optimizer) -> LRScheduler:
-        return build(node, LRScheduler, "scheduler", trusted, args=[optimizer])
+        return build(component, LRScheduler, "scheduler", trusted, args=[optimizer])
 
     trial = torch.optim.SGD([nn.Parameter(torch.zeros(1, 1))], lr=1.0, momentum=0.9)
     try:
@@ -223,5 +233,5 @@ def scheduler_factory(node: Any, trusted: Sequence[str] = ()) -> Callable[[Optim
         if not isinstance(scheduler, ReduceLROnPlateau):
             scheduler.step()
     except (ArithmeticError, TypeError, ValueError) as error:
-        raise UserError(f"scheduler: {node['_target_']} refused its settings: {_sentence(error)}") from error
+        raise UserError(f"scheduler: {component.target} refused its settings: {_sentence(error)}") from error
     return make

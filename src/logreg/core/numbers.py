@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TypeGuard
 
 
-def is_finite(value: Any) -> bool:
+def is_finite(value: object) -> TypeGuard[float]:
     """Whether a value is a finite number, and neither a text nor a truth."""
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 

@@ -4,7 +4,7 @@ A part of the settings is a frozen dataclass whose fields carry their rules:
 
     @dataclass(frozen=True)
     class Penalty:
-        l1: float = setting(number(least=0))
+        l1: float = setting(number(least=0, words="a number, 0 or more,"))
 
 `check` holds values against them, whether they come from a configuration or from Python.
 """
@@ -20,6 +20,9 @@ from typing import Any
 from logreg.core.errors import UserError
 from logreg.core.numbers import is_finite
 
+Schema = Mapping[str, object]
+ABSENT = object()
+
 
 @dataclass(frozen=True)
 class Rule:
@@ -31,42 +34,40 @@ class Rule:
         schema: the same as JSON schema.
     """
 
-    allows: Callable[[Any], bool]
+    allows: Callable[[object], bool]
     words: str
-    schema: Mapping[str, Any]
+    schema: Schema
 
 
 def number(
     *,
-    above: float | None = None,
-    least: float | None = None,
+    above: float = -math.inf,
+    least: float = -math.inf,
     below: float = math.inf,
     most: float = math.inf,
     words: str,
 ) -> Rule:
     """A finite number."""
-    low = -math.inf if least is None else least
-    schema = {"exclusiveMinimum": above, "minimum": least, "exclusiveMaximum": below, "maximum": most}
+    bounds = {"exclusiveMinimum": above, "minimum": least, "exclusiveMaximum": below, "maximum": most}
 
-    def allows(value: Any) -> bool:
-        return is_finite(value) and low <= value <= most and value < below and (above is None or value > above)
+    def allows(value: object) -> bool:
+        return is_finite(value) and above < value < below and least <= value <= most
 
-    finite = {key: bound for key, bound in schema.items() if bound is not None and math.isfinite(bound)}
-    return Rule(allows, words, {"type": "number", **finite})
+    return Rule(allows, words, {"type": "number"} | {key: b for key, b in bounds.items() if math.isfinite(b)})
 
 
 def whole(least: int, most: float = math.inf, words: str | None = None) -> Rule:
     """A whole number."""
     usual = {0: "a whole number, 0 or more,", 1: "a whole number above 0", 2: "a whole number, 2 or more,"}
-    schema = {"type": "integer", "minimum": least} | ({"maximum": most} if math.isfinite(most) else {})
+    schema: dict[str, object] = {"type": "integer", "minimum": least}
 
-    def allows(value: Any) -> bool:
+    def allows(value: object) -> bool:
         return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
 
-    return Rule(allows, words or usual[least], schema)
+    return Rule(allows, words or usual[least], schema | ({"maximum": most} if math.isfinite(most) else {}))
 
 
-def choice(*values: Any, words: str | None = None) -> Rule:
+def choice(*values: object, words: str | None = None) -> Rule:
     """One of some values."""
     shown = " or ".join(map(str, values)) if len(values) == 2 else f"one of {', '.join(map(str, values))}"
     return Rule(lambda value: value in values, words or shown, {"enum": list(values)})
@@ -87,7 +88,7 @@ def text(words: str, like: type | tuple[type, ...] = str) -> Rule:
 def texts(words: str) -> Rule:
     """A list of texts, or of what YAML makes of them."""
 
-    def allows(value: Any) -> bool:
+    def allows(value: object) -> bool:
         return isinstance(value, list | tuple) and all(isinstance(item, str | int | float) for item in value)
 
     return Rule(allows, words, {"type": "array", "items": {"type": ["string", "number", "boolean"]}})
@@ -125,12 +126,22 @@ def rules_of(part: type, prefix: str = "") -> dict[str, Rule]:
     return {prefix + field.name: field.metadata["rule"] for field in fields if "rule" in field.metadata}
 
 
+def lookup(node: object, key: str, default: Any = None) -> Any:
+    """The value of a dotted key in nested mappings."""
+    for part in key.split("."):
+        if not isinstance(node, Mapping) or part not in node:
+            return default
+        node = node[part]
+    return node
+
+
 def check(values: Mapping[str, Any], rules: Mapping[str, Rule]) -> None:
-    """Hold values against the rules of their keys.
+    """Hold values, by name or nested, against the rules of their keys; a key that is absent has its default.
 
     Raises:
         UserError: names the first key whose value is not valid, and what would be.
     """
     for key, rule in rules.items():
-        if key in values and not rule.allows(values[key]):
-            raise UserError(f"{key}={values[key]}: {rule.words} is needed.")
+        value = values[key] if key in values else lookup(values, key, ABSENT)
+        if value is not ABSENT and not rule.allows(value):
+            raise UserError(f"{key}={value}: {rule.words} is needed.")

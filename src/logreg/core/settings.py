@@ -1,316 +1,404 @@
-"""The values of the configuration that can be checked before anything heavy is imported."""
+"""The configuration of a run as typed, checked values; nothing heavy is imported for it.
+
+`Settings.parse` makes a tree of frozen dataclasses of what Hydra composed, and refuses what is not valid: each value by
+the rule on its field, then those that do not go together, see `logreg.core.consistency`. A default stands once, in
+``conf/``: it is read from there for a key that the configuration of an older version does not have.
+"""
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+from logreg.core.components import Component, check_targets, components_of
+from logreg.core.consistency import check_together
 from logreg.core.errors import UserError
-from logreg.core.numbers import is_finite
+from logreg.core.optimizers import AUTO_OPTIMIZER, AutoChoice
+from logreg.core.rules import (
+    Rule,
+    check,
+    choice,
+    either,
+    flag,
+    lookup,
+    number,
+    optional,
+    rules_of,
+    setting,
+    text,
+    whole,
+)
 
 CONF = Path(__file__).resolve().parents[3] / "conf"
 
+NO_RULES: Mapping[str, Rule] = {}
+AUTO = "auto"  # penalty.l2: one over the number of training rows, which is scikit-learn's C = 1
+THRESHOLD_RULES = ("max_f1", "max_youden", "cost")
+PRECISIONS = ("32-true", "64-true", "bf16-mixed")
 
-def _whole(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _optional(check: Callable[[Any], bool]) -> Callable[[Any], bool]:
-    return lambda value: value is None or check(value)
-
-
-def _rate(value: Any) -> bool:
-    """Whether an optimizer can multiply a float32 by it."""
-    return is_finite(value) and 0 < value <= 3e38
+COUNT, SEED = whole(1), whole(0, 2**63 - 1)
+POSITIVE, NOT_NEGATIVE = number(above=0, words="a number above 0"), number(least=0, words="a number, 0 or more,")
+RATE = number(above=0, most=3e38, words="a number above 0, up to 3e38,")  # which an optimizer can multiply a float32 by
+ACCELERATOR = choice("cpu", "gpu", "cuda", "mps", "auto", words="one of cpu, gpu, mps, auto")
 
 
-def _positive(check: Callable[[Any], bool]) -> Callable[[Any], bool]:
-    return lambda value: check(value) and value > 0
-
-
-def _one_of(*choices: Any) -> Callable[[Any], bool]:
-    return lambda value: value in choices
-
-
-def _weights(value: Any) -> bool:
-    return isinstance(value, Mapping) and len(value) > 0 and all(is_finite(v) and v > 0 for v in value.values())
-
-
-def _names(value: Any) -> bool:
-    return isinstance(value, list | tuple) and not any(
-        isinstance(item, list | Mapping) or item is None for item in value
-    )
-
-
-def _folder(value: Any) -> bool:
+def _is_folder(value: object) -> bool:
     parts = str(value).split("/")
     return isinstance(value, str | int) and all(part.strip(". ") and "\0" not in part for part in parts)
 
 
-PRECISIONS = ("32-true", "64-true", "bf16-mixed", "32", "64", 32, 64)
-AUTO = "auto"  # penalty.l2: one over the number of training rows, which is scikit-learn's C = 1
-THRESHOLD_RULES = ("max_f1", "max_youden", "cost")
-CALIBRATIONS = ("sigmoid", "isotonic")
-PATH_RULES = ("best", "one_standard_error")
-ACCELERATORS = ("cpu", "gpu", "cuda", "mps", "auto")
-AUTO_OPTIMIZER = "logreg.optim.auto.Auto"  # optimizer=auto
-FITS_FIRTH = ("logreg.optim.newton.Newton", AUTO_OPTIMIZER)
-SMOOTH_ONLY = ("newton.Newton", "newton_cg.NewtonCG", "lbfgs.PreconditionedLBFGS")  # solvers in logreg.optim
-RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
-    "name": (_folder, "a name for the run's folder below outputs, without '..',"),
-    "seed": (lambda value: _whole(value) and 0 <= value < 2**63, "a whole number, 0 or more,"),
-    "epochs": (_positive(_whole), "a whole number above 0"),
-    "lr": (_rate, "a number above 0, up to 3e38,"),
-    "optimizer.lr": (_rate, "a number above 0, up to 3e38,"),
-    "optimizer.tolerance": (lambda value: is_finite(value) and value >= 0, "a number, 0 or more,"),
-    "optimizer.history_size": (_positive(_whole), "a whole number above 0"),
-    "loss": (_one_of("log_loss", "mse"), "one of log_loss, mse"),
-    "accelerator": (_one_of(*ACCELERATORS), "one of cpu, gpu, mps, auto"),
-    "trainer.accelerator": (_one_of(*ACCELERATORS), "one of cpu, gpu, mps, auto"),
-    "penalty.l2": (lambda value: value == AUTO or (is_finite(value) and value >= 0), "a number, 0 or more, or auto"),
-    "penalty.l1": (lambda value: is_finite(value) and value >= 0, "a number, 0 or more,"),
-    "class_weight": (
-        _optional(lambda value: value == "balanced" or _weights(value)),
-        "balanced, null, or a weight above 0 for each label, in quotes, such as 'class_weight={no:1,yes:3}',",
-    ),
-    "baseline": (lambda value: isinstance(value, bool), "true or false"),
-    "report": (lambda value: isinstance(value, bool), "true or false"),
-    "penalty.firth": (lambda value: isinstance(value, bool), "true or false"),
-    "inference": (_one_of(AUTO, "wald", "profile", "none"), "one of auto, wald, profile, none"),
-    "covariance": (_one_of("model", "HC0", "HC1", "cluster"), "one of model, HC0, HC1, cluster"),
-    "separation": (lambda value: value == AUTO or isinstance(value, bool), "true, false or auto"),
-    "certify_every": (_optional(_positive(_whole)), "a whole number of epochs above 0, or null"),
-    "threshold": (
-        lambda value: value in THRESHOLD_RULES or (is_finite(value) and 0 < value < 1),
-        f"a number between 0 and 1, or one of {', '.join(THRESHOLD_RULES)}",
-    ),
-    "calibration": (_optional(_one_of(*CALIBRATIONS)), "sigmoid, isotonic or null"),
-    "costs.false_positive": (lambda value: is_finite(value) and value >= 0, "a number, 0 or more,"),
-    "costs.false_negative": (lambda value: is_finite(value) and value >= 0, "a number, 0 or more,"),
-    "monitor": (lambda value: isinstance(value, str) and value != "", "the name of a metric, such as val/loss"),
-    "mode": (_one_of("min", "max"), "min or max"),
-    "resume": (_optional(lambda value: isinstance(value, str)), "a run directory or a checkpoint"),
-    "figures": (lambda value: isinstance(value, bool), "true or false"),
-    "path.smallest": (_positive(is_finite), "a number above 0"),
-    "path.largest": (_positive(is_finite), "a number above 0"),
-    "path.points": (_positive(_whole), "a whole number above 0"),
-    "path.rule": (_one_of(*PATH_RULES), " or ".join(PATH_RULES)),
-    "vectorized.memory": (_optional(_positive(is_finite)), "a number of bytes above 0, or null"),
-    "vectorized.dry_run": (lambda value: isinstance(value, bool), "true or false"),
-    "vectorized.figures": (lambda value: _whole(value) and value >= 0, "a whole number, 0 or more,"),
-    "data.seed": (lambda value: _whole(value) and 0 <= value < 2**63, "a whole number, 0 or more,"),
-    "callbacks.checkpoints.every_seconds": (_positive(is_finite), "a number of seconds above 0"),
-    "data.batch_size": (_optional(_positive(_whole)), "a whole number above 0, or null for the full batch"),
-    "data.split": (
-        lambda value: isinstance(value, Mapping),
-        "a mapping, in quotes, such as 'data.split={train:0.8,val:0.1,test:0.1}',",
-    ),
-    "data.size": (lambda value: _whole(value) and 1 <= value <= 4096, "a whole number of pixels from 1 to 4096"),
-    "data.skip_bad": (lambda value: isinstance(value, bool), "true or false"),
-    "data.augment": (
-        lambda value: value is None or isinstance(value, Mapping),
-        "null for none, or a mapping, in quotes, such as 'data.augment={flip: true, crop: 0.1, jitter: 0.2}',",
-    ),
-    "data.augment.flip": (lambda value: isinstance(value, bool), "true or false"),
-    "data.augment.crop": (lambda value: is_finite(value) and 0 <= value < 1, "a number from 0 to below 1, 0 for none,"),
-    "data.augment.jitter": (
-        lambda value: is_finite(value) and 0 <= value < 1,
-        "a number from 0 to below 1, 0 for none,",
-    ),
-    "callbacks.photos.every_n_epochs": (_positive(_whole), "a whole number of epochs above 0"),
-    "data.folds": (_optional(lambda value: _whole(value) and value >= 2), "a whole number, 2 or more, or null"),
-    "data.fold": (_optional(lambda value: _whole(value) and value >= 0), "a whole number, 0 or more, or null"),
-    "data.min_count": (_optional(_positive(_whole)), "a whole number above 0, or null"),
-    "data.reference": (
-        lambda value: value in (None, "first") or isinstance(value, Mapping),
-        "first, null, or a mapping, in quotes, such as 'data.reference={race: white}',",
-    ),
-    "data.leak_auroc": (lambda value: is_finite(value) and value > 0.5, "a number above 0.5"),
-    "data.header": (_optional(lambda value: isinstance(value, bool)), "true, false or null"),
-    "data.format": (_optional(_one_of("csv", "parquet", "arrow", "libsvm")), "csv, parquet, arrow, libsvm or null"),
-    "data.storage": (_optional(_one_of("float32", "float64")), "float32, float64 or null"),
-    "data.features": (_optional(_names), "a list of names or globs, in quotes, such as 'data.features=[age,x*]',"),
-    "data.exclude": (_names, "a list of names or globs, in quotes, such as 'data.exclude=[id]',"),
-    "data.categorical": (_names, "a list of names or globs, in quotes, such as 'data.categorical=[zip]',"),
-    "data.missing": (_names, "a list of texts, in quotes, such as 'data.missing=[NA,-]',"),
-    "trainer.precision": (_one_of(*PRECISIONS), "one of 32-true, 64-true, bf16-mixed"),
-    "trainer.max_epochs": (_positive(_whole), "a whole number above 0"),
-    "trainer.log_every_n_steps": (_positive(_whole), "a whole number above 0"),
-    "trainer.check_val_every_n_epoch": (_positive(_whole), "a whole number above 0"),
-    "trainer.accumulate_grad_batches": (_positive(_whole), "a whole number above 0"),
-    "trainer.gradient_clip_val": (_optional(_positive(is_finite)), "a number above 0, or null"),
-}
+def _are_weights(value: object) -> bool:
+    return isinstance(value, Mapping) and len(value) > 0 and all(map(POSITIVE.allows, value.values()))
 
 
-# Where classes may come from that a configuration names; see `logreg.core.build`.
-PACKAGES = ("logreg", "torch", "torchmetrics", "lightning")
+METRIC = Rule(
+    lambda value: isinstance(value, str) and value != "",
+    "the name of a metric, such as val/loss",
+    {"type": "string", "minLength": 1},
+)
+FOLDER = Rule(_is_folder, "a name for the run's folder below outputs, without '..',", {"type": ["string", "integer"]})
+WEIGHTS = Rule(
+    _are_weights,
+    "a weight above 0 for each label",
+    {"type": "object", "minProperties": 1, "additionalProperties": POSITIVE.schema},
+)
 
 
-def check_target(target: str, key: str, trusted: Sequence[str]) -> None:
-    """Refuse a ``_target_`` outside the packages on the allow-list.
+@dataclass(frozen=True)
+class Penalty:
+    """What is added to the mean loss: ``l1 * ||w||_1 + l2/2 * ||w||²``, or Firth's penalty."""
 
-    Raises:
-        UserError: names the key, the packages, and how to trust another one.
-    """
-    allowed = (*PACKAGES, *trusted)
-    package = target.partition(".")[0]
-    if package not in allowed:
-        raise UserError(
-            f"{key}={target}: only classes of {', '.join(allowed)} are instantiated; to trust another package, say "
-            f"trusted_packages=[{package}] on the command line."
-        )
+    l1: float = setting(NOT_NEGATIVE)
+    l2: float | str = setting(either(NOT_NEGATIVE, choice(AUTO), words="a number, 0 or more, or auto"))
+    firth: bool = setting(flag())
+
+    def of_rows(self, training_weight: float) -> Penalty:
+        """The same with a number for ``l2=auto``."""
+        return replace(self, l2=1 / training_weight) if self.l2 == AUTO else self
 
 
-def check_targets(node: Any, trusted: Sequence[str], key: str = "") -> None:
-    """`check_target` for every ``_target_`` below a node."""
-    items = node.items() if isinstance(node, Mapping) else enumerate(node) if isinstance(node, list) else ()
-    for name, value in items:
-        path = f"{key}.{name}".lstrip(".")
-        if name == "_target_":
-            check_target(str(value), path, trusted)
-        check_targets(value, trusted, path)
+@dataclass(frozen=True)
+class Costs:
+    """What wrong predictions cost, for ``threshold=cost``."""
+
+    false_positive: float = setting(NOT_NEGATIVE)
+    false_negative: float = setting(NOT_NEGATIVE)
 
 
-ABSENT = object()
+@dataclass(frozen=True)
+class Vectorized:
+    """How the jobs of a sweep are trained together."""
 
-
-def lookup(config: Mapping[str, Any], key: str, default: Any = None) -> Any:
-    """The value of a dotted key."""
-    node: Any = config
-    for part in key.split("."):
-        if not isinstance(node, Mapping) or part not in node:
-            return default
-        node = node[part]
-    return node
-
-
-def check(config: Mapping[str, Any], only: str | None = None) -> None:
-    """Hold a resolved configuration against `RULES`, or against the one for the key ``only``.
-
-    Raises:
-        UserError: names the first key whose value is not valid, and what would be.
-    """
-    for key, (valid, description) in RULES.items():
-        value = lookup(config, key, ABSENT)
-        if only in (None, key) and value is not ABSENT and not valid(value):
-            raise UserError(f"{key}={value}: {description} is needed.")
-    if only is None:
-        _check_inference(config)
-        _check_l1(config)
-        _check_loss(config)
-        _check_scheduler(config)
-        smallest, largest = (lookup(config, f"path.{key}", 0) for key in ("smallest", "largest"))
-        if smallest > largest:
-            raise UserError(f"path.smallest={smallest} is above path.largest={largest}; give the smaller number first.")
-
-
-def _check_l1(config: Mapping[str, Any]) -> None:
-    """Refuse a solver of smooth objectives for a penalty that is not smooth.
-
-    Raises:
-        UserError: names the one that can.
-    """
-    target = str(lookup(config, "optimizer._target_", ""))
-    name = {"torch.optim.LBFGS": "torch_lbfgs"} | {f"logreg.optim.{path}": path.split(".")[0] for path in SMOOTH_ONLY}
-    if target in name and lookup(config, "penalty.l1", 0):
-        raise not_smooth(name[target])
-
-
-def _check_loss(config: Mapping[str, Any]) -> None:
-    """Refuse what is worked out for the log loss alone.
-
-    Raises:
-        UserError: names it.
-    """
-    if config.get("loss", "log_loss") == "log_loss":
-        return
-    loss = f"loss={config['loss']}"
-    if lookup(config, "penalty.firth"):
-        raise UserError(f"{loss}: penalty=firth is a penalty on the log loss, the likelihood; leave one of them out.")
-    target = str(lookup(config, "optimizer._target_", ""))
-    if target.startswith("logreg."):
-        name = "auto" if target.endswith(".Auto") else target.removeprefix("logreg.optim.").partition(".")[0]
-        raise UserError(f"{loss}: optimizer={name} solves for the log loss; use adam, sgd or torch_lbfgs.")
-    if wants_inference(config):
-        raise UserError(f"{loss}: standard errors are those of the log loss, the likelihood; leave one of them out.")
-    if config.get("separation") is True:
-        raise UserError(f"{loss}: a separation is looked for under the log loss; leave one of them out.")
-    if config.get("certify_every") is not None:
-        raise UserError(f"{loss}: certify_every measures the distance from the least log loss; leave one of them out.")
-
-
-def not_smooth(optimizer: str) -> UserError:
-    """What is wrong with penalty.l1 for a solver of smooth objectives."""
-    others = ", or for a model that is not linear adam or sgd" if optimizer == "torch_lbfgs" else ""
-    return UserError(
-        f"optimizer={optimizer} needs a smooth objective, which penalty.l1 is not; use proximal_newton{others}."
+    memory: float | None = setting(
+        optional(number(above=0, words="a number of bytes above 0"), "a number of bytes above 0, or null")
     )
+    figures: int = setting(whole(0))
+    dry_run: bool = setting(flag())
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> Vectorized:
+        """These values, and the defaults of the others."""
+        return _part(cls, {**_default("vectorized"), **values})
 
 
-def _check_scheduler(config: Mapping[str, Any]) -> None:
-    """Refuse a learning-rate scheduler for a solver.
+@dataclass(frozen=True)
+class PenaltyPath:
+    """The grid of penalties of ``experiment=path``."""
+
+    smallest: float = setting(POSITIVE)
+    largest: float = setting(POSITIVE)
+    points: int = setting(COUNT)
+    rule: str = setting(choice("best", "one_standard_error"))
+
+
+@dataclass(frozen=True)
+class SweepSettings:
+    """What a sweep has that its jobs have not."""
+
+    resume: str | None
+    lesson: Component | None
+
+
+@dataclass(frozen=True)
+class TrainerSettings:
+    """Lightning's Trainer: the settings of it that this project reads, and all of them as a component.
+
+    One that is None was left out, so Lightning's own default holds.
+    """
+
+    component: Component
+    max_epochs: int | None = setting(COUNT, None)
+    accelerator: str | None = setting(ACCELERATOR, None)
+    devices: object = None
+    precision: str | int | None = setting(
+        choice(*PRECISIONS, "32", "64", 32, 64, words=f"one of {', '.join(PRECISIONS)}"), None
+    )
+    deterministic: object = None
+    log_every_n_steps: int | None = setting(COUNT, None)
+    check_val_every_n_epoch: int | None = setting(COUNT, None)
+    gradient_clip_val: float | None = setting(optional(POSITIVE), None)
+    gradient_clip_algorithm: str | None = None
+    accumulate_grad_batches: int | None = setting(COUNT, None)
+    num_sanity_val_steps: int | None = None
+    enable_model_summary: object = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What a run is asked for.
+
+    Attributes:
+        lr, accelerator, epochs: what is in force, also where the long keys were given.
+        resume: a run directory, a checkpoint, or the name of runs; the checkpoint once it was found.
+        further: keys that a user added.
+        source: the configuration that this was made of.
+    """
+
+    name: str = setting(FOLDER)
+    seed: int = setting(SEED)
+    epochs: int = setting(COUNT)
+    lr: float | None = setting(RATE)
+    accelerator: str = setting(ACCELERATOR)
+    loss: str = setting(choice("log_loss", "mse", words="one of log_loss, mse"))
+    penalty: Penalty
+    class_weight: str | Mapping[str, float] | None = setting(
+        optional(
+            either(choice("balanced"), WEIGHTS),
+            "balanced, null, or a weight above 0 for each label, in quotes, such as 'class_weight={no:1,yes:3}',",
+        )
+    )
+    inference: str = setting(choice(AUTO, "wald", "profile", "none"))
+    covariance: str = setting(choice("model", "HC0", "HC1", "cluster"))
+    baseline: bool = setting(flag())
+    separation: bool | str = setting(either(flag(), choice(AUTO), words="true, false or auto"))
+    certify_every: int | None = setting(optional(COUNT, "a whole number of epochs above 0, or null"))
+    calibration: str | None = setting(optional(choice("sigmoid", "isotonic"), "sigmoid, isotonic or null"))
+    threshold: float | str = setting(
+        either(
+            number(above=0, below=1, words="a number between 0 and 1"),
+            choice(*THRESHOLD_RULES, words=f"one of {', '.join(THRESHOLD_RULES)}"),
+        )
+    )
+    costs: Costs
+    monitor: str = setting(METRIC)
+    mode: str = setting(choice("min", "max"))
+    resume: str | None = setting(optional(text("a run directory or a checkpoint"), "a run directory or a checkpoint"))
+    figures: bool = setting(flag())
+    report: bool = setting(flag())
+    lesson: Component | None
+    sweep: SweepSettings
+    vectorized: Vectorized
+    path: PenaltyPath | None
+    data: Component
+    model: Component
+    optimizer: Component
+    scheduler: Component | None
+    trainer: TrainerSettings
+    metrics: Mapping[str, Component]
+    callbacks: Mapping[str, Component]
+    logger: Mapping[str, Component]
+    chosen: AutoChoice | None = None
+    further: Mapping[str, object] = field(default_factory=dict)
+    source: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
+
+    @classmethod
+    def parse(
+        cls, config: Mapping[str, Any], trusted: Sequence[str] = (), of_data: Mapping[str, Rule] = NO_RULES
+    ) -> Settings:
+        """The settings of a resolved configuration.
+
+        Args:
+            of_data: the rules of the keys below ``data``, which depend on where the rows come from.
+            trusted: packages besides `logreg.core.components.PACKAGES` whose classes it may name.
+
+        Raises:
+            UserError: names a key whose value is not valid, or values that do not go together.
+        """
+        config = complete(config)
+        check(config, RULES)
+        check(config, of_data)
+        settings = cls._of(config)
+        check_together(settings)
+        check_targets(config, trusted)
+        return settings
+
+    @classmethod
+    def recorded(cls, config: Mapping[str, Any]) -> Settings:
+        """The settings of a run that was made, which were checked then, perhaps by an older version.
+
+        Raises:
+            UserError: it has not the groups that every run has.
+        """
+        return cls._of(complete(config))
+
+    @classmethod
+    def _of(cls, config: dict[str, Any]) -> Settings:
+        config = in_force(config)
+        sweep, trainer, path, chosen = config["sweep"], config["trainer"], config.get("path"), config.get("chosen")
+        return cls(
+            **{key: config[key] for key in _PLAIN},
+            penalty=_part(Penalty, config["penalty"]),
+            costs=_part(Costs, config["costs"]),
+            vectorized=_part(Vectorized, config["vectorized"]),
+            path=None if path is None else _part(PenaltyPath, path),
+            lesson=_lesson(config["lesson"], "lesson"),
+            sweep=SweepSettings(sweep["resume"], _lesson(sweep["lesson"], "sweep.lesson")),
+            data=Component.of(config["data"], "data"),
+            model=Component.of(config["model"], "model"),
+            optimizer=Component.of(config["optimizer"], "optimizer"),
+            scheduler=Component.of(config["scheduler"], "scheduler") if config["scheduler"] else None,
+            trainer=_part(TrainerSettings, trainer, component=Component.of(trainer, "trainer")),
+            metrics=components_of(config["metrics"], "metrics"),
+            callbacks=components_of(config["callbacks"], "callbacks"),
+            logger=components_of(config["logger"], "logger"),
+            chosen=None if chosen is None else _part(AutoChoice, chosen),
+            further={key: config[key] for key in config.keys() - _KEYS},
+            source=config,
+        )
+
+    def as_config(self) -> dict[str, Any]:
+        """The configuration as ``config.json`` holds it, with what a run has filled in."""
+        config = dict(self.source)
+        config["penalty"] = config["penalty"] | {"l2": self.penalty.l2}
+        config["resume"] = self.resume
+        if self.chosen is not None:
+            config |= {"optimizer": self.optimizer.as_node(), "chosen": dict(vars(self.chosen))}
+        return config
+
+    def value(self, key: str) -> Any:
+        """The value of a dotted key such as ``data.fold``; None where there is none."""
+        node: object = self
+        for part in key.split("."):
+            if isinstance(node, Component):
+                node = node.arguments.get(part)
+            else:
+                node = node.get(part) if isinstance(node, Mapping) else getattr(node, part, None)
+        return node
+
+    @property
+    def chooses_optimizer(self) -> bool:
+        """Whether the optimizer is to be chosen when data and penalty are known."""
+        return self.optimizer.target == AUTO_OPTIMIZER
+
+    @property
+    def wants_inference(self) -> bool:
+        """Whether standard errors are asked for by name, so that a fit that has none is to say why."""
+        return self.inference in ("wald", "profile") or self.covariance != "model"
+
+    @property
+    def fixed_threshold(self) -> float:
+        """The threshold, which is 0.5 until a rule chooses another one."""
+        return self.threshold if isinstance(self.threshold, float) else 0.5
+
+    def most_searched(self, unasked: int) -> float:
+        """Rows times columns up to which a separation of the labels is looked for.
+
+        Args:
+            unasked: those for ``separation=auto``.
+        """
+        return unasked if self.separation == AUTO else math.inf if self.separation else 0
+
+
+_Part = TypeVar("_Part")
+_KEYS = {each.name for each in fields(Settings)} - {"further", "source"}
+_PLAIN = [each.name for each in fields(Settings) if "rule" in each.metadata]
+_GROUPS = ("scheduler", "metrics", "callbacks", "logger")  # which can be left out, as in ~callbacks
+
+
+def _part(part: type[_Part], values: Any, **given: object) -> _Part:
+    known = [each.name for each in fields(part)]  # type: ignore[arg-type]
+    return part(**{name: values[name] for name in known if name in values} | given)
+
+
+def _lesson(node: object, key: str) -> Component | None:
+    if isinstance(node, str):
+        raise UserError(
+            f"{key}={node}: a lesson is an experiment; use one of conf/experiment/lessons, as in "
+            "experiment=lessons/sigmoid."
+        )
+    return None if node is None else Component.of(node, key)
+
+
+def complete(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A configuration with every group and key there, also those that were left out or that an older version had not.
 
     Raises:
-        UserError: names the solver.
+        UserError: a group is no group.
     """
-    package, _, path = str(lookup(config, "optimizer._target_", "")).partition(".optim.")
-    if package == "logreg" and lookup(config, "scheduler._target_") is not None:
-        raise not_scheduled(path.split(".")[0])
+    config = dict(config)
+    for group in ("data", "model", "optimizer", "trainer"):
+        if not isinstance(config.get(group), dict):
+            raise UserError(f"{group}={config.get(group)}: a group takes the name of a file in conf/{group}.")
+    if not isinstance(config.get("penalty"), dict) or "l2" not in config["penalty"]:
+        raise UserError(f"penalty={config.get('penalty')}: give penalty.l1=<number> or penalty.l2=<number>.")
+    for group in _GROUPS:
+        config[group] = config.get(group) or {}
+    for key in ("penalty", "costs", "sweep", "vectorized"):
+        node = config.get(key)
+        if not isinstance(node, dict) or len(node) < len(_default(key)):
+            config[key] = _default(key) | (node if isinstance(node, dict) else {})
+    for key in _PLAIN:
+        if key not in config and key != "lr":
+            config[key] = _default(key)
+    config.setdefault("lesson", None)
+    return config
 
 
-def not_scheduled(solver: str) -> UserError:
-    """What is wrong with a scheduler for a solver, whose steps are as long as the objective falls."""
-    return UserError(f"scheduler: optimizer={solver} has no learning rate to schedule; leave it out (scheduler=none).")
+def in_force(config: dict[str, Any]) -> dict[str, Any]:
+    """The same with the short keys saying what is in force, also where the long ones were given."""
+    long = {"lr": "optimizer.lr", "accelerator": "trainer.accelerator", "epochs": "trainer.max_epochs"}
+    return config | {key: lookup(config, name, config.get(key)) for key, name in long.items()}
 
 
-def most_searched(config: Mapping[str, Any], unasked: int) -> float:
-    """Rows times columns up to which a separation of the labels is looked for; ``unasked`` for ``separation=auto``."""
-    asked = {True: math.inf, False: 0}
-    return asked[config["separation"]] if config.get("separation") in (True, False) else unasked
+@functools.cache
+def _defaults() -> dict[str, Any]:
+    import yaml  # type: ignore[import-untyped]
+
+    return yaml.safe_load((CONF / "train.yaml").read_text(encoding="utf-8"))
 
 
-def is_auto(config: Mapping[str, Any]) -> bool:
-    """Whether the optimizer is to be chosen when data and penalty are known."""
-    return config["optimizer"].get("_target_") == AUTO_OPTIMIZER
+def _default(key: str) -> Any:
+    """What ``conf/train.yaml`` says of a key."""
+    return _defaults()[key]
 
 
-def wants_inference(config: Mapping[str, Any]) -> bool:
-    """Whether standard errors are asked for by name, so that a fit that has none is to say why."""
-    return config.get("inference") in ("wald", "profile") or config.get("covariance", "model") != "model"
+# Arguments of components that can be checked before their classes are imported.
+ARGUMENTS: dict[str, Rule] = {
+    "optimizer.lr": RATE,
+    "optimizer.tolerance": NOT_NEGATIVE,
+    "optimizer.history_size": COUNT,
+    "callbacks.checkpoints.every_seconds": number(above=0, words="a number of seconds above 0"),
+    "callbacks.photos.every_n_epochs": whole(1, words="a whole number of epochs above 0"),
+}
+PARTS = {
+    "penalty": Penalty,
+    "costs": Costs,
+    "path": PenaltyPath,
+    "vectorized": Vectorized,
+    "trainer": TrainerSettings,
+}
+RULES: dict[str, Rule] = rules_of(Settings) | ARGUMENTS
+for _name, _class in PARTS.items():
+    RULES |= rules_of(_class, f"{_name}.")
 
 
-def _check_inference(config: Mapping[str, Any]) -> None:
-    """Refuse settings of penalty and inference that do not go together.
+def check_section(name: str, values: object) -> None:
+    """Hold the values of a part such as ``vectorized`` against their rules.
 
     Raises:
-        UserError: names them.
+        UserError: names the first key whose value is not valid.
     """
-    penalty, inference = config.get("penalty", {}), config.get("inference", AUTO)
-    covariance, firth = config.get("covariance", "model"), bool(penalty.get("firth"))
-    penalised = [f"penalty.{key}={penalty[key]}" for key in ("l1", "l2") if penalty.get(key)]
-    if firth and penalised:
-        key = penalised[0].partition("=")[0]  # without the number, so that a sweep says it once
-        raise UserError(f"{key}: Firth's penalty stands alone; penalty=firth sets the others to 0.")
-    if firth and lookup(config, "optimizer._target_") not in FITS_FIRTH:
-        raise UserError("penalty=firth needs optimizer=newton, which knows its gradient; leave the other one out.")
-    asked = f"inference={inference}" if inference in ("wald", "profile") else f"covariance={covariance}"
-    if wants_inference(config) and penalised:
-        raise UserError(
-            f"{asked}: coefficients under {penalised[0]} are biased and have no such standard errors; set "
-            "penalty.l2=0, or penalty=firth."
-        )
-    if wants_inference(config) and config.get("class_weight") is not None:
-        raise UserError(
-            f"{asked}: under class_weight the rows' likelihood is another one than that of the labels; leave one of "
-            "the two out."
-        )
-    if covariance == "model":
-        return
-    if inference in ("none", "profile"):
-        raise UserError(f"covariance={covariance} is of Wald intervals; set inference=wald.")
-    if firth:
-        raise UserError(f"covariance={covariance} is of maximum likelihood; with penalty=firth only model is valid.")
-    if covariance == "cluster" and lookup(config, "data.group") is None:
-        raise UserError("covariance=cluster: data.group=<column> is needed, which says what belongs together.")
+    check({name: values}, rules_of(PARTS[name], f"{name}."))
+
+
+def check_key(key: str, value: object) -> None:
+    """Hold the value of one key against its rule.
+
+    Raises:
+        UserError: says what would be valid.
+    """
+    check({key: value}, {key: RULES[key]})

@@ -18,6 +18,7 @@ from logreg.core.aliases import renamed
 from logreg.core.errors import Diverged, UserError
 from logreg.core.files import write_atomically
 from logreg.core.provenance import git_state
+from logreg.core.settings import Settings
 from logreg.records.json_object import JsonObject
 
 RECORD = "run.json"
@@ -295,14 +296,6 @@ def read_history(directory: Path) -> list[dict[str, float]]:
     return [{key: int(value) if key in ("step", "epoch") else value for key, value in row.items()} for row in rows]
 
 
-def known_config(directory: Path) -> dict[str, Any]:
-    """The configuration of a run; empty where it ended before it had one."""
-    with contextlib.suppress(UserError):
-        config = read_config(directory)
-        return config if isinstance(config, dict) else {}
-    return {}
-
-
 def read_config(directory: Path) -> dict[str, Any]:
     """The resolved configuration of a run, its classes by today's names.
 
@@ -310,7 +303,31 @@ def read_config(directory: Path) -> dict[str, Any]:
         UserError: the run ended before it had one, or the file cannot be read.
     """
     try:
-        config: dict[str, Any] = renamed(_read_json(directory / CONFIG))
+        config = renamed(_read_json(directory / CONFIG))
     except (FileNotFoundError, NotADirectoryError):
         raise UserError(f"{directory} has no {CONFIG}; it was not written by train.py.") from None
+    if not isinstance(config, dict):
+        raise UserError(f"{directory / CONFIG} is not the configuration of a run.")
     return config
+
+
+def write_settings(directory: Path, settings: Settings) -> None:
+    """Write ``config.json``."""
+    text = json.dumps(settings.as_config(), indent=2, ensure_ascii=False)
+    write_atomically(directory / CONFIG, text + "\n")
+
+
+def read_settings(directory: Path) -> Settings:
+    """The settings of a run; those that its version did not know have their defaults.
+
+    Raises:
+        UserError: the run ended before it had them, or the file cannot be read.
+    """
+    return Settings.recorded(read_config(directory))
+
+
+def known_settings(directory: Path) -> Settings | None:
+    """The settings of a run; None where it ended before it had them."""
+    with contextlib.suppress(UserError):
+        return read_settings(directory)
+    return None

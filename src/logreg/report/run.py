@@ -17,7 +17,7 @@ from logreg.data.images.data import ImageData
 from logreg.data.splits import SPLITS
 from logreg.evaluation.coefficients.estimates import Inference, NoInference
 from logreg.evaluation.metrics import bins_of
-from logreg.records.record import RunRecord, read_config, splits_of
+from logreg.records.record import RunRecord, read_settings, splits_of
 from logreg.report.coefficients import Coefficients, coefficients, infinite_of
 from logreg.report.figures.boundary import BoundarySeries, is_plane, points_of
 from logreg.report.tensorboard.events import EventFile, TensorBoardLogger
@@ -57,7 +57,7 @@ def report_run(
         for callback in trainer.callbacks if with_figures else ():
             if isinstance(callback, BoundarySeries) and table is not None:
                 callback.write(events, classifier, table)
-        write_texts(events, record, read_config(directory), directory)
+        write_texts(events, record, read_settings(directory), directory)
         events.layout()
         events.hyperparameters(hyperparameters, group=f"{directory.parent.name}/{directory.name}")
         events.scalars({f"final/{name}": value for name, value in record.metrics.items()}, record.updates)

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from logreg.core.errors import UserError
+from logreg.core.settings import Settings
 from logreg.records.checkpoints import read_checkpoint
 from logreg.records.record import PREPROCESSING, RunRecord, read_config, read_history, read_record
 
@@ -39,6 +40,7 @@ class Run:
     Attributes:
         directory: the run directory.
         config: the resolved configuration, plain values.
+        settings: the same, typed.
         record: the content of ``run.json``.
         metrics: final values by name, such as ``metrics["test/accuracy"]``.
         history: the rows of ``metrics.csv``; a cell that was empty is missing from its row.
@@ -48,6 +50,7 @@ class Run:
 
     directory: Path
     config: dict[str, Any]
+    settings: Settings
     record: RunRecord
     metrics: dict[str, float]
     history: list[dict[str, float]]
@@ -123,6 +126,7 @@ def load_run(directory: str | Path, checkpoint: str = "best", trusted_packages: 
     if not path.is_file():
         raise UserError(f"{directory} has no checkpoints/{checkpoint}.ckpt (its status is {record.get('status')}).")
     config = read_config(directory)
+    settings = Settings.recorded(config)
     content = read_checkpoint(path, key="checkpoint")
     state, calibration = content["state_dict"], from_record(record.calibration)
     if calibration is not None and content["global_step"] != record.evaluated.updates:
@@ -134,15 +138,20 @@ def load_run(directory: str | Path, checkpoint: str = "best", trusted_packages: 
         raise UserError(f"{directory} has no {PREPROCESSING}: its data is of a kind that only its own code can read.")
     preprocessor = preprocessor_from_json((directory / PREPROCESSING).read_text(encoding="utf-8"))
     dtype = next(iter(state.values())).dtype
-    network = build_network(config["model"], preprocessor.width, trusted_packages).to(dtype)
-    metrics = build_metrics(config["metrics"], trusted_packages)
-    objective = {key: config["penalty"].get(key, 0.0) for key in ("l1", "l2")}
-    objective["loss"] = config.get("loss", "log_loss")  # which runs of an earlier version do not have
-    model = BinaryClassifier(network, **objective, threshold=record.threshold, metrics=metrics)
+    network = build_network(settings.model, preprocessor.width, trusted_packages).to(dtype)
+    metrics = build_metrics(settings.metrics, trusted_packages)
+    model = BinaryClassifier(
+        network,
+        l1=settings.penalty.l1,
+        l2=float(settings.penalty.l2),
+        loss=settings.loss,
+        threshold=record.threshold,
+        metrics=metrics,
+    )
     model.load_state_dict(state)
     if calibration is not None:  # in float64, as when it was fitted
         model.calibration = calibration
         model.double()
     model.eval()
     model.requires_grad_(False)
-    return Run(directory, config, record, record.metrics, read_history(directory), model, preprocessor)
+    return Run(directory, config, settings, record, record.metrics, read_history(directory), model, preprocessor)

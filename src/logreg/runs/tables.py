@@ -214,7 +214,7 @@ def scored(predictor: Predictor, source: Source, others: Sequence[str]) -> Itera
 def _scored_sparse(predictor: Predictor, source: Source) -> Iterator[tuple[pl.DataFrame, np.ndarray]]:
     widest = predictor.preprocessor.width
     for path in source.files:
-        for x, y, _ in read_blocks(source.key, path, bool(predictor.run.config["data"].get("zero_based"))):
+        for x, y, _ in read_blocks(source.key, path, bool(predictor.run.settings.value("data.zero_based"))):
             if x.shape[1] > widest:
                 widest = x.shape[1]
                 log.warning(

@@ -14,18 +14,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from logreg.cli import trusted_packages
-from logreg.cli.assemble import make_data, make_lesson
-from logreg.cli.pages import write_if_asked
+from logreg.cli.assemble import make_data, make_sweep_lesson
+from logreg.cli.pages import write_page_of
 from logreg.core.errors import UserError, plural
-from logreg.core.settings import lookup
 from logreg.records.jobs import DIFFERENT_LOSSES, best_jobs, failures, ranks_different_losses, read_jobs
 from logreg.records.record import (
     PREPROCESSING,
     AccuracyInterval,
     change_record,
-    known_config,
-    read_config,
+    known_settings,
     read_record,
+    read_settings,
     shown,
     splits_of,
 )
@@ -64,8 +63,8 @@ def finish_sweep(directory: Path, complete: bool) -> int:
         if _measure(best) or changed:
             jobs = read_jobs(directory)
             compared = write_tables(directory, jobs)
-    config = known_config(jobs[0].directory)  # whose settings of the sweep are those of all jobs
-    with_figures = bool(config.get("figures"))
+    settings = known_settings(jobs[0].directory)  # whose settings of the sweep are those of all jobs
+    with_figures = settings is not None and settings.figures
     if ranks_different_losses(jobs):
         print(f"warning: {DIFFERENT_LOSSES}.", file=sys.stderr)
     report_sweep(directory, jobs, compared, Console(), with_figures)
@@ -73,12 +72,13 @@ def finish_sweep(directory: Path, complete: bool) -> int:
         _draw(job.directory)
     _warn_of_changed_data(jobs)
     _show_choice(directory)
-    lesson = make_lesson(lookup(config, "sweep.lesson"), "sweep.lesson", trusted_packages())
+    lesson = make_sweep_lesson(settings.sweep.lesson if settings else None, trusted_packages())
     try:
         if complete and lesson is not None:
             lesson.teach(_rows_of_all(jobs), jobs).write(lesson, directory, Console())
     finally:  # with what the lesson shows, or without it where there is none for such data
-        write_if_asked("sweep", directory, config)
+        if settings is not None and settings.report:
+            write_page_of("sweep", directory)
     if not complete:
         print(f"cut off; the same command with sweep.resume={shown(directory)} goes on from here", file=sys.stderr)
     expected = ("diverged",) if lesson is not None and lesson.may_diverge else ()
@@ -98,7 +98,7 @@ def _rows_of_all(jobs: Sequence[Job]) -> Any:
             "sweep.lesson: all jobs need the same training rows; use one data, with "
             "'data.split={train:1,val:0,test:0}' and monitor=train/log_loss."
         )
-    return make_data(read_config(jobs[0].directory), trusted_packages())
+    return make_data(read_settings(jobs[0].directory), trusted_packages())
 
 
 def _show_choice(directory: Path) -> None:
@@ -158,8 +158,8 @@ def _untested(record: dict[str, Any]) -> dict[str, Any]:
 def _could_wait(directory: Path) -> bool:
     """Whether a job is measured on test rows only when it has won; see `logreg.cli.assemble.splits_in_sweep`."""
     with contextlib.suppress(UserError):
-        config = read_config(directory)
-        return (directory / "checkpoints").is_dir() and not str(config["monitor"]).startswith("test/")
+        monitor = read_settings(directory).monitor
+        return (directory / "checkpoints").is_dir() and not monitor.startswith("test/")
     return False
 
 
@@ -190,7 +190,7 @@ def _measure(jobs: Sequence[Job]) -> bool:
             events.scalars({f"final/{name}": value for name, value in metrics.items()}, record.updates)
             if (job.directory / "figures").exists():  # of others `_draw` follows
                 write_curves(events, run.model, data, ("test",), record.evaluated_updates)
-                write_texts(events, record, run.config, job.directory)
+                write_texts(events, record, run.settings, job.directory)
             events.close()
     return True
 
@@ -208,7 +208,7 @@ def _load(directory: Path) -> tuple[Any, Any] | None:
     if not all(path.is_file() for path in needed):
         return None
     run = load_run(directory, checkpoint, trusted_packages())
-    data = make_data(run.config, trusted_packages())
+    data = make_data(run.settings, trusted_packages())
     data.serve(next(run.model.parameters()).dtype)
     same = data.blocks is None or data.blocks.fingerprint == run.record.fingerprint
     return (run, data) if same else None
@@ -229,5 +229,5 @@ def _draw(directory: Path) -> None:
         step = run.record.evaluated_updates
         save_figures(drawn, directory, events, step)
         write_curves(events, run.model, data, splits_of(run.metrics), step)
-        write_texts(events, run.record, run.config, directory)
+        write_texts(events, run.record, run.settings, directory)
         events.close()

@@ -10,7 +10,6 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from hydra.core.utils import JobReturn, JobStatus, configure_log, run_job, setup_globals
 from hydra.errors import HydraException
@@ -18,12 +17,11 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
 
 from logreg.cli import trusted_packages
-from logreg.cli.assemble import make_lesson, quiet_lightning
+from logreg.cli.assemble import make_sweep_lesson, quiet_lightning
+from logreg.cli.configuration import parse
 from logreg.cli.directories import searches
-from logreg.cli.resolve import in_force, with_groups
-from logreg.core import settings
 from logreg.core.errors import UserError, plural
-from logreg.core.settings import lookup
+from logreg.core.settings import Settings, Vectorized
 from logreg.records.jobs import REFIT
 from logreg.records.record import RunRecord, settings_of
 from logreg.records.selection import prepare_refit
@@ -42,6 +40,11 @@ class Hydra:
     context: HydraContext
     task: TaskFunction
     config: DictConfig
+
+    @property
+    def vectorized(self) -> Vectorized:
+        """How the jobs are trained together: a setting of the sweep, not of its jobs."""
+        return Vectorized.of(self.config.get("vectorized") or {})
 
 
 def launch(hydra: Hydra, job_overrides: Sequence[Sequence[str]], first: int) -> list[JobReturn]:
@@ -63,31 +66,31 @@ def launch(hydra: Hydra, job_overrides: Sequence[Sequence[str]], first: int) -> 
             raise job.error
     if hydra.config.get("path") is not None:
         check_folds(job_overrides, hydra.config.data.get("folds"))
-    configs, refused = _checked(jobs)
+    settings, refused = parse_jobs(jobs)
     batches = hydra.config.hydra.sweeper.get("max_batch_size") is not None
     whole = not batches and not searches(hydra.config)  # else there are jobs of which nothing is known yet
     if whole:
         check_any_valid(refused, len(jobs))
-    for config in list(configs.values())[:1]:  # said before anything is trained
-        make_lesson(lookup(config, "sweep.lesson"), "sweep.lesson", trusted_packages())
+    for first_settings in list(settings.values())[:1]:  # said before anything is trained
+        make_sweep_lesson(first_settings.sweep.lesson, trusted_packages())
     sweep = Path(hydra.config.hydra.sweep.dir)
     returns: dict[int, JobReturn] = {}
     unfinished: list[Path] = []
     if hydra.config.get("sweep", {}).get("resume") is not None:
-        done, unfinished = earlier_jobs(sweep, jobs, configs, batches)
+        done, unfinished = earlier_jobs(sweep, jobs, settings, batches)
         returns = {position: _returned(jobs[position], metric) for position, metric in done.items()}
         log.info("%d of %s are done already", len(returns), plural(len(jobs), "job"))
-    groups = _groups(hydra, configs, [position for position in range(len(jobs)) if position not in returns])
+    groups = _groups(hydra, settings, [position for position in range(len(jobs)) if position not in returns])
     for line in _lines(groups, jobs):
         log.info("%s", line)
-    if _option(hydra, "dry_run"):
+    if hydra.vectorized.dry_run:
         for job in jobs:
             log.info("job %d: %s", job.number, " ".join(job.overrides))
         return [_returned(job, None) for job in jobs]
     check_space(sweep, len(jobs) - len(returns))
     for directory in unfinished:  # each is a job's own, as was seen
         shutil.rmtree(directory)
-    for position, record in _together(hydra, groups, jobs, configs, refused):
+    for position, record in _together(hydra, groups, jobs, settings, refused):
         returns[position] = _returned(jobs[position], record.score)
     if whole:
         check_any_valid(refused, len(jobs))
@@ -97,14 +100,14 @@ def launch(hydra: Hydra, job_overrides: Sequence[Sequence[str]], first: int) -> 
     return [returns[position] for position in range(len(jobs))]
 
 
-def _groups(hydra: Hydra, configs: Mapping[int, dict[str, Any]], positions: Sequence[int]) -> list[Group]:
+def _groups(hydra: Hydra, settings: Mapping[int, Settings], positions: Sequence[int]) -> list[Group]:
     """The groups of the jobs at these positions."""
-    valid = [position for position in positions if position in configs]
-    groups = plan([configs[position] for position in valid])
+    valid = [position for position in positions if position in settings]
+    groups = plan([settings[position] for position in valid])
     for group in groups:
         group.jobs = [valid[i] for i in group.jobs]
         group.reason = group.reason or _obstacle(hydra.config.hydra)
-    alone = [position for position in positions if position not in configs]
+    alone = [position for position in positions if position not in settings]
     return [*groups, Group(alone, [], "their settings are not valid")] if alone else groups
 
 
@@ -125,7 +128,7 @@ def _together(
     hydra: Hydra,
     groups: Sequence[Group],
     jobs: Sequence[ComposedJob],
-    configs: Mapping[int, dict[str, Any]],
+    settings: Mapping[int, Settings],
     refused: dict[int, UserError],
 ) -> Iterator[tuple[int, RunRecord]]:
     """Train the jobs of each group together; those that turn out not to fit are not among what is yielded.
@@ -140,41 +143,33 @@ def _together(
     from logreg.sweeps.fused.group import Options, train_together
 
     options = Options(
-        _option(hydra, "memory"),
-        _option(hydra, "figures") or 0,
+        hydra.vectorized.memory,
+        hydra.vectorized.figures,
         hydra.config.hydra.output_subdir,
         f"{hydra.config.hydra.job.name}.log",
     )
     for group in fused:
         try:
-            yield from train_together({p: jobs[p] for p in group.jobs}, configs, options)
+            yield from train_together({p: jobs[p] for p in group.jobs}, settings, options)
         except AllRefused as error:
             refused |= error.errors
 
 
-def _checked(jobs: Sequence[ComposedJob]) -> tuple[dict[int, dict[str, Any]], dict[int, UserError]]:
-    """Configurations as `logreg.cli.experiment.run` uses them, and why some will be refused there, both by position."""
-    configs: dict[int, dict[str, Any]] = {}
+def parse_jobs(jobs: Sequence[ComposedJob]) -> tuple[dict[int, Settings], dict[int, UserError]]:
+    """The jobs' settings, and why some are not valid, both by position."""
+    settings: dict[int, Settings] = {}
     refused: dict[int, UserError] = {}
+    trusted = trusted_packages()
     for position, job in enumerate(jobs):
+        if isinstance(job.error, UserError):
+            refused[position] = job.error
         if job.error is not None:
-            if isinstance(job.error, UserError):
-                refused[position] = job.error
             continue
         try:
-            config = with_groups(job.config)
-            settings.check(config)
-            config = in_force(config)
-            settings.check_targets(config, trusted_packages())
-            configs[position] = config
+            settings[position] = parse(job.config, trusted)
         except UserError as error:
             refused[position] = error
-    return configs, refused
-
-
-def _option(hydra: Hydra, name: str) -> Any:
-    """One of the settings below ``vectorized``, which are those of the sweep and not of its jobs."""
-    return (hydra.config.get("vectorized") or {}).get(name)
+    return settings, refused
 
 
 def _lines(groups: Sequence[Group], jobs: Sequence[ComposedJob]) -> Iterator[str]:
@@ -199,7 +194,7 @@ def _returned(job: ComposedJob, value: float | None) -> JobReturn:
 
 def refit(hydra: Hydra) -> None:
     """Choose the penalty of a sweep over folds, and run it on all rows; see `logreg.records.selection`."""
-    if _option(hydra, "dry_run"):
+    if hydra.vectorized.dry_run:
         return
     overrides = prepare_refit(Path(hydra.config.hydra.sweep.dir), hydra.config.path)
     if overrides is not None:

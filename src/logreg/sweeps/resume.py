@@ -9,55 +9,53 @@ from pathlib import Path
 from typing import Any
 
 from logreg.core.errors import UserError
-from logreg.core.settings import AUTO
-from logreg.records.record import CONFIG, RECORD, read_config, read_record, settings_of
+from logreg.core.settings import AUTO, Settings
+from logreg.records.record import CONFIG, RECORD, read_record, read_settings, settings_of
 from logreg.sweeps.compose import ComposedJob
 
 
 def earlier_jobs(
-    sweep: Path, jobs: Sequence[ComposedJob], configs: Mapping[int, Mapping[str, Any]], batches: bool
+    sweep: Path, jobs: Sequence[ComposedJob], settings: Mapping[int, Settings], batches: bool
 ) -> tuple[dict[int, float | None], list[Path]]:
     """The monitored metrics of the jobs that an earlier sweep has finished, and the directories of those it has not.
 
     Args:
         sweep: the directory of the earlier sweep.
-        configs: of the valid ones among ``jobs``, by position.
+        settings: of the valid ones among ``jobs``, by position.
         batches: whether these are a part of the sweep's jobs.
 
     Raises:
         UserError: a job there was another one.
     """
-    found: dict[int, float | None] = {}
+    finished: dict[int, float | None] = {}
     unfinished: list[Path] = []
-    there: dict[str, list[Path]] = {}
+    directories: dict[str, list[Path]] = {}
     for path in sweep.glob(f"*/{RECORD}"):
-        there.setdefault(path.parent.name.partition("_")[0], []).append(Path(os.path.abspath(path.parent)))
+        directories.setdefault(path.parent.name.partition("_")[0], []).append(Path(os.path.abspath(path.parent)))
     numbers = {str(job.number) for job in jobs}
-    beyond = sorted(int(number) for number in there.keys() - numbers if number.isdigit())
+    beyond = sorted(int(number) for number in directories.keys() - numbers if number.isdigit())
     if beyond and max(beyond) > jobs[-1].number and jobs[0].number == 0 and not batches:
         raise UserError(
             f"sweep.resume: the sweep there has a job {beyond[-1]}, and this command ends with job {jobs[-1].number}; "
             "give the command that the sweep was started with."
         )
     for position, job in enumerate(jobs):
-        others = there.get(str(job.number), [])
+        others = directories.get(str(job.number), [])
         own = [job.directory] if job.directory.is_dir() and job.directory not in others else []
         for directory in [*others, *own]:
-            status, metric, other = _earlier(directory, job, configs.get(position))
+            status, metric, other = _earlier(directory, job, settings.get(position))
             if other is not None:
                 raise UserError(
                     f"sweep.resume: job {job.number} has {other}; give the command that the sweep was started with."
                 )
             if status in ("completed", "diverged"):
-                found[position] = metric
+                finished[position] = metric
             elif (directory / ".hydra").is_dir() or (directory / RECORD).is_file():
                 unfinished.append(directory)
-    return found, unfinished
+    return finished, unfinished
 
 
-def _earlier(
-    directory: Path, job: ComposedJob, config: Mapping[str, Any] | None
-) -> tuple[str, float | None, str | None]:
+def _earlier(directory: Path, job: ComposedJob, settings: Settings | None) -> tuple[str, float | None, str | None]:
     """Status and monitored metric of a job of an earlier sweep, and in what it is another one than this."""
     elsewhere = (
         None if directory == job.directory else f"the directory {directory.name} there, {job.directory.name} here"
@@ -66,19 +64,18 @@ def _earlier(
         record = read_record(directory)
     except UserError:
         return "failed", None, elsewhere
-    there, here = settings_of(record.overrides), settings_of(job.overrides)
-    other = _difference(there, here)
-    if other is None and config is not None and (directory / CONFIG).is_file():
-        earlier, given = read_config(directory), config["penalty"]["l2"] != AUTO
-        other = _difference(_flat(_essence(earlier, given)), _flat(_essence(config, given)))
+    other = _difference(settings_of(record.overrides), settings_of(job.overrides))
+    if other is None and settings is not None and (directory / CONFIG).is_file():
+        earlier = _essence(read_settings(directory), settings)
+        other = _difference(_flat(earlier), _flat(_essence(settings, settings)))
     return record.status, record.score, other or elsewhere
 
 
-def _difference(there: Mapping[str, Any], here: Mapping[str, Any]) -> str | None:
+def _difference(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> str | None:
     """The first key whose value is another one."""
-    for key in {**there, **here}:
-        if there.get(key) != here.get(key):
-            return f"{key}={there.get(key)} there, {key}={here.get(key)} here"
+    for key in {**earlier, **now}:
+        if earlier.get(key) != now.get(key):
+            return f"{key}={earlier.get(key)} there, {key}={now.get(key)} here"
     return None
 
 
@@ -89,8 +86,11 @@ def _flat(node: Any, prefix: str = "") -> dict[str, Any]:
     return {key: v for name, item in node.items() for key, v in _flat(item, f"{prefix}.{name}".lstrip(".")).items()}
 
 
-def _essence(config: Mapping[str, Any], has_number: bool) -> Any:
-    """A configuration without what says how a sweep is run, and, where it is worked out, without its penalty."""
-    kept = {key: value for key, value in config.items() if key not in ("sweep", "vectorized", "resume")}
-    kept["penalty"] = {key: value for key, value in config["penalty"].items() if key != "l2" or has_number}
-    return json.loads(json.dumps(kept, default=str))
+def _essence(settings: Settings, asked: Settings) -> Any:
+    """A configuration without what says how a sweep is run, nor what was left to the rows in what is asked."""
+    config = settings.as_config()
+    left_out = {"sweep", "vectorized", "resume", "chosen"} | ({"optimizer", "lr"} if asked.chooses_optimizer else set())
+    essence = {key: value for key, value in config.items() if key not in left_out}
+    if asked.penalty.l2 == AUTO:
+        essence["penalty"] = {key: value for key, value in config["penalty"].items() if key != "l2"}
+    return json.loads(json.dumps(essence, default=str))

@@ -12,8 +12,9 @@ from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import EarlyStopping
 from torch.optim import LBFGS
 
+from logreg.core.consistency import not_scheduled, not_smooth
 from logreg.core.errors import UserError, nearest
-from logreg.core.settings import not_scheduled, not_smooth
+from logreg.core.settings import PRECISIONS
 from logreg.data.adapter import AnyData
 from logreg.data.datamodule import BlockData
 from logreg.data.splits import SPLITS
@@ -29,7 +30,6 @@ from logreg.training.callbacks import Checkpoints
 from logreg.training.classifier import BinaryClassifier
 from logreg.training.updates import UpdateOptions
 
-PRECISIONS = ("32-true", "64-true", "bf16-mixed")
 TRAIN_METRICS = ("loss", "log_loss", "accuracy")  # all metrics of a large training table would take long
 
 

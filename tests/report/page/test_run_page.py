@@ -16,7 +16,7 @@ from sklearn.metrics import accuracy_score, average_precision_score, brier_score
 from logreg import load_run
 from logreg.cli.assemble import make_data
 from logreg.cli.pages import write_run
-from logreg.records.record import read_config
+from logreg.records.record import read_settings
 from logreg.report.page.numbers import shown_number
 from logreg.report.page.run_page import NOTHING_HELD_OUT
 from tests.conftest import run_command
@@ -67,7 +67,7 @@ def test_metrics_are_those_of_the_record(page: Page, run: Path) -> None:
 
 
 def test_the_majority_class_is_scikit_learns_dummy(page: Page, run: Path) -> None:
-    data = make_data(read_config(run))
+    data = make_data(read_settings(run))
     y = {split: data.labels_of(split) for split in SPLITS.values()}
     dummy = DummyClassifier(strategy="prior").fit(np.zeros((len(y["train"]), 1)), y["train"])
     header, *rows = page.cells("metrics")
@@ -259,7 +259,7 @@ def test_weighted_rows_have_the_majority_of_their_weights(tmp_path: Path) -> Non
     arguments = ["data=table", f"data.path={tmp_path / 'table.csv'}", "data.target=y", "data.weight=w"]
     run = trained(tmp_path, *arguments)
     page = page_of(run)
-    data = make_data(load_run(run).config)
+    data = make_data(load_run(run).settings)
     y = {split: data.labels_of(split) for split in ("train", "test")}
     w = {split: data.own_weights(split) for split in ("train", "test")}
     dummy = DummyClassifier(strategy="prior").fit(np.zeros((len(y["train"]), 1)), y["train"], w["train"])
@@ -275,7 +275,7 @@ def test_weighted_rows_have_the_majority_of_their_weights(tmp_path: Path) -> Non
 @pytest.mark.slow
 def test_the_loss_of_the_majority_is_the_loss_that_was_minimised(tmp_path: Path) -> None:
     run = trained(tmp_path, "data=breast_cancer", "optimizer=adam", "epochs=3", "loss=mse")
-    page, data = page_of(run), make_data(read_config(run))
+    page, data = page_of(run), make_data(read_settings(run))
     assert "the mean squared error of the probabilities, not the log loss" in page.text
     share = data.labels_of("train").mean()
     rows = {row[0]: row for row in page.cells("metrics")}

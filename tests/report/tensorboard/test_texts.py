@@ -34,7 +34,7 @@ from logreg.report.tensorboard.texts import (
     write_texts,
 )
 from logreg.report.terminal.sentences import is_part
-from tests.helpers import breast_cancer, fit, toy
+from tests.helpers import breast_cancer, composed, fit, toy
 
 HOSTILE = "<script>alert(1)</script> a|b `c` **d** [e](javascript:alert(2)) _f_ &lt; </code></pre><img src=x onerror=g>"
 
@@ -156,9 +156,11 @@ def test_names_with_markup_do_no_harm_in_the_conclusion(tmp_path: Path) -> None:
 
 def test_the_texts_of_a_run_in_its_event_file(tmp_path: Path) -> None:
     events = EventFile(tmp_path)
-    write_texts(events, hostile_record(), {"seed": 3}, tmp_path)
+    settings = composed("seed=3")
+    write_texts(events, hostile_record(), settings, tmp_path)
     events.close()
-    assert text_of(tmp_path, "configuration") == "<pre><code>seed: 3\n</code></pre>"
+    inside = re.sub("</?(pre|code)>", "", html.unescape(text_of(tmp_path, "configuration")))
+    assert yaml.safe_load(inside) == settings.as_config()
     said = text_of(tmp_path, "conclusion")
     assert "completed after 1,200 updates" in html.unescape(said)
     assert "python train.py" in said

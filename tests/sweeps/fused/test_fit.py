@@ -19,6 +19,7 @@ from torch import nn
 from torch.optim import SGD, NAdam, RMSprop
 from torch.optim import lr_scheduler as schedulers
 
+from logreg.core.components import Component
 from logreg.data import InMemoryData
 from logreg.evaluation.metrics import default_metrics
 from logreg.models import HandWritten, LogisticRegression, SequentialRegression
@@ -58,12 +59,12 @@ def fused(
         data.setup()
         for spec in specs:
             keywords, epochs, penalty = split_spec(spec)
-            node = {"some": "scheduler"} if scheduler else {}
-            values = {"scheduler": node, **penalty, "epochs": epochs, "threshold": 0.5}
+            component = Component("some.scheduler") if scheduler else None
+            values = {"scheduler": component, **penalty, "epochs": epochs, "threshold": 0.5}
             jobs.append(FusedJob(number, drawn(network, data.num_features), keywords, **values))
     monitor = "val/loss" if len(tables[0].rows["val"]) else "train/loss"
     first = GroupSettings(
-        common.pop("optimizer"), lambda node: scheduler, default_metrics(), monitor, "min", log_every=1
+        common.pop("optimizer"), lambda component: scheduler, default_metrics(), monitor, "min", log_every=1
     )
     found = Fit(tables, jobs, replace(first, **common))
     found.run()
@@ -358,8 +359,8 @@ def test_no_bit_of_a_job_depends_on_what_becomes_of_another(
 def test_an_interrupted_fit_keeps_every_job_as_it_was() -> None:
     data = [toy()]
     data[0].setup()
-    jobs = [FusedJob(0, drawn(SequentialRegression, 2), {"lr": lr}, {}, 0.0, 0.0, 1000, 0.5) for lr in (0.1, 1.0)]
-    found = Fit(data, jobs, GroupSettings(SGD, lambda node: None, default_metrics(), "train/loss", "min"))
+    jobs = [FusedJob(0, drawn(SequentialRegression, 2), {"lr": lr}, None, 0.0, 0.0, 1000, 0.5) for lr in (0.1, 1.0)]
+    found = Fit(data, jobs, GroupSettings(SGD, lambda component: None, default_metrics(), "train/loss", "min"))
 
     def stop(_: int) -> None:
         found.interrupt = found.updates == 123

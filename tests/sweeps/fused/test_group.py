@@ -13,20 +13,21 @@ import pytest
 import torch
 
 from logreg.core.errors import UserError
+from logreg.core.settings import Settings
 from logreg.sweeps.checks import check_space
 from logreg.sweeps.compose import ComposedJob
 from logreg.sweeps.fused.files import JobFiles
 from logreg.sweeps.fused.fit import Fit
 from logreg.sweeps.fused.group import Options, train_together
-from tests.sweeps.test_plan import config
+from tests.helpers import composed
 
 OPTIONS = Options(memory=None, figures=0, hydra_folder=".hydra", log_file="train.log")
 
 
-def jobs_in(directory: Path, count: int) -> tuple[dict[int, ComposedJob], dict[int, dict[str, Any]]]:
-    configs = {i: config("data=breast_cancer", "optimizer=adam", "epochs=1", f"lr=0.{i + 1}") for i in range(count)}
-    jobs = {i: ComposedJob(i, [f"lr=0.{i + 1}"], directory / str(i), configs[i], {}) for i in configs}
-    return jobs, configs
+def jobs_in(directory: Path, count: int) -> tuple[dict[int, ComposedJob], dict[int, Settings]]:
+    settings = {i: composed("data=breast_cancer", "optimizer=adam", "epochs=1", f"lr=0.{i + 1}") for i in range(count)}
+    jobs = {i: ComposedJob(i, [f"lr=0.{i + 1}"], directory / str(i), {}, {}) for i in settings}
+    return jobs, settings
 
 
 def test_a_fit_that_is_too_large_is_made_in_parts(
@@ -41,9 +42,9 @@ def test_a_fit_that_is_too_large_is_made_in_parts(
         run(fit, progress)
 
     monkeypatch.setattr(Fit, "run", limited)
-    jobs, configs = jobs_in(tmp_path, 8)
+    jobs, settings = jobs_in(tmp_path, 8)
     with caplog.at_level(logging.INFO, "hydra.logreg"):
-        records = dict(train_together(jobs, configs, OPTIONS))
+        records = dict(train_together(jobs, settings, OPTIONS))
     assert sorted(records) == list(range(8))
     assert sizes[0] == 8
     assert sum(size for size in sizes if size <= 3) == 8

@@ -24,8 +24,8 @@ from logreg.sweeps.fused.assemble import Assembler
 from logreg.sweeps.fused.chunks import Stack, default_memory, stacks
 from logreg.sweeps.fused.footprint import Footprint, footprint
 from logreg.sweeps.fused.networks import GeneralNetworks, NetworksInTurn, stacked_networks
+from tests.helpers import composed
 from tests.sweeps.fused.test_fit import assert_alone, bits, fused
-from tests.sweeps.test_plan import config
 
 SIZE, PHOTOS = 16, 120
 CHANGES = {"flip": True, "crop": 0.1, "jitter": 0.2}
@@ -127,8 +127,8 @@ def stacked(*jobs: list[str], memory: int | None = None) -> list[Stack]:
         "data=digits", f"data.size={SIZE}", "data.split={train: 1.0, val: 0, test: 0}", "monitor=train/loss",
         "class_weight=null",
     ]  # fmt: skip
-    members = [assembler.member(i, config(*common, *overrides)) for i, overrides in enumerate(jobs)]
-    return stacks(members, assembler.settings(members[0]), memory or default_memory(torch.device("cpu")))
+    members = [assembler.member(i, composed(*common, *overrides)) for i, overrides in enumerate(jobs)]
+    return stacks(members, assembler.common(members[0]), memory or default_memory(torch.device("cpu")))
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,7 @@ def solved(tables: list[Any], epochs: int = 50, dtype: torch.dtype = torch.float
     for number, data in enumerate(tables):
         data.setup()
         network = drawn(SequentialRegression, data.num_features)
-        jobs += [FusedJob(number, network, {"lr": 1.0}, {}, 0.0, l2, epochs, 0.4) for l2 in PENALTIES]
+        jobs += [FusedJob(number, network, {"lr": 1.0}, None, 0.0, l2, epochs, 0.4) for l2 in PENALTIES]
     settings = GroupSettings(Newton, None, default_metrics(), "val/loss", "min", log_every=1, dtype=dtype)
     found = SolverFit(tables, jobs, settings)
     found.run()
@@ -68,7 +68,7 @@ def test_l1_penalties_of_a_table_are_solved_from_the_largest_to_the_smallest(tmp
     for number, data in enumerate(tables):
         data.setup()
         jobs += [
-            FusedJob(number, drawn(SequentialRegression, 30), {"lr": 1.0}, {}, l1, l2, 50, 0.5) for l1, l2 in pairs
+            FusedJob(number, drawn(SequentialRegression, 30), {"lr": 1.0}, None, l1, l2, 50, 0.5) for l1, l2 in pairs
         ]
     settings = GroupSettings(
         ProximalNewton, None, default_metrics(), "val/loss", "min", log_every=1, dtype=torch.float64
@@ -109,7 +109,7 @@ def test_iterations_are_logged_for_each_job_and_are_as_many_as_it_may_make() -> 
 def test_an_interrupted_fit_keeps_its_jobs() -> None:
     data = breast_cancer(batch_size=None)
     data.setup()
-    jobs = [FusedJob(0, drawn(SequentialRegression, 30), {"lr": 1.0}, {}, 0.0, l2, 50, 0.5) for l2 in PENALTIES]
+    jobs = [FusedJob(0, drawn(SequentialRegression, 30), {"lr": 1.0}, None, 0.0, l2, 50, 0.5) for l2 in PENALTIES]
     found = SolverFit(
         [data], jobs, GroupSettings(Newton, None, default_metrics(), "val/loss", "min", dtype=torch.float64)
     )
@@ -127,7 +127,7 @@ def test_a_signal_between_l1_penalties_leaves_the_rest_where_they_start(monkeypa
     for number, data in enumerate(tables):
         data.setup()
         jobs += [
-            FusedJob(number, drawn(SequentialRegression, 30), {"lr": 1.0}, {}, l1, 0.0, 50, 0.5) for l1 in (0.01, 0.1)
+            FusedJob(number, drawn(SequentialRegression, 30), {"lr": 1.0}, None, l1, 0.0, 50, 0.5) for l1 in (0.01, 0.1)
         ]
     settings = GroupSettings(ProximalNewton, None, default_metrics(), "val/loss", "min", dtype=torch.float64)
     found, starts = SolverFit(tables, jobs, settings), []

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from logreg.core.errors import UserError, plural
 from logreg.core.numbers import is_finite
+from logreg.core.settings import Settings
 from logreg.data.splits import SPLIT_NAMES
 from logreg.records.record import COEFFICIENTS, RunRecord, splits_of
 from logreg.report.page.numbers import spoken_seconds
@@ -70,7 +71,7 @@ def truths(record: RunRecord) -> list[str]:
 
 
 def majority(
-    record: RunRecord, config: Mapping[str, Any], data: Any = None, trusted: Sequence[str] = ()
+    record: RunRecord, settings: Settings | None, data: Any = None, trusted: Sequence[str] = ()
 ) -> dict[str, float]:
     """The metrics of the classifier that knows only how common the labels are among the training rows, by name.
 
@@ -87,7 +88,7 @@ def majority(
     share = train[1] / sum(train)
     share = math.nextafter(0.5, 0) if share == 0.5 else share  # of equally common labels 0 is taken, as in `held_out`
     try:
-        metrics = build_metrics(config.get("metrics") or {}, trusted)
+        metrics = build_metrics(settings.metrics if settings else {}, trusted)
     except UserError:
         metrics = {}
     found: dict[str, float] = {}
@@ -99,7 +100,7 @@ def majority(
             known = record.intervals.get(f"{split}/accuracy")
             found |= {f"{split}/accuracy": known.majority} if known else {}
             continue
-        values = majority_baseline(metrics, share, rate, trained_on(config))
+        values = majority_baseline(metrics, share, rate, trained_on(settings))
         values |= {"accuracy": rate if share >= 0.5 else 1 - rate}
         values = {name: 0.0 if abs(value) < 1e-12 else value for name, value in values.items()}
         left_out = ("loss",) if split == "train" else ()  # the objective has a penalty
@@ -107,12 +108,12 @@ def majority(
     return found
 
 
-def trained_on(config: Mapping[str, Any]) -> Loss:
+def trained_on(settings: Settings | None) -> Loss:
     """The loss that a run minimised; the log loss where its configuration does not say."""
     from logreg.optim.losses import LOG_LOSS, loss_of
 
     try:
-        return loss_of(str(config.get("loss", LOG_LOSS.name)))
+        return loss_of(settings.loss) if settings else LOG_LOSS
     except UserError:
         return LOG_LOSS
 
@@ -222,9 +223,9 @@ def coefficient_table(rows: Sequence[Mapping[str, str]], total: int) -> PagedTab
     return PagedTable("coefficients", columns, COEFFICIENTS, page=20)
 
 
-def configuration_text(config: Mapping[str, Any]) -> str:
+def configuration_text(settings: Settings | None) -> str:
     """The configuration as a text of bounded length, a key a line."""
-    lines = [f"{key}: {bounded(value, 400)}" for key, value in flat(config)]
+    lines = [f"{key}: {bounded(value, 400)}" for key, value in flat(settings.as_config())] if settings else []
     text = "\n".join(lines)
     return text if len(text) <= MOST_CONFIG else f"{text[:MOST_CONFIG]}\n… the rest is in config.json"
 

@@ -11,7 +11,7 @@ from typing import Any
 from logreg.data.images.kind import is_of_photos
 from logreg.data.splits import SPLIT_NAMES
 from logreg.records.jobs import rerun_command
-from logreg.records.record import PREPROCESSING, RunRecord, known_config, read_record, shown, splits_of
+from logreg.records.record import PREPROCESSING, RunRecord, known_settings, read_record, shown, splits_of
 from logreg.report.page import run_charts, run_facts
 from logreg.report.page.charts import Chart, theme
 from logreg.report.page.lesson import lesson_of
@@ -51,8 +51,8 @@ def run_page(directory: Path, loaded: Loaded, trusted: Sequence[str] = ()) -> st
     Raises:
         UserError: there is no run.
     """
-    record, config = read_record(directory), known_config(directory)
-    baseline = run_facts.majority(record, config, loaded.data, trusted) if record.metrics else {}
+    record, settings = read_record(directory), known_settings(directory)
+    baseline = run_facts.majority(record, settings, loaded.data, trusted) if record.metrics else {}
     figures, notes = _figures(directory, record, loaded)
     titles = {figure.title for figure in figures}
     if splits_of(record.metrics) == ["train"] and titles and TITLES["roc"] not in titles:
@@ -68,7 +68,7 @@ def run_page(directory: Path, loaded: Loaded, trusted: Sequence[str] = ()) -> st
         "truths": run_facts.truths(record),
         "metrics": run_facts.metric_rows(record, baseline) if record.metrics else [],
         "baseline": baseline,
-        "loss": run_facts.trained_on(config).name,
+        "loss": run_facts.trained_on(settings).name,
         "curves": run_charts.curve_charts(directory, record),
         "figures": figures,
         "notes": notes,
@@ -79,7 +79,7 @@ def run_page(directory: Path, loaded: Loaded, trusted: Sequence[str] = ()) -> st
         "left_out": left_out,
         "settings": _settings(record),
         "provenance": run_facts.provenance(record),
-        "configuration": run_facts.configuration_text(config),
+        "configuration": run_facts.configuration_text(settings),
         "command": bounded(rerun_command(record.overrides), LONGEST),
         "directory": shown(directory),
     }

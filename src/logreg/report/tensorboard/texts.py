@@ -11,6 +11,7 @@ import torch
 import yaml  # type: ignore[import-untyped]
 from jaxtyping import Float
 
+from logreg.core.settings import Settings
 from logreg.data.datamodule import BlockData
 from logreg.data.rows import Batch, batch_parts
 from logreg.data.splits import SPLIT_NAMES
@@ -67,9 +68,9 @@ def precision_recall(classifier: BinaryClassifier, batches: Iterable[Batch]) -> 
 # --- texts ------------------------------------------------------------------------------------------------------------
 
 
-def write_texts(events: EventFile, record: RunRecord, config: Mapping[str, Any], directory: Path) -> None:
+def write_texts(events: EventFile, record: RunRecord, settings: Settings, directory: Path) -> None:
     events.text("conclusion", conclusion(record, directory), record.updates)
-    events.text("configuration", configuration(config), record.updates)
+    events.text("configuration", configuration(settings.as_config()), record.updates)
 
 
 def configuration(config: Mapping[str, Any]) -> str:

@@ -168,7 +168,7 @@ def export_run(
         raise UserError(f"format={format}: {name} is not a linear model, which is all it can hold; format=torch can.")
     rows: Any = (photos_of if of_photos else rows_of)(run, data_path, trusted)
     path = Path(output)
-    _check_target(path, Path(run_directory), data_path or str(run.config["data"].get("path", "")))
+    _check_target(path, Path(run_directory), data_path or str(run.settings.value("data.path") or ""))
     part = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")  # by which a format may be told
     with replacing(path, part):
         writer: Any = importlib.import_module(chosen.module)

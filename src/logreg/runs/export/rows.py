@@ -69,9 +69,9 @@ def rows_of(run: Run, data_path: str | None = None, trusted: Sequence[str] = ())
     """
     pre = run.table_preprocessor
     if data_path is not None:
-        options = read_options(run.config["data"], {})
+        options = read_options(run.settings.data.arguments, {})
         return _of_sources([matching(open_source(data_path, options, "data.path"), run)], run)
-    data = build(run.config["data"], LightningDataModule, "data", trusted)
+    data = build(run.settings.data, LightningDataModule, "data", trusted)
     other = "Give data.path=<table> to compare the export on another one with the same columns."
     if hasattr(data, "open_sources"):
         try:
@@ -91,7 +91,7 @@ def rows_of(run: Run, data_path: str | None = None, trusted: Sequence[str] = ())
 def _of_sources(sources: list[Source], run: Run) -> ComparedRows:
     pre = run.table_preprocessor
     if pre.sparse:
-        zero_based = bool(run.config["data"].get("zero_based"))
+        zero_based = bool(run.settings.value("data.zero_based"))
         read: Callable[[], Iterator[Batch]] = lambda: _sparse_batches(sources, pre.width, zero_based)  # noqa: E731
         return ComparedRows(read, sum(batch.shape[0] for batch in read()), pre.width)
     for source in sources:
@@ -185,7 +185,7 @@ def photos_of(run: Run, data_path: str | None = None, trusted: Sequence[str] = (
     if data_path is not None:
         files: list[Path] = photos_below(data_path)
         return ComparedPhotos([files[i] for i in spread(len(files))], len(files), "data.path")
-    data = build(run.config["data"], LightningDataModule, "data", trusted)
+    data = build(run.settings.data, LightningDataModule, "data", trusted)
     if not isinstance(data, ImageData):
         raise UserError(f"run={run.directory}: the photos of {type(data).__name__} cannot be read again. {OTHER}")
     try:

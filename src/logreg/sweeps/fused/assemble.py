@@ -5,24 +5,25 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, is_dataclass, replace
 
 import torch
 from lightning.pytorch import Callback
 from lightning.pytorch.callbacks import EarlyStopping
 from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
 
-from logreg.cli.assemble import check_device, check_separation, make_data, parts, threshold_rule
+from logreg.cli.assemble import check_device, check_separation, make_data, threshold_rule
 from logreg.core._compat import Dropout, Normalisation
 from logreg.core.build import build, build_metrics, build_network, optimizer_factory, scheduler_factory
-from logreg.core.settings import AUTO
+from logreg.core.components import Component
+from logreg.core.settings import Settings
 from logreg.data.datamodule import BlockData
 from logreg.data.rows import TensorRows, dense_rows
 from logreg.data.splits import SPLITS
 from logreg.evaluation.calibration import check_labels
-from logreg.optim.losses import LOG_LOSS
 from logreg.optim.objective import check_network, is_observed
 from logreg.sweeps.fused.fit import FusedJob, GroupSettings
 from logreg.training.callbacks import Checkpoints
@@ -31,10 +32,10 @@ from logreg.training.classifier import BinaryClassifier
 from logreg.training.measure import validation_labels
 from logreg.training.updates import UpdateOptions
 
-Config = dict[str, Any]
 SERVING = ("train_dataloader", "tensors", "batches")  # what a DataModule of blocks must not do differently
 NOT_IN_MEMORY = "its table is not one that is kept in memory"
-DTYPES = {"32-true": torch.float32, "64-true": torch.float64}
+PLATEAU = "torch.optim.lr_scheduler.ReduceLROnPlateau"
+DTYPES: dict[object, torch.dtype] = {"32-true": torch.float32, "64-true": torch.float64}
 
 
 @dataclass
@@ -43,24 +44,33 @@ class GroupMember:
 
     Attributes:
         position: in the sweep.
-        config: with its penalty as a number.
+        settings: with its penalty as a number.
         random_state: of torch's generator after the network was drawn.
         notes: what was logged while the data was read.
     """
 
     position: int
-    config: Config
+    settings: Settings
     data: BlockData
     network: nn.Module
     random_state: Tensor
     notes: Sequence[logging.LogRecord]
 
     def job(self, table: int) -> FusedJob:
-        c = self.config
-        keywords = {k: tuple(v) if isinstance(v, list) else v for k, v in c["optimizer"].items() if k != "_target_"}
-        threshold = c["threshold"] if isinstance(c["threshold"], float) else 0.5
-        penalty = c["penalty"]["l1"], c["penalty"]["l2"]
-        return FusedJob(table, self.network, keywords, c["scheduler"], *penalty, c["epochs"], threshold)
+        settings, penalty = self.settings, self.settings.penalty
+        arguments = settings.optimizer.arguments
+        keywords = {name: tuple(value) if isinstance(value, list) else value for name, value in arguments.items()}
+        l2 = float(penalty.l2)
+        return FusedJob(
+            table,
+            self.network,
+            keywords,
+            settings.scheduler,
+            penalty.l1,
+            l2,
+            settings.epochs,
+            settings.fixed_threshold,
+        )
 
 
 class CannotFuse(Exception):
@@ -89,41 +99,48 @@ class Assembler:
         self._data: dict[str, BlockData] = {}
         self._notes: dict[int, list[logging.LogRecord]] = {}  # by the identity of the data
         self._networks: dict[str, tuple[nn.Module, Tensor]] = {}
-        self._checked: dict[str, Any] = {}
+        self._optimizers: dict[str, Callable[[Iterable[nn.Parameter]], Optimizer]] = {}
+        self._schedulers: dict[str, Callable[[Optimizer], LRScheduler] | None] = {}
 
-    def member(self, position: int, config: Config) -> GroupMember:
+    def member(self, position: int, settings: Settings) -> GroupMember:
         """One job.
 
         Raises:
-            UserError: its configuration is not valid.
+            UserError: its settings are not valid.
             CannotFuse: its data or model is of a kind that each run has for itself.
         """
-        check_device(config["trainer"]["accelerator"])
-        self._once(config["optimizer"], lambda: optimizer_factory(config["optimizer"], self.trusted))
-        self._once(config["scheduler"], lambda: scheduler_factory(config["scheduler"], self.trusted))
-        data = self._table(config)
-        config = config | {"penalty": dict(config["penalty"])}
-        if config["penalty"]["l2"] == AUTO:
-            config["penalty"]["l2"] = 1 / data.training_weight
-        plateau = str(config["scheduler"].get("_target_", "")).endswith(".ReduceLROnPlateau")
+        check_device(settings.trainer.accelerator)
+        self._optimizer(settings.optimizer)
+        self._scheduler(settings.scheduler)
+        data = self._table(settings)
+        settings = replace(settings, penalty=settings.penalty.of_rows(data.training_weight))
+        plateau = settings.scheduler is not None and settings.scheduler.target == PLATEAU
         if not len(data.rows["val"]):
-            check_held_out(threshold_rule(config), plateau)
-        if (method := config.get("calibration")) is not None:
-            check_labels(method, validation_labels(data.batches("val") if len(data.rows["val"]) else None))
-        network, state = self._network(config, data.num_features)
-        return GroupMember(position, config, data, network, state, self._notes[id(data)])
+            check_held_out(threshold_rule(settings), plateau)
+        if settings.calibration is not None:
+            check_labels(
+                settings.calibration, validation_labels(data.batches("val") if len(data.rows["val"]) else None)
+            )
+        network, state = self._network(settings, data.num_features)
+        return GroupMember(position, settings, data, network, state, self._notes[id(data)])
 
-    def _once(self, node: Any, check: Callable[[], Any]) -> Any:
-        key = json.dumps(node, sort_keys=True, default=str)
-        if key not in self._checked:
-            self._checked[key] = check()
-        return self._checked[key]
+    def _optimizer(self, component: Component) -> Callable[[Iterable[nn.Parameter]], Optimizer]:
+        key = _key(component)
+        if key not in self._optimizers:
+            self._optimizers[key] = optimizer_factory(component, self.trusted)
+        return self._optimizers[key]
 
-    def _table(self, config: Config) -> BlockData:
-        key = json.dumps([config["data"], config.get("class_weight")], sort_keys=True, default=str)
+    def _scheduler(self, component: Component | None) -> Callable[[Optimizer], LRScheduler] | None:
+        key = _key(component)
+        if key not in self._schedulers:
+            self._schedulers[key] = scheduler_factory(component, self.trusted)
+        return self._schedulers[key]
+
+    def _table(self, settings: Settings) -> BlockData:
+        key = _key(settings.data, settings.class_weight)
         if key not in self._data:
             with _notes() as notes:
-                data = make_data(config, self.trusted).blocks
+                data = make_data(settings, self.trusted).blocks
             if data is None:
                 raise CannotFuse(NOT_IN_MEMORY)
             self._data[key], self._notes[id(data)] = data, notes
@@ -131,16 +148,16 @@ class Assembler:
                 raise CannotFuse(NOT_IN_MEMORY)
             if any(getattr(type(data), name) is not getattr(BlockData, name) for name in SERVING):
                 raise CannotFuse(f"{type(data).__name__} serves its rows in a way of its own")
-            data.serve(DTYPES[config["trainer"]["precision"]])
+            data.serve(DTYPES[settings.trainer.precision])
             if not isinstance(data.served("train"), TensorRows):
                 raise CannotFuse("its table is sparse")
         return self._data[key]
 
-    def _network(self, config: Config, features: int) -> tuple[nn.Module, Tensor]:
-        key = json.dumps([config["model"], config["seed"], features], sort_keys=True, default=str)
+    def _network(self, settings: Settings, features: int) -> tuple[nn.Module, Tensor]:
+        key = _key(settings.model, settings.seed, features)
         if key not in self._networks:
-            torch.default_generator.manual_seed(config["seed"])  # of the CPU alone: a tenth of the time
-            network = build_network(config["model"], features, self.trusted)
+            torch.default_generator.manual_seed(settings.seed)  # of the CPU alone: a tenth of the time
+            network = build_network(settings.model, features, self.trusted)
             for module in network.modules():
                 if isinstance(module, Normalisation | Dropout):
                     raise CannotFuse(f"its model has {type(module).__name__}")
@@ -150,23 +167,23 @@ class Assembler:
             self._networks[key] = network, torch.get_rng_state()
         return self._networks[key]
 
-    def settings(self, member: GroupMember) -> GroupSettings:
+    def common(self, member: GroupMember) -> GroupSettings:
         """What a group has in common, read off one of its jobs.
 
         Raises:
             UserError: its parts do not fit together.
         """
-        config, trainer = member.config, member.config["trainer"]
-        metrics = build_metrics(config["metrics"], self.trusted)
-        nodes = parts(config["callbacks"])
-        callbacks = [build(node, Callback, f"callbacks.{key}", self.trusted) for key, node in nodes]
-        factory = self._once(config["optimizer"], lambda: None)
-        scheduler = self._once(config["scheduler"], lambda: None)
-        loss = config.get("loss", LOG_LOSS.name)
-        classifier = BinaryClassifier(member.network, factory, scheduler, loss=loss, metrics=metrics)
-        check_monitor(config["monitor"], classifier, member.data)
-        check_separation(config, classifier, member.data)
-        options = UpdateOptions(trainer["gradient_clip_val"] or 0.0, str(trainer["gradient_clip_algorithm"] or "norm"))
+        settings, trainer = member.settings, member.settings.trainer
+        metrics = build_metrics(settings.metrics, self.trusted)
+        callbacks = [
+            build(component, Callback, f"callbacks.{key}", self.trusted)
+            for key, component in settings.callbacks.items()
+        ]
+        factory, scheduler = self._optimizer(settings.optimizer), self._scheduler(settings.scheduler)
+        classifier = BinaryClassifier(member.network, factory, scheduler, loss=settings.loss, metrics=metrics)
+        check_monitor(settings.monitor, classifier, member.data)
+        check_separation(settings.separation, classifier, member.data)
+        options = UpdateOptions(trainer.gradient_clip_val or 0.0, trainer.gradient_clip_algorithm or "norm")
         has_val = len(member.data.rows["val"]) > 0
         check_parts(callbacks, classifier, options, member.data, has_val)
         stopping = next((c for c in callbacks if isinstance(c, EarlyStopping)), None)
@@ -177,19 +194,24 @@ class Assembler:
         check_network(member.network, dense_rows(member.data.served("train").cut(0, 8)[0].float(), 8))
         return GroupSettings(
             type(factory([nn.Parameter(torch.zeros(1, 1))])),
-            lambda node: scheduler_factory(node, self.trusted),
+            self._scheduler,
             metrics,
             checkpoints.monitor if checkpoints else None,
-            checkpoints.mode if checkpoints else config["mode"],
+            checkpoints.mode if checkpoints else settings.mode,
             stopping,
-            trainer["log_every_n_steps"],
-            trainer["check_val_every_n_epoch"] or 1,
+            trainer.log_every_n_steps or 1,
+            trainer.check_val_every_n_epoch or 1,
             options.clip_value,
             options.clip_algorithm,
-            DTYPES[trainer["precision"]],
-            _device(trainer["accelerator"]),
+            DTYPES[trainer.precision],
+            _device(settings.accelerator),
             classifier.loss,
         )
+
+
+def _key(*values: object) -> str:
+    """A text that is the same for settings that are."""
+    return json.dumps(values, sort_keys=True, default=lambda value: vars(value) if is_dataclass(value) else str(value))
 
 
 def _device(accelerator: str) -> torch.device:

@@ -135,7 +135,7 @@ def bytes_on_disk(member: GroupMember, settings: GroupSettings) -> int:
 
 def _measurements(member: GroupMember, settings: GroupSettings) -> tuple[int, int]:
     """How often a job logs its training values, and how often it validates."""
-    epochs, data = member.config["epochs"], member.data
+    epochs, data = member.settings.epochs, member.data
     logged = epochs * data.batches_per_pass // settings.log_every
     return logged, epochs // settings.validate_every if len(data.rows["val"]) else 0
 

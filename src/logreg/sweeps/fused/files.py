@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import functools
-import json
 import logging
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -14,13 +13,14 @@ from typing import Any
 import torch
 from lightning.pytorch import __version__ as lightning_version
 
+from logreg.core.components import Component
 from logreg.core.errors import plural
 from logreg.core.files import open_atomically, write_atomically
 from logreg.core.provenance import versions
 from logreg.data.datamodule import BlockData
 from logreg.data.images.data import ImageData
 from logreg.evaluation.intervals import accuracy_intervals
-from logreg.records.record import CONFIG, PREPROCESSING, Evaluated, RunRecord, splits_of
+from logreg.records.record import PREPROCESSING, Evaluated, RunRecord, splits_of, write_settings
 from logreg.report.coefficients import Coefficients, infinite_of
 from logreg.report.figures import boundary, photos
 from logreg.report.run import draw, save_figures
@@ -30,6 +30,7 @@ from logreg.sweeps.compose import ComposedJob
 from logreg.sweeps.fused.assemble import GroupMember
 from logreg.sweeps.fused.fit import Fit, JobStates
 from logreg.sweeps.fused.results import Results
+from logreg.sweeps.plan import BOUNDARY_SERIES, CHECKPOINTS, CSV, PHOTO_GRIDS, TENSORBOARD
 
 LOG_FORMAT = logging.Formatter("[%(asctime)s][%(name)s][%(levelname)s] %(message)s")  # as in conf/hydra/job_logging
 
@@ -75,7 +76,7 @@ class JobFiles:
     ) -> None:
         self.job, self.member, self.record, self.with_figures = job, member, record, with_figures
         self.directory, self.log = job.directory, job.directory / log_file
-        self.config, self.data = member.config, member.data
+        self.settings, self.data = member.settings, member.data
 
     def begin(self, device: torch.device, hydra_folder: str | None) -> None:
         """What a run alone has written when its training starts."""
@@ -85,23 +86,25 @@ class JobFiles:
             (self.directory / hydra_folder).mkdir(exist_ok=True)
             for name, text in self.job.hydra_files().items():
                 (self.directory / hydra_folder / name).write_text(text, encoding="utf-8")
-        write_atomically(self.directory / CONFIG, json.dumps(self.config, indent=2, ensure_ascii=False) + "\n")
+        write_settings(self.directory, self.settings)
         write_atomically(self.directory / PREPROCESSING, _as_json(self.data))
         self._log(self.member.notes)
-        record.hyperparameters["penalty.l2"] = self.config["penalty"]["l2"]
+        record.hyperparameters["penalty.l2"] = self.settings.penalty.l2
         record.versions, record.device, record.data = versions(), str(device), self.data.describe()
         record.write(self.directory)
 
     def drawn_updates(self, fit: Fit) -> set[int]:
         """The updates after which there is something to draw into TensorBoard; none where no figures are drawn."""
-        if not (self.with_figures and self._has("logger", "TensorBoardLogger")):
+        if not (self.with_figures and self._logs(TENSORBOARD)):
             return set()
-        epochs, per_pass = self.config["epochs"], fit.batches.batches_per_pass
-        if self._has("callbacks", "BoundarySeries") and boundary.is_plane(self.data):
+        epochs, per_pass = self.settings.epochs, fit.batches.batches_per_pass
+        if self._callback(BOUNDARY_SERIES) is not None and boundary.is_plane(self.data):
             return set(boundary.moments(epochs * per_pass))
-        grids = self._node("callbacks", "PhotoGrids")
+        grids = self._callback(PHOTO_GRIDS)
         if grids is not None and isinstance(self.data, ImageData) and len(fit.held_out):
-            passes = photos.moments(epochs, grids["every_n_epochs"], fit.settings.validate_every)
+            every = grids.arguments["every_n_epochs"]
+            assert isinstance(every, int)
+            passes = photos.moments(epochs, every, fit.settings.validate_every)
             return {number * per_pass for number in passes}
         return set()
 
@@ -132,9 +135,9 @@ class JobFiles:
         elif record.status != "diverged":
             state = fit.best if best else fit.last
             record.evaluated = Evaluated("best" if best else "last", int(state.updates[job]))
-        if self._has("logger", "CSVLogger"):
+        if self._logs(CSV):
             self._write_csv(rows)
-        events = EventFile(self.directory) if self._has("logger", "TensorBoardLogger") else None
+        events = EventFile(self.directory) if self._logs(TENSORBOARD) else None
         if events is not None:
             for step, values in rows:
                 events.scalars({tag: value for tag, value in values.items() if tag != "epoch"}, step)
@@ -146,7 +149,7 @@ class JobFiles:
                 self._draw_series(fit, results, job, events)
         if events is not None:
             self._close_events(events)
-        if self._has("callbacks", "Checkpoints"):
+        if self._callback(CHECKPOINTS) is not None:
             self._write_checkpoints(fit, job)
         if record.metrics:
             self._write_coefficients(fit, results, job)
@@ -165,7 +168,7 @@ class JobFiles:
                 write_curves(events, classifier, self.data, splits, step)
         if events is not None:
             record.seconds = {"fit": share}
-            write_texts(events, record, self.config, self.directory)
+            write_texts(events, record, self.settings, self.directory)
 
     def _draw_series(self, fit: Fit, results: Results, job: int, events: EventFile) -> None:
         """The decision boundary or the grids of photos on their way, as callbacks draw those of a run alone."""
@@ -185,13 +188,11 @@ class JobFiles:
             classifier.network.load_state_dict(states[update], strict=False)
             photos.write_grids(events, classifier, self.data, update)
 
-    def _node(self, group: str, name: str) -> Mapping[str, Any] | None:
-        """The settings of a class of this name in a group of the configuration; None where there is none."""
-        nodes = (node for node in self.config[group].values() if node and node["_target_"].endswith(f".{name}"))
-        return next(nodes, None)
+    def _callback(self, target: str) -> Component | None:
+        return next((each for each in self.settings.callbacks.values() if each.target == target), None)
 
-    def _has(self, group: str, name: str) -> bool:
-        return self._node(group, name) is not None
+    def _logs(self, target: str) -> bool:
+        return any(each.target == target for each in self.settings.logger.values())
 
     def _write_csv(self, rows: History) -> None:
         names = sorted({"step", *(name for _, values in rows for name in values)})
@@ -237,7 +238,7 @@ class JobFiles:
         passes, batches = divmod(updates, fit.batches.batches_per_pass)
         position = {"passes": passes, "batches": batches}
         scheduler = state.schedulers.get(job)
-        names = {"model": self.config["model"]["_target_"], "features": self.data.num_features}
+        names = {"model": self.settings.model.target, "features": self.data.num_features}
         return {
             "epoch": int(state.epoch[job]),
             "global_step": updates,
@@ -247,7 +248,7 @@ class JobFiles:
             "optimizer_states": [state.optimizer.state_dict_of(job)],
             "lr_schedulers": [scheduler] if scheduler else [],
             "hparams_name": "hyperparameters",
-            "hyper_parameters": names | self.config["penalty"],
+            "hyper_parameters": names | dict(vars(self.settings.penalty)),
             type(self.data).__qualname__: {**self.data.state_dict(), **position},
             "logreg": {
                 "optimizer": fit.settings.optimizer.__name__,

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torchmetrics import Metric
 
+from logreg.core.components import Component
 from logreg.data.datamodule import BlockData
 from logreg.optim.losses import LOG_LOSS, Loss
 from logreg.sweeps.fused.early_stopping import Stopping
@@ -39,13 +40,13 @@ class FusedJob:
         table: its number among the tables.
         network: in its initial state.
         optimizer: the keyword arguments of the optimizer's class.
-        scheduler: the configuration of its scheduler; empty for none.
+        scheduler: its learning-rate scheduler; None for none.
     """
 
     table: int
     network: nn.Module
     optimizer: Mapping[str, Any]
-    scheduler: Mapping[str, Any]
+    scheduler: Component | None
     l1: float
     l2: float
     epochs: int

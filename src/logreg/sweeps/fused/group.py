@@ -9,16 +9,15 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
 
 import torch
 from tqdm import tqdm
 
 from logreg.cli import trusted_packages
 from logreg.cli.assemble import splits_in_sweep, threshold_rule
-from logreg.cli.resolve import hyperparameters
+from logreg.cli.hyperparameters import hyperparameters
 from logreg.core.errors import UserError, plural
-from logreg.core.settings import most_searched
+from logreg.core.settings import Settings
 from logreg.evaluation.coefficients.optimality import MOST_SEARCHED_IN_SWEEP
 from logreg.optim.solver import Solver
 from logreg.records.record import Monitor, RunRecord
@@ -60,7 +59,7 @@ class _OutOfMemory(Exception):
     """A fit was too large after all."""
 
 
-def train_together(jobs: Jobs, configs: Mapping[int, dict[str, Any]], options: Options) -> Trained:
+def train_together(jobs: Jobs, settings: Mapping[int, Settings], options: Options) -> Trained:
     """Train jobs that are alike and write their directories; yields the position and the record of each.
 
     Those that turn out not to fit together, or not to be valid, are left out: they say why when they run alone.
@@ -70,7 +69,7 @@ def train_together(jobs: Jobs, configs: Mapping[int, dict[str, Any]], options: O
         KeyboardInterrupt: after a clean stop by Ctrl-C.
     """
     try:
-        members, common = _assembled(jobs, configs)
+        members, common = _assembled(jobs, settings)
     except CannotFuse as reason:
         log.info("each by itself, as %s", reason)
         return
@@ -97,7 +96,7 @@ def train_together(jobs: Jobs, configs: Mapping[int, dict[str, Any]], options: O
             log.info("each by itself, as together they failed (%s: %s)", type(error).__name__, error)
 
 
-def _assembled(jobs: Jobs, configs: Mapping[int, dict[str, Any]]) -> tuple[list[GroupMember], GroupSettings]:
+def _assembled(jobs: Jobs, settings: Mapping[int, Settings]) -> tuple[list[GroupMember], GroupSettings]:
     """The jobs that are valid, and what they have in common.
 
     Raises:
@@ -107,12 +106,12 @@ def _assembled(jobs: Jobs, configs: Mapping[int, dict[str, Any]]) -> tuple[list[
     errors: dict[int, UserError] = {}
     for position in jobs:
         try:
-            members.append(assembler.member(position, configs[position]))
+            members.append(assembler.member(position, settings[position]))
         except UserError as error:
             errors[position] = error
     try:
         if members:
-            return members, assembler.settings(members[0])
+            return members, assembler.common(members[0])
     except UserError as error:
         errors |= {member.position: error for member in members}
     raise AllRefused(errors)
@@ -151,11 +150,11 @@ def _results(fit: Fit, stack: Stack) -> Results:
     with _bar(total, " updates", "training") as bar, _failures_named():
         fit.run(bar.update)
     first = next(member for member in stack.members if member is not None)
-    rules = [threshold_rule(member.config) if member else None for member in stack.members]
-    methods = [member.config.get("calibration") if member else None for member in stack.members]
+    rules = [threshold_rule(member.settings) if member else None for member in stack.members]
+    methods = [member.settings.calibration if member else None for member in stack.members]
     with _failures_named():
-        searched = most_searched(first.config, MOST_SEARCHED_IN_SWEEP)
-        return measure(fit, rules, splits_in_sweep(first.config, first.data), methods, searched)
+        searched = first.settings.most_searched(MOST_SEARCHED_IN_SWEEP)
+        return measure(fit, rules, splits_in_sweep(first.settings, first.data), methods, searched)
 
 
 def _bar(total: int, unit: str, what: str) -> tqdm:
@@ -175,10 +174,10 @@ def _failures_named() -> Iterator[None]:
 
 def _files(jobs: Jobs, member: GroupMember, started: str, options: Options) -> JobFiles:
     """The directory of a job, with the record of before it is trained."""
-    job, config = jobs[member.position], member.config
+    job, settings = jobs[member.position], member.settings
     record = RunRecord.begun(job.overrides, started)
-    record.name, record.seed = str(config["name"]), config["seed"]
-    record.monitor = Monitor(config["monitor"], config["mode"])
-    record.hyperparameters = hyperparameters(config, record, job.choices)
-    with_figures = bool(config["figures"]) and max(len(jobs), job.number + 1) <= options.figures
+    record.name, record.seed = str(settings.name), settings.seed
+    record.monitor = Monitor(settings.monitor, settings.mode)
+    record.hyperparameters = hyperparameters(settings.as_config(), record.overrides, job.choices)
+    with_figures = settings.figures and max(len(jobs), job.number + 1) <= options.figures
     return JobFiles(job, member, record, with_figures, options.log_file)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -22,6 +22,8 @@ from torch.optim.lr_scheduler import (
     ReduceLROnPlateau,
     StepLR,
 )
+
+from logreg.core.components import Component
 
 # Those whose learning rate depends on the passes made and on itself alone, with a state that is the same for all jobs.
 OF_PASSES = (ConstantLR, CosineAnnealingLR, ExponentialLR, LinearLR, MultiStepLR, PolynomialLR, StepLR)
@@ -42,24 +44,28 @@ class Schedules:
     """The schedulers of all jobs.
 
     Args:
-        nodes: of each job the configuration of its scheduler; an empty one for a constant learning rate.
-        make: from such a node to what makes the scheduler of an optimizer.
+        components: of each job its scheduler; None for a constant learning rate.
+        make: from such a component to what makes the scheduler of an optimizer.
         rates: (jobs,) float64, the learning rates; written into.
     """
 
     def __init__(
-        self, nodes: Sequence[Mapping[str, Any]], make: Callable[[Mapping[str, Any]], Factory | None], rates: Tensor
+        self,
+        components: Sequence[Component | None],
+        make: Callable[[Component], Factory | None],
+        rates: Tensor,
     ) -> None:
         self.rates, self.passes = rates, 0
         self._of_passes: list[tuple[Tensor, LRScheduler]] = []
         self._of_losses: dict[int, ReduceLROnPlateau] = {}
         self._place: dict[int, tuple[LRScheduler, int]] = {}
         alike: dict[str, list[int]] = {}
-        for job, node in enumerate(nodes):
-            if node:
-                alike.setdefault(json.dumps(node, sort_keys=True), []).append(job)
+        for job, component in enumerate(components):
+            if component is not None:
+                alike.setdefault(json.dumps(component.as_node(), sort_keys=True), []).append(job)
         for jobs in alike.values():
-            factory = make(nodes[jobs[0]])
+            component = components[jobs[0]]
+            factory = None if component is None else make(component)
             assert factory is not None
             scheduler = factory(_optimizer(rates[jobs].tolist()))
             if isinstance(scheduler, ReduceLROnPlateau):  # each job has a loss of its own

@@ -1,0 +1,72 @@
+"""What Hydra composes, and the same as plain values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import hydra
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import InterpolationKeyError, MissingMandatoryValue, OmegaConfBaseException
+
+from logreg.cli import interpolations  # noqa: F401  # which the files in conf refer to
+from logreg.core.errors import UserError
+from logreg.core.rules import lookup, rules_of
+from logreg.core.settings import CONF, Settings
+from logreg.data.images.options import AugmentOptions, FolderOptions, PhotoOptions
+from logreg.data.options import Options, ServingOptions, SplitOptions
+from logreg.data.tables.options import PrepareOptions, ReadOptions, RoleOptions, TablePaths
+
+EVERY_DATA: tuple[type[Options], ...] = (ServingOptions, SplitOptions)
+PHOTOS: tuple[type[Options], ...] = (*EVERY_DATA, PhotoOptions, AugmentOptions)
+DATA: dict[str, tuple[type[Options], ...]] = {
+    "logreg.data.TableData": (*EVERY_DATA, TablePaths, ReadOptions, RoleOptions, PrepareOptions),
+    "logreg.data.ImageFolderData": (*PHOTOS, FolderOptions),
+    "logreg.data.DigitsData": PHOTOS,
+}
+EXAMPLES = {
+    "run": "a run directory is needed, as in run=outputs/runs/<name>/<run>",
+    "data.path": "a table is needed, as in data.path=churn.csv, or a folder of photos by class, as in data.path=photos",
+    "output": "a file is needed, as in output=predictions.csv",
+    "format": "one of sklearn, onnx, torch is needed",
+}
+
+
+def compose(name: str, overrides: Sequence[str] = (), with_hydra: bool = False) -> DictConfig:
+    """The configuration ``conf/<name>.yaml`` with overrides.
+
+    Args:
+        with_hydra: with Hydra's own part of it.
+    """
+    with hydra.initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
+        return hydra.compose(config_name=name, overrides=list(overrides), return_hydra_config=with_hydra)
+
+
+def plain(cfg: DictConfig) -> dict[str, Any]:
+    """The configuration as plain values.
+
+    Raises:
+        UserError: an interpolation leads nowhere, or a value is missing.
+    """
+    try:
+        config = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
+    except MissingMandatoryValue as error:
+        key = str(error.full_key)
+        raise UserError(f"{key}: {EXAMPLES.get(key, f'a value is needed, as in {key}=…')}.") from error
+    except InterpolationKeyError as error:
+        raise UserError(f"{error.full_key}: {str(error).splitlines()[0]}.") from error
+    except OmegaConfBaseException as error:
+        raise UserError(" ".join(str(error).split())) from error
+    assert isinstance(config, dict)
+    return {str(key): value for key, value in config.items()}
+
+
+def parse(config: Mapping[str, Any], trusted: Sequence[str] = ()) -> Settings:
+    """The settings of a resolved configuration, its data by the rules of the class that is to read them.
+
+    Raises:
+        UserError: names a key whose value is not valid, or values that do not go together.
+    """
+    parts = DATA.get(lookup(config, "data._target_"), EVERY_DATA)
+    of_data = {key: rule for part in parts for key, rule in rules_of(part, part.prefix).items()}
+    return Settings.parse(config, trusted, of_data)

@@ -1,0 +1,113 @@
+"""A class that a configuration names by its path, with its arguments; and which classes it may name.
+
+A ``_target_`` names what to call, so it is code execution. This module imports nothing that is named: see
+`logreg.core.build` for the objects.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from logreg.core.aliases import ALIASES
+from logreg.core.errors import UserError
+
+TARGET = "_target_"
+# Where classes may come from that a configuration names.
+PACKAGES = ("logreg", "torch", "torchmetrics", "lightning")
+
+
+@dataclass(frozen=True)
+class Component:
+    """What a node with a ``_target_`` says: a class, and what it is called with.
+
+    Attributes:
+        target: the path of the class, where it is now.
+        arguments: by name; ``_args_`` are those by position. Nodes with a target inside them are components too.
+    """
+
+    target: str
+    arguments: Mapping[str, object] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, node: object, key: str) -> Component:
+        """The component of a node of the configuration.
+
+        Args:
+            key: where the node stands, for messages.
+
+        Raises:
+            UserError: the node names no class.
+        """
+        target = node.get(TARGET) if isinstance(node, Mapping) else None
+        if not isinstance(node, Mapping) or not isinstance(target, str):
+            raise UserError(f"{key}: a {TARGET} that names a class is needed here.")
+        arguments = {str(name): _parsed(value, f"{key}.{name}") for name, value in node.items() if name != TARGET}
+        return cls(ALIASES.get(target, target), arguments)
+
+    def as_node(self) -> dict[str, object]:
+        """The node that `of` makes this of."""
+        return {TARGET: self.target, **{name: _as_plain(value) for name, value in self.arguments.items()}}
+
+    def without(self, *names: str) -> Component:
+        """The same class without some of the arguments."""
+        return Component(self.target, {name: value for name, value in self.arguments.items() if name not in names})
+
+
+def _parsed(value: object, key: str) -> object:
+    if isinstance(value, Mapping):
+        if TARGET in value:
+            return Component.of(value, key)
+        return {name: _parsed(item, f"{key}.{name}") for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_parsed(item, key) for item in value]
+    return value
+
+
+def _as_plain(value: object) -> object:
+    if isinstance(value, Component):
+        return value.as_node()
+    if isinstance(value, Mapping):
+        return {name: _as_plain(item) for name, item in value.items()}
+    return [_as_plain(item) for item in value] if isinstance(value, list) else value
+
+
+def components_of(group: object, key: str) -> dict[str, Component]:
+    """The named entries of a group such as callbacks; one that is null is switched off.
+
+    Raises:
+        UserError: the group has no names, or an entry names no class.
+    """
+    if not isinstance(group, Mapping):
+        raise UserError(f"{key}={group}: a group takes the name of a file in conf/{key}.")
+    return {str(name): Component.of(node, f"{key}.{name}") for name, node in group.items() if node is not None}
+
+
+def check_target(target: str, key: str, trusted: Sequence[str]) -> None:
+    """Refuse a ``_target_`` outside the packages on the allow-list.
+
+    Raises:
+        UserError: names the key, the packages, and how to trust another one.
+    """
+    allowed = (*PACKAGES, *trusted)
+    package = target.partition(".")[0]
+    if package not in allowed:
+        raise UserError(
+            f"{key}={target}: only classes of {', '.join(allowed)} are instantiated; to trust another package, say "
+            f"trusted_packages=[{package}] on the command line."
+        )
+
+
+def check_targets(node: object, trusted: Sequence[str], key: str = "") -> None:
+    """`check_target` for every ``_target_`` below a node of a configuration."""
+    for name, value in _items(node):
+        path = f"{key}.{name}".lstrip(".")
+        if name == TARGET:
+            check_target(str(value), path, trusted)
+        check_targets(value, trusted, path)
+
+
+def _items(node: object) -> list[tuple[object, object]]:
+    if isinstance(node, Mapping):
+        return list(node.items())
+    return list(enumerate(node)) if isinstance(node, list) else []
