@@ -13,7 +13,7 @@ import scipy.sparse as sp
 import torch
 from torch import nn
 
-from logreg.data.rows import MappedRows, Rows, SparseRows, TensorRows, cut_rows
+from logreg.data.rows import MappedRows, Rows, SparseRows, TensorRows, row_span
 from logreg.evaluation.coefficients.covariance import covariance
 from logreg.evaluation.coefficients.estimates import Estimates, statistics
 from logreg.evaluation.coefficients.marginal_effects import marginal_effects
@@ -142,9 +142,9 @@ def test_without_a_penalty_the_decrement_certifies_and_the_separation_is_looked_
 
 def test_products_of_consecutive_sparse_rows(device: torch.device, tmp_path: Path) -> None:
     rows = rows_of("CSR file", device, tmp_path, 200)
-    x, v = rows.cut(0, 200)[0], torch.linspace(-1, 1, 6, dtype=torch.float64, device=device)
+    x, v = rows.span(0, 200)[0], torch.linspace(-1, 1, 6, dtype=torch.float64, device=device)
     for first in range(0, 190, 7):  # their entries begin at any place
-        part = cut_rows(x, first, first + 7)
+        part = row_span(x, first, first + 7)
         torch.testing.assert_close(times(part, v), x.to_dense()[first : first + 7] @ v)
         torch.testing.assert_close(transposed_times(part, times(part, v)), part.to_dense().t() @ times(part, v))
 

@@ -198,7 +198,7 @@ def test_rows_of_a_sparse_tensor_are_cut_and_taken_as_those_of_a_dense_one() -> 
     x = sp.random(30, 5, density=0.3, format="csr", random_state=0)
     dense, y = torch.tensor(x.toarray()), torch.zeros(30, dtype=torch.float64)
     sparse = rows.TensorRows(dense.to_sparse_csr(), y)
-    assert torch.equal(sparse.cut(7, 19)[0].to_dense(), dense[7:19])
+    assert torch.equal(sparse.span(7, 19)[0].to_dense(), dense[7:19])
     chosen = torch.tensor([3, 3, 29, 0])
     assert torch.equal(sparse.take(chosen)[0].to_dense(), dense[chosen])
 

@@ -246,4 +246,4 @@ class EvaluationBatches:
 
     def __iter__(self) -> Iterator[Batch]:
         for first in range(0, len(self.rows), self.rows.at_once):
-            yield self.rows.cut(first, first + self.rows.at_once)
+            yield self.rows.span(first, first + self.rows.at_once)

@@ -16,13 +16,13 @@ from torch import Tensor
 
 Batch = tuple[Tensor, ...]
 
-# So many elements of x are made into one tensor at the most, where they are not one already.
+# The most elements of x that are made into one tensor, where they are not one already.
 MAX_ELEMENTS = 2**24
 
 warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta state")
 
 
-# Starts to change batches at random: those of one batch, in their order.
+# Begins the random changes of one batch; the function it returns is called with the batch's parts in their order.
 Change = Callable[[], Callable[[Batch], Batch]]
 
 
@@ -42,12 +42,12 @@ class LargeBatch:
     def parts(self) -> Iterator[Batch]:
         step, change = self.rows.at_once, self.change() if self.change else None
         for first in range(0, len(self.rows), step):
-            part = self.rows.cut(first, first + step)
+            part = self.rows.span(first, first + step)
             yield part if change is None else change(part)
 
     def first(self) -> Tensor:
         """The x of a few rows."""
-        return self.rows.cut(0, 8)[0]
+        return self.rows.span(0, 8)[0]
 
 
 class Rows(ABC):
@@ -56,14 +56,14 @@ class Rows(ABC):
     y: Tensor
     weight: Tensor | None
     width: int  # elements of a row of x
-    elements: int = MAX_ELEMENTS  # of x in one tensor, of rows that are not all in one anyway
+    elements: int = MAX_ELEMENTS  # of x in one tensor, where rows are not all in one anyway
 
     def __len__(self) -> int:
         return len(self.y)
 
     @property
     def at_once(self) -> int:
-        """How many rows fit into one tensor."""
+        """Rows that fit into one tensor."""
         return max(1, self.elements // max(1, self.width))
 
     @abstractmethod
@@ -71,7 +71,7 @@ class Rows(ABC):
         """The rows at these positions, (batch,) int64."""
 
     @abstractmethod
-    def cut(self, first: int, end: int, dtype: torch.dtype | None = None) -> Batch:
+    def span(self, first: int, end: int, dtype: torch.dtype | None = None) -> Batch:
         """Consecutive rows, x as ``dtype`` instead of the type that rows are served in."""
 
     @property
@@ -100,8 +100,8 @@ class TensorRows(Rows):
         x, y = taken_rows(self.x, positions), self.y[positions]
         return (x, y) if self.weight is None else (x, y, self.weight[positions])
 
-    def cut(self, first: int, end: int, dtype: torch.dtype | None = None) -> Batch:
-        x, y = cut_rows(self.x, first, end).to(dtype or self.x.dtype), self.y[first:end]
+    def span(self, first: int, end: int, dtype: torch.dtype | None = None) -> Batch:
+        x, y = row_span(self.x, first, end).to(dtype or self.x.dtype), self.y[first:end]
         return (x, y) if self.weight is None else (x, y, self.weight[first:end])
 
     @property
@@ -117,58 +117,80 @@ class TensorRows(Rows):
             self.weight = None if self.weight is None else self.weight.to(device)
 
 
-class MappedRows(Rows):
-    """Some rows of a matrix that is mapped from a file.
+class StoredRows(Rows):
+    """Some rows of a matrix that lies in a file, read and moved to the device a batch at a time.
 
     Args:
-        x: (all rows, features), mapped.
-        rows: which rows of it these are, ascending, (rows,) int64; may be mapped too.
+        rows: which rows of the matrix these are, ascending, (rows,) int64; may be mapped too.
         y: of these rows, of any type.
-        weight: of these rows, in memory.
+        weight: of these rows.
         dtype: what x and y are served as.
+        width: elements of a row.
     """
 
-    def __init__(self, x: np.ndarray, rows: np.ndarray, y: Tensor, weight: Tensor | None, dtype: torch.dtype) -> None:
-        self.x, self.rows = torch.from_numpy(x), torch.from_numpy(rows)
-        self.y, self.weight, self.dtype = y, weight, dtype
-        self.width = x.shape[1]
+    def __init__(self, rows: np.ndarray, y: Tensor, weight: Tensor | None, dtype: torch.dtype, width: int) -> None:
+        self.rows, self.y, self.weight, self.dtype, self.width = torch.from_numpy(rows), y, weight, dtype, width
         self.device = torch.device("cpu")
 
+    @abstractmethod
+    def features(self, rows: Tensor, dtype: torch.dtype) -> Tensor:
+        """These rows of the matrix, (batch,) int64, on the device."""
+
     def take(self, positions: Tensor) -> Batch:
-        x = self.x.index_select(0, self.rows[positions]).to(self.device, self.dtype)
-        y = self.y[positions].to(self.dtype)
-        return self._on_device((x, y) if self.weight is None else (x, y, self.weight[positions]))
+        return self._batch(self.features(self.rows[positions], self.dtype), positions)
 
-    @property
-    def stored(self) -> torch.dtype:
-        return self.x.dtype
+    def span(self, first: int, end: int, dtype: torch.dtype | None = None) -> Batch:
+        return self._batch(self.features(self.rows[first:end], dtype or self.dtype), slice(first, end))
 
-    def cut(self, first: int, end: int, dtype: torch.dtype | None = None) -> Batch:
-        chosen = self.rows[first:end]
-        begin, stop = (int(chosen[0]), int(chosen[-1]) + 1) if len(chosen) else (0, 0)
-        # Consecutive rows need no index, which is the usual thing for a table that was not split.
-        whole = self.x[begin:stop] if stop - begin == len(chosen) else self.x.index_select(0, chosen)
-        kind = dtype or self.dtype
-        x, y = whole.to(self.device).to(kind), self.y[first:end].to(kind)  # narrow numbers travel faster
-        return self._on_device((x, y) if self.weight is None else (x, y, self.weight[first:end]))
+    def _batch(self, x: Tensor, positions: Tensor | slice) -> Batch:
+        y = self.y[positions].to(self.device, x.dtype)
+        return (x, y) if self.weight is None else (x, y, self.weight[positions].to(self.device))
 
-    def everything(self) -> LargeBatch:
-        return LargeBatch(self)
-
-    def _on_device(self, batch: Batch) -> Batch:
-        return batch if self.device.type == "cpu" else tuple(part.to(self.device) for part in batch)
+    def everything(self) -> Batch | LargeBatch:
+        return LargeBatch(self) if len(self) > self.at_once else self.span(0, len(self))
 
     def to(self, device: torch.device) -> None:
         self.device = device
 
 
-class SparseRows(Rows):
-    """Some rows of a CSR matrix whose arrays are mapped from files.
+class MappedRows(StoredRows):
+    """Some rows of a dense matrix.
 
     Args:
-        indptr, indices, values: of the whole matrix.
-        rows: which rows of it these are, ascending, (rows,).
-        features: columns of the matrix.
+        x: (all rows, features), mapped.
+        rows, y, weight, dtype: see `StoredRows`.
+    """
+
+    def __init__(self, x: np.ndarray, rows: np.ndarray, y: Tensor, weight: Tensor | None, dtype: torch.dtype) -> None:
+        super().__init__(rows, y, weight, dtype, x.shape[1])
+        self.x = torch.from_numpy(x)
+
+    @property
+    def stored(self) -> torch.dtype:
+        return self.x.dtype
+
+    def features(self, rows: Tensor, dtype: torch.dtype) -> Tensor:
+        return self.x.index_select(0, rows).to(self.device).to(dtype)  # narrow numbers travel faster
+
+    def span(self, first: int, end: int, dtype: torch.dtype | None = None) -> Batch:
+        rows = self.rows[first:end]
+        begin, stop = (int(rows[0]), int(rows[-1]) + 1) if len(rows) else (0, 0)
+        if stop - begin != len(rows):
+            return super().span(first, end, dtype)
+        # The rows of a table that was not split follow one another: no index, no copy.
+        return self._batch(self.x[begin:stop].to(self.device).to(dtype or self.dtype), slice(first, end))
+
+    def everything(self) -> LargeBatch:
+        return LargeBatch(self)
+
+
+class SparseRows(StoredRows):
+    """Some rows of a CSR matrix.
+
+    Args:
+        indptr, indices, values: of all rows, mapped.
+        columns: of the matrix.
+        rows, y, weight, dtype: see `StoredRows`.
     """
 
     def __init__(
@@ -177,54 +199,60 @@ class SparseRows(Rows):
         indices: np.ndarray,
         values: np.ndarray,
         rows: np.ndarray,
-        features: int,
+        columns: int,
         y: Tensor,
         weight: Tensor | None,
         dtype: torch.dtype,
     ) -> None:
-        self.indptr, self.indices, self.values, self.rows = indptr, indices, values, rows
-        self.features, self.y, self.weight, self.dtype = features, y, weight, dtype
-        self.width = max(1, 2 * len(values) // max(1, len(indptr) - 1))
-        self.device = torch.device("cpu")
-        self._all: Batch | None = None
-
-    def take(self, positions: Tensor) -> Batch:
-        return self._batch(self.rows[positions.numpy()], positions)
+        super().__init__(rows, y, weight, dtype, max(1, 2 * len(values) // max(1, len(indptr) - 1)))
+        self.csr = torch.from_numpy(indptr), torch.from_numpy(indices), torch.from_numpy(values)
+        self.columns = columns
+        self._all: Batch | None = None  # once it has been asked for, if it fits into one tensor
 
     @property
     def stored(self) -> torch.dtype:
-        return torch.from_numpy(self.values[:0]).dtype
+        return self.csr[2].dtype
 
-    def cut(self, first: int, end: int, dtype: torch.dtype | None = None) -> Batch:
+    def features(self, rows: Tensor, dtype: torch.dtype) -> Tensor:
+        pointers, columns, values = gathered(*self.csr, rows)
+        size = (len(rows), self.columns)
+        x = torch.sparse_csr_tensor(pointers, columns, values.to(dtype), size, check_invariants=False)
+        return x.to(self.device)
+
+    def span(self, first: int, end: int, dtype: torch.dtype | None = None) -> Batch:
         if self._all is None:
-            return self._batch(self.rows[first:end], slice(first, end), dtype)
-        x, *rest = self._all
-        return cut_rows(x, first, end).to(dtype or self.dtype), *(part[first:end] for part in rest)
+            return super().span(first, end, dtype)
+        x, *others = self._all
+        return row_span(x, first, end).to(dtype or self.dtype), *(part[first:end] for part in others)
 
     def everything(self) -> Batch | LargeBatch:
-        if len(self) > self.at_once:
-            return LargeBatch(self)
         if self._all is None:
-            self._all = self.cut(0, len(self))
+            whole = super().everything()
+            if isinstance(whole, LargeBatch):
+                return whole
+            self._all = whole
         return self._all
-
-    def _batch(self, rows: np.ndarray, positions: Tensor | slice, dtype: torch.dtype | None = None) -> Batch:
-        starts, counts = self.indptr[rows], self.indptr[rows + 1] - self.indptr[rows]
-        ends = np.cumsum(counts)
-        entries = np.repeat(starts - (ends - counts), counts) + np.arange(int(ends[-1]) if len(ends) else 0)
-        x = torch.sparse_csr_tensor(
-            torch.from_numpy(np.concatenate([[0], ends]).astype(np.int32)),
-            torch.from_numpy(self.indices[entries]),
-            torch.from_numpy(self.values[entries]).to(dtype or self.dtype),
-            (len(rows), self.features),
-            check_invariants=False,
-        ).to(self.device)
-        y = self.y[positions].to(self.device)
-        return (x, y) if self.weight is None else (x, y, self.weight[positions].to(self.device))
 
     def to(self, device: torch.device) -> None:
         if device != self.device:  # it is called with every block, and what is kept stays
             self.device, self._all = device, None
+
+
+def gathered(pointers: Tensor, columns: Tensor, values: Tensor, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The three arrays of a CSR matrix (see `torch.sparse_csr_tensor`) for some of its rows.
+
+    torch has no such operation, and scipy's brings pointers and columns to one type, which copies mapped arrays whole.
+
+    Args:
+        rows: by number, (chosen,) int64, in any order.
+    """
+    starts = pointers[rows].long()
+    counts = pointers[rows + 1].long() - starts
+    ends = counts.cumsum(0)
+    # Entry number i of the result lies as far behind its row's start as i behind the end of the row before.
+    entries = (starts - (ends - counts)).repeat_interleave(counts)
+    entries += torch.arange(len(entries), device=entries.device)
+    return torch.cat([ends.new_zeros(1), ends]).to(columns.dtype), columns[entries], values[entries]
 
 
 def batch_parts(batch: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor | None]:
@@ -233,7 +261,7 @@ def batch_parts(batch: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor | None]
 
 
 def collected_rows(batches: Iterable[Batch]) -> TensorRows | None:
-    """The rows of all batches, of which there is one at least; None where x has more than `MAX_ELEMENTS` numbers."""
+    """The rows of all batches, at least one; None where x has more than `MAX_ELEMENTS` numbers."""
     parts, numbers = [], 0
     for x, y, *_ in batches:  # which may have no end
         numbers += x.numel()
@@ -245,7 +273,7 @@ def collected_rows(batches: Iterable[Batch]) -> TensorRows | None:
     return TensorRows(x, torch.cat([y for _, y in parts]).to(x.dtype))
 
 
-def cut_rows(x: Tensor, first: int, end: int) -> Tensor:
+def row_span(x: Tensor, first: int, end: int) -> Tensor:
     """Consecutive rows of a dense or sparse x, without a copy of its numbers but for sparse ones on a GPU."""
     if x.layout is not torch.sparse_csr:
         return x[first:end]
@@ -270,25 +298,20 @@ def chosen_columns(x: Tensor, columns: Tensor) -> Tensor:
     place[columns] = torch.arange(len(columns), device=x.device)
     places = place[x.col_indices().long()]
     rows = torch.arange(x.shape[0], device=x.device).repeat_interleave(x.crow_indices().diff())
-    kept = places >= 0
-    found = torch.zeros((x.shape[0], len(columns)), dtype=x.dtype, device=x.device)
-    return found.index_put_((rows[kept], places[kept]), x.values()[kept], accumulate=True)
+    wanted = places >= 0
+    dense = torch.zeros((x.shape[0], len(columns)), dtype=x.dtype, device=x.device)
+    return dense.index_put_((rows[wanted], places[wanted]), x.values()[wanted], accumulate=True)
 
 
 def taken_rows(x: Tensor, positions: Tensor) -> Tensor:
     """The rows of a dense or sparse x at these positions."""
     if x.layout is not torch.sparse_csr:
         return x[positions]
-    pointers = x.crow_indices().long()
-    starts, counts = pointers[positions], pointers.diff()[positions]
-    ends = counts.cumsum(0)
-    entries = (starts - (ends - counts)).repeat_interleave(counts) + torch.arange(int(counts.sum()), device=x.device)
-    columns, values = x.col_indices()[entries], x.values()[entries]
-    pointers = torch.cat([ends.new_zeros(1), ends]).to(columns.dtype)
-    return torch.sparse_csr_tensor(pointers, columns, values, (len(positions), x.shape[1]), check_invariants=False)
+    parts = gathered(x.crow_indices(), x.col_indices(), x.values(), positions)
+    return torch.sparse_csr_tensor(*parts, (len(positions), x.shape[1]), check_invariants=False)
 
 
 def dense_rows(x: Tensor, count: int) -> Tensor:
     """The first rows of a dense or sparse x, dense."""
-    first = cut_rows(x, 0, count)
+    first = row_span(x, 0, count)
     return first.to_dense() if first.layout is torch.sparse_csr else first

@@ -109,7 +109,7 @@ class Blocks(Sequence[Block]):
         if not 0 <= number < len(self):
             raise IndexError(number)
         bounds = self.bounds(number)
-        x, y, weight = batch_parts(self.rows.cut(bounds.start, bounds.stop, self.dtype))
+        x, y, weight = batch_parts(self.rows.span(bounds.start, bounds.stop, self.dtype))
         return Block(x, y.to(self.dtype), None if weight is None else weight.to(self.dtype))
 
     def bounds(self, number: int) -> slice:

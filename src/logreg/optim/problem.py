@@ -67,7 +67,7 @@ class LogisticProblem:
 
     def __init__(self, rows: Rows, l2: float = 0.0, threshold: float = 0.5, l1: float = 0.0) -> None:
         self.rows, self.l2, self.threshold, self.l1 = rows, l2, threshold, l1
-        first = rows.cut(0, 1)[0]
+        first = rows.span(0, 1)[0]
         self.features, self.sparse = int(first.shape[1]), is_sparse(first)
         self.device = first.device
         if self.sparse:

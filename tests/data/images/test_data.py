@@ -371,10 +371,10 @@ def test_mapped_photos_and_photos_in_memory_are_equal(
     of_file = mapped.served("train")
     assert isinstance(of_file, MappedPhotos)
     positions = torch.tensor([3, 0, 7, 7])
-    for a, b in [(kept.take(positions), of_file.take(positions)), (kept.cut(2, 9), of_file.cut(2, 9))]:
+    for a, b in [(kept.take(positions), of_file.take(positions)), (kept.span(2, 9), of_file.span(2, 9))]:
         assert len(a) == len(b) == 3
         assert all(torch.equal(one, other) and one.dtype == dtype for one, other in zip(a, b, strict=True))
-    assert of_file.cut(0, 2, torch.float64)[0].dtype == torch.float64
+    assert of_file.span(0, 2, torch.float64)[0].dtype == torch.float64
     monkeypatch.setattr(MappedPhotos, "elements", 3 * 64 * 5)
     monkeypatch.setattr(PhotosInMemory, "elements", 3 * 64 * 5)
     for rows in (kept, of_file):
@@ -581,7 +581,7 @@ def test_a_batch_that_comes_in_parts_is_changed_the_same_way_each_time(
     assert torch.equal(one, two)
     assert one.shape == (20, 192)
     drawn = data.augmentation.start(1, 0)
-    expected = [drawn(data.served("train").cut(first, first + 5))[0] for first in range(0, 20, 5)]
+    expected = [drawn(data.served("train").span(first, first + 5))[0] for first in range(0, 20, 5)]
     assert torch.equal(one, torch.cat(expected))
     other = torch.cat([part[0] for part in loader.batch(1, 0).parts()])
     assert not torch.equal(one, other)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from logreg.data.images.preprocessor import ELEMENTS, ImagePreprocessor
-from logreg.data.rows import Batch, LargeBatch, Rows, TensorRows
+from logreg.data.rows import Batch, LargeBatch, StoredRows, TensorRows
 
 
 class PhotosInMemory(TensorRows):
@@ -19,15 +19,12 @@ class PhotosInMemory(TensorRows):
         return LargeBatch(self) if len(self) > self.at_once else super().everything()
 
 
-class MappedPhotos(Rows):
+class MappedPhotos(StoredRows):
     """Some photos of a mapped file of pixels, normalised when they are served.
 
     Args:
         pixels: (all photos, 3, size, size) uint8.
-        rows: which of them these are, ascending, (rows,) int64.
-        y: of these rows, of any type.
-        weight: of these rows.
-        dtype: what x and y are served as.
+        rows, y, weight, dtype: see `StoredRows`.
     """
 
     elements = ELEMENTS
@@ -41,28 +38,13 @@ class MappedPhotos(Rows):
         preprocessor: ImagePreprocessor,
         dtype: torch.dtype,
     ) -> None:
-        self.pixels, self.rows = torch.from_numpy(pixels), torch.from_numpy(rows)
-        self.y, self.weight, self.preprocessor, self.dtype = y, weight, preprocessor, dtype
-        self.width = preprocessor.width
-        self.device = torch.device("cpu")
-
-    def take(self, positions: Tensor) -> Batch:
-        return self._batch(self.pixels.index_select(0, self.rows[positions]), positions, self.dtype)
-
-    def cut(self, first: int, end: int, dtype: torch.dtype | None = None) -> Batch:
-        return self._batch(self.pixels.index_select(0, self.rows[first:end]), slice(first, end), dtype or self.dtype)
-
-    def _batch(self, pixels: Tensor, positions: Tensor | slice, dtype: torch.dtype) -> Batch:
-        x = self.preprocessor.normalised(pixels.to(self.device), dtype)  # bytes travel faster
-        y = self.y[positions].to(self.device, dtype)
-        return (x, y) if self.weight is None else (x, y, self.weight[positions].to(self.device))
+        super().__init__(rows, y, weight, dtype, preprocessor.width)
+        self.pixels, self.preprocessor = torch.from_numpy(pixels), preprocessor
 
     @property
     def stored(self) -> torch.dtype:
         return self.dtype
 
-    def everything(self) -> Batch | LargeBatch:
-        return LargeBatch(self) if len(self) > self.at_once else self.cut(0, len(self))
-
-    def to(self, device: torch.device) -> None:
-        self.device = device
+    def features(self, rows: Tensor, dtype: torch.dtype) -> Tensor:
+        pixels = self.pixels.index_select(0, rows).to(self.device)  # bytes travel faster
+        return self.preprocessor.normalised(pixels, dtype)

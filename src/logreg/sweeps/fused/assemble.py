@@ -191,7 +191,7 @@ class Assembler:
         for callback in (stopping, checkpoints) if has_val else ():
             if callback is not None:
                 check_monitor(callback.monitor, classifier, member.data)
-        check_network(member.network, dense_rows(member.data.served("train").cut(0, 8)[0].float(), 8))
+        check_network(member.network, dense_rows(member.data.served("train").span(0, 8)[0].float(), 8))
         return GroupSettings(
             type(factory([nn.Parameter(torch.zeros(1, 1))])),
             self._scheduler,

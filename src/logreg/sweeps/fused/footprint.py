@@ -34,7 +34,7 @@ class Footprint:
 @torch.no_grad()
 def footprint(network: nn.Module, rows: Rows) -> Footprint:
     """Found out by a forward pass of a few rows, whether layers or functions make it up."""
-    x = dense_rows(rows.cut(0, TRIED)[0].cpu().float(), TRIED)
+    x = dense_rows(rows.span(0, TRIED)[0].cpu().float(), TRIED)
     with _Watch() as seen:
         logit_function(network)(x)
     return Footprint(-(-seen.bytes // (len(x) * x.element_size())), seen.convolves, rows.at_once)

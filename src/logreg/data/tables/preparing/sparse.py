@@ -8,9 +8,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
 from scipy.sparse import csr_array
 
 from logreg.core.errors import UserError
+from logreg.data.rows import gathered
 from logreg.data.tables.preparing.convert import (
     MOST_LABELS,
     LevelDictionary,
@@ -93,7 +95,5 @@ def sparse_rows(raw: RawTable, rows: np.ndarray, width: int) -> csr_array:
     indptr = raw.array("indptr", np.int64, raw.rows + 1)
     stored = int(indptr[-1])
     indices, values = raw.array("indices", np.int32, stored), raw.array("values", raw.dtype, stored)
-    starts, counts = indptr[rows], indptr[rows + 1] - indptr[rows]
-    ends = np.cumsum(counts)
-    entries = np.repeat(starts - (ends - counts), counts) + np.arange(int(ends[-1]))
-    return csr_array((values[entries], indices[entries], np.append(0, ends)), shape=(len(rows), width))
+    pointers, columns, entries = gathered(*(torch.from_numpy(part) for part in (indptr, indices, values, rows)))
+    return csr_array((entries.numpy(), columns.numpy(), pointers.numpy()), shape=(len(rows), width))
