@@ -11,8 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from logreg.lessons.lesson import BLUE, GREY, RED, Conclusion, Lesson, panels, training_rows
+from logreg.lessons.lesson import Conclusion, Lesson, training_rows
 from logreg.models import HandWritten
+from logreg.report.figures.theme import BLUE, GREY, RED, panels
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

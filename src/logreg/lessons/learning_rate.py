@@ -13,8 +13,9 @@ from matplotlib.colors import LogNorm
 from logreg.core.errors import UserError
 from logreg.core.numbers import is_number
 from logreg.lessons.descent import cost, largest_curvature
-from logreg.lessons.lesson import RED, Conclusion, SweepLesson, panels, refuse, training_rows
+from logreg.lessons.lesson import Conclusion, SweepLesson, refuse, training_rows
 from logreg.records.record import read_history
+from logreg.report.figures.theme import RED, panels
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -10,8 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from rich.console import Console
 
 from logreg.core.errors import UserError
@@ -44,6 +42,7 @@ class Conclusion:
 
     def write(self, lesson: Lesson | SweepLesson, directory: Path, console: Console) -> None:
         """Print the lines; write ``lesson.json``, the figures, and these into the event file of the directory."""
+        from logreg.report.figures.theme import Drawing
         from logreg.report.run import save_figures
         from logreg.report.tensorboard.events import EventFile
 
@@ -51,7 +50,8 @@ class Conclusion:
         write_atomically(directory / LESSON, json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
         events = EventFile(directory)
         events.text("lesson", "\n".join(f"    {line}" for line in self.lines), 0)  # indented, and so as it stands
-        save_figures({f"{LESSON_FIGURES}{name}": figure for name, figure in self.figures.items()}, directory, events, 0)
+        drawings = {f"{LESSON_FIGURES}{name}": Drawing(figure) for name, figure in self.figures.items()}
+        save_figures(drawings, directory, events, 0)
         events.close()
         console.print("\nwhat this lesson shows", style="bold")
         for line in self.lines:
@@ -138,14 +138,3 @@ def training_rows(data: Any) -> tuple[np.ndarray, np.ndarray]:
         raise UserError("lesson: this one counts every row once; leave data.weight and class_weight out.")
     x, y = (part.double().numpy() for part in table.tensors("train")[:2])
     return x.reshape(len(x), -1), y
-
-
-BLUE, ORANGE, GREEN, RED, GREY = "#4c72b0", "#de8f05", "#029e73", "#c44e52", "0.55"
-
-
-def panels(count: int, title: str, width: float = 4.6, height: float = 3.8, **settings: Any) -> tuple[Figure, Any]:
-    """A figure with so many axes side by side, (count,)."""
-    figure = Figure(figsize=(width * count, height), layout="constrained")
-    FigureCanvasAgg(figure)
-    figure.suptitle(title)
-    return figure, figure.subplots(1, count, squeeze=False, **settings)[0]

@@ -9,8 +9,9 @@ import numpy as np
 import torch
 from scipy.special import expit
 
-from logreg.lessons.lesson import BLUE, GREY, ORANGE, RED, Conclusion, Lesson, panels
+from logreg.lessons.lesson import Conclusion, Lesson
 from logreg.optim.losses import LOSSES
+from logreg.report.figures.theme import BLUE, GREY, ORANGE, RED, panels
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

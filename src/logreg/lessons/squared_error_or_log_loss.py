@@ -13,10 +13,11 @@ from matplotlib.colors import SymLogNorm
 
 from logreg.core.errors import UserError
 from logreg.lessons.descent import descend_together, mean_gradients, with_ones
-from logreg.lessons.lesson import GREEN, RED, Conclusion, SweepLesson, panels, refuse, training_rows
+from logreg.lessons.lesson import Conclusion, SweepLesson, refuse, training_rows
 from logreg.lessons.surface import Surface, smallest_eigenvalues, surface
 from logreg.optim.losses import LOSSES, loss_of
 from logreg.records.record import COEFFICIENTS
+from logreg.report.figures.theme import GREEN, RED, panels
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -180,14 +181,8 @@ class SquaredErrorOrLogLoss(SweepLesson):
             stuck = found[name].stuck(reachable)
             for rows, color, label in ((~stuck, GREEN, "moving or arrived"), (stuck, RED, "stuck")):
                 theta = found[name].theta[rows]
-                ax.scatter(
-                    *theta[:, :2].T,
-                    s=7,
-                    color=color,
-                    edgecolor="white",
-                    linewidth=0.2,
-                    label=f"{label}: {len(theta):,}",
-                )
+                label = f"{label}: {len(theta):,}"
+                ax.scatter(theta[:, 0], theta[:, 1], s=7, color=color, edgecolor="white", linewidth=0.2, label=label)
             ax.set(xlabel="first weight", ylabel="second weight", title=name)
             ax.set(xlim=(-self.reach, self.reach), ylim=(-self.reach, self.reach))
             ax.legend(loc="lower right", fontsize=8)

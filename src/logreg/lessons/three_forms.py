@@ -9,9 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from logreg.lessons.lesson import BLUE, ORANGE, RED, Conclusion, Lesson, panels, training_rows
+from logreg.lessons.lesson import Conclusion, Lesson, training_rows
 from logreg.models import HandWritten, LogisticRegression, SequentialRegression
 from logreg.optim.objective import linear_coefficients
+from logreg.report.figures.theme import BLUE, ORANGE, RED, panels
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

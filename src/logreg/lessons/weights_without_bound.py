@@ -15,7 +15,8 @@ from sklearn.svm import SVC, LinearSVC
 
 from logreg.core.errors import UserError
 from logreg.lessons.descent import cost, descend, with_ones
-from logreg.lessons.lesson import BLUE, GREEN, ORANGE, RED, Conclusion, Lesson, panels, training_rows
+from logreg.lessons.lesson import Conclusion, Lesson, training_rows
+from logreg.report.figures.theme import BLUE, GREEN, ORANGE, RED, panels
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

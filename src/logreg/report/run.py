@@ -28,7 +28,7 @@ from logreg.training.classifier import BinaryClassifier
 from logreg.training.measure import held_out
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    from logreg.report.figures.theme import Drawing
 
 MOST_DRAWN = 200_000  # rows of a large table that the curves are drawn from
 
@@ -82,46 +82,54 @@ def report_run(
         run.show(record, classifier, data, learned, directory, Console(), inference)
 
 
-def draw(classifier: BinaryClassifier, data: BlockData, splits: Sequence[str]) -> dict[str, Figure]:
+def draw(
+    classifier: BinaryClassifier, data: BlockData, splits: Sequence[str], on_page: bool = False
+) -> dict[str, Drawing]:
     """The figures that suit the data, by name, over the rows that were held out the longest of these splits."""
     from logreg.report.figures import classifier as figures
-    from logreg.report.figures.classifier import reliability_diagram
+    from logreg.report.figures.theme import Look
 
+    look = Look.PAGE if on_page else Look.FILE
     split = next(name for name in reversed(SPLITS) if name in splits)
     title = f"{data.name}, {split} rows"
     with data.serving(next(classifier.parameters()).dtype):
         z, labels, weight = held_out(classifier, data.batches(split), logits=True)
-    drawn: dict[str, Figure] = {}
+    drawings: dict[str, Drawing] = {}
     if isinstance(data, ImageData):
         from logreg.report.figures.photos import photo_figures
 
         probabilities = classifier.evaluation.probabilities(torch.from_numpy(z)).numpy()
-        drawn |= photo_figures(classifier, data, split, probabilities, f"{data.name}, {split} photos")
+        drawings |= photo_figures(classifier, data, split, probabilities, f"{data.name}, {split} photos")
     if is_plane(data):
         x, y, names = points_of(data, next(classifier.parameters()).dtype)
-        drawn["decision_boundary"] = figures.decision_boundary(classifier, x, y, names, f"{data.name}, all rows")
+        all_rows = f"{data.name}, all rows"
+        drawings["decision_boundary"] = figures.decision_boundary(classifier, x, y, names, all_rows, look)
         if split == "train":  # how good the probabilities are shows on rows that were held out
-            return drawn
+            return drawings
     if len(labels) > MOST_DRAWN:
         chosen = np.linspace(0, len(labels) - 1, MOST_DRAWN).astype(np.int64)
         title = f"{title}, {MOST_DRAWN:,} of {len(labels):,}"
         labels, z, weight = labels[chosen], z[chosen], None if weight is None else weight[chosen]
     evaluation = classifier.evaluation
     p = evaluation.probabilities(torch.from_numpy(z)).numpy()
-    drawn["roc"] = figures.roc(labels, p, title)
-    drawn["precision_recall"] = figures.precision_recall(labels, p, title)
     curves = {"predicted": p}
     if classifier.calibration is not None:
         curves = {classifier.calibration.method: p, "uncalibrated": expit(z)}
     bins = bins_of(evaluation.of_probabilities.values())
-    return drawn | {"reliability": reliability_diagram(labels, curves, bins, title, weight)}
+    return drawings | {
+        "roc": figures.roc(labels, p, title, look),
+        "precision_recall": figures.precision_recall(labels, p, title, look),
+        "reliability": figures.reliability_diagram(labels, curves, bins, title, weight, look),
+    }
 
 
-def save_figures(drawn: Mapping[str, Figure], directory: Path, events: EventFile | None, step: int) -> None:
-    """Write figures into a run directory, and into its event file."""
-    from logreg.report.figures.classifier import to_png
+def save_figures(
+    drawings: Mapping[str, Drawing], directory: Path, events: EventFile | None, step: int, prefix: str = ""
+) -> None:
+    """Write figures into ``figures`` of a directory, and into its event file under tags that begin with ``prefix``."""
+    from logreg.report.figures.theme import pixels_of, save_png
 
-    for name, figure in drawn.items():
-        png, width, height = to_png(figure, directory / "figures" / f"{name}.png")
+    for name, drawing in drawings.items():
+        png = save_png(drawing.figure, directory / "figures" / f"{name}.png")
         if events is not None:
-            events.image(name, png, width, height, step)
+            events.image(f"{prefix}{name}", png, *pixels_of(drawing.figure), step)

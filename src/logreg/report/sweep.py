@@ -130,16 +130,16 @@ def _show(compared: Mapping[str, Sequence[Setting]], console: Console) -> None:
 
 
 def _draw(directory: Path, jobs: Sequence[Job], compared: Mapping[str, Sequence[Setting]]) -> None:
-    from logreg.report.figures.classifier import to_png
     from logreg.report.figures.path import path_figure
-    from logreg.report.figures.sweep import sweep_figure
+    from logreg.report.figures.sweep import sweep_figures
+    from logreg.report.figures.theme import Drawing
+    from logreg.report.run import save_figures
     from logreg.report.tensorboard.events import EventFile
 
-    events, drawn, choice = EventFile(directory / "figures"), sweep_figure(jobs), read_choice(directory)
+    drawings, choice = sweep_figures(jobs), read_choice(directory)
     if choice is not None and choice.metric in compared:
         path = path_figure(compared[choice.metric], choice)
-        drawn |= {} if path is None else {"path": path}
-    for name, figure in drawn.items():
-        png, width, height = to_png(figure, directory / "figures" / f"{name}.png")
-        events.image(f"sweep/{name}", png, width, height, 0)
+        drawings |= {} if path is None else {"path": Drawing(path)}
+    events = EventFile(directory / "figures")
+    save_figures(drawings, directory, events, 0, prefix="sweep/")
     events.close()

@@ -133,7 +133,7 @@ def test_other_data_has_no_series(tmp_path: Path) -> None:
 
 def test_the_line_lies_where_the_probability_reaches_the_threshold(monkeypatch: pytest.MonkeyPatch) -> None:
     """The oracle is the closed form: x1 = 3 for w = (2, 0), b = -6, and right of it the model says label 1."""
-    monkeypatch.setattr("logreg.report.figures.moving.COLORS", ("#00ff00", "#00ff00"))
+    monkeypatch.setattr("logreg.report.figures.moving.LABELS", ("#00ff00", "#00ff00"))
     network = SequentialRegression(2)
     state = dict(zip(network.state_dict(), (torch.tensor([[2.0, 0.0]]), torch.tensor([-6.0])), strict=True))
     data = toy()

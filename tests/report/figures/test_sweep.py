@@ -19,8 +19,8 @@ from matplotlib.figure import Figure
 
 from logreg.records.jobs import Job
 from logreg.records.record import Monitor, RunRecord
-from logreg.report.figures.classifier import to_png
-from logreg.report.figures.sweep import COLORS, MARKERS, sweep_figure
+from logreg.report.figures.sweep import MARKERS, sweep_figures
+from logreg.report.figures.theme import CATEGORIES, pixels_of, save_png
 
 Score = Callable[..., float | None]
 
@@ -52,8 +52,9 @@ def sweep(grid: Mapping[str, Sequence], score: Score, mode: str = "min", metric:
 
 def drawn(jobs: list[Job], tmp_path: Path) -> tuple[str, Figure]:
     """The only figure, after it went through the renderer."""
-    ((name, figure),) = sweep_figure(jobs).items()
-    png, width, height = to_png(figure, tmp_path / f"{name}.png")
+    ((name, drawing),) = sweep_figures(jobs).items()
+    figure = drawing.figure
+    png, (width, height) = save_png(figure, tmp_path / f"{name}.png"), pixels_of(figure)
     assert png.startswith(b"\x89PNG")
     assert min(width, height) >= 300
     return name, figure
@@ -157,7 +158,7 @@ def test_the_best_panels_and_lines_are_drawn_where_there_are_many(tmp_path: Path
     _, figure = drawn(sweep({"m": "abcdefghijk", "lr": [1, 2]}, lambda m, lr: -ord(m) * lr), tmp_path)
     lines = [each.get_label() for each in panels(figure)[0].lines if str(each.get_label()).startswith("m=")]
     assert lines == [f"m={name}" for name in "defghijk"]
-    assert len({*COLORS}) == len({*MARKERS}) == len(lines)
+    assert len({*CATEGORIES}) == len({*MARKERS}) == len(lines)
     grid = {"m": "abcdefghi", "lr": [1, 2], "penalty.l2": [1, 2]}
     _, figure = drawn(sweep(grid, lambda m, lr, l2: -ord(m) * lr * l2), tmp_path)
     assert [ax.get_title() for ax in panels(figure)] == [f"m={name}" for name in "defghi"]
@@ -251,7 +252,7 @@ def test_a_name_for_each_job_makes_no_panels_of_one_point() -> None:
     named = searched(200)
     for i, job in enumerate(named):
         job.record.overrides.append(f"x=t{i}")
-    (ax,) = panels(*sweep_figure(named).values())
+    (ax,) = panels(*(each.figure for each in sweep_figures(named).values()))
     assert len(ax.collections[0].get_offsets()) == 198
 
 
@@ -260,8 +261,8 @@ def test_a_grid_is_a_heat_map_as_long_as_it_is_not_mostly_empty(side: int, kept:
     jobs = sweep({"lr": range(1, side + 1), "l2": range(side)}, lambda lr, l2: lr + l2)
     diagonal = [job for job in jobs if int(job.settings["lr"]) == int(job.settings["l2"]) + 1]
     chosen = [*diagonal, *(job for job in jobs if job not in diagonal)][:kept]
-    ((_, figure),) = sweep_figure(chosen).items()
-    (drawn_as,) = panels(figure)[0].collections
+    ((_, drawing),) = sweep_figures(chosen).items()
+    (drawn_as,) = panels(drawing.figure)[0].collections
     assert isinstance(drawn_as, QuadMesh) == is_grid
 
 
@@ -276,21 +277,21 @@ def test_a_grid_is_a_heat_map_as_long_as_it_is_not_mostly_empty(side: int, kept:
     ],
 )
 def test_there_is_no_figure_without_one_or_two_numbers(grid: dict) -> None:
-    assert sweep_figure(sweep(grid, lambda *_: 0.5)) == {}
-    assert sweep_figure([]) == {}
+    assert sweep_figures(sweep(grid, lambda *_: 0.5)) == {}
+    assert sweep_figures([]) == {}
 
 
 def test_there_is_no_figure_without_a_result() -> None:
-    assert sweep_figure(sweep({"lr": [1, 2]}, lambda _: None)) == {}
+    assert sweep_figures(sweep({"lr": [1, 2]}, lambda _: None)) == {}
 
 
 def test_each_monitor_has_a_figure_and_broken_records_have_no_part_in_it() -> None:
     loss = sweep({"monitor": ["val/loss"], "mode": ["min"], "lr": [1, 2]}, lambda *_: 0.5)
     area = sweep({"monitor": ["val/auroc"], "mode": ["max"], "lr": [1, 2]}, lambda *_: 0.9, "max", "val/auroc")
     broken = Job(-1, Path("x"), RunRecord(status="failed", error="cannot be read"))
-    figures = sweep_figure([broken, *loss, *area])
+    figures = sweep_figures([broken, *loss, *area])
     assert set(figures) == {"val_loss_by_lr", "val_auroc_by_lr"}
-    assert list(line(panels(figures["val_auroc_by_lr"])[0], "mean").get_ydata()) == [0.9, 0.9]
+    assert list(line(panels(figures["val_auroc_by_lr"].figure)[0], "mean").get_ydata()) == [0.9, 0.9]
 
 
 def test_any_name_can_be_drawn(tmp_path: Path) -> None:

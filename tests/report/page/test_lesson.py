@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 
 from logreg.cli.pages import write_run, write_sweep
-from logreg.report.page.charts import new_figure
+from logreg.report.figures.theme import new_chart
 from tests.report.page.pages import Page
 from tests.report.page.test_sweep_page import HOSTILE, write_job
 
 
 def give_lesson(directory: Path) -> None:
     """What a lesson leaves in its directory."""
-    figure, axes = new_figure()
+    figure, axes = new_chart()
     axes.plot([0, 1], [0, 1])
     (directory / "figures").mkdir(exist_ok=True)
     figure.savefig(directory / "figures" / "lesson_two_costs.png")

@@ -15,7 +15,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from logreg.report.page.charts import chart, image_file, new_figure, theme
+from logreg.report.figures.theme import new_chart, page_colors
+from logreg.report.page.charts import chart, image_file
 from logreg.report.page.histories import read_curves, shortened
 from logreg.report.page.numbers import decimals_of, shown_number
 from logreg.report.page.render import MOST_BYTES, TEMPLATES, island, write_page
@@ -122,8 +123,8 @@ LABELS = [*HOSTILE, r"$\frac{$", r"\$ and $", "日本", "\x07 bell", "no \uffff 
 
 @pytest.mark.parametrize("text", LABELS)
 def test_any_text_can_be_a_label_of_a_chart(text: str) -> None:
-    with theme():
-        figure, axes = new_figure()
+    with page_colors():
+        figure, axes = new_chart()
         axes.set_xlabel(text)
         axes.plot([0, 1], [0, 1], label=f"{text}!")
         axes.legend()

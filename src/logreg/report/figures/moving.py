@@ -11,7 +11,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
-from logreg.report.figures.classifier import COLORS
+from logreg.report.figures.classifier import plane
+from logreg.report.figures.theme import DPI, LABELS
 
 STEPS = 80  # of the grid along each axis
 SHADES = 20
@@ -35,13 +36,11 @@ class MovingBoundary:
         size: tuple[int, int],  # in pixels
     ) -> None:
         width, height = size
-        low, high = x.min(axis=0), x.max(axis=0)
-        margin = 0.15 * np.maximum(high - low, 1e-9)
-        self._axes_of = [np.linspace(a, b, STEPS) for a, b in zip(low - margin, high + margin, strict=True)]
+        self._axes_of = plane(x, STEPS)
         self.grid = np.stack([part.ravel() for part in np.meshgrid(*self._axes_of)], axis=1)
         self._threshold = threshold
-        self._figure = Figure(figsize=(width / 100, height / 100), dpi=100)
-        self._canvas = FigureCanvasAgg(self._figure)
+        self._figure = Figure(figsize=(width / DPI, height / DPI), dpi=DPI)
+        self._canvas = FigureCanvasAgg(self._figure)  # whose pixels are copied, where other figures are saved
         self._axes: Any = self._figure.subplots()
         self._figure.subplots_adjust(left=0.16, right=0.97, bottom=0.17, top=0.89)
         self._axes.set_xlabel(names[0], parse_math=False)
@@ -52,7 +51,7 @@ class MovingBoundary:
         self._shades = self._axes.imshow(np.zeros((STEPS, STEPS)), extent=extent, origin="lower", **colors)
         area = 40 if len(y) <= MANY else 12
         self._points = []
-        for label, color in enumerate(COLORS):
+        for label, color in enumerate(LABELS):
             first, second = x[y == label].T
             points = self._axes.scatter(first, second, color=color, edgecolor="white", s=area, label=f"label {label}")
             self._points.append(points)

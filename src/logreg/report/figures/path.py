@@ -8,19 +8,19 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from logreg.core.numbers import is_number
 from logreg.records.comparison import Setting
 from logreg.records.record import COEFFICIENTS
 from logreg.records.selection import PenaltyChoice
+from logreg.report.figures.theme import CATEGORIES, HALF, Look, logarithmic, new_figure
 
 MOST_NAMED = 8  # coefficients with a name in the legend
-COLORS = ("#4c72b0", "#de8f05", "#029e73", "#d55e00", "#cc78bc", "#ca9161", "#56b4e9", "#949494")
+SIZES = {Look.FILE: (7.0, 7.0), Look.PAGE: (HALF[0], 6.0)}  # inches
 
 
-def path_figure(settings: Sequence[Setting], choice: PenaltyChoice) -> Figure | None:
+def path_figure(settings: Sequence[Setting], choice: PenaltyChoice, look: Look = Look.FILE) -> Figure | None:
     """Standardised coefficients, mean over the folds, above the mean of the metric with its standard error.
 
     Args:
@@ -39,26 +39,29 @@ def path_figure(settings: Sequence[Setting], choice: PenaltyChoice) -> Figure | 
     if not names or any(list(each) != names for each in found):
         return None
     paths = np.array([[each[name] for name in names] for each in found])
-    figure = Figure(figsize=(7, 7), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(SIZES[look])
     above, below = figure.subplots(2, 1, sharex=True)
     paths[~np.isfinite(paths)] = np.nan  # infinite where labels are separated: a gap in the line
     largest = np.argsort(-np.nan_to_num(np.abs(paths)).max(0))
     for rank, column in enumerate(largest.tolist()):
         named = rank < MOST_NAMED
-        color, width, label = (COLORS[rank], 1.5, names[column]) if named else ("#cccccc", 0.7, None)
+        color, width, label = (CATEGORIES[rank], 1.5, names[column]) if named else ("#cccccc", 0.7, None)
         above.plot(penalties, paths[:, column], color=color, linewidth=width, label=label, zorder=2 if named else 1)
     above.set_ylabel("standardised coefficient, mean over folds")
     above.legend(fontsize=8, loc="best")
     means = np.array([s.mean for s in ordered])
     errors = np.array([s.deviation / math.sqrt(len(s.jobs)) for s in ordered])
-    below.plot(penalties, means, color=COLORS[0])
-    below.fill_between(penalties, means - errors, means + errors, color=COLORS[0], alpha=0.2, label="± standard error")
+    below.plot(penalties, means, color=CATEGORIES[0])
+    below.fill_between(
+        penalties, means - errors, means + errors, color=CATEGORIES[0], alpha=0.2, label="± standard error"
+    )
     for name, chosen, style in (("best", choice.best, ":"), ("chosen", choice.penalty, "-")):
         for axes in (above, below):
             axes.axvline(float(chosen[keys[0]]), color="black", linestyle=style, linewidth=1, label=name)
     below.set(xscale="log", xlabel=keys[0], ylabel=f"{choice.metric}, mean over folds")
     below.legend(fontsize=8)
+    if look is Look.PAGE:  # where the powers of ten of matplotlib's own labels would not be read as formulas
+        logarithmic(below.xaxis)
     return figure
 
 

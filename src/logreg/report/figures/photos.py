@@ -8,14 +8,13 @@ import numpy as np
 from jaxtyping import Float
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from torch import nn
 
 from logreg.data.images.data import ImageData
 from logreg.data.images.decoding import CHANNELS
 from logreg.optim.objective import linear_coefficients
-from logreg.report.figures.classifier import COLORS, png_of
+from logreg.report.figures.theme import LABELS, Drawing, new_figure, pixels_of, png_of
 from logreg.report.tensorboard.events import EventFile, TensorBoardLogger
 from logreg.training.classifier import BinaryClassifier
 from logreg.training.measure import held_out
@@ -33,8 +32,7 @@ def photo_grid(data: ImageData, split: str, p: Float[np.ndarray, " photos"], thr
     """
     y, predicted = data.labels_of(split) == 1, p >= threshold
     sureness = np.where(predicted, p, 1 - p)
-    figure = Figure(figsize=(9, 3.6))  # whose layout takes longer to work out than all else
-    FigureCanvasAgg(figure)
+    figure = Figure(figsize=(9, 3.6))  # constrained layout would take longer than all else
     halves: Any = figure.subfigures(2, 1)
     for right, below in zip((True, False), halves, strict=True):
         found = np.flatnonzero((predicted == y) == right)
@@ -48,7 +46,7 @@ def photo_grid(data: ImageData, split: str, p: Float[np.ndarray, " photos"], thr
                 number = shown[place]
                 axes.imshow(data.pixels[data.rows[split][number]].transpose(1, 2, 0))
                 name = data.labels[int(predicted[number])]
-                axes.set_title(f"{name} {sureness[number]:.3f}", fontsize=8, color=COLORS[int(predicted[number])])
+                axes.set_title(f"{name} {sureness[number]:.3f}", fontsize=8, color=LABELS[int(predicted[number])])
     return figure
 
 
@@ -73,8 +71,7 @@ def _filters(weight: Float[np.ndarray, "filters 3 height width"]) -> Figure:
     for i, one in enumerate(pictures):
         row, column = divmod(i, across)
         picture[row * (height + 1) :, column * (width + 1) :][:height, :width] = one
-    figure = Figure(figsize=(4.5, 4.5), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure((4.5, 4.5))
     axes = figure.subplots()
     axes.imshow(picture)
     axes.set_axis_off()
@@ -83,8 +80,7 @@ def _filters(weight: Float[np.ndarray, "filters 3 height width"]) -> Figure:
 
 
 def _weights(weight: Float[np.ndarray, "3 size size"]) -> Figure:
-    figure = Figure(figsize=(9, 3.2), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure((9.0, 3.2))
     largest = float(np.abs(weight).max()) or 1.0
     for channel, one, axes in zip(CHANNELS, weight, figure.subplots(1, len(CHANNELS)), strict=True):
         shades = axes.imshow(one, cmap="RdBu", vmin=-largest, vmax=largest)
@@ -96,11 +92,11 @@ def _weights(weight: Float[np.ndarray, "3 size size"]) -> Figure:
 
 def photo_figures(
     classifier: BinaryClassifier, data: ImageData, split: str, p: Float[np.ndarray, " photos"], title: str
-) -> dict[str, Figure]:
-    """By name."""
+) -> dict[str, Drawing]:
+    """The photos of a split, and the first layer where it can be drawn, by name."""
     filters = first_layer(classifier.network, data.size)
-    drawn = {"photos": photo_grid(data, split, p, classifier.threshold, title)}
-    return drawn if filters is None else drawn | {"filters": filters}
+    drawn = {"photos": Drawing(photo_grid(data, split, p, classifier.threshold, title))}
+    return drawn if filters is None else drawn | {"filters": Drawing(filters)}
 
 
 class PhotoGrids(Callback):
@@ -133,8 +129,8 @@ class PhotoGrids(Callback):
 def write_grids(events: EventFile, classifier: BinaryClassifier, data: ImageData, step: int) -> None:
     """What a classifier makes of the validation photos after so many updates."""
     p, _, _ = held_out(classifier, data.batches("val"))
-    for name, figure in photo_figures(classifier, data, "val", p, f"{data.name}, val photos").items():
-        events.image(f"{name}/while_training", *png_of(figure), step)
+    for name, drawing in photo_figures(classifier, data, "val", p, f"{data.name}, val photos").items():
+        events.image(f"{name}/while_training", png_of(drawing.figure), *pixels_of(drawing.figure), step)
 
 
 def moments(epochs: int, every: int, validate_every: int, most: int = MOST) -> list[int]:

@@ -14,7 +14,8 @@ from statistics import fmean
 from typing import Any
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
@@ -24,18 +25,17 @@ from matplotlib.ticker import LogLocator, NullFormatter
 from logreg.core.numbers import is_number
 from logreg.records.comparison import compared_keys
 from logreg.records.jobs import Job
+from logreg.report.figures.theme import CATEGORIES, HALF, Drawing, Look, new_figure
 
 MOST_PANELS, MOST_LINES, MOST_TICKS, MOST_LABELLED, HALF_TITLE = 6, 8, 12, 8, 22
 FULL_GRID, SPARSE = 2_000, 4  # cells that a heat map may have anyway; cells a point, beyond which most are empty
 LOG_AXIS, LOG_COLORS = 20, 1000  # the ratio of the largest to the smallest value beyond which a scale is logarithmic
-# seaborn's colour-blind palette after the blue of the other figures; markers tell the lines apart without colour
-COLORS = ("#4c72b0", "#de8f05", "#029e73", "#d55e00", "#cc78bc", "#ca9161", "#56b4e9", "#949494")
-MARKERS = "osD^vPp*"
+MARKERS = "osD^vPp*"  # which tell the lines apart without colour
 Cells = dict[tuple[float, ...], list[float | None]]  # scores by the values of the numeric keys; None without a result
 
 
 @dataclass(frozen=True)
-class _Sweep:
+class SweptMetric:
     """What the figure of one metric shows: its panels, and their lines, by title."""
 
     metric: str
@@ -65,7 +65,7 @@ class _Sweep:
         return cells > max(FULL_GRID, SPARSE * len({point for cells in self.cells() for point in cells}))
 
 
-def sweep_figure(jobs: Sequence[Job]) -> dict[str, Figure]:
+def sweep_figures(jobs: Sequence[Job], look: Look = Look.FILE) -> dict[str, Drawing]:
     """A figure for each monitored metric, by a name that a file can have, such as ``val_loss_by_lr``.
 
     Nothing where none or more than two of the swept keys, the repeated ones aside, hold numbers in all jobs. At most
@@ -82,7 +82,7 @@ def sweep_figure(jobs: Sequence[Job]) -> dict[str, Figure]:
     panel_keys = [key for key in others if key not in line_keys]
     figures = {}
     for first in {job.monitor: job for job in known if job.is_ranked}.values():
-        sweep = _Sweep(first.monitor, first.sign, numeric)
+        sweep = SweptMetric(first.monitor, first.sign, numeric)
         for job in known:
             if job.monitor in (sweep.metric, ""):
                 panel = sweep.panels.setdefault(_title(job, panel_keys), {})
@@ -91,7 +91,7 @@ def sweep_figure(jobs: Sequence[Job]) -> dict[str, Figure]:
                 scores.append(job.score if job.is_ranked else None)
         name = re.sub(r"[^\w-]+", "_", f"{sweep.metric}_by_{'_'.join(numeric)}")
         draw = _curves if len(numeric) == 1 else _scatter if sweep.is_sparse() else _heat_maps
-        figures[name] = draw(sweep)
+        figures[name] = draw(sweep, look)
     return figures
 
 
@@ -113,23 +113,26 @@ def _plain(text: str) -> str:
     return short.replace("$", r"\$")
 
 
-def _metric(sweep: _Sweep) -> str:
+def _metric(sweep: SweptMetric) -> str:
     return _plain(f"{sweep.metric} ({'lower' if sweep.sign == 1 else 'higher'} is better)")
 
 
-def _figure(sweep: _Sweep, shown: str) -> tuple[Figure, dict[str, Any]]:
+def _figure(sweep: SweptMetric, shown: str, look: Look) -> tuple[Drawing, dict[str, Axes]]:
     """The figure and the axes of its panels by title; ``shown`` says what of the repetitions is drawn."""
     panels = sweep.best_few({title: panel.values() for title, panel in sweep.panels.items()}, MOST_PANELS)
     columns = len(panels) if len(panels) < 4 else 2 if len(panels) == 4 else 3
     rows = math.ceil(len(panels) / columns)
-    size = (6.0, 4.5) if len(panels) == 1 else (4.0 * columns, 3.2 * rows + 0.8)
-    figure = Figure(figsize=size, layout="constrained")
-    FigureCanvasAgg(figure)
+    on_page = look is Look.PAGE
+    single = HALF if on_page else (6.0, 4.5)
+    figure = new_figure(
+        single if len(panels) == 1 else (max(10.5 if on_page else 0.0, 4.0 * columns), 3.2 * rows + 0.8)
+    )
     repetitions = max(len(scores) for cells in sweep.cells() for scores in cells.values())
     title = [_plain(f"{sweep.metric} by {' and '.join(sweep.numeric)}")]
     title += [f"{shown} of {repetitions} repetitions"] if repetitions > 1 else []
     title += [f"the best {len(panels)} of {len(sweep.panels)} panels"] if len(panels) < len(sweep.panels) else []
-    figure.suptitle("\n".join(title))
+    if not on_page:
+        figure.suptitle("\n".join(title))
     axes = figure.subplots(rows, columns, sharey=True, squeeze=False).ravel()
     for ax in axes[len(panels) :]:
         ax.remove()
@@ -137,10 +140,10 @@ def _figure(sweep: _Sweep, shown: str) -> tuple[Figure, dict[str, Any]]:
     for index, (ax, panel) in enumerate(zip(axes, panels, strict=False)):
         ax.set(xlabel=x_label, ylabel=y_label if index % columns == 0 else "")
         ax.set_title(_plain(panel), fontsize=9)
-    return figure, dict(zip(panels, axes, strict=False))
+    return Drawing(figure, ", ".join(title).replace(r"\$", "$")), dict(zip(panels, axes, strict=False))
 
 
-def _label_ticks(axis: Any, places: Any, values: Sequence[float]) -> None:
+def _label_ticks(axis: Axis, places: Sequence[float] | np.ndarray, values: Sequence[float]) -> None:
     """The swept values as labels at their places on the axis, as far as there is room."""
     at = axis.get_transform().transform(np.asarray(places, dtype=float))
     kept = [0]
@@ -148,21 +151,23 @@ def _label_ticks(axis: Any, places: Any, values: Sequence[float]) -> None:
         if at[index] - at[kept[-1]] >= 0.999 * (at[-1] - at[0]) / MOST_TICKS:
             kept.append(index)
     labels = [f"{values[index]:g}" for index in kept]
-    steep = axis.axis_name == "x" and len(labels) * (2 + max(map(len, labels))) > 60
-    axis.set_ticks([places[index] for index in kept], labels, **({"rotation": 45, "ha": "right"} if steep else {}))
+    steep = axis is axis.axes.xaxis and len(labels) * (2 + max(map(len, labels))) > 60
+    turned: dict[str, Any] = {"rotation": 45, "ha": "right"} if steep else {}
+    axis.set_ticks([places[index] for index in kept], labels, **turned)
     axis.set_ticks([], minor=True)
 
 
-def _legend(figure: Figure, axes: Iterable[Any]) -> None:
+def _legend(figure: Figure, axes: Iterable[Axes]) -> None:
     """One for all panels, below them; equal labels appear once."""
-    found = {handle.get_label(): handle for ax in axes for handle in ax.get_legend_handles_labels()[0]}
-    columns = max(1, int(figure.get_figwidth() * 12 / (max(map(len, found)) + 8)))
-    figure.legend(found.values(), found, loc="outside lower center", ncols=min(columns, len(found)), frameon=False)
+    handles = {str(handle.get_label()): handle for ax in axes for handle in ax.get_legend_handles_labels()[0]}
+    columns = max(1, int(figure.get_figwidth() * 12 / (max(map(len, handles)) + 8)))
+    ncols = min(columns, len(handles))
+    figure.legend(handles.values(), handles, loc="outside lower center", ncols=ncols, frameon=False)
 
 
-def _curves(sweep: _Sweep) -> Figure:
+def _curves(sweep: SweptMetric, look: Look) -> Drawing:
     """The mean over repetitions as a line, their range as a band; crosses at the bad end where some have no result."""
-    figure, axes = _figure(sweep, "mean and range")
+    drawing, axes = _figure(sweep, "mean and range", look)
     panels, best = sweep.panels.values(), sweep.best(sweep.cells())
     lines = {line: [each[line] for each in panels if line in each] for panel in panels for line in panel}
     kept = sweep.best_few(lines, MOST_LINES)
@@ -178,11 +183,11 @@ def _curves(sweep: _Sweep) -> Figure:
         if failing:
             ax.margins(y=0.05 + 0.04 * len(failing))
             ax.plot([], [], "x", color="0.4", label="without a result")
-    _legend(figure, axes.values())
-    return figure
+    _legend(drawing.figure, axes.values())
+    return drawing
 
 
-def _scale(ax: Any, sweep: _Sweep) -> None:
+def _scale(ax: Axes, sweep: SweptMetric) -> None:
     """Logarithmic where values span much; a swept 0 stands beside the logarithmic part."""
     swept = sweep.swept(0)
     scale, further = _swept_scale(swept)
@@ -203,8 +208,8 @@ def _swept_scale(swept: Sequence[float]) -> tuple[str, dict[str, float]]:
     return ("log", {}) if swept[0] > 0 else ("symlog", {"linthresh": least})
 
 
-def _curve(ax: Any, cells: Cells, label: str, index: int, height: float) -> None:
-    color, x, scores = COLORS[index], [at for (at,) in sorted(cells)], [cells[point] for point in sorted(cells)]
+def _curve(ax: Axes, cells: Cells, label: str, index: int, height: float) -> None:
+    color, x, scores = CATEGORIES[index], [at for (at,) in sorted(cells)], [cells[point] for point in sorted(cells)]
     ax.plot(x, [_mean(each) for each in scores], color=color, marker=MARKERS[index], markersize=5, label=label)
     low, high = ([end(_results(each), default=math.nan) for each in scores] for end in (min, max))
     ax.fill_between(x, low, high, color=color, alpha=0.15, linewidth=0)
@@ -212,18 +217,17 @@ def _curve(ax: Any, cells: Cells, label: str, index: int, height: float) -> None
     ax.plot(failed, [height] * len(failed), "x", color=color, transform=ax.get_xaxis_transform())
 
 
-def _heat_maps(sweep: _Sweep) -> Figure:
+def _heat_maps(sweep: SweptMetric, look: Look) -> Drawing:
     """The mean over repetitions as a colour, bright is good; hatched where no repetition has a result."""
-    figure, axes = _figure(sweep, "mean")
+    drawing, axes = _figure(sweep, "mean", look)
     grids = [sweep.swept(axis) for axis in (0, 1)]
     panels, best = {panel: sweep.panels[panel][""] for panel in axes}, sweep.best(sweep.cells())
     colors, extend = _colors(sweep, panels.values())
     for panel, ax in axes.items():
         cells = panels[panel]
         values = [[_mean(cells.get((x, y), [])) for x in grids[0]] for y in grids[1]]
-        ax.pcolormesh(
-            np.ma.masked_invalid(values), norm=colors.norm, cmap=colors.cmap, edgecolor="white", linewidth=0.5
-        )
+        style: dict[str, Any] = {"norm": colors.norm, "cmap": colors.cmap, "edgecolor": "white", "linewidth": 0.5}
+        ax.pcolormesh(np.ma.masked_invalid(values), **style)
         for (x, y), scores in cells.items():
             at = grids[0].index(x), grids[1].index(y)
             _mark(ax, scores, at, colors, labelled=max(map(len, grids)) <= MOST_LABELLED)
@@ -231,17 +235,17 @@ def _heat_maps(sweep: _Sweep) -> Figure:
                 ax.add_patch(Rectangle((at[0] + 0.03, at[1] + 0.03), 0.94, 0.94, fill=False, lw=2.5, label="best"))
         for axis, grid in zip((ax.xaxis, ax.yaxis), grids, strict=True):
             _label_ticks(axis, np.arange(len(grid)) + 0.5, grid)
-    figure.colorbar(colors, ax=list(axes.values()), label=_metric(sweep), extend=extend, format="{x:g}")
-    _legend(figure, axes.values())
-    return figure
+    drawing.figure.colorbar(colors, ax=list(axes.values()), label=_metric(sweep), extend=extend, format="{x:g}")
+    _legend(drawing.figure, axes.values())
+    return drawing
 
 
-def _scatter(sweep: _Sweep) -> Figure:
+def _scatter(sweep: SweptMetric, look: Look) -> Drawing:
     """A dot a point, coloured by its mean as in a heat map; crosses where a repetition has no result."""
     points_of_panel = fmean(len(cells) for cells in sweep.cells())
     if len(sweep.panels) > MOST_PANELS and points_of_panel < 2:  # a name for each job: no panel would say anything
         sweep = _pooled(sweep)
-    figure, axes = _figure(sweep, "mean")
+    drawing, axes = _figure(sweep, "mean", look)
     panels, best = {panel: sweep.panels[panel][""] for panel in axes}, sweep.best(sweep.cells())
     colors, extend = _colors(sweep, panels.values())
     for panel, ax in axes.items():
@@ -249,30 +253,30 @@ def _scatter(sweep: _Sweep) -> Figure:
         means = {point: _mean(scores) for point, scores in panels[panel].items() if _results(scores)}
         points = sorted(means, key=lambda point: -sweep.sign * means[point])  # the best on top
         x, y = ([point[axis] for point in points] for axis in (0, 1))
-        look = {"norm": colors.norm, "cmap": colors.cmap, "edgecolors": "0.35", "linewidths": 0.25}
+        style: dict[str, Any] = {"norm": colors.norm, "cmap": colors.cmap, "edgecolors": "0.35", "linewidths": 0.25}
         size = max(8, min(36, 20_000 / max(1, len(points))))
-        ax.scatter(x, y, size, [means[point] for point in points], rasterized=True, **look)
+        ax.scatter(x, y, size, [means[point] for point in points], rasterized=True, **style)
         failed = [point for point, scores in panels[panel].items() if None in scores]
         if failed:
             ax.plot(*zip(*failed, strict=True), "x", color="0.5", ms=3, mew=0.7, label="without a result", zorder=1.5)
         for point in points:
             if sweep.sign * means[point] == best:
                 ax.plot(*point, "o", color="black", fillstyle="none", markersize=11, mew=2, label="best")
-    figure.colorbar(colors, ax=list(axes.values()), label=_metric(sweep), extend=extend, format="{x:g}")
-    _legend(figure, axes.values())
-    return figure
+    drawing.figure.colorbar(colors, ax=list(axes.values()), label=_metric(sweep), extend=extend, format="{x:g}")
+    _legend(drawing.figure, axes.values())
+    return drawing
 
 
-def _pooled(sweep: _Sweep) -> _Sweep:
+def _pooled(sweep: SweptMetric) -> SweptMetric:
     """The points of all panels in one."""
     pooled: Cells = {}
     for cells in sweep.cells():
         for point, scores in cells.items():
             pooled.setdefault(point, []).extend(scores)
-    return _Sweep(sweep.metric, sweep.sign, sweep.numeric, {"": {"": pooled}})
+    return SweptMetric(sweep.metric, sweep.sign, sweep.numeric, {"": {"": pooled}})
 
 
-def _scale_swept(ax: Any, sweep: _Sweep) -> None:
+def _scale_swept(ax: Axes, sweep: SweptMetric) -> None:
     """Both axes logarithmic where values span much, with numbers of their own: the swept ones are too many."""
     for place, (axis, rescale) in enumerate(((ax.xaxis, ax.set_xscale), (ax.yaxis, ax.set_yscale))):
         scale, further = _swept_scale(sweep.swept(place))
@@ -282,14 +286,16 @@ def _scale_swept(ax: Any, sweep: _Sweep) -> None:
             axis.set_minor_formatter(NullFormatter())
 
 
-def _colors(sweep: _Sweep, drawn: Iterable[Cells]) -> tuple[ScalarMappable, str]:
+def _colors(sweep: SweptMetric, drawn: Iterable[Cells]) -> tuple[ScalarMappable, str]:
     """The colours of the means that are drawn, bright is good, and which end of them is open."""
     means = [_mean(scores) for cells in drawn for scores in cells.values() if _results(scores)]
     norm, extend = _color_scale(np.array(means), sweep.sign)
     return ScalarMappable(norm, "viridis_r" if sweep.sign == 1 else "viridis"), extend
 
 
-def _mark(ax: Any, scores: Sequence[float | None], at: tuple[int, int], colors: ScalarMappable, labelled: bool) -> None:
+def _mark(
+    ax: Axes, scores: Sequence[float | None], at: tuple[int, int], colors: ScalarMappable, labelled: bool
+) -> None:
     """The mean as text, and how many repetitions have a result where not all do."""
     results = _results(scores)
     if not results:

@@ -6,37 +6,23 @@ import base64
 import contextlib
 import io
 import re
-import warnings
 import xml.etree.ElementTree as ET
-from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
-import matplotlib as mpl
 from markupsafe import Markup
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import QuadMesh
 from matplotlib.figure import Figure
 
-# The colours of the light page. In SVG they become the page's own, which a dark page has others for.
-INK, MUTED, RULE, PAPER = "#1c2733", "#5b6776", "#d5dbe3", "#fefefe"
+from logreg.report.figures.theme import INK, MUTED, PAPER, RULE, png_of, svg_of
+
+# In SVG the colours of the light page become the page's own, which a dark page has others for.
 VARIABLES = {INK: "var(--ink)", MUTED: "var(--muted)", RULE: "var(--rule)", PAPER: "var(--paper)"}
-BLUE, ORANGE, GREY = "#2f6fb7", "#d9822b", "#8b96a5"
-BEST = ("#d1495b", "#2f6fb7", "#2a9d6f", "#d9822b", "#8a63b8")
-SMALL, HALF, WIDE = (4.5, 3.1), (6.2, 4.3), (9.4, 4.0)  # inches
 NOT_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")  # characters that no document may have
 LARGEST_SVG = 400_000  # bytes
 LARGEST_PNG = 400_000  # bytes, before base64
 MOST_SHAPES = 600
-RC: Any = {
-    "svg.fonttype": "none", "svg.hashsalt": "logreg", "font.size": 9.0, "axes.titlesize": 9.5, "figure.titlesize": 9.5,
-    "text.color": INK, "axes.labelcolor": MUTED, "axes.titlecolor": INK, "xtick.color": RULE, "ytick.color": RULE,
-    "xtick.labelcolor": MUTED, "ytick.labelcolor": MUTED, "axes.edgecolor": RULE, "grid.color": RULE,
-    "grid.linewidth": 0.5, "axes.spines.top": False, "axes.spines.right": False, "axes.axisbelow": True,
-    "figure.facecolor": "none", "axes.facecolor": "none", "savefig.facecolor": "none", "legend.frameon": False,
-    "legend.fontsize": 8.5, "lines.linewidth": 1.5, "axes.unicode_minus": False,
-}  # fmt: skip
+PNG_DPI = 130  # sharp on screens of twice the pixels
 
 
 @dataclass(frozen=True)
@@ -56,32 +42,16 @@ class Chart:
     is_wide: bool = False
 
 
-@contextlib.contextmanager
-def theme(parse_math: bool = False) -> Iterator[None]:
-    """Draw in the colours of the page, and text as it is: a ``$`` in a name begins no formula."""
-    with mpl.rc_context(RC | {"text.parse_math": parse_math}), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of glyphs that the drawing font lacks; the reader's browser has its own fonts
-        yield
-
-
-def new_figure(size: tuple[float, float] = SMALL) -> tuple[Figure, Any]:
-    """An empty figure with one pair of axes."""
-    figure = Figure(figsize=size, layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.subplots()
-    axes.grid(True)
-    return figure, axes
-
-
 def chart(figure: Figure, name: str, title: str, caption: str = "", is_wide: bool = False) -> Chart:
-    """A figure as part of a page; call it inside `theme`.
+    """A figure as part of a page; call it inside `page_colors`.
 
     Args:
         name: unique on the page; the ids inside the picture begin with it.
     """
-    svg = None if _is_heavy(figure) else svg_of(figure, name, title)
-    picture = png_of(figure, title) if svg is None or len(svg) > LARGEST_SVG else svg
-    return Chart(title, picture, caption, is_wide)
+    svg = None if _is_heavy(figure) else inline_svg(figure, name, title)
+    if svg is None or len(svg) > LARGEST_SVG:
+        return replace(photograph(figure, title, is_wide), caption=caption)
+    return Chart(title, svg, caption, is_wide)
 
 
 def _is_heavy(figure: Figure) -> bool:
@@ -93,11 +63,9 @@ def _is_heavy(figure: Figure) -> bool:
     return shapes > MOST_SHAPES
 
 
-def png_of(figure: Figure, title: str) -> Markup:
-    """A figure as an ``<img>``, on white."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=130, facecolor="white")
-    return image(buffer.getvalue(), title)
+def photograph(figure: Figure, title: str, is_wide: bool = False) -> Chart:
+    """A figure of pixels, such as photos and shades, as a chart of a page; on white."""
+    return Chart(title, image(png_of(figure, dpi=PNG_DPI, facecolor="white"), title), is_wide=is_wide)
 
 
 def image(png: bytes, title: str) -> Markup:
@@ -136,11 +104,9 @@ def image_file(path: Path, title: str) -> Chart | None:
     return None
 
 
-def svg_of(figure: Figure, name: str, title: str) -> Markup:
+def inline_svg(figure: Figure, name: str, title: str) -> Markup:
     """A figure as an ``<svg>`` element that can stand in HTML beside others."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
-    root = ET.fromstring(NOT_XML.sub("\ufffd", buffer.getvalue().decode()))
+    root = ET.fromstring(NOT_XML.sub("\ufffd", svg_of(figure)))
     for parent in root.iter():
         for child in list(parent):
             if child.tag.endswith(("}metadata", "}style")):
@@ -168,5 +134,5 @@ def _attribute(key: str, value: str, name: str) -> str:
     if key == "style":
         value = re.sub(r"font: (?:[^;]*?)([\d.]+)px[^;]*", r"font-size: \1px", value)
         value = value.replace("stroke: #000000", f"stroke: {INK}")
-        return re.sub("|".join(VARIABLES), lambda found: VARIABLES[found.group()], value)
+        return re.sub("|".join(VARIABLES), lambda match: VARIABLES[match.group()], value)
     return value

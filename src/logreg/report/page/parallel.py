@@ -13,7 +13,8 @@ from matplotlib.collections import LineCollection
 
 from logreg.core.numbers import is_number
 from logreg.records.jobs import Job
-from logreg.report.page.charts import BEST, INK, MUTED, PAPER, WIDE, Chart, chart, new_figure, theme
+from logreg.report.figures.theme import INK, MUTED, PAPER, RED, WIDE, new_chart, page_colors
+from logreg.report.page.charts import Chart, chart
 from logreg.report.page.histories import spans_much
 from logreg.report.page.tables import bounded
 
@@ -54,7 +55,7 @@ def parallel_coordinates(jobs: Sequence[Job], keys: Sequence[str]) -> list[Chart
         means = np.array([fmean(float(job.score or 0.0) for job in each) for each in by_values.values()])
         repeated = any(len(each) > 1 for each in by_values.values())
         left_out = len(keys) - len(kept)
-        with theme():
+        with page_colors():
             caption = (
                 f"A line is a setting{', the mean of its repetitions' if repeated else ''}; dark is good, the best "
             )
@@ -68,7 +69,7 @@ def parallel_coordinates(jobs: Sequence[Job], keys: Sequence[str]) -> list[Chart
 
 
 def _draw(metric: str, keys: Sequence[str], points: list[tuple[str, ...]], means: np.ndarray, direction: int) -> Any:
-    figure, axes = new_figure(WIDE)
+    figure, axes = new_chart(WIDE)
     lines = [_swept(key, [point[i] for point in points]) for i, key in enumerate(keys)]
     lines.append(_measured(metric, means, direction))
     places = np.stack([axis.places for axis in lines], axis=1)
@@ -84,15 +85,16 @@ def _draw(metric: str, keys: Sequence[str], points: list[tuple[str, ...]], means
     many = len(order) > MOST_VECTORS
     axes.add_collection(LineCollection(segments, colors=colors, linewidths=1.0, alpha=alpha, rasterized=many))
     for i, width in zip(order[::-1], BEST_WIDTHS, strict=False):
-        axes.plot(columns, places[i], color=BEST[0], linewidth=width)
+        axes.plot(columns, places[i], color=RED, linewidth=width)
     for x, axis in enumerate(lines):
         axes.plot([x, x], [0, 1], color=MUTED, linewidth=0.8)
         outside = 1 if x == len(lines) - 1 else -1  # the last axis has its labels on the right
         for place, label in axis.ticks:
             axes.plot([x, x + 0.012 * outside], [place, place], color=MUTED, linewidth=0.8)
             behind = {"facecolor": PAPER, "edgecolor": "none", "alpha": 0.75, "pad": 0.6}
-            where = {"ha": "left" if outside == 1 else "right", "va": "center"}
-            axes.text(x + 0.025 * outside, place, label, **where, fontsize=8, color=MUTED, bbox=behind)
+            side = "left" if outside == 1 else "right"
+            style = {"ha": side, "va": "center", "fontsize": 8, "color": MUTED, "bbox": behind}
+            axes.text(x + 0.025 * outside, place, label, style)
         axes.text(x, 1.06, axis.title, ha="center", va="bottom", fontsize=8.5, color=INK)
     axes.set(xlim=(-0.3, len(lines) - 0.6), ylim=(-0.04, 1.14))
     axes.set_axis_off()

@@ -8,24 +8,23 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from logreg.data.splits import SPLIT_NAMES
 from logreg.records.record import LESSON_FIGURES, RunRecord
-from logreg.report.page.charts import (
+from logreg.report.figures.theme import (
     BLUE,
     GREY,
     INK,
     MUTED,
     ORANGE,
     SMALL,
-    Chart,
-    chart,
-    image_file,
-    new_figure,
-    png_of,
-    theme,
+    Drawing,
+    logarithmic,
+    new_chart,
+    page_colors,
 )
+from logreg.report.page.charts import Chart, chart, image_file, photograph
 from logreg.report.page.histories import STRETCHES, Curve, read_curves, shortened, spans_much
 from logreg.report.page.run_facts import as_number, name_of, spoken
 from logreg.report.page.tables import bounded
@@ -54,7 +53,7 @@ def curve_charts(directory: Path, record: RunRecord) -> list[Chart]:
     panels = {name: curves for name, curves in panels.items() if any(len(x) > 2 for x, _ in curves.values())}
     order = sorted(panels, key=lambda name: (FIRST.index(name) if name in FIRST else len(FIRST), name))
     best = record.evaluated.updates if record.evaluated.checkpoint == "best" else None
-    with theme():
+    with page_colors():
         return [_curves(f"curve{i}", name, panels[name], best) for i, name in enumerate(order[:MOST_PANELS])]
 
 
@@ -63,11 +62,11 @@ def _same(a: Curve | None, b: Curve | None) -> bool:
 
 
 def _curves(name: str, metric: str, curves: Mapping[str, Curve], best: int | None) -> Chart:
-    figure, axes = new_figure()
+    figure, axes = new_chart()
     for split, color in (COLORS | {each: BLUE for each in curves if each not in COLORS}).items():
         if split in curves:
             x, y = shortened(curves[split])
-            few = {"marker": "o", "markersize": 3} if len(x) < 12 else {}
+            few: dict[str, Any] = {"marker": "o", "markersize": 3} if len(x) < 12 else {}
             axes.plot(x, y, color=color, label=SPLIT_NAMES.get(split, metric), **few)
     if spans_much(np.concatenate([y for _, y in curves.values()])):
         logarithmic(axes.yaxis)
@@ -75,7 +74,7 @@ def _curves(name: str, metric: str, curves: Mapping[str, Curve], best: int | Non
         axes.axvline(best, color=MUTED, linestyle=":", linewidth=1, label="best checkpoint")
     axes.set_xlabel("updates")
     axes.xaxis.set_major_formatter("{x:,.0f}")
-    axes.xaxis.get_major_locator().set_params(integer=True, nbins=6)
+    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True, steps=[1, 2, 2.5, 5, 10]))
     axes.legend(loc="best")
     longest = max(len(x) for x, _ in curves.values())
     long = longest > 2 * STRETCHES + 2
@@ -83,58 +82,16 @@ def _curves(name: str, metric: str, curves: Mapping[str, Curve], best: int | Non
     return chart(figure, name, spoken(metric), caption if long else "")
 
 
-def logarithmic(axis: Any) -> None:
-    """A logarithmic axis with plain numbers."""
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
-
-    axis.axes.set_yscale("log") if axis.axis_name == "y" else axis.axes.set_xscale("log")
-    low, high = axis.get_view_interval()
-    few = high < 300 * max(low, 1e-300)
-    axis.set_major_locator(LogLocator(subs=(1, 2, 5) if few else (1,), numticks=8))
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axis.set_minor_formatter(NullFormatter())
-
-
-def held_out_charts(drawn: Mapping[str, Figure]) -> list[Chart]:
-    """The figures that `logreg.report.run.draw` made, in the look of the page; call it inside `theme`."""
+def held_out_charts(drawings: Mapping[str, Drawing]) -> list[Chart]:
+    """The figures that `logreg.report.run.draw` drew for the page; call it inside `page_colors`."""
     charts = []
-    for name, figure in drawn.items():
+    for name, drawing in drawings.items():
         title = TITLES.get(name, name)
-        if name == "decision_boundary":
-            figure.set_size_inches(5.2, 3.9)
-            for legend in filter(None, [figure.axes[0].get_legend()]):
-                legend.set_frame_on(True)
         if name in PICTURES:
-            charts.append(Chart(title, png_of(figure, title), is_wide=name == "photos"))
-            continue
-        charts.append(chart(figure, name, title, " ".join(_made_small(figure, name == "reliability"))))
+            charts.append(photograph(drawing.figure, title, is_wide=name == "photos"))
+        else:
+            charts.append(chart(drawing.figure, name, title, " ".join(drawing.sentences)))
     return charts
-
-
-def _made_small(figure: Figure, with_bins: bool) -> list[str]:
-    """Fit a figure into a column of the page; returns what it said in its title and its legend as sentences."""
-    figure.set_size_inches(SMALL[0], 4.3 if with_bins else 3.5)
-    above, said = figure.axes[0], [f"{axes.get_title()}." for axes in figure.axes if axes.get_title()]
-    for axes in figure.axes:
-        axes.set_title("")
-        axes.grid(True)
-        if axes.get_yscale() == "log":
-            logarithmic(axes.yaxis)
-    handles, labels = above.get_legend_handles_labels()
-    for legend in filter(None, [above.get_legend()]):
-        legend.remove()
-    if not with_bins:
-        return said + [_sentence(label) for label in labels if label != "share of label 1"]
-    above.set_ylabel("observed share of label 1")
-    curves = [(handle, label.partition(": ")) for handle, label in zip(handles, labels, strict=True) if ": " in label]
-    if len(curves) > 1:
-        above.legend([handle for handle, _ in curves], [name for _, (name, _, _) in curves], loc="upper left")
-    said += [_sentence(f"{name}: {found}" if len(curves) > 1 else found) for _, (name, _, found) in curves]
-    return [*said, "Bars are 95 % intervals (Wilson)."]
-
-
-def _sentence(text: str) -> str:
-    return f"{text[:1].upper()}{text[1:]}."
 
 
 def figure_files(directory: Path) -> list[Chart]:
@@ -162,8 +119,8 @@ def forest(rows: Sequence[Mapping[str, str]]) -> Chart | None:
     known = [(row, value) for row, value in known if math.isfinite(value) and value][:MOST_IN_FOREST]
     if not known:
         return None
-    with theme():
-        figure, axes = new_figure((SMALL[0] + 1.1, 0.9 + 0.22 * len(known)))
+    with page_colors():
+        figure, axes = new_chart((SMALL[0] + 1.1, 0.9 + 0.22 * len(known)))
         places = np.arange(len(known))[::-1]
         values = np.array([value for _, value in known])
         ends = np.array([_interval(row, value) for row, value in known])

@@ -12,8 +12,9 @@ from logreg.data.images.kind import is_of_photos
 from logreg.data.splits import SPLIT_NAMES
 from logreg.records.jobs import rerun_command
 from logreg.records.record import PREPROCESSING, RunRecord, known_settings, read_record, shown, splits_of
+from logreg.report.figures.theme import page_colors
 from logreg.report.page import run_charts, run_facts
-from logreg.report.page.charts import Chart, theme
+from logreg.report.page.charts import Chart
 from logreg.report.page.lesson import lesson_of
 from logreg.report.page.render import render
 from logreg.report.page.run_charts import TITLES
@@ -99,8 +100,9 @@ def _figures(directory: Path, record: RunRecord, loaded: Loaded) -> tuple[list[C
         from logreg.report.run import draw
 
         try:
-            with theme():
-                return run_charts.held_out_charts(draw(loaded.run.model, loaded.data, splits_of(record.metrics))), notes
+            with page_colors():
+                drawings = draw(loaded.run.model, loaded.data, splits_of(record.metrics), on_page=True)
+                return run_charts.held_out_charts(drawings), notes
         except Exception as error:  # whatever a model or data of the user's own may raise: the rest of the page stands
             notes.append(f"The predictions could not be drawn ({type(error).__name__}: {error}).")
     files = run_charts.figure_files(directory)

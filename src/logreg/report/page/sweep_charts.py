@@ -7,21 +7,35 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 
 from logreg.core.numbers import is_number
 from logreg.records.comparison import Setting, compared_keys
 from logreg.records.jobs import Job
 from logreg.records.selection import read_choice
-from logreg.report.page.charts import BEST, BLUE, GREY, HALF, Chart, chart, new_figure, theme
+from logreg.report.figures.theme import (
+    BLUE,
+    GREEN,
+    GREY,
+    HALF,
+    ORANGE,
+    PURPLE,
+    RED,
+    Look,
+    logarithmic,
+    new_chart,
+    page_colors,
+)
+from logreg.report.page.charts import Chart, chart
 from logreg.report.page.histories import Curve, read_curves, shortened, spans_much
 from logreg.report.page.parallel import parallel_coordinates
-from logreg.report.page.run_charts import logarithmic
 from logreg.report.page.tables import bounded
 
 MOST_METRICS = 3  # monitored ones, a chart each
 MOST_VECTORS = 60  # curves that are drawn as lines; more of them are one picture
 MOST_BYTES = 60_000_000  # of metrics.csv files, beyond which a part of the jobs is read
+BEST = (RED, BLUE, GREEN, ORANGE, PURPLE)  # of the best jobs
 MOST_HIGHLIGHTED = len(BEST)
 FALLBACK = "train/loss"
 STRETCHES, FEW_STRETCHES, MANY = 100, 30, 1_000  # of a curve, and of one among many
@@ -33,7 +47,7 @@ def curve_charts(jobs: Sequence[Job]) -> list[Chart]:
     for job in jobs:
         if job.monitor:
             groups.setdefault(job.monitor, []).append(job)
-    with theme():
+    with page_colors():
         found = [_curves(f"curves{i}", *group) for i, group in enumerate(list(groups.items())[:MOST_METRICS])]
     return [each for each in found if each is not None]
 
@@ -46,7 +60,7 @@ def _curves(name: str, metric: str, jobs: Sequence[Job]) -> Chart | None:
     known = [(job, curve) for job, curve in known if len(curve[0]) > 1]
     if not known:
         return None
-    figure, axes = new_figure(HALF)
+    figure, axes = new_chart(HALF)
     best = [pair for pair in known if pair[0].is_ranked][:MOST_HIGHLIGHTED]
     others = [curve for job, curve in known if all(job is not each for each, _ in best)]
     many = len(others) > MOST_VECTORS
@@ -88,12 +102,12 @@ def _size(path: Path) -> int:
         return 0
 
 
-def _limits(axes: object, curves: Sequence[Curve], direction: int) -> str:
+def _limits(axes: Axes, curves: Sequence[Curve], direction: int) -> str:
     """Show where nearly all values are; returns a sentence where some are outside."""
     values = np.concatenate([y for _, y in curves])
     values = values[np.isfinite(values)]
     ends = np.array([x.max() for x, _ in curves])
-    axes.set_xlim(0, ends.max() * 1.01 or 1)  # type: ignore[attr-defined]
+    axes.set_xlim(0, ends.max() * 1.01 or 1)
     if not len(values):
         return ""
     low, high = values.min(), values.max()
@@ -107,10 +121,10 @@ def _limits(axes: object, curves: Sequence[Curve], direction: int) -> str:
         low = max(low, far - 0.5 * (high - far))
     margin = 0.03 * (high - low) or 0.05 * abs(high) or 1.0
     if log:
-        axes.set_ylim(low / 1.15, high * 1.15)  # type: ignore[attr-defined]
-        logarithmic(axes.yaxis)  # type: ignore[attr-defined]
+        axes.set_ylim(low / 1.15, high * 1.15)
+        logarithmic(axes.yaxis)
     else:
-        axes.set_ylim(low - margin, high + margin)  # type: ignore[attr-defined]
+        axes.set_ylim(low - margin, high + margin)
     outside = int(((values < low) | (values > high)).sum())
     return f" {outside:,} of {len(values):,} values lie outside the picture." if outside else ""
 
@@ -131,23 +145,13 @@ def swept_charts(directory: Path, jobs: Sequence[Job], compared: dict[str, list[
 
 def _curves_and_maps(jobs: Sequence[Job]) -> list[Chart]:
     """Curves over one swept number, heat maps over two."""
-    from logreg.report.figures.sweep import sweep_figure
+    from logreg.report.figures.sweep import sweep_figures
 
-    with theme(parse_math=True):  # these figures escape their texts themselves
-        found = []
-        for i, (name, figure) in enumerate(sweep_figure(jobs).items()):
-            title, panels = _title(figure, name), len(figure.axes)
-            single = panels == 1 or (panels == 2 and figure.get_figwidth() <= 6)  # a heat map has its colour bar
-            figure.set_size_inches(*HALF if single else (max(10.5, figure.get_figwidth()), figure.get_figheight()))
-            found.append(chart(figure, f"swept{i}", title, is_wide=not single))
-        return found
-
-
-def _title(figure: object, name: str) -> str:
-    """The figure's own title, which moves above it."""
-    text = figure._suptitle.get_text() if figure._suptitle is not None else name  # type: ignore[attr-defined]
-    figure.suptitle("")  # type: ignore[attr-defined]
-    return text.replace("\n", ", ").replace(r"\$", "$")
+    with page_colors(parse_math=True):  # these figures escape their texts themselves
+        return [
+            chart(each.figure, f"swept{i}", each.title, is_wide=each.figure.get_figwidth() > HALF[0])
+            for i, each in enumerate(sweep_figures(jobs, Look.PAGE).values())
+        ]
 
 
 def _path_chart(directory: Path, compared: dict[str, list[Setting]]) -> list[Chart]:
@@ -159,10 +163,8 @@ def _path_chart(directory: Path, compared: dict[str, list[Setting]]) -> list[Cha
         return []
     if not set(choice.penalty) <= set(compared[choice.metric][0].settings):  # of an earlier state of the sweep
         return []
-    with theme():
-        figure = path_figure(compared[choice.metric], choice)
-        if figure is not None:
-            figure.set_size_inches(HALF[0], 6.0)
+    with page_colors():
+        figure = path_figure(compared[choice.metric], choice, Look.PAGE)
         return [] if figure is None else [chart(figure, "path", "Coefficients over the penalty")]
 
 
@@ -174,10 +176,10 @@ def spread(jobs: Sequence[Job]) -> list[Chart]:
         scores = np.array([float(job.score or 0.0) for job in jobs if job.is_ranked and job.monitor == metric])
         if len(scores) < 2:
             continue
-        with theme():
-            figure, axes = new_figure(HALF)
+        with page_colors():
+            figure, axes = new_chart(HALF)
             axes.hist(scores, bins=min(40, 2 + math.isqrt(len(scores))), color=BLUE)
-            axes.axvline(scores.mean(), color=BEST[0], linewidth=1, label=f"mean {scores.mean():.4g}")
+            axes.axvline(scores.mean(), color=RED, linewidth=1, label=f"mean {scores.mean():.4g}")
             axes.set(xlabel=bounded(metric, 40), ylabel="jobs")
             axes.legend()
             charts.append(chart(figure, f"spread{i}", f"{metric} of {len(scores):,} repetitions"))
