@@ -13,8 +13,8 @@ from omegaconf import DictConfig
 from logreg.cli import command, plain, trusted_packages
 from logreg.core.errors import UserError, plural
 from logreg.core.rules import check, rules_of
-from logreg.data.images.kind import is_of_photos
 from logreg.data.images.options import FolderOptions
+from logreg.data.preprocessing import is_of_photos
 from logreg.records.checkpoints import applied_checkpoint
 from logreg.records.record import PREPROCESSING, read_config, shown
 from logreg.runs.reading import read_options

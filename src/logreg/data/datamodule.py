@@ -15,8 +15,8 @@ from torch import Tensor
 
 from logreg.core.errors import UserError
 from logreg.data.blocks import BatchChange, BlockLoader, EvaluationBatches, PassPlan
-from logreg.data.from_json import AnyPreprocessor
 from logreg.data.options import SPLITS, ServingOptions, SplitOptions
+from logreg.data.preprocessing import FittedPreprocessor
 from logreg.data.rows import LargeBatch, Rows
 
 
@@ -38,7 +38,7 @@ class BlockData(LightningDataModule, ABC):
     """
 
     rows: dict[str, np.ndarray]
-    preprocessor: AnyPreprocessor
+    preprocessor: FittedPreprocessor
     augmentation: BatchChange | None = None
 
     def __init__(self, serving: ServingOptions, split: SplitOptions, own_files: Sequence[str] = ()) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from logreg.core.files import open_atomically
-from logreg.data.from_json import AnyPreprocessor
+from logreg.data.preprocessing import FittedPreprocessor
 from logreg.evaluation.coefficients.estimates import Estimates
 from logreg.evaluation.coefficients.separation import CONSTANT
 from logreg.optim.objective import linear_coefficients
@@ -54,7 +54,11 @@ class Coefficients(Sequence[Coefficient]):
     """
 
     def __init__(
-        self, preprocessor: AnyPreprocessor, raw: np.ndarray, standardised: np.ndarray, intercepts: tuple[float, float]
+        self,
+        preprocessor: FittedPreprocessor,
+        raw: np.ndarray,
+        standardised: np.ndarray,
+        intercepts: tuple[float, float],
     ) -> None:
         self.preprocessor, self.raw, self.standardised, self.intercepts = preprocessor, raw, standardised, intercepts
         self.infinite: Mapping[tuple[str, str], tuple[float, float]] = {}  # see `infinite_of`
@@ -107,7 +111,7 @@ class Coefficients(Sequence[Coefficient]):
         return [repr(float(getattr(self.estimates, name)[i - 1])) for name in ERRORS]  # the intercept is their last
 
 
-def coefficients(classifier: BinaryClassifier, preprocessor: AnyPreprocessor) -> Coefficients | None:
+def coefficients(classifier: BinaryClassifier, preprocessor: FittedPreprocessor) -> Coefficients | None:
     """What a linear model learned; None for another one."""
     pair = linear_coefficients(classifier.network)
     if pair is None:

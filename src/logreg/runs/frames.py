@@ -11,13 +11,13 @@ import torch
 from torch import Tensor
 
 from logreg.core.errors import UserError
-from logreg.data.from_json import AnyPreprocessor
 from logreg.data.images.preprocessor import ImagePreprocessor
-from logreg.data.tables.preprocessor import TRANSFORMED_AT_ONCE
+from logreg.data.preprocessing import FittedPreprocessor
+from logreg.data.tables.preprocessor import TRANSFORMED_AT_ONCE, Preprocessor
 
 
 def feature_blocks(
-    rows: Any, preprocessor: AnyPreprocessor, names: str, missing: Sequence[str], dtype: torch.dtype
+    rows: Any, preprocessor: FittedPreprocessor, names: str, missing: Sequence[str], dtype: torch.dtype
 ) -> Iterator[Tensor]:
     """The features of raw rows, in blocks of (rows, features) of this type.
 
@@ -35,6 +35,7 @@ def feature_blocks(
     if preprocessor.sparse:
         blocks = _sparse_blocks(rows, preprocessor.width)
     else:
+        assert isinstance(preprocessor, Preprocessor)
         frame = as_frame(rows, preprocessor.raw_columns, names)
         blocks = preprocessor.blocks(preprocessor.read_as_text(frame, missing))
     yield from (torch.as_tensor(block, dtype=dtype) for block in blocks)

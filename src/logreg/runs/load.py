@@ -28,7 +28,7 @@ from logreg.records.record import PREPROCESSING, RunRecord, read_config, read_hi
 if TYPE_CHECKING:
     import numpy as np
 
-    from logreg.data.from_json import AnyPreprocessor
+    from logreg.data.preprocessing import FittedPreprocessor
     from logreg.data.tables.preprocessor import Preprocessor
     from logreg.training.classifier import BinaryClassifier
 
@@ -55,7 +55,7 @@ class Run:
     metrics: dict[str, float]
     history: list[dict[str, float]]
     model: BinaryClassifier
-    preprocessor: AnyPreprocessor
+    preprocessor: FittedPreprocessor
 
     @property
     def table_preprocessor(self) -> Preprocessor:
@@ -116,7 +116,7 @@ def load_run(directory: str | Path, checkpoint: str = "best", trusted_packages: 
             checkpoint is another than the one that was calibrated.
     """
     from logreg.core.build import build_metrics, build_network
-    from logreg.data.from_json import preprocessor_from_json
+    from logreg.data.preprocessing import preprocessor_from_json
     from logreg.evaluation.calibration import from_record
     from logreg.training.classifier import BinaryClassifier
 

@@ -17,8 +17,8 @@ from torch import Tensor
 
 from logreg.core.errors import UserError
 from logreg.data.images.decoding import CHANNELS, BadPhoto, pixels_of
-from logreg.data.images.kind import KIND
 from logreg.data.labels import Target
+from logreg.data.preprocessing import PHOTOS, FittedPreprocessor
 
 LARGEST = 255  # of a pixel
 # Numbers of the photos that a network looks at together: what it makes of them takes many times as much.
@@ -26,7 +26,7 @@ ELEMENTS = 2**20
 
 
 @dataclass(frozen=True)
-class ImagePreprocessor:
+class ImagePreprocessor(FittedPreprocessor):
     """The fitted preprocessing of a run on photos.
 
     A feature is a pixel of one channel, ``(pixel / 255 - mean) / std``, channel by channel and row by row.
@@ -80,18 +80,6 @@ class ImagePreprocessor:
         side = range(self.size)
         return [(channel, f"{row},{column}") for channel in CHANNELS for row in side for column in side]
 
-    def feature(self, i: int) -> tuple[str, str]:
-        """One of `features`."""
-        return self.features[i]
-
-    @cached_property
-    def feature_names(self) -> list[str]:
-        return [f"{channel}={place}" for channel, place in self.features]
-
-    def flags(self) -> Iterator[tuple[int, int]]:
-        """First feature and width of what is 0 or 1: nothing here."""
-        return iter(())
-
     # --- applying it --------------------------------------------------------------------------------------------------
 
     def normalised(
@@ -137,23 +125,16 @@ class ImagePreprocessor:
                 f"predict_proba got {error}; a path, a Pillow image, or uint8 of shape (height, width, 3) is needed."
             ) from None
 
-    # --- coefficients of pixels from 0 to 255 -------------------------------------------------------------------------
-
-    def raw_coefficients(self, weight: np.ndarray, bias: float) -> tuple[np.ndarray, float]:
-        """Coefficients (features,) and intercept in the units of pixels from 0 to 255."""
-        raw = np.asarray(weight, dtype=np.float64) / self.raw_units[0]
-        return raw, float(bias - raw @ self.raw_units[1])
-
     @cached_property
     def raw_units(self) -> tuple[np.ndarray, np.ndarray]:
-        """Scale and mean of every feature, (features,) each: features are ``(raw - mean) / scale``."""
+        """Of pixels from 0 to 255."""
         scale, mean = (np.repeat(np.array(part) * LARGEST, self.size**2) for part in (self.std, self.mean))
         return scale, mean
 
     # --- the file -----------------------------------------------------------------------------------------------------
 
     def to_json(self) -> str:
-        return json.dumps({"kind": KIND, **asdict(self)}, indent=1, ensure_ascii=False) + "\n"
+        return json.dumps({"kind": PHOTOS, **asdict(self)}, indent=1, ensure_ascii=False) + "\n"
 
     @classmethod
     def from_content(cls, content: dict[str, Any]) -> ImagePreprocessor:

@@ -20,6 +20,7 @@ import polars as pl
 
 from logreg.core.errors import UserError, nearest
 from logreg.data.labels import Target
+from logreg.data.preprocessing import FittedPreprocessor
 from logreg.data.tables.columns import MISSING, Categorical, Column, NumberedColumns, Numeric
 from logreg.data.tables.reading import kinds
 from logreg.data.tables.values import as_date, as_levels, as_numbers, level_expression
@@ -28,7 +29,7 @@ TRANSFORMED_AT_ONCE = 2**22  # elements of the matrix that `blocks` makes at a t
 
 
 @dataclass(frozen=True)
-class Preprocessor:
+class Preprocessor(FittedPreprocessor):
     """The fitted preprocessing of a run.
 
     Attributes:
@@ -76,10 +77,6 @@ class Preprocessor:
     def feature(self, i: int) -> tuple[str, str]:
         """One of `features`."""
         return (self.columns[i].feature, "") if self.sparse else self.features[i]
-
-    @cached_property
-    def feature_names(self) -> list[str]:
-        return [f"{column}={level}" if level else column for column, level in self.features]
 
     @property
     def width(self) -> int:
@@ -210,11 +207,6 @@ class Preprocessor:
                 frame = frame.with_columns(pl.Series(column.feature, as_numbers(series, None, key, row)))
         return frame.select(self.logit_expression(weight, bias, frame.schema).alias("z"))["z"].to_numpy()
 
-    def raw_coefficients(self, weight: np.ndarray, bias: float) -> tuple[np.ndarray, float]:
-        """Coefficients (features,) and intercept in the units of the raw columns."""
-        raw = np.asarray(weight, dtype=np.float64) / self.raw_units[0]
-        return raw, float(bias - raw @ self.raw_units[1])
-
     @cached_property
     def raw_units(self) -> tuple[np.ndarray, np.ndarray]:
         """Scale and mean of every feature, (features,) each: features are ``(raw - mean) / scale``."""
@@ -237,7 +229,10 @@ class Preprocessor:
 
     @classmethod
     def from_json(cls, text: str) -> Preprocessor:
-        content = json.loads(text)
+        return cls.from_content(json.loads(text))
+
+    @classmethod
+    def from_content(cls, content: dict[str, Any]) -> Preprocessor:
         target = content.get("target", {})
         columns = content["columns"]
         return cls(

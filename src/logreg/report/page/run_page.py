@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from logreg.data.images.kind import is_of_photos
+from logreg.data.preprocessing import is_of_photos
 from logreg.data.splits import SPLIT_NAMES
 from logreg.records.jobs import rerun_command
 from logreg.records.record import PREPROCESSING, RunRecord, known_settings, read_record, shown, splits_of

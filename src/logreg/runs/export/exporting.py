@@ -15,7 +15,7 @@ import numpy as np
 
 from logreg.core.errors import UserError, nearest, plural
 from logreg.core.files import replacing
-from logreg.data.images.kind import is_of_photos
+from logreg.data.preprocessing import is_of_photos
 from logreg.records.checkpoints import applied_checkpoint
 from logreg.records.record import PREPROCESSING, shown
 from logreg.runs.load import Run
