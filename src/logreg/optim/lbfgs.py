@@ -17,16 +17,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from typing import Any
+from typing import TypedDict, cast
 
 import torch
 from torch import nn
 
 from logreg.optim.blocks import Theta
-from logreg.optim.line_search import search
-from logreg.optim.precondition import Preconditioner, has_many_columns, subsample
+from logreg.optim.line_search import search, slope_is_flatter
+from logreg.optim.precondition import LEAST, Preconditioner, has_many_columns, subsample
 from logreg.optim.problem import FirstOrder, LogisticProblem
-from logreg.optim.solver import SMALL, Iteration, Solver
+from logreg.optim.solver import SMALL, Iteration, Latest, Solver
 from logreg.optim.two_loop import inverse_times
 
 SUBSAMPLE_TOLERANCE = 1e-4  # of the subsample's optimum, which is only as near as its rows are typical
@@ -37,6 +37,31 @@ SINGLE_NOISE = 1e-7  # of the objective: changes that mean nothing in float32
 NEAR = 1e-5  # of the objective: a gap at which rounding may be what is left
 SHORT = 0.1  # of the length that is tried first: a step that says that the metric is wrong somewhere
 PATIENCE = 5  # iterations in a row without any progress that are the end
+
+
+class Memory(TypedDict):
+    """What is kept from one iteration to the next, and in checkpoints: plain values and tensors.
+
+    Attributes:
+        begun: whether the start was looked for.
+        iterations: that were made.
+        point: where the subsample's Hessian is taken, (features + 1,).
+        pairs: of step and change of the gradient, the oldest first.
+        exact: whether passes are in float64.
+        least, lowest: gap and objective so far.
+        stuck: iterations since either fell.
+        careful: whether the diagonal of all rows is looked at.
+    """
+
+    begun: bool
+    iterations: int
+    point: Theta
+    pairs: list[tuple[Theta, Theta]]
+    exact: bool
+    least: float
+    lowest: float
+    stuck: int
+    careful: bool
 
 
 class PreconditionedLBFGS(Solver):
@@ -56,44 +81,47 @@ class PreconditionedLBFGS(Solver):
     ) -> None:
         super().__init__(params, lr, tolerance)
         self.param_groups[0]["history_size"] = history_size
-        self._sample: tuple[LogisticProblem, LogisticProblem] | None = None  # a problem and its subsample
-        self._made: tuple[LogisticProblem, bool, Theta, Preconditioner] | None = None
+        self._first_order, self._sample = Latest[FirstOrder](), Latest[LogisticProblem]()
+        self._metric = Latest[Preconditioner]()
+        self._sampled_rows = LEAST  # a column
 
     def forget(self) -> None:
-        super().forget()
-        self._sample = self._made = None
+        for latest in (self._first_order, self._sample, self._metric):
+            latest.forget()
 
     def _iterate(self, problem: LogisticProblem, theta: Theta) -> Iteration:
-        memory = self._memory(problem, theta)
+        memory = self._remember(problem, theta)
         if not memory["begun"]:
             memory["point"], theta = self._start(problem, theta)
             memory["begun"] = True
+        # 1. Value and gradient at theta.
         at = self._evaluate(problem, theta)
         self._check(at.value)
         if (back := self._from_afar(theta, at)) is not None:
-            memory |= {"point": back.theta, "pairs": []}
+            memory["point"], memory["pairs"] = back.theta, []
             return back
+        # 2. The direction and its gap.
         direction = self._direction(problem, at.gradient)
-        gap = max(-float(at.gradient @ direction) / 2, 0.0)
+        slope = float(at.gradient @ direction)
+        gap = max(-slope / 2, 0.0)
+        # 3. A small gap ends it, once it is known not to be one of float32's making.
         small, stuck = self._is_small(gap, at), self._is_stuck(gap, at)
         if not memory["exact"] and (stuck or (small and not self._is_resolved(problem, theta, at, gap))):
-            memory |= {"exact": True, "least": math.inf, "stuck": 0}
-            self._known = None
+            memory["exact"], memory["least"], memory["stuck"] = True, math.inf, 0
             return self._iterate(problem, theta)
         if small or stuck:
             return self._iteration(theta, at, gap, 0.0, finished=True)
-        reached, step = self._search(problem, theta, at, direction)
-        # Old pairs, gradients that are too coarse, or a column that the subsample knows too little of may be what led
-        # nowhere, or not far.
+        # 4. The step. Old pairs, gradients that are too coarse, or a column that the subsample knows too little of may
+        # be what leads nowhere, or not far: each is given up before the solver is.
+        reached, step = self._search(problem, theta, at, direction, slope)
         hopeless = step == 0.0 and memory["exact"] and memory["careful"] and not memory["pairs"]
         memory["iterations"] += 1
         if step < SHORT * self._setting("lr"):
-            memory |= {"careful": True, "point": reached}
+            memory["careful"], memory["point"] = True, reached
         elif memory["iterations"] % REFRESH == 0:
             memory["point"] = reached
         if step == 0.0:
-            memory |= {"exact": True, "pairs": []}
-            self._known = None
+            memory["exact"], memory["pairs"] = True, []
         return self._iteration(reached, at, gap, step, finished=hopeless)
 
     @staticmethod
@@ -102,62 +130,55 @@ class PreconditionedLBFGS(Solver):
 
     # --- what is kept from one iteration to the next, and in checkpoints ----------------------------------------------
 
-    def _memory(self, problem: LogisticProblem, theta: Theta) -> dict[str, Any]:
-        """Plain values and tensors.
-
-        ``begun``: whether the start was looked for; ``point``: where the subsample's Hessian is taken; ``pairs`` of
-        step and change of the gradient; ``exact``: whether passes are in float64; ``least`` gap and ``lowest``
-        objective so far; ``stuck``: iterations since then; ``careful``: whether the diagonal of all rows is looked at.
-        """
-        memory: dict[str, Any] = self.state[self.param_groups[0]["params"][0]]
-        if not memory:
+    def _remember(self, problem: LogisticProblem, theta: Theta) -> Memory:
+        """The memory of this solver, which begins with its first iteration."""
+        state = self.state[self.param_groups[0]["params"][0]]
+        if not state:
             exact = problem.rows.stored is not torch.float32 or problem.sparse
-            memory |= {"begun": False, "iterations": 0, "point": theta, "pairs": [], "exact": exact}
-            memory |= {"least": math.inf, "lowest": math.inf, "stuck": 0, "careful": has_many_columns(problem)}
+            state |= Memory(
+                begun=False, iterations=0, point=theta, pairs=[], exact=exact, least=math.inf, lowest=math.inf,
+                stuck=0, careful=has_many_columns(problem),
+            )  # fmt: skip
         # A checkpoint keeps them in the type of the parameters.
-        memory["point"] = memory["point"].to(theta.dtype)
-        memory["pairs"] = [(s.to(theta.dtype), change.to(theta.dtype)) for s, change in memory["pairs"]]
-        return memory
+        state["point"] = state["point"].to(theta.dtype)
+        state["pairs"] = [(s.to(theta.dtype), change.to(theta.dtype)) for s, change in state["pairs"]]
+        return self._memory
 
-    def _state(self) -> dict[str, Any]:
-        return self.state[self.param_groups[0]["params"][0]]
+    @property
+    def _memory(self) -> Memory:
+        return cast("Memory", self.state[self.param_groups[0]["params"][0]])
 
     @property
     def _dtype(self) -> torch.dtype:
-        return torch.float64 if self._state()["exact"] else torch.float32
-
-    def _evaluate(self, problem: LogisticProblem, theta: Theta) -> FirstOrder:
-        return self._look(problem, theta, lambda theta: problem.first_order(theta, self._dtype))
+        return torch.float64 if self._memory["exact"] else torch.float32
 
     # --- the parts of an iteration ------------------------------------------------------------------------------------
 
-    def _preconditioner(self, problem: LogisticProblem) -> Preconditioner:
-        point, careful, sample = self._state()["point"], self._state()["careful"], self._subsample(problem)
-        known = self._made
-        if known is None or known[0] is not sample or known[1] is not careful or not torch.equal(known[2], point):
-            made = Preconditioner(sample, point, problem.diagonal(point) if careful else None)
-            self._made = known = sample, careful, point, made
-        return known[3]
+    def _evaluate(self, problem: LogisticProblem, theta: Theta) -> FirstOrder:
+        return self._first_order(lambda: problem.first_order(theta, self._dtype), problem, theta, self._dtype)
 
     def _subsample(self, problem: LogisticProblem) -> LogisticProblem:
-        if self._sample is None or self._sample[0] is not problem:
-            self._sample = problem, subsample(problem)
-        return self._sample[1]
+        return self._sample(lambda: subsample(problem, self._sampled_rows), problem)
+
+    def _preconditioner(self, problem: LogisticProblem) -> Preconditioner:
+        point, careful, sample = self._memory["point"], self._memory["careful"], self._subsample(problem)
+
+        def make() -> Preconditioner:
+            return Preconditioner(sample, point, problem.diagonal(point) if careful else None)
+
+        return self._metric(make, sample, careful, point)
 
     def _direction(self, problem: LogisticProblem, gradient: Theta) -> Theta:
-        precondition, pairs = self._preconditioner(problem), self._state()["pairs"]
+        precondition, pairs = self._preconditioner(problem), self._memory["pairs"]
         scale = 1.0
-        if pairs and precondition.is_diagonal:  # whose size says little
+        if pairs and precondition.is_diagonal:  # whose size says little: the newest pair knows better
             s, change = pairs[-1]
             scale = float((s @ change) / (change @ precondition(change)))
         return -inverse_times(pairs, gradient, lambda q: scale * precondition(q))
 
-    def _is_small(self, gap: float, at: FirstOrder) -> bool:
-        return gap <= self._setting("tolerance") * max(at.value, SMALL)
-
     def _is_stuck(self, gap: float, at: FirstOrder) -> bool:
         """Whether neither gap nor objective has fallen for a while near the optimum: rounding is the reason."""
-        memory = self._state()
+        memory = self._memory
         falls = gap < memory["least"] or at.value < memory["lowest"] - self._rounding(at)
         memory["stuck"] = 0 if falls else memory["stuck"] + 1
         memory["least"], memory["lowest"] = min(gap, memory["least"]), min(at.value, memory["lowest"])
@@ -165,7 +186,7 @@ class PreconditionedLBFGS(Solver):
         return near and memory["stuck"] >= (PATIENCE if memory["exact"] else 1)
 
     def _rounding(self, at: FirstOrder) -> float:
-        return (LogisticProblem.noise if self._state()["exact"] else SINGLE_NOISE) * max(at.value, SMALL)
+        return (LogisticProblem.noise if self._memory["exact"] else SINGLE_NOISE) * max(at.value, SMALL)
 
     def _is_resolved(self, problem: LogisticProblem, theta: Theta, at: FirstOrder, gap: float) -> bool:
         """Whether the gap would be small still if the gradient were as wrong as float32 makes it."""
@@ -183,20 +204,27 @@ class PreconditionedLBFGS(Solver):
         if sample is problem:
             return theta, theta
         solver = PreconditionedLBFGS([nn.Parameter(theta.new_zeros(1))], tolerance=SUBSAMPLE_TOLERANCE)
-        solver._sample = sample, subsample(sample, ROUGH)  # passes over it are cheap, its Hessian is not
-        optimum, done = solver.solve(sample, theta, MOST_SUBSAMPLE_ITERATIONS)
-        near = sample.value(theta) - done[-1].value <= len(theta) / len(sample)
+        solver._sampled_rows = ROUGH  # passes over it are cheap, its Hessian is not
+        optimum, iterations = solver.solve(sample, theta, MOST_SUBSAMPLE_ITERATIONS)
+        near = sample.value(theta) - iterations[-1].value <= len(theta) / len(sample)
         return optimum, theta if near else optimum
 
-    def _search(self, problem: LogisticProblem, theta: Theta, at: FirstOrder, direction: Theta) -> tuple[Theta, float]:
+    def _search(
+        self, problem: LogisticProblem, theta: Theta, at: FirstOrder, direction: Theta, slope: float
+    ) -> tuple[Theta, float]:
         """A point along the direction where the objective is low enough, and the step there; none is 0."""
 
-        def evaluate(theta: Theta) -> FirstOrder:
-            return self._evaluate(problem, theta)
-
-        reached, found, step = search(evaluate, theta, at, direction, self._setting("lr"), self._rounding(at))
-        s, change = reached - theta, found.gradient - at.gradient
-        if step and float(s @ change) > 0:
-            memory = self._state()
+        reached, point, step = search(
+            lambda theta: self._evaluate(problem, theta),
+            theta,
+            at,
+            direction,
+            self._setting("lr"),
+            slope,
+            slope_is_flatter(direction, slope, self._rounding(at)),
+        )
+        s, change = reached - theta, point.gradient - at.gradient
+        if step and float(s @ change) > 0:  # which a convex objective has, but for rounding
+            memory = self._memory
             memory["pairs"] = [*memory["pairs"], (s, change)][-int(self._setting("history_size")) :]
         return reached, step

@@ -1,52 +1,80 @@
-"""How far to go along a direction in which the objective falls."""
+"""How far to go along a direction in which the objective falls.
+
+The full step is tried first, then shorter ones, until the objective has fallen by a share of what its slope promises
+(Armijo; Nocedal and Wright, Numerical Optimization, 2006, algorithm 3.1). Near the optimum it falls by less than its
+own rounding: there each solver has another measure that tells better from worse, `Flat`.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Protocol, TypeVar
 
 from logreg.optim.blocks import Theta
 from logreg.optim.problem import FirstOrder
 
-SHARE = 1e-4  # of the promised fall that a step has to keep (Armijo)
+SHARE = 1e-4  # of the promised fall that a step has to keep
 FLATTER = 0.9  # of the slope that may be left where the objective is too flat to compare
 MOST_TRIALS = 40  # step lengths
+STANDSTILL = 1e-16  # of the length of theta: a shorter step does not change it
+
+
+class HasValue(Protocol):
+    """What is known of the objective at a point."""
+
+    @property
+    def value(self) -> float: ...
+
+
+Point = TypeVar("Point", bound=HasValue)
+
+# Of a point, what is known there and the rise of the objective: whether it is better, as far as rounding lets one tell.
+Flat = Callable[[Theta, Point, float], bool]
 
 
 def search(
-    evaluate: Callable[[Theta], FirstOrder],
+    evaluate: Callable[[Theta], Point],
     theta: Theta,
-    at: FirstOrder,
+    at: Point,
     direction: Theta,
     step: float,
-    rounding: float,
-) -> tuple[Theta, FirstOrder, float]:
+    slope: float,
+    flat: Flat[Point] | None = None,
+    trials: int = MOST_TRIALS,
+) -> tuple[Theta, Point, float]:
     """The first point along the direction where the objective is low enough.
 
-    Where it falls by less than its rounding, the slope tells better from worse: it has to become flatter.
-
     Args:
-        evaluate: the objective and its gradient at a point.
-        at: what they are at theta.
+        evaluate: what is known of the objective at a point.
+        theta, at: where the search starts, (features + 1,), and what is known there.
         step: the length that is tried first; each one that fails is followed by a shorter one.
-        rounding: changes of the objective that mean nothing.
+        slope: how fast the objective falls along the direction at first, below 0.
+        flat: accepts a point where the objective itself has not fallen enough.
 
     Returns:
-        The point, the objective there, and the step; theta itself and 0 where there is no such point.
+        The point, what is known there, and the step; theta itself and 0 where there is no such point.
     """
-    slope = float(at.gradient @ direction)
-    shortest = 1e-16 * float(theta.norm())
-    for _ in range(MOST_TRIALS):
+    shortest = STANDSTILL * float(theta.norm())
+    for _ in range(trials):
         reached = theta + step * direction
-        found = evaluate(reached)
-        rise = found.value - at.value
-        flat = abs(rise) <= rounding and abs(float(found.gradient @ direction)) <= FLATTER * abs(slope)
-        if rise <= SHARE * step * slope or flat:
-            return reached, found, step
+        point = evaluate(reached)
+        rise = point.value - at.value
+        if rise <= SHARE * step * slope or (flat is not None and flat(reached, point, rise)):
+            return reached, point, step
         if step * float(direction.norm()) <= shortest:
             break
         step *= shorter(step * slope, rise)
     return theta, at, 0.0
+
+
+def slope_is_flatter(direction: Theta, slope: float, rounding: float) -> Flat[FirstOrder]:
+    """Accepts points whose objective differs by rounding alone, where the slope along the direction is less steep."""
+
+    def flat(theta: Theta, point: FirstOrder, rise: float) -> bool:
+        return abs(rise) <= rounding and abs(float(point.gradient @ direction)) <= FLATTER * abs(slope)
+
+    return flat
 
 
 def shorter(promised: float, rise: float) -> float:

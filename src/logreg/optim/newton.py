@@ -11,17 +11,21 @@ condition. Where that is not enough, for columns that are combinations of others
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterable
+from typing import NamedTuple
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from logreg.core.errors import UserError
 from logreg.core.memory import free_memory
 from logreg.optim.blocks import Theta
 from logreg.optim.firth import FirthProblem
 from logreg.optim.linalg import SCALE, unit_scale
-from logreg.optim.line_search import MOST_TRIALS, SHARE, shorter
+from logreg.optim.line_search import search
 from logreg.optim.problem import Derivatives, LogisticProblem
-from logreg.optim.solver import SMALL, Iteration, Solver
+from logreg.optim.solver import SMALL, Iteration, Latest, Solver
 
 # Matrices of the Hessian's size at once: itself, the one that is summed at the next point, a block of rows, the same
 # weighted, their product, and that with the intercept.
@@ -34,28 +38,55 @@ class Newton(Solver):
 
     name = "newton"
 
+    def __init__(self, params: Iterable[nn.Parameter], lr: float = 1.0, tolerance: float = 1e-12) -> None:
+        super().__init__(params, lr, tolerance)
+        self._derivatives, self._room = Latest[Derivatives](), Latest[None]()
+
+    def forget(self) -> None:
+        self._derivatives.forget()
+        self._room.forget()
+
     def _iterate(self, problem: LogisticProblem, theta: Theta) -> Iteration:
-        if self._known is None or self._known[0] is not problem:
-            check_memory(problem)
-        at = self._look(problem, theta, problem.derivatives)
+        # 1. The derivatives at theta, in one pass over the rows, or from the last search.
+        self._room(lambda: check_memory(problem), problem)
+        at = self._evaluate(problem, theta)
         self._check(at.value)
         if (back := self._from_afar(theta, at)) is not None:
             return back
         if not bool(at.hessian.isfinite().all()):
             raise UserError(f"optimizer={self.name}: the Hessian is not finite; {SCALE}.")
+        # 2. The direction and its gap.
         direction = newton_direction(at.hessian, at.gradient)
         slope = float(at.gradient @ direction)
         gap = -slope / 2
-        small = gap <= self._setting("tolerance") * max(at.value, SMALL)
-        # Fisher scoring converges linearly: the next step is as much better as this one was.
+        # 3. A small gap ends it: Newton's method converges quadratically, so a further full step costs one pass and
+        # takes what is left. Fisher scoring converges linearly: the next step is as much better as this one was.
+        small = self._is_small(gap, at)
         last = small and not isinstance(problem, FirthProblem)
+        # 4. The step.
         step, reached = 0.0, theta
         if not small:
-            reached, step = self._search(problem, theta, at.value, direction, slope)
+            reached, step = self._search(problem, theta, at, direction, slope)
         if step == 0.0:
             reached, step = self._in_the_noise(problem, theta, at, direction, gap)
         norm = float(at.gradient.norm())
         return Iteration(reached, at.value, at.accuracy, norm, gap, step, finished=last or step == 0.0)
+
+    def _evaluate(self, problem: LogisticProblem, theta: Theta) -> Derivatives:
+        return self._derivatives(lambda: problem.derivatives(theta), problem, theta)
+
+    def _search(
+        self, problem: LogisticProblem, theta: Theta, at: Derivatives, direction: Theta, slope: float
+    ) -> tuple[Theta, float]:
+        """`search`: the first trial is accepted as a rule and makes the Hessian too, others the value alone."""
+        trials = itertools.count()
+        start: Derivatives | Value = at
+
+        def evaluate(point: Theta) -> Derivatives | Value:
+            return self._evaluate(problem, point) if next(trials) == 0 else Value(problem.value(point))
+
+        reached, _, step = search(evaluate, theta, start, direction, self._setting("lr"), slope)
+        return reached, step
 
     @staticmethod
     def _in_the_noise(
@@ -63,24 +94,15 @@ class Newton(Solver):
     ) -> tuple[Theta, float]:
         """A full step where the objective changes by less than its rounding: the gap tells better from worse."""
         value, gradient = problem.gradient(theta + direction)
-        left = -float(gradient @ newton_direction(at.hessian, gradient)) / 2
-        better = value <= at.value + problem.noise * max(at.value, SMALL) and left < gap
+        gap_there = -float(gradient @ newton_direction(at.hessian, gradient)) / 2
+        better = value <= at.value + problem.noise * max(at.value, SMALL) and gap_there < gap
         return (theta + direction, 1.0) if better else (theta, 0.0)
 
-    def _search(
-        self, problem: LogisticProblem, theta: Theta, value: float, direction: Theta, slope: float
-    ) -> tuple[Theta, float]:
-        """The first point along the direction where the objective is low enough, and the step there; none is 0."""
-        step = self._setting("lr")
-        for trial in range(MOST_TRIALS):
-            reached = theta + step * direction
-            # Trials after the first one look for a length, before the Hessian is worth its while.
-            found = self._look(problem, reached, problem.derivatives).value if trial == 0 else problem.value(reached)
-            rise = found - value
-            if rise <= SHARE * step * slope and rise < 0:
-                return reached, step
-            step *= shorter(step * slope, rise)
-        return theta, 0.0
+
+class Value(NamedTuple):
+    """Of the objective at a point, all that a trial needs."""
+
+    value: float
 
 
 def check_memory(problem: LogisticProblem) -> None:
@@ -105,6 +127,6 @@ def newton_direction(hessian: Tensor, gradient: Theta) -> Theta:
     if not int(failed) and float(factor.diagonal().square().min()) > NEGLIGIBLE:
         return -scale * torch.cholesky_solve((scale * gradient).unsqueeze(1), factor).squeeze(1)
     values, vectors = torch.linalg.eigh(scaled)
-    kept = values > NEGLIGIBLE * values[-1]
-    parts = (vectors.t() @ (scale * gradient))[kept] / values[kept]
-    return -scale * (vectors[:, kept] @ parts)
+    regular = values > NEGLIGIBLE * values[-1]  # the others are rounding, and a step along them could be of any length
+    parts = (vectors.t() @ (scale * gradient))[regular] / values[regular]
+    return -scale * (vectors[:, regular] @ parts)

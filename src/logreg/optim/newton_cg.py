@@ -19,13 +19,14 @@ import torch
 from torch import nn
 
 from logreg.optim.blocks import Theta
-from logreg.optim.line_search import search
+from logreg.optim.line_search import search, slope_is_flatter
 from logreg.optim.precondition import Preconditioner, subsample
 from logreg.optim.problem import FirstOrder, HessianProduct, LogisticProblem
-from logreg.optim.solver import SMALL, Iteration, Solver
+from logreg.optim.solver import SMALL, Iteration, Latest, Solver
 
 LARGEST_SHARE = 0.5  # of the gradient that a solution of the model may leave
 MOST_PRODUCTS = 500  # of an iteration
+LEAST_DISTANCE = 1e-300  # which can be divided by
 
 
 class NewtonCG(Solver):
@@ -35,37 +36,48 @@ class NewtonCG(Solver):
 
     def __init__(self, params: Iterable[nn.Parameter], lr: float = 1.0, tolerance: float = 1e-16) -> None:
         super().__init__(params, lr, tolerance)
-        self._sample: tuple[LogisticProblem, LogisticProblem] | None = None  # a problem and its subsample
+        self._first_order, self._sample = Latest[FirstOrder](), Latest[LogisticProblem]()
 
     def forget(self) -> None:
-        super().forget()
-        self._sample = None
+        self._first_order.forget()
+        self._sample.forget()
 
     def _iterate(self, problem: LogisticProblem, theta: Theta) -> Iteration:
-        at = self._look(problem, theta, problem.first_order)
+        # 1. Value and gradient at theta.
+        at = self._evaluate(problem, theta)
         self._check(at.value)
         if (back := self._from_afar(theta, at)) is not None:
             return back
-        norm = float(at.gradient.norm())
-        if self._sample is None or self._sample[0] is not problem:
-            self._sample = problem, subsample(problem)
-        precondition = Preconditioner(self._sample[1], theta, problem.diagonal(theta))
-        size = max(at.value, SMALL)
-        distance = max(float(at.gradient @ precondition(at.gradient)) / size, 1e-300)
+        # 2. The direction, by conjugate gradients: the nearer the optimum, the more exactly.
+        sample = self._sample(lambda: subsample(problem), problem)
+        precondition = Preconditioner(sample, theta, problem.diagonal(theta))
+        norm, size = float(at.gradient.norm()), max(at.value, SMALL)
+        distance = max(float(at.gradient @ precondition(at.gradient)) / size, LEAST_DISTANCE)
+        # The square root makes the convergence superlinear. Closer than the tolerance asks for no share is needed.
         share = min(LARGEST_SHARE, max(math.sqrt(distance), 0.1 * math.sqrt(self._setting("tolerance") / distance)))
         direction = conjugate_gradients(HessianProduct(problem, theta), -at.gradient, precondition, share)
-        gap = -float(at.gradient @ direction) / 2
-        if gap <= self._setting("tolerance") * size:
+        slope = float(at.gradient @ direction)
+        gap = -slope / 2
+        # 3. A small gap ends it.
+        if self._is_small(gap, at):
             return Iteration(theta, at.value, at.accuracy, norm, gap, 0.0, finished=True)
-
-        def evaluate(theta: Theta) -> FirstOrder:
-            return self._look(problem, theta, problem.first_order)
-
+        # 4. The step.
         rounding = problem.noise * size
-        reached, found, step = search(evaluate, theta, at, direction, self._setting("lr"), rounding)
+        reached, point, step = search(
+            lambda theta: self._evaluate(problem, theta),
+            theta,
+            at,
+            direction,
+            self._setting("lr"),
+            slope,
+            slope_is_flatter(direction, slope, rounding),
+        )
         # Where the objective does not change any more, a gradient that does not fall either is rounding.
-        stuck = at.value - found.value <= rounding and float(found.gradient.norm()) > norm / 2
+        stuck = at.value - point.value <= rounding and float(point.gradient.norm()) > norm / 2
         return Iteration(reached, at.value, at.accuracy, norm, gap, step, finished=step == 0.0 or stuck)
+
+    def _evaluate(self, problem: LogisticProblem, theta: Theta) -> FirstOrder:
+        return self._first_order(lambda: problem.first_order(theta), problem, theta)
 
 
 def conjugate_gradients(

@@ -11,17 +11,20 @@ The gap is the fall that the model promises.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable
+
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from logreg.core.errors import UserError
 from logreg.optim.blocks import Theta
 from logreg.optim.l1_quadratic import minimise
 from logreg.optim.linalg import SCALE
-from logreg.optim.line_search import MOST_TRIALS, SHARE, shorter
+from logreg.optim.line_search import MOST_TRIALS, search
 from logreg.optim.problem import FirstOrder, LogisticProblem
-from logreg.optim.solver import SMALL, Iteration, Solver
+from logreg.optim.solver import SMALL, Iteration, Latest, Solver
 
 LEAST_NEW = 100  # columns that may enter the working set in an iteration, or as many as are in it
 MOST_WORKING = 3000  # columns of a Gram matrix
@@ -32,20 +35,32 @@ class ProximalNewton(Solver):
 
     name = "proximal_newton"
 
+    def __init__(self, params: Iterable[nn.Parameter], lr: float = 1.0, tolerance: float = 1e-12) -> None:
+        super().__init__(params, lr, tolerance)
+        self._first_order = Latest[FirstOrder]()
+
+    def forget(self) -> None:
+        self._first_order.forget()
+
     def _iterate(self, problem: LogisticProblem, theta: Theta) -> Iteration:
-        at = self._look(problem, theta, problem.first_order)
+        # 1. Value and gradient of the smooth part at theta.
+        at = self._evaluate(problem, theta)
         self._check(at.value)
         if (back := self._from_afar(theta, at)) is not None:
             return back
+        # 2. The direction: to the minimum of the model over the working set. The gap is the fall on the way.
         working, complete = working_set(problem, theta, at.gradient)
         direction, promised, solved = self._step_of_the_model(problem, theta, at, working)
-        norm = float(stationarity(problem, theta, at.gradient).norm())
         gap = max(promised, 0.0)
-        size = max(at.value, SMALL)
-        # A model that was not solved may promise too little.
-        small = complete and solved and gap <= self._setting("tolerance") * size
+        # 3. A small gap ends it, after a last step; a model that was not solved may promise too little.
+        small = complete and solved and self._is_small(gap, at)
+        # 4. The step.
         reached, step = self._search(problem, theta, at, direction, small)
+        norm = float(stationarity(problem, theta, at.gradient).norm())
         return Iteration(reached, at.value, at.accuracy, norm, gap, step, finished=small or step == 0.0)
+
+    def _evaluate(self, problem: LogisticProblem, theta: Theta) -> FirstOrder:
+        return self._first_order(lambda: problem.first_order(theta), problem, theta)
 
     @staticmethod
     def _step_of_the_model(
@@ -58,9 +73,9 @@ class ProximalNewton(Solver):
             raise UserError(f"optimizer=proximal_newton: the Hessian is not finite; {SCALE}.")
         gradient, here = at.gradient[on].cpu().numpy(), theta[on].cpu().numpy()
         l1 = np.append(np.full(len(working), problem.l1), 0.0)
-        there, solved = minimise(hessian, gradient - hessian @ here, l1, here)
-        move = there - here
-        rise = gradient @ move + move @ hessian @ move / 2 + float(l1 @ (np.abs(there) - np.abs(here)))
+        lowest, solved = minimise(hessian, gradient - hessian @ here, l1, here)
+        move = lowest - here
+        rise = gradient @ move + move @ hessian @ move / 2 + float(l1 @ (np.abs(lowest) - np.abs(here)))
         direction = torch.zeros_like(theta)
         direction[on] = torch.as_tensor(move, device=theta.device)
         return direction, -float(rise), solved
@@ -74,27 +89,34 @@ class ProximalNewton(Solver):
         """
         w, d = theta[:-1], direction[:-1]
         promised = float(at.gradient @ direction) + problem.l1 * float((w + d).abs().sum() - w.abs().sum())
-        step, rounding = self._setting("lr"), problem.noise * max(at.value, SMALL)
-        for _ in range(1 if small else MOST_TRIALS):
-            reached = theta + step * direction
-            found = self._look(problem, reached, problem.first_order)
-            rise = found.value - at.value
-            if rise <= SHARE * step * promised and not small:
-                return reached, step
-            if rise <= rounding and (small or rise >= -rounding):
-                norms = [stationarity(problem, t, f.gradient).norm() for t, f in ((reached, found), (theta, at))]
-                if float(norms[0]) < float(norms[1]):
-                    return reached, step
-            step *= shorter(step * promised, rise)
-        return theta, 0.0
+        rounding = problem.noise * max(at.value, SMALL)
+        norm = float(stationarity(problem, theta, at.gradient).norm())
+
+        def flat(point: Theta, known: FirstOrder, rise: float) -> bool:
+            if not (rise <= rounding and (small or rise >= -rounding)):
+                return False
+            return float(stationarity(problem, point, known.gradient).norm()) < norm
+
+        slope, trials = (-math.inf, 1) if small else (promised, MOST_TRIALS)  # nothing falls by more than infinity
+        reached, _, step = search(
+            lambda point: self._evaluate(problem, point),
+            theta,
+            at,
+            direction,
+            self._setting("lr"),
+            slope,
+            flat,
+            trials,
+        )
+        return reached, step
 
 
 def stationarity(problem: LogisticProblem, theta: Theta, gradient: Theta) -> Theta:
     """The subgradient of the objective of least norm: zero at the optimum and nowhere else."""
-    found, w, g = gradient.clone(), theta[:-1], gradient[:-1]
-    at_zero = g.sign() * (g.abs() - problem.l1).clamp(min=0)
-    found[:-1] = torch.where(w == 0, at_zero, g + problem.l1 * w.sign())
-    return found
+    subgradient, w, g = gradient.clone(), theta[:-1], gradient[:-1]
+    at_zero = g.sign() * (g.abs() - problem.l1).clamp(min=0)  # the slopes there are g ± l1: the one nearest to zero
+    subgradient[:-1] = torch.where(w == 0, at_zero, g + problem.l1 * w.sign())
+    return subgradient
 
 
 def working_set(problem: LogisticProblem, theta: Theta, gradient: Theta) -> tuple[Tensor, bool]:
@@ -105,8 +127,8 @@ def working_set(problem: LogisticProblem, theta: Theta, gradient: Theta) -> tupl
     most = max(LEAST_NEW, int(inside.sum()))
     complete = int(wanted.sum()) <= most
     if not complete:
-        kept = torch.where(wanted, residual, 0).topk(most).indices
-        wanted = torch.zeros_like(wanted).index_fill_(0, kept, True)
+        steepest = torch.where(wanted, residual, 0).topk(most).indices
+        wanted = torch.zeros_like(wanted).index_fill_(0, steepest, True)
     chosen = (inside | wanted).nonzero().squeeze(1)
     if len(chosen) > MOST_WORKING:
         complete, best = False, residual[chosen].topk(MOST_WORKING).indices

@@ -1,14 +1,28 @@
-"""What the solvers have in common: iterations on the whole objective, inside the training loop of any optimizer."""
+"""What the solvers have in common: iterations on the whole objective, inside the training loop of any optimizer.
+
+The terms, as all solvers use them:
+
+    problem    the objective F over all training rows, as a function of the coefficients; `logreg.optim.problem`
+    theta      the coefficients, (features + 1,), the intercept last, in float64
+    direction  where an iteration goes from theta: -H^-1 g for some matrix H near the Hessian of F
+    gap        how far F is above its least value, as the quadratic model estimates it: half the squared Newton
+               decrement, g' H^-1 g / 2
+    step       how far it goes along the direction, as a share of it; `logreg.optim.line_search`
+    rounding   changes of F that mean nothing in the precision that it is computed in
+
+An iteration 1. evaluates F and its derivatives at theta, which the last one's search has done already; 2. makes the
+direction and its gap; 3. ends the solver where the gap is small beside F; 4. searches along the direction.
+"""
 
 from __future__ import annotations
 
 import math
 from abc import abstractmethod
 from collections.abc import Callable, Iterable
-from typing import Any, ClassVar, NamedTuple, TypeVar, cast
+from typing import ClassVar, Generic, NamedTuple, Never, TypeVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from logreg.core.errors import UserError
@@ -20,7 +34,7 @@ from logreg.optim.threads import torch_in_one_thread
 SMALL = 1e-6  # an objective below which a gap is small by itself: that of separated labels falls towards zero
 OF_ZERO = math.log(2) * (1 + 1e-6)  # the objective of coefficients that are zero, and its rounding
 
-Found = TypeVar("Found", FirstOrder, Derivatives)
+Made = TypeVar("Made")
 
 
 class Iteration(NamedTuple):
@@ -31,7 +45,7 @@ class Iteration(NamedTuple):
         value, accuracy, gradient_norm: at the coefficients before it.
         gap: how far the objective was above its least value then, as the solver estimates it.
         step: the length of the step that was taken, 1 for a full one, 0 for none.
-        finished: whether no further iteration is worth its while.
+        finished: whether this was the last one.
     """
 
     theta: Theta
@@ -41,6 +55,26 @@ class Iteration(NamedTuple):
     gap: float
     step: float
     finished: bool
+
+
+class Latest(Generic[Made]):
+    """What was made last and what it was made of: it is made anew for anything else."""
+
+    def __init__(self) -> None:
+        self.forget()
+
+    def forget(self) -> None:
+        self._made: tuple[tuple[object, ...], Made] | None = None
+
+    def __call__(self, make: Callable[[], Made], *parts: object) -> Made:
+        """What ``make`` makes of these parts: tensors that are equal, anything else that is the same."""
+        if self._made is None or not all(map(_is_same, self._made[0], parts)):
+            self._made = parts, make()
+        return self._made[1]
+
+
+def _is_same(a: object, b: object) -> bool:
+    return torch.equal(a, b) if isinstance(a, Tensor) and isinstance(b, Tensor) else a is b
 
 
 class Solver(Optimizer):
@@ -61,9 +95,8 @@ class Solver(Optimizer):
 
     def __init__(self, params: Iterable[nn.Parameter], lr: float = 1.0, tolerance: float = 1e-12) -> None:
         super().__init__(params, {"lr": lr, "tolerance": tolerance})
-        self._known: tuple[LogisticProblem, Theta, FirstOrder | Derivatives] | None = None
 
-    def step(self, closure: Callable[[], float] | None = None) -> Any:
+    def step(self, closure: Callable[[], float] | None = None) -> Never:
         raise RuntimeError(f"{type(self).__name__} needs the objective itself; call iterate")
 
     @torch.no_grad()
@@ -72,9 +105,9 @@ class Solver(Optimizer):
         with torch_in_one_thread():
             return self._iterate(problem, theta)
 
+    @abstractmethod
     def forget(self) -> None:
         """Let go of the rows; what a resume needs is kept."""
-        self._known = None
 
     @abstractmethod
     def _iterate(self, problem: LogisticProblem, theta: Theta) -> Iteration: ...
@@ -91,23 +124,17 @@ class Solver(Optimizer):
         Returns:
             The coefficients and what each iteration was.
         """
-        done: list[Iteration] = []
+        iterations: list[Iteration] = []
         if theta is None:
             theta = torch.zeros(problem.features + 1, dtype=torch.float64, device=problem.device)
-        while len(done) < most and not (done and done[-1].finished):
-            done.append(self.iterate(problem, theta))
-            theta = done[-1].theta
-        return theta, done
-
-    def _look(self, problem: LogisticProblem, theta: Theta, look: Callable[[Theta], Found]) -> Found:
-        """What ``look`` says of a point, which is remembered: an iteration begins where the last search has ended."""
-        if self._known is None or self._known[0] is not problem or not torch.equal(self._known[1], theta):
-            self._known = problem, theta, look(theta)
-        return cast("Found", self._known[2])
+        while len(iterations) < most and not (iterations and iterations[-1].finished):
+            iterations.append(self.iterate(problem, theta))
+            theta = iterations[-1].theta
+        return theta, iterations
 
     @staticmethod
     def _from_afar(theta: Theta, at: FirstOrder | Derivatives) -> Iteration | None:
-        """The step to no coefficients at all, where that is better: far out the curvature says nothing."""
+        """The step to no coefficients at all, where that is better: far out rows are certain and have no curvature."""
         if at.value <= OF_ZERO:
             return None
         return Iteration(
@@ -125,6 +152,9 @@ class Solver(Optimizer):
                 f"optimizer={self.name}: the objective is {value} at the start; {SCALE}, or start from smaller "
                 "coefficients."
             )
+
+    def _is_small(self, gap: float, at: FirstOrder | Derivatives) -> bool:
+        return gap <= self._setting("tolerance") * max(at.value, SMALL)
 
     def _setting(self, name: str) -> float:
         return float(self.param_groups[0][name])

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import cache
 
 import numpy as np
@@ -18,28 +19,28 @@ from torch import Tensor
 
 Sums = list[Tensor]
 
-LEAST_BLOCKS = 4  # for which it is worth while to start threads
+LEAST_BLOCKS = 4  # for which starting threads pays
 
-_threads: int | None = None  # that torch had outside of `torch_in_one_thread`
+_outside: ContextVar[int | None] = ContextVar("threads that torch had outside of `torch_in_one_thread`", default=None)
 
 
 @contextmanager
 def torch_in_one_thread() -> Iterator[int]:
-    """Torch does not wake its threads, and numpy as little as torch complains of numbers that are not finite.
+    """Torch wakes no threads, and numpy, as torch does, says nothing of numbers that are not finite.
 
     Yields:
-        How many threads there are to share out, also where one such surrounding is inside another.
+        How many threads there are to share out, also where one such context is inside another.
     """
-    global _threads
-    before, torch_had = _threads, torch.get_num_threads()
-    _threads = before or torch_had
+    here = torch.get_num_threads()
+    threads = _outside.get() or here
+    token = _outside.set(threads)
     torch.set_num_threads(1)
     try:
         with np.errstate(over="ignore", invalid="ignore"):
-            yield _threads
+            yield threads
     finally:
-        _threads = before
-        torch.set_num_threads(torch_had)
+        _outside.reset(token)
+        torch.set_num_threads(here)
 
 
 def summed(work: Callable[[int], Sums], blocks: int, device: torch.device, at_once: bool = True) -> Sums:
@@ -48,7 +49,8 @@ def summed(work: Callable[[int], Sums], blocks: int, device: torch.device, at_on
     Args:
         work: returns tensors that are its own, of the same shapes for all blocks.
         device: where it works; on others than the CPU one block comes after the other.
-        at_once: otherwise too, with the threads of BLAS sharing each product.
+        at_once: whether threads work on a block each; otherwise one block comes after the other, and the threads of
+            BLAS share each product.
     """
     if device.type != "cpu":
         return _of_some(work, range(blocks))
