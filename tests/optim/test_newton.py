@@ -21,6 +21,7 @@ from torch import nn
 from logreg import RunRecord
 from logreg.cli.assemble import check_separation
 from logreg.core.errors import UserError
+from logreg.data.adapter import adapted
 from logreg.data.rows import SparseRows
 from logreg.evaluation.coefficients import optimality, separation
 from logreg.evaluation.coefficients.optimality import certify, separation_of
@@ -31,7 +32,7 @@ from logreg.optim.firth import FirthProblem
 from logreg.optim.newton import Newton
 from logreg.optim.problem import LogisticProblem
 from logreg.training.classifier import BinaryClassifier
-from tests.helpers import breast_cancer, column, fit, shared_file, toy
+from tests.helpers import Ordinary, breast_cancer, column, fit, shared_file, toy
 from tests.optim.problems import drawn, problem_of
 from tests.optim.problems import solve as solved
 
@@ -292,9 +293,9 @@ def test_a_separation_is_looked_for_where_it_matters_and_wherever_it_is_asked_fo
 def test_a_separation_by_columns_is_of_linear_models() -> None:
     hidden = nn.Sequential(nn.Linear(2, 4), nn.Tanh(), nn.Linear(4, 1), nn.Sigmoid())
     with pytest.raises(UserError, match="separation=true"):
-        check_separation(True, BinaryClassifier(hidden), None)
-    check_separation(True, BinaryClassifier(SequentialRegression(2)), None)
-    check_separation("auto", BinaryClassifier(hidden), None)
+        check_separation(True, BinaryClassifier(hidden), adapted(Ordinary()))
+    check_separation(True, BinaryClassifier(SequentialRegression(2)), adapted(Ordinary()))
+    check_separation("auto", BinaryClassifier(hidden), adapted(Ordinary()))
 
 
 def test_a_separation_is_not_looked_for_where_there_is_no_memory(
