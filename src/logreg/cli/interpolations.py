@@ -7,6 +7,7 @@ import secrets
 
 from omegaconf import OmegaConf
 
+from logreg.core.optimizers import requirements_of
 from logreg.core.settings import check_key
 
 LONGEST_DIRECTORY_NAME = 100
@@ -32,6 +33,8 @@ def logarithmic_grid(smallest: float, largest: float, points: int) -> str:
 
 
 OmegaConf.register_new_resolver("logarithmic_grid", logarithmic_grid, replace=True)
+# Of the group of this name, which file an optimizer needs.
+OmegaConf.register_new_resolver("requirements", requirements_of, replace=True)
 OmegaConf.register_new_resolver("unique", lambda: _unique, replace=True)
 OmegaConf.register_new_resolver("job_directory", job_directory, replace=True)
 # What Optuna calls it.
