@@ -18,6 +18,7 @@ from logreg.cli.configuration import compose
 from logreg.cli.directories import started_sweep
 from logreg.cli.explain import choices_of, explain, group_names
 from logreg.cli.trust import guard_hydra, trusted_packages
+from logreg.cli.vocabulary import check_vocabulary
 from logreg.core.errors import UserError
 from logreg.core.settings import CONF
 
@@ -45,6 +46,8 @@ def command(
             if {"--help", "-h"} & set(sys.argv[1:]):
                 print(_help(name))
                 sys.exit(0)
+            if name == "train":
+                check_vocabulary(sys.argv[1:])
             guard_hydra(trusted_packages())
             errors: list[Exception] = []
             hydra.main(version_base="1.3", config_path=str(CONF), config_name=name)(_catching(task, errors))()

@@ -64,6 +64,7 @@ def run(cfg: DictConfig) -> float | None:
         choices = hydra_config.runtime.choices
         record.hyperparameters = hyperparameters(in_force(config), record.overrides, choices)
         settings = parse(config, trusted_packages())
+        record.tags = list(map(str, settings.tags))
         if isinstance(settings.threshold, float):
             record.threshold = settings.threshold
         write_settings(directory, settings)

@@ -28,4 +28,6 @@ def hyperparameters(
     for key in (*GROUPS, *HYPERPARAMETERS, *settings_of(list(overrides))):
         value = choices[key] if key in choices else lookup(config, key)
         values[key] = "null" if value is None else value
+    if config.get("tags"):
+        values["tags"] = ", ".join(map(str, config["tags"]))
     return values

@@ -30,6 +30,7 @@ from logreg.core.rules import (
     rules_of,
     setting,
     text,
+    texts,
     whole,
 )
 
@@ -55,6 +56,7 @@ def _are_weights(value: object) -> bool:
     return isinstance(value, Mapping) and len(value) > 0 and all(map(POSITIVE.allows, value.values()))
 
 
+TAGS = texts("a list of words, in quotes, such as 'tags=[baseline,v2]',")
 METRIC = Rule(
     lambda value: isinstance(value, str) and value != "",
     "the name of a metric, such as val/loss",
@@ -159,6 +161,7 @@ class Settings:
     """
 
     name: str = setting(FOLDER)
+    tags: Sequence[str] = setting(TAGS)
     seed: int = setting(SEED)
     epochs: int = setting(COUNT)
     lr: float | None = setting(RATE)

@@ -125,6 +125,7 @@ class RunRecord(JsonObject):
             validation rows, of the last state otherwise. One that is not finite is null in the file, and not read.
         updates: optimizer steps made.
         epochs: whole passes over the training rows.
+        tags: words to find the run by.
         seconds: ``fit`` and ``total``.
         data: what the DataModule says of itself: ``rows`` per split, ``features``, ``fingerprint`` of the source, …
         hyperparameters: the settings that TensorBoard's HParams tab shows.
@@ -163,6 +164,7 @@ class RunRecord(JsonObject):
     inference: dict[str, Any] | None = None
     intervals: dict[str, AccuracyInterval] = field(default_factory=dict)
     baseline: Baseline | None = None
+    tags: list[str] = field(default_factory=list)
 
     @classmethod
     def begun(cls, overrides: Sequence[str], started: str | None = None) -> Self:

@@ -31,15 +31,17 @@ def write(
         of_setting: further columns, which say how the setting of a job did over its repetitions; by job directory.
         preface: lines of Markdown before the table of jobs.
     """
-    keys = list(dict.fromkeys(key for job in jobs for key in job.settings))
+    keys = list(dict.fromkeys(key for job in jobs for key in job.settings if key != "tags"))
+    tagged = ["tags"] if any(job.record.tags for job in jobs) else []
     metrics = list(dict.fromkeys(name for job in jobs for name in job.metrics))
     of_setting = of_setting or {}
     further = list(next(iter(of_setting.values()), ()))
-    header = ["job", "status", *keys, *metrics, *further, "seconds", "directory", "error"]
+    header = ["job", "status", *tagged, *keys, *metrics, *further, "seconds", "directory", "error"]
     rows = [
         [
             job.number,
             job.record.status,
+            *(", ".join(job.record.tags) for _ in tagged),
             *(job.settings.get(key, "") for key in keys),
             *(_cell(job.metrics.get(name)) for name in metrics),
             *(of_setting.get(job.directory, {}).get(name, "") for name in further),

@@ -21,7 +21,7 @@ from logreg.core.settings import Costs, Settings, SweepSettings, TrainerSettings
 FREE = (
     "seed", "model.draws_before", "data.seed", "data.fold", "epochs", "trainer.max_epochs", "lr", "penalty.l1",
     "penalty.l2", "class_weight", "threshold", "costs", "calibration", "scheduler",
-    "figures", "report", "name", "vectorized", "sweep",
+    "figures", "report", "name", "tags", "vectorized", "sweep",
 )  # fmt: skip
 # Settings of the Trainer that a fused fit heeds, or that need nothing done.
 TRAINER = "lightning.pytorch.Trainer"
@@ -82,6 +82,7 @@ def _in_common(settings: Settings) -> str:
     common = replace(
         settings,
         name="",
+        tags=(),
         seed=0,
         epochs=0,
         lr=None,

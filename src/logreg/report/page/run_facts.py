@@ -245,6 +245,7 @@ def provenance(record: RunRecord) -> list[tuple[str, str]]:
     git = record.git or {}
     data = record.data
     found += [
+        ("tags", ", ".join(record.tags)),
         ("resumed from", record.resumed_from or ""),
         ("git", f"{git.get('commit', '')}{', with changes' if git.get('dirty') else ''}"),
         ("data", str(data.get("path") or "")),

@@ -84,6 +84,8 @@ _DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)  # which takes a tenth o
 def conclusion(record: RunRecord, directory: Path) -> str:
     """What the terminal says of a run, as markdown: how it ended, its metrics, what they are worth, how to run it."""
     parts = [f"**{_escaped(headline(record))}**"]
+    if record.tags:
+        parts.append(_escaped(f"tags: {', '.join(record.tags)}"))
     if record.error:
         parts.append(_escaped(record.error))
     if record.metrics:

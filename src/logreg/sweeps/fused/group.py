@@ -177,6 +177,7 @@ def _files(jobs: Jobs, member: GroupMember, started: str, options: Options) -> J
     job, settings = jobs[member.position], member.settings
     record = RunRecord.begun(job.overrides, started)
     record.name, record.seed = str(settings.name), settings.seed
+    record.tags = list(map(str, settings.tags))
     record.monitor = Monitor(settings.monitor, settings.mode)
     record.hyperparameters = hyperparameters(settings.as_config(), record.overrides, job.choices)
     with_figures = settings.figures and max(len(jobs), job.number + 1) <= options.figures
