@@ -225,7 +225,7 @@ def test_a_snapshot_keeps_each_job_as_of_its_last_update(cls: type) -> None:
     for update, jobs in enumerate([[], [2], [0, 3], [3], []]):
         optimizer.lr *= 0.5
         problem.advance(optimizer, range(update, update + 1))
-        snapshot.update_from(optimizer, torch.tensor(jobs, dtype=torch.int64))
+        snapshot.update(torch.tensor(jobs, dtype=torch.int64))
         for job in jobs:
             expected[job] = copy.deepcopy(optimizer.state_dict_of(job))
         for job in range(4):

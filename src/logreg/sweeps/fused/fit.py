@@ -7,13 +7,15 @@ when it ended is what counts.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 import torch
+from jaxtyping import Bool, Float, Int
+from lightning.pytorch.callbacks import EarlyStopping
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torchmetrics import Metric
@@ -25,11 +27,17 @@ from logreg.sweeps.fused.early_stopping import Stopping
 from logreg.sweeps.fused.footprint import footprint
 from logreg.sweeps.fused.metrics import BatchedEvaluation
 from logreg.sweeps.fused.networks import Networks, stacked_networks
-from logreg.sweeps.fused.optimizers import Snapshot, batched
-from logreg.sweeps.fused.schedules import Schedules
+from logreg.sweeps.fused.optimizers import BatchedOptimizer, Group, Hyperparameters, batched
+from logreg.sweeps.fused.schedules import MakeScheduler, Schedules
 from logreg.sweeps.fused.stack import Split, TrainingBatches
 
-BLOCK_UPDATES, BLOCK_VALUES = 100, 2**22  # measurements that are kept before they are looked at
+# Updates whose logits wait to be measured together: one call for many costs less than many calls, and divergence is
+# noticed that much later, which nothing but time depends on.
+BLOCK_UPDATES, BLOCK_VALUES = 100, 2**22
+
+Jobs: TypeAlias = Bool[np.ndarray, " jobs"]
+OfJobs: TypeAlias = Float[np.ndarray, " jobs"]
+Progress: TypeAlias = Callable[[float], object]  # told how many updates have been made since the last time
 
 
 @dataclass(frozen=True)
@@ -41,11 +49,14 @@ class FusedJob:
         network: in its initial state.
         optimizer: the keyword arguments of the optimizer's class.
         scheduler: its learning-rate scheduler; None for none.
+        l1, l2: weights of the penalty.
+        epochs: passes over the training rows.
+        threshold: from which probability on a row is predicted to be of label 1.
     """
 
     table: int
     network: nn.Module
-    optimizer: Mapping[str, Any]
+    optimizer: Hyperparameters
     scheduler: Component | None
     l1: float
     l2: float
@@ -58,15 +69,20 @@ class GroupSettings:
     """What all jobs of a fit have in common.
 
     Attributes:
+        make_scheduler: from a job's ``scheduler`` to what makes it of an optimizer.
         monitor: the metric that chooses the best state; None where no checkpoints are kept.
+        mode: ``min`` or ``max``, which value of it is the best.
+        log_every: updates, as Lightning's ``log_every_n_steps``.
+        validate_every: passes.
+        clip_value, clip_algorithm: of gradients; 0 for none.
     """
 
     optimizer: type[Optimizer]
-    make_scheduler: Any
+    make_scheduler: MakeScheduler
     metrics: Mapping[str, Metric]
     monitor: str | None
     mode: str
-    early_stopping: Any = None
+    early_stopping: EarlyStopping | None = None
     log_every: int = 10
     validate_every: int = 1
     clip_value: float = 0.0
@@ -74,6 +90,15 @@ class GroupSettings:
     dtype: torch.dtype = torch.float32
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     loss: Loss = LOG_LOSS
+
+
+class _Measured(NamedTuple):
+    """What is measured of an update: (jobs, rows); (tables, rows); (tables, rows); (jobs,)."""
+
+    logits: Tensor
+    y: Tensor
+    weight: Tensor | None
+    penalty: Tensor | None
 
 
 @contextmanager
@@ -86,25 +111,49 @@ def _default_dtype(dtype: torch.dtype) -> Iterator[None]:
         torch.set_default_dtype(before)
 
 
+class OptimizerState(Protocol):
+    """What a fit needs of the optimizers of its jobs, whichever way they make their updates.
+
+    Attributes:
+        lr: (jobs,) float64, the present learning rates; written into.
+    """
+
+    groups: list[Group]
+    lr: Tensor
+
+    def snapshot(self) -> OptimizerState:
+        """A copy that stays as it is until `update`."""
+
+    def update(self, jobs: Tensor) -> None:
+        """Bring some jobs of a snapshot, (n,), up to date."""
+
+    def state_dict_of(self, job: int) -> dict[str, object]:
+        """What ``Optimizer.state_dict()`` would be for one job."""
+
+
 class JobStates:
-    """What each job was when it was last kept: parameters, optimizer, and the numbers that go into a checkpoint."""
+    """What each job was when it was last saved: parameters, optimizer, and the numbers that go into a checkpoint.
+
+    Attributes:
+        saved: (jobs,), whether a job was saved at all.
+    """
 
     def __init__(self, fit: Fit) -> None:
         self.fit = fit
         self.parameters = [p.clone() for p in fit.networks.parameters]
-        self.optimizer: Snapshot = fit.optimizer.snapshot()
+        self.optimizer = fit.optimizer.snapshot()
         self.updates = np.zeros(len(fit.jobs), dtype=np.int64)
         self.epoch = np.zeros(len(fit.jobs), dtype=np.int64)
-        self.callbacks: dict[int, dict[str, Any]] = {}
-        self.schedulers: dict[int, dict[str, Any] | None] = {}
+        self.callbacks: dict[int, dict[str, object]] = {}
+        self.schedulers: dict[int, dict[str, object] | None] = {}
         self.saved = np.zeros(len(fit.jobs), dtype=bool)
 
-    def save(self, jobs: np.ndarray, epoch: int) -> None:
-        """Bring some jobs up to date."""
+    def save(self, jobs: Int[np.ndarray, " chosen"], epoch: int) -> None:
+        """Bring some jobs, by their numbers, to their present state."""
         fit, chosen = self.fit, torch.as_tensor(jobs)
-        for mine, present in zip(self.parameters, fit.networks.parameters, strict=True):
-            mine[chosen] = present[chosen]
-        self.optimizer.update_from(fit.optimizer, chosen)
+        for saved, present in zip(self.parameters, fit.networks.parameters, strict=True):
+            saved[chosen] = present[chosen]
+        self.optimizer.update(chosen)
         self.updates[jobs], self.epoch[jobs], self.saved[jobs] = fit.updates, epoch, True
         for job in jobs.tolist():
             self.callbacks[job] = fit.callback_states(job)
@@ -134,18 +183,18 @@ class Fit:
         tables: Sequence[BlockData],
         jobs: Sequence[FusedJob],
         settings: GroupSettings,
-        counted: np.ndarray | None = None,
+        counted: Jobs | None = None,
     ) -> None:
         self.tables, self.jobs, self.settings = tables, jobs, settings
         dtype, device = settings.dtype, settings.device
         self.batches = TrainingBatches(tables, dtype, device)
         self.held_out = Split(tables, "val", dtype, device)
         l1, l2 = (torch.tensor(part, dtype=torch.float64) for part in zip(*((j.l1, j.l2) for j in jobs), strict=True))
-        made = footprint(jobs[0].network, self.batches.rows[0])
+        of_rows = footprint(jobs[0].network, self.batches.rows[0])
         networks = [job.network for job in jobs]
-        self.networks: Networks = stacked_networks(networks, len(tables), l1, l2, dtype, device, made, settings.loss)
+        self.networks: Networks = stacked_networks(networks, len(tables), l1, l2, dtype, device, of_rows, settings.loss)
         with _default_dtype(dtype):  # Lightning sets it too, and optimizers keep scalars in it
-            self.optimizer = self._make_optimizer()
+            self.optimizer: OptimizerState = self._make_optimizer()
         initial = self.optimizer.lr.tolist()
         self.schedules = Schedules([j.scheduler for j in jobs], settings.make_scheduler, self.optimizer.lr)
         for job in self.schedules.of_passes:  # torch's schedulers of this kind leave it there
@@ -158,22 +207,22 @@ class Fit:
         self.status = ["completed"] * len(jobs)
         self.best_score = np.full(len(jobs), np.nan, dtype=np.float64 if dtype == torch.float64 else np.float32)
         self.steps: list[int] = []
-        self.losses: list[np.ndarray] = []
-        self.accuracies: list[np.ndarray] = []
-        self.solver_values: list[dict[str, np.ndarray]] = []  # of a solver
-        self.validations: list[tuple[int, dict[str, np.ndarray], np.ndarray]] = []
+        self.losses: list[OfJobs] = []
+        self.accuracies: list[OfJobs] = []
+        self.solver_values: list[dict[str, OfJobs]] = []
+        self.validations: list[tuple[int, dict[str, OfJobs], Jobs]] = []
         self.last, self.best = JobStates(self), JobStates(self)
         self.updates_to_copy: set[int] = set()
         self.copied_parameters: dict[int, list[Tensor]] = {}
         self.interrupt = False
-        self._block: list[tuple[Tensor, Tensor, Tensor | None, Tensor | None]] = []
+        self._block: list[_Measured] = []
         rows = len(jobs) * self.batches.batch_size
         self._block_updates = max(1, min(BLOCK_UPDATES, BLOCK_VALUES // rows))
 
-    def _make_optimizer(self) -> Any:
-        make = batched(self.settings.optimizer)
-        assert make is not None
-        return make(self.networks.parameters, [job.optimizer for job in self.jobs])
+    def _make_optimizer(self) -> OptimizerState:
+        form = batched(self.settings.optimizer)
+        assert form is not None
+        return form(self.networks.parameters, [job.optimizer for job in self.jobs])
 
     # --- training -----------------------------------------------------------------------------------------------------
 
@@ -181,7 +230,7 @@ class Fit:
         """Stop after the update in progress."""
         self.interrupt = True
 
-    def run(self, progress: Any = None) -> None:
+    def run(self, progress: Progress | None = None) -> None:
         """Train until every job is over."""
         epochs, every = np.array([job.epochs for job in self.jobs]), self.settings.validate_every
         with torch.no_grad():
@@ -208,15 +257,16 @@ class Fit:
             self.copied_parameters[self.updates] = [p.clone() for p in self.networks.parameters]
         penalty = self.networks.penalty() if self.networks.has_penalty else None
         logits, gradients = self.networks.gradients(x, y, weight, self.active)
-        if self._block and self._block[0][0].shape != logits.shape:
+        if self._block and self._block[0].logits.shape != logits.shape:  # the last batch of a pass is smaller
             self._measure()
-        self._block.append((logits, y, weight, penalty))
+        self._block.append(_Measured(logits, y, weight, penalty))
         sides = self.networks.add_l1(gradients) if self.networks.has_l1 else None
         if self.settings.clip_value:
             gradients = self._clipped(gradients)
+        assert isinstance(self.optimizer, BatchedOptimizer)
         self.optimizer.step(gradients)
         if sides is not None:
-            self.networks.hold(sides)
+            self.networks.keep_sides(sides)
         self.updates += 1
         if len(self._block) == self._block_updates:
             self._measure()
@@ -234,17 +284,17 @@ class Fit:
         """Look at the updates since the last time: log what is due, and end the jobs whose loss is not finite."""
         if not self._block:
             return
-        start = self.updates - len(self._block)
-        logits, of_tables = torch.stack([block[0] for block in self._block]), len(self.tables)
-        y = torch.stack([block[1] for block in self._block]).unsqueeze(2)  # (updates, tables, 1, rows)
-        z = logits.unflatten(1, (of_tables, -1))  # (updates, tables, jobs of a table, rows)
-        losses = self.settings.loss.of_rows(z, y)
-        weight = None if self._block[0][2] is None else torch.stack([b[2] for b in self._block]).unsqueeze(2)  # type: ignore[misc]
+        start, of_tables = self.updates - len(self._block), len(self.tables)
+        z = torch.stack([update.logits for update in self._block]).unflatten(1, (of_tables, -1))
+        y = torch.stack([update.y for update in self._block]).unsqueeze(2)  # (updates, tables, 1, rows), as the weights
+        weights = [update.weight for update in self._block if update.weight is not None]
+        weight = torch.stack(weights).unsqueeze(2) if weights else None
+        losses = self.settings.loss.of_rows(z, y)  # (updates, tables, jobs of a table, rows)
         if weight is not None:
             losses.mul_(weight)
         objective = losses.mean(3).flatten(1).double()
-        if self._block[0][3] is not None:
-            objective += torch.stack([block[3] for block in self._block]).double()  # type: ignore[misc]
+        if penalties := [update.penalty for update in self._block if update.penalty is not None]:
+            objective += torch.stack(penalties).double()
         due = [i for i in range(len(self._block)) if (start + i) % self.settings.log_every == 0]
         thresholds = torch.tensor(self.evaluation.thresholds, dtype=z.dtype, device=z.device).view(of_tables, -1, 1)
         right = (torch.sigmoid(z[due]) >= thresholds) == (y[due] > 0.5)
@@ -252,14 +302,9 @@ class Fit:
             accuracies = right.sum(3).double() / right.shape[3]
         else:
             accuracies = (right * weight[due]).sum(3) / weight[due].sum(3)
-        logged = (
-            objective[due].cpu().numpy(),
-            accuracies.flatten(1).cpu().double().numpy(),
-        )  # copies of these rows alone
-        for i, loss, accuracy in zip(due, *logged, strict=True):
-            self.steps.append(start + i)
-            self.losses.append(loss)
-            self.accuracies.append(accuracy)
+        self.steps += [start + i for i in due]
+        self.losses += list(objective[due].cpu().numpy())  # of a copy of these rows, or all of them would be kept
+        self.accuracies += list(accuracies.flatten(1).cpu().double().numpy())
         self._block = []
         finite = torch.isfinite(objective).cpu().numpy()
         for job in np.flatnonzero(self.active & ~finite.all(0)).tolist():
@@ -285,10 +330,10 @@ class Fit:
         if self.stopping is not None:
             ends = ends | self.stopping.decide(self._monitored(values, self.stopping.callback.monitor), due, epoch)
         if self.settings.monitor is not None:
-            self._keep_best(due, self._monitored(values, self.settings.monitor), epoch)
+            self._save_best(due, self._monitored(values, self.settings.monitor), epoch)
         self._stop(ends & self.active, "completed", epoch + 1)
 
-    def _keep_best(self, due: np.ndarray, score: np.ndarray, epoch: int) -> None:
+    def _save_best(self, due: np.ndarray, score: np.ndarray, epoch: int) -> None:
         with np.errstate(invalid="ignore"):
             lower = score < self.best_score if self.settings.mode == "min" else score > self.best_score
         better = due & np.isfinite(score) & (np.isnan(self.best_score) | lower)
@@ -311,7 +356,7 @@ class Fit:
         return values[monitor.removeprefix("val/")].astype(self.best_score.dtype)
 
     def _stop(self, jobs: np.ndarray, status: str, epoch: int) -> None:
-        """End some jobs, after so many epochs of Lightning's."""
+        """End some jobs, after ``epoch`` epochs of Lightning's."""
         chosen = np.flatnonzero(jobs)
         if len(chosen):
             self.last.save(chosen, epoch)
@@ -320,10 +365,10 @@ class Fit:
             for job in chosen.tolist():
                 self.status[job] = status
 
-    def callback_states(self, job: int) -> dict[str, Any]:
+    def callback_states(self, job: int) -> dict[str, object]:
         """What Lightning keeps of the callbacks in a checkpoint."""
         score = self.best_score[job]
-        states: dict[str, Any] = {}
+        states: dict[str, object] = {}
         if self.settings.monitor is not None:
             states["Checkpoints"] = {
                 "best_score": None if np.isnan(score) else float(score),

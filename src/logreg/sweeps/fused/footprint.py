@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -35,13 +34,13 @@ class Footprint:
 def footprint(network: nn.Module, rows: Rows) -> Footprint:
     """Found out by a forward pass of a few rows, whether layers or functions make it up."""
     x = dense_rows(rows.span(0, TRIED)[0].cpu().float(), TRIED)
-    with _Watch() as seen:
+    with _AllocationCounter() as counter:
         logit_function(network)(x)
-    return Footprint(-(-seen.bytes // (len(x) * x.element_size())), seen.convolves, rows.at_once)
+    return Footprint(-(-counter.bytes // (len(x) * x.element_size())), counter.convolves, rows.at_once)
 
 
-class _Watch(TorchDispatchMode):
-    """Counts what operations make anew; views take no memory."""
+class _AllocationCounter(TorchDispatchMode):
+    """Counts the bytes of the results of operations that are not views of their inputs."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -49,15 +48,15 @@ class _Watch(TorchDispatchMode):
 
     def __torch_dispatch__(
         self,
-        operation: Callable[..., Any],
-        types: Any,
-        args: Sequence[Any] = (),
-        kwargs: Mapping[str, Any] | None = None,
-    ) -> Any:
-        found = operation(*args, **(kwargs or {}))
-        given = {part.untyped_storage().data_ptr() for part in tree_leaves((args, kwargs)) if isinstance(part, Tensor)}
-        for part in tree_leaves(found):
-            if isinstance(part, Tensor) and part.untyped_storage().data_ptr() not in given:
+        operation: Callable[..., object],
+        types: object,
+        args: Sequence[object] = (),
+        kwargs: Mapping[str, object] | None = None,
+    ) -> object:
+        result = operation(*args, **(kwargs or {}))
+        inputs = {part.untyped_storage().data_ptr() for part in tree_leaves((args, kwargs)) if isinstance(part, Tensor)}
+        for part in tree_leaves(result):
+            if isinstance(part, Tensor) and part.untyped_storage().data_ptr() not in inputs:
                 self.bytes += part.nbytes
         self.convolves |= "convolution" in str(operation)
-        return found
+        return result

@@ -14,11 +14,11 @@ from __future__ import annotations
 import copy
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TypeAlias
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.func import functional_call, grad_and_value, vmap
 
@@ -28,12 +28,14 @@ from logreg.optim.orthant import add_l1, hold
 from logreg.sweeps.fused.footprint import TRIED, Footprint
 from logreg.sweeps.fused.optimizers import column
 
-# Numbers that all jobs together make of rows whose logits alone are wanted; of more rows it is done in pieces.
+# Numbers that all jobs together make of rows whose logits alone are wanted; more rows are taken in pieces.
 AT_ONCE = 2**26
+CPU, NO_FOOTPRINT = torch.device("cpu"), Footprint()
 
-Rows = Float[Tensor, "tables rows ..."]
-Labels = Float[Tensor, "tables rows"]
-Wanted = np.ndarray | None  # (jobs,) bool
+StackedRows: TypeAlias = Float[Tensor, "tables rows ..."]
+Labels: TypeAlias = Float[Tensor, "tables rows"]
+Logits: TypeAlias = Float[Tensor, "jobs rows"]
+Wanted: TypeAlias = Bool[np.ndarray, " jobs"] | None  # the jobs whose values are of use; None for all
 
 
 class Networks(ABC):
@@ -58,7 +60,7 @@ class Networks(ABC):
         l1: Tensor,
         l2: Tensor,
         dtype: torch.dtype,
-        device: Any,
+        device: torch.device,
         footprint: Footprint,
         loss: Loss = LOG_LOSS,
     ) -> None:
@@ -71,45 +73,54 @@ class Networks(ABC):
         self.parameters = [parameter.to(device, dtype).contiguous() for parameter in stacked]
         penalised = {id(parameter) for parameter in penalised_parameters(first)}
         self._penalised = [id(parameter) in penalised for parameter in first.parameters()]
+        self._prepare(first)
 
     def __len__(self) -> int:
         return len(self.l2)
 
     @abstractmethod
-    def logits(self, x: Rows, wanted: Wanted = None) -> Float[Tensor, "jobs rows"]:
+    def _prepare(self, network: nn.Module) -> None:
+        """Make what the computations need, from one of the networks."""
+
+    @abstractmethod
+    def logits(self, x: StackedRows, wanted: Wanted = None) -> Logits:
         """Of every row for every job; (tables, rows, ...) in, each job sees the rows of its table.
 
         Args:
-            wanted: the jobs whose values are of use; all by default. Those of the others may be anything finite.
+            wanted: the values of other jobs may be anything finite.
         """
 
     @abstractmethod
     def gradients(
-        self, x: Rows, y: Labels, weight: Labels | None, wanted: Wanted = None
-    ) -> tuple[Float[Tensor, "jobs rows"], list[Tensor]]:
+        self, x: StackedRows, y: Labels, weight: Labels | None, wanted: Wanted = None
+    ) -> tuple[Logits, list[Tensor]]:
         """The logits of a batch, and the gradient of every job's objective by each of the parameters."""
 
     def penalty(self) -> Float[Tensor, " jobs"]:
         """``l1 * ||w||_1 + l2 / 2 * ||w||^2`` of each job at its present weights."""
-        weights = [p.flatten(1) for p, counts in self._counted(self.parameters) if counts]
+        weights = [p.flatten(1) for p, penalised in self._with_penalised(self.parameters) if penalised]
         squares = torch.stack([w.square().sum(1) for w in weights]).sum(0)
-        penalty = _only_where(self.l2, 0.5 * self.l2 * squares)
+        penalty = _where_not_zero(self.l2, 0.5 * self.l2 * squares)
         if self.has_l1:
-            penalty = penalty + _only_where(self.l1, self.l1 * torch.stack([w.abs().sum(1) for w in weights]).sum(0))
+            sizes = torch.stack([w.abs().sum(1) for w in weights]).sum(0)
+            penalty = penalty + _where_not_zero(self.l1, self.l1 * sizes)
         return penalty
 
     def add_l1(self, gradients: Sequence[Tensor]) -> list[Tensor | None]:
-        """Add the slope of the l1 penalty to the gradients, in place; see `logreg.optim.orthant`."""
-        pairs = zip(gradients, self._counted(self.parameters), strict=True)
-        return [add_l1(p, g, column(self.l1, p)) if counts else None for g, (p, counts) in pairs]
+        """Add the slope of the l1 penalty to the gradients, in place; returns the side of zero that weights stay on.
 
-    def hold(self, sides: Sequence[Tensor | None]) -> None:
-        """Keep the weights on their sides."""
+        See `logreg.optim.orthant`.
+        """
+        pairs = zip(gradients, self._with_penalised(self.parameters), strict=True)
+        return [add_l1(p, g, column(self.l1, p)) if penalised else None for g, (p, penalised) in pairs]
+
+    def keep_sides(self, sides: Sequence[Tensor | None]) -> None:
+        """Set the weights that an update has taken across zero to zero."""
         for parameter, side in zip(self.parameters, sides, strict=True):
             if side is not None:
                 hold(parameter, side, column(self.l1, parameter))
 
-    def _counted(self, parameters: Sequence[Tensor]) -> Iterator[tuple[Tensor, bool]]:
+    def _with_penalised(self, parameters: Sequence[Tensor]) -> Iterator[tuple[Tensor, bool]]:
         """Parameters, and whether they are penalised."""
         return zip(parameters, self._penalised, strict=True)
 
@@ -119,23 +130,22 @@ class Networks(ABC):
 
     def state_dict_of(self, job: int, parameters: Sequence[Tensor] | None = None) -> dict[str, Tensor]:
         """What `nn.Module.state_dict` would be for one job; copies on the CPU."""
-        chosen = self.parameters if parameters is None else parameters
-        return {name: p[job].detach().clone().cpu() for name, p in zip(self.names, chosen, strict=True)}
+        parameters = self.parameters if parameters is None else parameters
+        return {name: p[job].detach().clone().cpu() for name, p in zip(self.names, parameters, strict=True)}
 
 
-def _only_where(l2: Tensor, of_penalty: Tensor) -> Tensor:
+def _where_not_zero(factor: Tensor, penalty: Tensor) -> Tensor:
     """What a penalty adds, and nothing where there is none: zero times infinity would be no number."""
-    return torch.where(l2 != 0, of_penalty, 0.0)
+    return torch.where(factor != 0, penalty, 0.0)
 
 
 class LinearNetworks(Networks):
     """Networks that are ``sigmoid(x @ w + b)``, with the gradient in closed form; see `logreg.optim.objective`."""
 
-    def __init__(self, networks: Sequence[nn.Module], *arguments: Any) -> None:
-        super().__init__(networks, *arguments)
-        pair = linear_coefficients(networks[0])
+    def _prepare(self, network: nn.Module) -> None:
+        pair = linear_coefficients(network)
         assert pair is not None
-        places = {id(parameter): i for i, parameter in enumerate(networks[0].parameters())}
+        places = {id(parameter): i for i, parameter in enumerate(network.parameters())}
         self._weight, self._bias = (places[id(parameter)] for parameter in pair)
 
     def coefficients_of(self, job: int, parameters: Sequence[Tensor]) -> tuple[np.ndarray, float]:
@@ -151,18 +161,18 @@ class LinearNetworks(Networks):
         weight, bias = self.parameters[self._weight], self.parameters[self._bias]
         return weight.view(self.tables, -1, weight[0].numel()), bias.view(self.tables, -1, 1)
 
-    def _logits(self, x: Rows) -> Float[Tensor, "tables of_table rows"]:
+    def _logits(self, x: StackedRows) -> Float[Tensor, "tables of_table rows"]:
         weight, bias = self._views()
         if self.tables == 1:
             return torch.addmm(bias[0], weight[0], x[0].t()).unsqueeze(0)
         return torch.baddbmm(bias, weight, x.transpose(1, 2))
 
-    def logits(self, x: Rows, wanted: Wanted = None) -> Float[Tensor, "jobs rows"]:
+    def logits(self, x: StackedRows, wanted: Wanted = None) -> Logits:
         return self._logits(x).flatten(0, 1)
 
     def gradients(
-        self, x: Rows, y: Labels, weight: Labels | None, wanted: Wanted = None
-    ) -> tuple[Float[Tensor, "jobs rows"], list[Tensor]]:
+        self, x: StackedRows, y: Labels, weight: Labels | None, wanted: Wanted = None
+    ) -> tuple[Logits, list[Tensor]]:
         logits = self._logits(x)
         residual = self.loss.slope(logits, y.unsqueeze(1))
         if weight is not None:
@@ -171,22 +181,19 @@ class LinearNetworks(Networks):
         by_weight = (residual[0] @ x[0]).unsqueeze(0) if self.tables == 1 else torch.bmm(residual, x)
         if self.has_l2:
             w, l2 = self._views()[0], self.l2.view(self.tables, -1, 1)
-            by_weight.add_(_only_where(l2, w * l2))
-        found: list[Tensor] = [by_weight, residual.sum(2)]
-        gradients = [torch.empty(0)] * len(self.parameters)
-        for place, gradient in zip((self._weight, self._bias), found, strict=True):
-            gradients[place] = gradient.reshape(self.parameters[place].shape)
-        return logits.flatten(0, 1), gradients
+            by_weight.add_(_where_not_zero(l2, w * l2))
+        by_place = {self._weight: by_weight, self._bias: residual.sum(2)}
+        return logits.flatten(0, 1), [by_place[i].reshape(p.shape) for i, p in enumerate(self.parameters)]
 
 
 class GeneralNetworks(Networks):
     """Any networks whose forward does not depend on the values in the data, through `torch.func`."""
 
-    def __init__(self, networks: Sequence[nn.Module], *arguments: Any) -> None:
-        super().__init__(networks, *arguments)
-        self._shape = copy.deepcopy(networks[0]).to(self.parameters[0])
-        self._buffers = dict(self._shape.named_buffers())
-        self._of_one = _Logits(self._shape)
+    def _prepare(self, network: nn.Module) -> None:
+        network = copy.deepcopy(network).to(self.parameters[0])
+        self._buffers = dict(network.named_buffers())
+        self._logits_of_one = _Logits(network)
+        # The inner vmap is over the jobs of a table, which see the same rows; the outer one over tables.
         of_a_table = vmap(self._objective_gradient, in_dims=(0, None, None, None, 0))
         self._gradients = vmap(of_a_table, in_dims=(0, 0, 0, None, 0))
         self._weighted_gradients = vmap(of_a_table, in_dims=(0, 0, 0, 0, 0))
@@ -194,7 +201,7 @@ class GeneralNetworks(Networks):
 
     def _call(self, parameters: dict[str, Tensor], x: Tensor) -> Tensor:
         state = {f"network.{name}": value for name, value in (parameters | self._buffers).items()}
-        return functional_call(self._of_one, state, (x,))
+        return functional_call(self._logits_of_one, state, (x,))
 
     def _objective_gradient(
         self, parameters: dict[str, Tensor], x: Tensor, y: Tensor, weight: Tensor | None, l2: Tensor
@@ -205,8 +212,9 @@ class GeneralNetworks(Networks):
             loss = (losses if weight is None else losses * weight).mean()
             if not self.has_l2:
                 return loss, logits
-            squares = [p.square().sum() for p, counts in self._counted([parameters[n] for n in self.names]) if counts]
-            return loss + _only_where(l2, 0.5 * l2 * torch.stack(squares).sum()), logits
+            pairs = self._with_penalised([parameters[name] for name in self.names])
+            squares = [p.square().sum() for p, penalised in pairs if penalised]
+            return loss + _where_not_zero(l2, 0.5 * l2 * torch.stack(squares).sum()), logits
 
         gradient, (_, logits) = grad_and_value(objective, has_aux=True)(parameters)
         return gradient, logits
@@ -216,15 +224,14 @@ class GeneralNetworks(Networks):
         return {n: p.unflatten(0, (self.tables, -1)) for n, p in zip(self.names, self.parameters, strict=True)}
 
     @torch.no_grad()
-    def logits(self, x: Rows, wanted: Wanted = None) -> Float[Tensor, "jobs rows"]:
+    def logits(self, x: StackedRows, wanted: Wanted = None) -> Logits:
         step = max(1, AT_ONCE // max(1, self.footprint.numbers * len(self)))
         stacked = self._stacked()
-        found = [self._all_logits(stacked, x[:, part]) for part in pieces(x.shape[1], step)]
-        return (found[0] if len(found) == 1 else torch.cat(found, dim=2)).flatten(0, 1)
+        return torch.cat([self._all_logits(stacked, x[:, part]) for part in pieces(x.shape[1], step)], 2).flatten(0, 1)
 
     def gradients(
-        self, x: Rows, y: Labels, weight: Labels | None, wanted: Wanted = None
-    ) -> tuple[Float[Tensor, "jobs rows"], list[Tensor]]:
+        self, x: StackedRows, y: Labels, weight: Labels | None, wanted: Wanted = None
+    ) -> tuple[Logits, list[Tensor]]:
         take = self._gradients if weight is None else self._weighted_gradients
         stacked, l2, rows = self._stacked(), self.l2.view(self.tables, -1), y.shape[1]
         logits: list[Tensor] = []
@@ -233,11 +240,11 @@ class GeneralNetworks(Networks):
             of_part = None if weight is None else weight[:, part]
             gradient, z = take(stacked, x[:, part], y[:, part], of_part, l2)
             logits.append(z.detach().flatten(0, 1))
-            found = [gradient[name].detach().flatten(0, 1) for name in self.names]
+            of_piece = [gradient[name].detach().flatten(0, 1) for name in self.names]
             if z.shape[2] < rows:  # each is of the mean over its piece
-                found = [g.mul_(z.shape[2] / rows) for g in found]
-            gradients = [a.add_(b) for a, b in zip(gradients, found, strict=True)] if gradients else found
-        return logits[0] if len(logits) == 1 else torch.cat(logits, dim=1), gradients
+                of_piece = [g.mul_(z.shape[2] / rows) for g in of_piece]
+            gradients = [a.add_(b) for a, b in zip(gradients, of_piece, strict=True)] if gradients else of_piece
+        return torch.cat(logits, dim=1), gradients
 
 
 class NetworksInTurn(Networks):
@@ -246,16 +253,15 @@ class NetworksInTurn(Networks):
     Rows are looked at in pieces as large as those in which a run alone looks at a full batch.
     """
 
-    def __init__(self, networks: Sequence[nn.Module], *arguments: Any) -> None:
-        super().__init__(networks, *arguments)
-        self._network = copy.deepcopy(networks[0]).to(self.parameters[0])
-        self._of_one = logit_function(self._network)
+    def _prepare(self, network: nn.Module) -> None:
+        self._network = copy.deepcopy(network).to(self.parameters[0])
+        self._logits_of_one = logit_function(self._network)
         self._l2 = self.l2.tolist()
 
     def _become(self, job: int, gradients: Sequence[Tensor] | None = None) -> None:
-        """Let the one network there is be that of a job, and what it adds to its gradients these."""
-        for i, (mine, theirs) in enumerate(zip(self._network.parameters(), self.parameters, strict=True)):
-            mine.data, mine.grad = theirs[job], None if gradients is None else gradients[i][job]
+        """Give the one network the parameters of a job, and ``gradients`` to add its own to, both as views."""
+        for i, (parameter, stacked) in enumerate(zip(self._network.parameters(), self.parameters, strict=True)):
+            parameter.data, parameter.grad = stacked[job], None if gradients is None else gradients[i][job]
 
     def _turns(self, wanted: Wanted) -> Iterator[tuple[int, int]]:
         """Jobs, and the table of each."""
@@ -264,24 +270,24 @@ class NetworksInTurn(Networks):
             yield job, job // of_a_table
 
     @torch.no_grad()
-    def logits(self, x: Rows, wanted: Wanted = None) -> Float[Tensor, "jobs rows"]:
-        found = x.new_zeros(len(self), x.shape[1])
+    def logits(self, x: StackedRows, wanted: Wanted = None) -> Logits:
+        logits = x.new_zeros(len(self), x.shape[1])
         for job, table in self._turns(wanted):
             self._become(job)
             for part in pieces(x.shape[1], self.footprint.at_once):
-                found[job, part] = self._of_one(x[table, part])
-        return found
+                logits[job, part] = self._logits_of_one(x[table, part])
+        return logits
 
     def gradients(
-        self, x: Rows, y: Labels, weight: Labels | None, wanted: Wanted = None
-    ) -> tuple[Float[Tensor, "jobs rows"], list[Tensor]]:
+        self, x: StackedRows, y: Labels, weight: Labels | None, wanted: Wanted = None
+    ) -> tuple[Logits, list[Tensor]]:
         logits, rows = x.new_zeros(len(self), y.shape[1]), y.shape[1]
         gradients = [torch.zeros_like(parameter) for parameter in self.parameters]
         with torch.enable_grad():
             for job, table in self._turns(wanted):
                 self._become(job, gradients)
                 for part in pieces(rows, self.footprint.at_once):
-                    z = self._of_one(x[table, part])
+                    z = self._logits_of_one(x[table, part])
                     loss = self.loss.mean(z, y[table, part], None if weight is None else weight[table, part])
                     (loss if len(z) == rows else loss * (len(z) / rows)).backward()
                     logits[job, part] = z.detach()
@@ -291,12 +297,12 @@ class NetworksInTurn(Networks):
 
 
 def pieces(rows: int, step: int) -> list[slice]:
-    """So many rows, or none, in pieces of ``step``."""
+    """``rows`` rows, or none, in pieces of ``step``."""
     return [slice(first, min(first + step, rows)) for first in range(0, max(1, rows), step)]
 
 
 @torch.no_grad()
-def agree(stacked: Networks, networks: Sequence[nn.Module], x: Rows) -> bool:
+def agree(stacked: Networks, networks: Sequence[nn.Module], x: StackedRows) -> bool:
     """Whether the stacked networks give the logits that each gives by itself, in training and in evaluation.
 
     A network that draws numbers, keeps some outside of its parameters, or looks at ``self.training``, does not.
@@ -311,16 +317,13 @@ def agree(stacked: Networks, networks: Sequence[nn.Module], x: Rows) -> bool:
     few = x[:, :TRIED]
     stacked.gradients(few, torch.zeros(few.shape[:2], dtype=few.dtype, device=few.device), None)
     together, of_a_table = stacked.logits(few).cpu().float(), len(networks) // stacked.tables
-    seen = set()
-    for job, network in enumerate(networks):
-        case = job // of_a_table, id(network)
-        if case not in seen:
-            seen.add(case)
-            rows = few[case[0]].cpu().float()
-            for training in (False, True):
-                own = logit_function(network.train(training))(rows).reshape(-1)
-                if not torch.allclose(together[job], own, rtol=1e-3, atol=1e-4, equal_nan=True):
-                    return False
+    # Jobs of one seed share a network, which is tried once for each table.
+    cases = {(job // of_a_table, id(network)): job for job, network in enumerate(networks)}
+    for (table, _), job in cases.items():
+        for training in (False, True):
+            own = logit_function(networks[job].train(training))(few[table].cpu().float()).reshape(-1)
+            if not torch.allclose(together[job], own, rtol=1e-3, atol=1e-4, equal_nan=True):
+                return False
     return True
 
 
@@ -348,10 +351,10 @@ def stacked_networks(
     l1: Tensor,
     l2: Tensor,
     dtype: torch.dtype,
-    device: Any = "cpu",
-    footprint: Footprint = Footprint(),  # noqa: B008
+    device: torch.device = CPU,
+    footprint: Footprint = NO_FOOTPRINT,
     loss: Loss = LOG_LOSS,
 ) -> Networks:
-    """The networks in the fastest exact form for them."""
-    form = form_of(networks[0], footprint, torch.device(device))
+    """The networks in the fastest exact form for them; see `Networks` for the arguments."""
+    form = form_of(networks[0], footprint, device)
     return form(networks, tables, l1, l2, dtype, device, footprint, loss)

@@ -12,18 +12,21 @@ Every job has hyperparameters of its own, booleans too. The operations and their
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
-Group = dict[str, Any]  # the hyperparameters of a job: a param_group of torch.optim without its params
-Number = float | Tensor  # a float where all jobs share it, else one for each job
-Choice = bool | Tensor  # of all jobs, or one for each
-State = dict[str, list[Tensor]]  # by torch's names, a tensor (jobs, ...) for each parameter
+Hyperparameters = Mapping[str, Any]  # the keyword arguments of an optimizer of torch
+Group = dict[str, Any]  # a param_group of torch.optim, for one job
+# Where all jobs agree there is one Python value, which saves an operation on tensors and rounds as torch rounds it.
+Number = float | Tensor  # of all jobs, or one for each
+Flag = bool | Tensor  # of all jobs, or one for each
+Value = TypeVar("Value", bound=Number)
 
 
 class BatchedOptimizer(ABC):
@@ -31,7 +34,7 @@ class BatchedOptimizer(ABC):
 
     Args:
         parameters: (jobs, *shape) each, all float32 or all float64, on one device. Updated in place.
-        settings: the keyword arguments of ``torch_class`` for each job, torch's defaults where they are missing;
+        hyperparameters: the keyword arguments of ``torch_class`` for each job, torch's defaults where they are missing;
             ``initial_lr`` may be among them, as schedulers add it to a param_group.
 
     Attributes:
@@ -43,23 +46,24 @@ class BatchedOptimizer(ABC):
     """
 
     torch_class: ClassVar[type[torch.optim.Optimizer]]
-    keeps: ClassVar[dict[str, str]]  # torch's state of a parameter: the names, and the setting that makes it be kept
+    # The names of torch's state of a parameter, and the hyperparameter without which torch does not keep it.
+    state_names: ClassVar[dict[str, str]]
 
-    def __init__(self, parameters: Sequence[Tensor], settings: Sequence[Mapping[str, Any]]) -> None:
+    def __init__(self, parameters: Sequence[Tensor], hyperparameters: Sequence[Hyperparameters]) -> None:
         self.parameters = list(parameters)
         if {parameter.dtype for parameter in self.parameters} not in ({torch.float32}, {torch.float64}):
             raise ValueError("the parameters of a batched optimizer are all float32 or all float64")
-        self.groups = [_group(self.torch_class, keywords) for keywords in settings]
-        self.steps = 0
-        self.state: State = {}
+        self.groups = [_group(self.torch_class, keywords) for keywords in hyperparameters]
+        self.steps, self._source = 0, self
+        self.state: dict[str, list[Tensor]] = {}  # by torch's names, a tensor (jobs, ...) for each parameter
         self.lr = torch.tensor([g["lr"] for g in self.groups], dtype=torch.float64)
-        self._maximize = self._choice([g["maximize"] for g in self.groups])
+        self._maximize = self._flag([g["maximize"] for g in self.groups])
         coupled = [0.0 if g.get("decoupled_weight_decay") else g["weight_decay"] for g in self.groups]
         decoupled = [g["weight_decay"] if g.get("decoupled_weight_decay") else 0.0 for g in self.groups]
-        self._decays, self._weight_decay = self._choice(coupled), self._number(coupled)
+        self._decays, self._weight_decay = self._flag(coupled), self._number(coupled)
         self._decoupled = torch.tensor(decoupled, dtype=torch.float64) if any(decoupled) else None
-        self._kept = {name: self._choice([not key or g[key] for g in self.groups]) for name, key in self.keeps.items()}
-        for name, where in self._kept.items():
+        self._has = {n: self._flag([not key or g[key] for g in self.groups]) for n, key in self.state_names.items()}
+        for name, where in self._has.items():
             self.state[name] = [torch.zeros_like(p) for p in self.parameters] if where[0] is not False else []
         self._of_each("step", 0.0)
         self._prepare()
@@ -82,11 +86,27 @@ class BatchedOptimizer(ABC):
 
     def state_dict_of(self, job: int) -> dict[str, Any]:
         """The ``state_dict()`` that the torch optimizer of this job alone would have; tensors are copies."""
-        return self._state_dict(job, self.state, float(self.lr[job]))
+        group, indices = self.groups[job], list(range(len(self.parameters)))
+        # torch makes the state in the first step, but for Adagrad, which makes it with the optimizer.
+        begun = bool(self.state["step"][0][job]) or self.torch_class is torch.optim.Adagrad
+        names = [name for name, key in self.state_names.items() if begun and (not key or group[key])]
+        state = {i: {name: self.state[name][i][job].clone() for name in names} for i in indices if names}
+        return {"state": state, "param_groups": [{**group, "lr": float(self.lr[job]), "params": indices}]}
 
-    def snapshot(self) -> Snapshot:
-        """A copy of the state of all jobs, which can be brought up to date job by job."""
-        return Snapshot(self)
+    def snapshot(self) -> BatchedOptimizer:
+        """A copy whose state and learning rates stay as they are now; see `update`."""
+        other = copy.copy(self)
+        other._source = self
+        other.state = {name: [tensor.clone() for tensor in tensors] for name, tensors in self.state.items()}
+        other.lr = self.lr.clone()
+        return other
+
+    def update(self, jobs: Tensor) -> None:
+        """Bring some jobs of a snapshot, (n,) int64 on the CPU, to the present state of what it was taken of."""
+        for name, tensors in self._source.state.items():
+            for own, present in zip(self.state[name], tensors, strict=True):
+                own[jobs.to(own.device)] = present[jobs.to(own.device)]
+        self.lr[jobs] = self._source.lr[jobs]
 
     @abstractmethod
     def _prepare(self) -> None:
@@ -98,14 +118,7 @@ class BatchedOptimizer(ABC):
 
     @abstractmethod
     def _update(self, i: int, parameter: Tensor, gradient: Tensor, *scalars: Any) -> None:
-        """Update the parameter number ``i``, given the scalars so that they broadcast against it."""
-
-    def _state_dict(self, job: int, state: State, lr: float) -> dict[str, Any]:
-        group, indices = self.groups[job], list(range(len(self.parameters)))
-        begun = bool(state["step"][0][job]) or self.torch_class is torch.optim.Adagrad
-        names = [name for name, key in self.keeps.items() if begun and (not key or group[key])]
-        kept = {i: {name: state[name][i][job].clone() for name in names} for i in indices if names}
-        return {"state": kept, "param_groups": [{**group, "lr": lr, "params": indices}]}
+        """Update the parameter number ``i``; the scalars of `_scalars` broadcast against it."""
 
     def _of_each(self, name: str, value: float) -> None:
         """Keep a number of each job: one tensor for all parameters, on the CPU and of the type that torch gives it."""
@@ -118,47 +131,28 @@ class BatchedOptimizer(ABC):
 
     def _number(self, of_jobs: list[float]) -> list[Number]:
         """For each parameter what broadcasts against it: a float where all jobs agree, else a tensor."""
-        tensor = self._ready(torch.tensor(of_jobs, dtype=torch.float64))
-        return [of_jobs[0] if len(set(of_jobs)) == 1 else column(tensor, p) for p in self.parameters]
+        shared = len(set(of_jobs)) == 1
+        number = of_jobs[0] if shared else self._ready(torch.tensor(of_jobs, dtype=torch.float64))
+        return [column(number, parameter) for parameter in self.parameters]
 
-    def _choice(self, of_jobs: list[Any]) -> list[Choice]:
+    def _flag(self, of_jobs: list[object]) -> list[Flag]:
         """For each parameter whether something is done: True, False, or where the jobs differ a mask."""
-        mask = torch.tensor([bool(value) for value in of_jobs], device=self.parameters[0].device)
-        shared = len(set(mask.tolist())) == 1
-        return [bool(of_jobs[0]) if shared else column(mask, parameter) for parameter in self.parameters]
-
-
-class Snapshot:
-    """The state of each job as it was when it was last copied."""
-
-    def __init__(self, optimizer: BatchedOptimizer) -> None:
-        self._optimizer = optimizer
-        self._state = {name: [x.clone() for x in kept] for name, kept in optimizer.state.items()}
-        self._lr = optimizer.lr.clone()
-
-    def update_from(self, optimizer: BatchedOptimizer, jobs: Tensor) -> None:
-        """Overwrite the state of some jobs, (n,) int64, with the present one."""
-        for name, present in optimizer.state.items():
-            for kept, now in zip(self._state[name], present, strict=True):
-                kept[jobs.to(kept.device)] = now[jobs.to(kept.device)]
-        self._lr[jobs.cpu()] = optimizer.lr[jobs.cpu()]
-
-    def state_dict_of(self, job: int) -> dict[str, Any]:
-        """As ``BatchedOptimizer.state_dict_of``, as of the copy."""
-        return self._optimizer._state_dict(job, self._state, float(self._lr[job]))
+        flags = [bool(value) for value in of_jobs]
+        mask = flags[0] if len(set(flags)) == 1 else torch.tensor(flags, device=self.parameters[0].device)
+        return [column(mask, parameter) for parameter in self.parameters]
 
 
 class BatchedSGD(BatchedOptimizer):
     torch_class = torch.optim.SGD
-    keeps: ClassVar = {"momentum_buffer": "momentum"}
+    state_names: ClassVar = {"momentum_buffer": "momentum"}
 
     def _prepare(self) -> None:
-        self._nesterov = self._choice([g["nesterov"] for g in self.groups])
+        self._nesterov = self._flag([g["nesterov"] for g in self.groups])
         self._momentum = self._number([g["momentum"] for g in self.groups])
         self._undamped = self._number([1 - g["dampening"] for g in self.groups])
 
     def _update(self, i: int, parameter: Tensor, gradient: Tensor, lr: Tensor) -> None:
-        if (has_momentum := self._kept["momentum_buffer"][i]) is not False:
+        if (has_momentum := self._has["momentum_buffer"][i]) is not False:
             gradient = _choose(has_momentum, self._accelerated(i, gradient), gradient)
         parameter.addcmul_(gradient, lr, value=-1)
 
@@ -175,7 +169,7 @@ class BatchedSGD(BatchedOptimizer):
 
 class BatchedAdam(BatchedOptimizer):
     torch_class: ClassVar[type[torch.optim.Optimizer]] = torch.optim.Adam
-    keeps: ClassVar = {"step": "", "exp_avg": "", "exp_avg_sq": "", "max_exp_avg_sq": "amsgrad"}
+    state_names: ClassVar = {"step": "", "exp_avg": "", "exp_avg_sq": "", "max_exp_avg_sq": "amsgrad"}
 
     def _prepare(self) -> None:
         self._rest1 = self._number([1 - g["betas"][0] for g in self.groups])
@@ -209,7 +203,7 @@ class BatchedAdam(BatchedOptimizer):
 
     def _update(self, i: int, parameter: Tensor, gradient: Tensor, step_size: Tensor, correction2_sqrt: Number) -> None:
         exp_avg, exp_avg_sq = self._average(i, gradient)
-        if (amsgrad := self._kept["max_exp_avg_sq"][i]) is not False:
+        if (amsgrad := self._has["max_exp_avg_sq"][i]) is not False:
             largest = self.state["max_exp_avg_sq"][i]
             torch.maximum(largest, exp_avg_sq, out=largest)
             exp_avg_sq = _choose(amsgrad, largest, exp_avg_sq)
@@ -223,7 +217,7 @@ class BatchedAdamW(BatchedAdam):
 
 class BatchedNAdam(BatchedAdam):
     torch_class = torch.optim.NAdam
-    keeps: ClassVar = {"step": "", "mu_product": "", "exp_avg": "", "exp_avg_sq": ""}
+    state_names: ClassVar = {"step": "", "mu_product": "", "exp_avg": "", "exp_avg_sq": ""}
 
     def _prepare(self) -> None:
         super()._prepare()
@@ -250,7 +244,7 @@ class BatchedNAdam(BatchedAdam):
 
 class BatchedRMSprop(BatchedOptimizer):
     torch_class = torch.optim.RMSprop
-    keeps: ClassVar = {"step": "", "square_avg": "", "momentum_buffer": "momentum", "grad_avg": "centered"}
+    state_names: ClassVar = {"step": "", "square_avg": "", "momentum_buffer": "momentum", "grad_avg": "centered"}
 
     def _prepare(self) -> None:
         self._momentum = self._number([g["momentum"] for g in self.groups])
@@ -260,7 +254,7 @@ class BatchedRMSprop(BatchedOptimizer):
 
     def _update(self, i: int, parameter: Tensor, gradient: Tensor, lr: Tensor) -> None:
         divisor = self._divisor(i, gradient)
-        has_momentum = self._kept["momentum_buffer"][i]
+        has_momentum = self._has["momentum_buffer"][i]
         if has_momentum is False:
             parameter.addcdiv_(gradient * lr, divisor, value=-1)
             return
@@ -272,7 +266,7 @@ class BatchedRMSprop(BatchedOptimizer):
         parameter.copy_(_choose(has_momentum, parameter.addcmul(buffer, lr, value=-1), plain))
 
     def _divisor(self, i: int, gradient: Tensor) -> Tensor:
-        square_avg, centered = self.state["square_avg"][i], self._kept["grad_avg"][i]
+        square_avg, centered = self.state["square_avg"][i], self._has["grad_avg"][i]
         _average_square(square_avg, gradient, self._alpha[i], self._rest[i])
         if centered is not False:
             grad_avg = self.state["grad_avg"][i].lerp_(gradient, self._rest[i])
@@ -282,7 +276,7 @@ class BatchedRMSprop(BatchedOptimizer):
 
 class BatchedAdagrad(BatchedOptimizer):
     torch_class = torch.optim.Adagrad
-    keeps: ClassVar = {"step": "", "sum": ""}
+    state_names: ClassVar = {"step": "", "sum": ""}
 
     def _prepare(self) -> None:
         self._eps = self._number([g["eps"] for g in self.groups])
@@ -306,11 +300,11 @@ def batched(cls: type[torch.optim.Optimizer]) -> type[BatchedOptimizer] | None:
     return next((form for form in FORMS if form.torch_class is cls), None)
 
 
-def unsupported(cls: type[torch.optim.Optimizer], settings: Mapping[str, Any]) -> str | None:
+def unsupported(cls: type[torch.optim.Optimizer], hyperparameters: Hyperparameters) -> str | None:
     """Why a job with these keyword arguments cannot be part of a batch; None where it can."""
     if batched(cls) is None:
         return f"{cls.__name__} has no batched form"
-    for key, value in settings.items():
+    for key, value in hyperparameters.items():
         if key in ("capturable", "differentiable", "fused") and value:
             return f"{key}={value} has no batched form"
         if any(isinstance(part, Tensor) for part in (value if isinstance(value, tuple | list) else (value,))):
@@ -318,24 +312,25 @@ def unsupported(cls: type[torch.optim.Optimizer], settings: Mapping[str, Any]) -
     return None
 
 
-def _group(cls: type[torch.optim.Optimizer], settings: Mapping[str, Any]) -> Group:
-    """The param_group that torch makes of these settings, without its params."""
-    if (reason := unsupported(cls, settings)) is not None:
+def _group(cls: type[torch.optim.Optimizer], hyperparameters: Hyperparameters) -> Group:
+    """The param_group that torch makes of these keyword arguments, without its params."""
+    if (reason := unsupported(cls, hyperparameters)) is not None:
         raise ValueError(reason)
-    made: Any = cls  # the constructor of the base class takes other arguments
-    keywords = {key: value for key, value in settings.items() if key != "initial_lr"}
-    group = {**settings, **made([torch.zeros(1)], **keywords).param_groups[0]}
+    keywords = {key: value for key, value in hyperparameters.items() if key != "initial_lr"}
+    group = {**hyperparameters, **cls([torch.zeros(1)], **keywords).param_groups[0]}
     del group["params"]
     return group
 
 
-def column(values: Number, parameter: Tensor) -> Any:
-    """(jobs,) as (jobs, 1, ...), to broadcast against a parameter."""
-    return values.view(-1, *[1] * (parameter.ndim - 1)) if isinstance(values, Tensor) else values
+def column(values: Value, parameter: Tensor) -> Value:
+    """(jobs,) as (jobs, 1, ...), to broadcast against a parameter; what all jobs share stays as it is."""
+    if isinstance(values, Tensor):
+        return values.view(-1, *[1] * (parameter.ndim - 1))  # type: ignore[return-value]
+    return values
 
 
-def _choose(choice: Choice, there: Tensor, elsewhere: Tensor) -> Tensor:
-    return torch.where(choice, there, elsewhere) if isinstance(choice, Tensor) else there if choice else elsewhere
+def _choose(flag: Flag, where: Tensor, elsewhere: Tensor) -> Tensor:
+    return torch.where(flag, where, elsewhere) if isinstance(flag, Tensor) else where if flag else elsewhere
 
 
 def _plus(a: Tensor, scale: Number, b: Tensor, out: Tensor | None = None) -> Tensor:
@@ -344,6 +339,6 @@ def _plus(a: Tensor, scale: Number, b: Tensor, out: Tensor | None = None) -> Ten
 
 
 def _average_square(average: Tensor, gradient: Tensor, decay: Number, rest: Number) -> None:
-    """The moving average of the squared gradient, in place."""
+    """The moving average of the squared gradient, in place, rounded as torch rounds it."""
     scaled, value = (gradient * rest, 1.0) if isinstance(rest, Tensor) else (gradient, rest)
     average.mul_(decay).addcmul_(scaled, gradient, value=value)

@@ -6,7 +6,6 @@ import copy
 import json
 import warnings
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -27,7 +26,8 @@ from logreg.core.components import Component
 
 # Those whose learning rate depends on the passes made and on itself alone, with a state that is the same for all jobs.
 OF_PASSES = (ConstantLR, CosineAnnealingLR, ExponentialLR, LinearLR, MultiStepLR, PolynomialLR, StepLR)
-Factory = Callable[[Optimizer], LRScheduler]
+SchedulerFactory = Callable[[Optimizer], LRScheduler]
+MakeScheduler = Callable[[Component], SchedulerFactory | None]
 
 
 def unsupported(scheduler: type) -> str | None:
@@ -49,16 +49,11 @@ class Schedules:
         rates: (jobs,) float64, the learning rates; written into.
     """
 
-    def __init__(
-        self,
-        components: Sequence[Component | None],
-        make: Callable[[Component], Factory | None],
-        rates: Tensor,
-    ) -> None:
+    def __init__(self, components: Sequence[Component | None], make: MakeScheduler, rates: Tensor) -> None:
         self.rates, self.passes = rates, 0
         self._of_passes: list[tuple[Tensor, LRScheduler]] = []
         self._of_losses: dict[int, ReduceLROnPlateau] = {}
-        self._place: dict[int, tuple[LRScheduler, int]] = {}
+        self._place: dict[int, tuple[LRScheduler, int]] = {}  # the scheduler of a job, and its parameter group there
         alike: dict[str, list[int]] = {}
         for job, component in enumerate(components):
             if component is not None:
@@ -100,7 +95,7 @@ class Schedules:
                 scheduler.step(loss)
                 self.rates[job] = scheduler.optimizer.param_groups[0]["lr"]
 
-    def state_of(self, job: int) -> dict[str, Any] | None:
+    def state_of(self, job: int) -> dict[str, object] | None:
         """What the scheduler of this job alone would have as its ``state_dict()`` now; None where it has none."""
         if job in self._of_losses:
             return copy.deepcopy(self._of_losses[job].state_dict())

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 import numpy as np
 import torch
@@ -24,28 +23,31 @@ from logreg.data.rows import TensorRows
 from logreg.optim.batch_lbfgs import Beginning, Iterations, neighbour, solve_penalties
 from logreg.optim.precondition import MOST_COLUMNS
 from logreg.optim.problem import LogisticProblem
-from logreg.optim.solver import Iteration
-from logreg.sweeps.fused.fit import Fit
+from logreg.optim.solver import Iteration, Solver
+from logreg.sweeps.fused.fit import Fit, OfJobs, OptimizerState, Progress
 from logreg.sweeps.fused.networks import LinearNetworks
+from logreg.sweeps.fused.optimizers import Group
 
-LEAST = 1e-20  # tolerance that rounding lets a problem reach
-LINEARLY = 1e-2  # of a tolerance: the last step of a solver alone, Newton's, lands far below its own
+LEAST_TOLERANCE = 1e-20  # that rounding lets a problem reach
+# Of a tolerance. The last step of a solver alone is Newton's, whose error is the square of the one before: it lands far
+# below the tolerance, where an iteration that converges linearly, as the batched one, would stop just below it.
+LINEAR_SHARE = 1e-2
 
 
 class SolverState:
-    """The optimizer of a fused solver: it keeps nothing from one iteration to the next that a resume would need."""
+    """The `OptimizerState` of a solver, which keeps nothing from one iteration to the next that a resume would need."""
 
-    def __init__(self, groups: Sequence[dict[str, Any]], parameters: int) -> None:
+    def __init__(self, groups: Sequence[Group], parameters: int) -> None:
         self.groups, self._indices = list(groups), list(range(parameters))
         self.lr = torch.tensor([group["lr"] for group in groups], dtype=torch.float64)
 
     def snapshot(self) -> SolverState:
         return self
 
-    def update_from(self, optimizer: SolverState, jobs: Tensor) -> None:
+    def update(self, jobs: Tensor) -> None:
         """Nothing changes."""
 
-    def state_dict_of(self, job: int) -> dict[str, Any]:
+    def state_dict_of(self, job: int) -> dict[str, object]:
         return {"state": {}, "param_groups": [{**self.groups[job], "params": self._indices}]}
 
 
@@ -53,29 +55,34 @@ class SolverFit(Fit):
     """See the module; a fit without updates in common."""
 
     networks: LinearNetworks
+    optimizer: SolverState
 
-    def _make_optimizer(self) -> Any:
-        made: Any = self.settings.optimizer
-        groups = [made([torch.zeros(1)], **job.optimizer).param_groups[0] for job in self.jobs]
+    def _make_optimizer(self) -> OptimizerState:
+        groups = [self._solver(job, torch.zeros(1)).param_groups[0] for job in range(len(self.jobs))]
         return SolverState(groups, len(self.networks.parameters))
 
-    def run(self, progress: Any = None) -> None:
+    def _solver(self, job: int, parameter: Tensor) -> Solver:
+        solver = self.settings.optimizer([parameter], **self.jobs[job].optimizer)
+        assert isinstance(solver, Solver)
+        return solver
+
+    def run(self, progress: Progress | None = None) -> None:
         """Solve every job's problem."""
         if len(self.held_out):
             self._validate(self.active.copy())
         self.final_updates[self.active] = 0  # and so it stays for those that a signal keeps from beginning
-        self.whole: set[int] = set()  # jobs that came to their end before a signal
-        rows: list[dict[str, np.ndarray]] = []
+        self._finished: set[int] = set()  # jobs that came to their end before a signal
+        rows: list[dict[str, OfJobs]] = []  # what is logged, by iteration
         self._near: dict[tuple[float, ...], Beginning] = {}  # by penalties
         of_a_table = len(self.jobs) // len(self.tables)
         for table in range(len(self.tables)):
             jobs = np.arange(table * of_a_table, (table + 1) * of_a_table)
             for epochs in sorted({self.jobs[job].epochs for job in jobs[self.active[jobs]].tolist()}):
-                chosen = [job for job in jobs.tolist() if self.active[job] and self.jobs[job].epochs == epochs]
+                chosen = [job for job in jobs[self.active[jobs]].tolist() if self.jobs[job].epochs == epochs]
                 if not self.interrupt:
                     self._solve(table, chosen, epochs, rows)
                 for job in chosen if self.interrupt else ():
-                    if self.active[job] and job not in self.whole:
+                    if self.active[job] and job not in self._finished:
                         self.status[job] = "interrupted"
                 if progress is not None:
                     progress(epochs / len(self.tables))
@@ -86,7 +93,7 @@ class SolverFit(Fit):
             self.solver_values.append(values)
         self._end()
 
-    def _solve(self, table: int, jobs: list[int], epochs: int, rows: list[dict[str, np.ndarray]]) -> None:
+    def _solve(self, table: int, jobs: list[int], epochs: int, rows: list[dict[str, OfJobs]]) -> None:
         x, y, weight = (None if part is None else part[table] for part in self.batches.everything())
         assert x is not None
         assert y is not None
@@ -94,94 +101,94 @@ class SolverFit(Fit):
             self._solve_in_turn(table, jobs, epochs, rows)
             return
 
-        def seen(told: Iterations) -> bool:
-            self._note(rows, told, [jobs[problem] for problem in told.problems])
+        def after_iteration(iteration: Iterations) -> bool:
+            self._log(rows, iteration, [jobs[problem] for problem in iteration.problems])
             return self.interrupt
 
-        def of_each(values: Iterable[float]) -> Tensor:
+        def of_jobs(values: Iterable[float]) -> Tensor:
             return torch.tensor(list(values), dtype=torch.float64, device=x.device)
 
-        l2 = of_each(self.jobs[job].l2 for job in jobs)
+        l2 = of_jobs(self.jobs[job].l2 for job in jobs)
         settings = [self.optimizer.groups[job] for job in jobs]
         penalties = tuple(l2.tolist())
         solved = solve_penalties(
-            x, y, l2, weight, self._thetas()[jobs], most=epochs, seen=seen, near=self._near.get(penalties),
-            thresholds=of_each(self.jobs[job].threshold for job in jobs),
-            tolerance=of_each(max(LINEARLY * group["tolerance"], LEAST) for group in settings),
-            lr=of_each(group["lr"] for group in settings),
+            x, y, l2, weight, self._thetas()[jobs], most=epochs, seen=after_iteration, near=self._near.get(penalties),
+            thresholds=of_jobs(self.jobs[job].threshold for job in jobs),
+            tolerance=of_jobs(max(LINEAR_SHARE * group["tolerance"], LEAST_TOLERANCE) for group in settings),
+            lr=of_jobs(group["lr"] for group in settings),
         )  # fmt: skip
-        self._keep(solved.theta, solved.value.tolist(), solved.iterations, jobs)
+        self._set(solved.theta, solved.value.tolist(), solved.iterations, jobs)
         if penalties not in self._near and table + 1 < len(self.tables) and bool(solved.finished.all()):
             self._near[penalties] = neighbour(x, y, l2, solved.theta, weight)
 
-    def _solve_in_turn(self, table: int, jobs: list[int], epochs: int, rows: list[dict[str, np.ndarray]]) -> None:
+    def _solve_in_turn(self, table: int, jobs: list[int], epochs: int, rows: list[dict[str, OfJobs]]) -> None:
         x, y, weight = self.batches.everything()
         shared = TensorRows(x[table], y[table], None if weight is None else weight[table])
-        made: Any = self.settings.optimizer
         thetas = self._thetas()
-        theta = None
+        theta = None  # where the job before ended
         for number in sorted(jobs, key=lambda number: (-self.jobs[number].l1, -self.jobs[number].l2)):
             if self.interrupt:
                 break
             job = self.jobs[number]
             problem = LogisticProblem(shared, job.l2, job.threshold, job.l1)
-            solver = made([nn.Parameter(thetas[number])], **job.optimizer)
+            solver = self._solver(number, nn.Parameter(thetas[number]))
             theta = thetas[number] if theta is None else theta
             for iteration in range(epochs):
                 try:
-                    done = solver.iterate(problem, theta)
+                    step = solver.iterate(problem, theta)
                 except UserError:  # its start is not finite, and that of the next job is its own
                     self.status[number], self.active[number], theta = "diverged", False, None
                     break
-                theta = done.theta
-                self._note(rows, _told_of(done, iteration), [number])
-                if done.finished or self.interrupt:
+                theta = step.theta
+                self._log(rows, _as_iterations(step, iteration), [number])
+                if step.finished or self.interrupt:
                     break
             if theta is not None:
-                self._keep(theta.unsqueeze(0), [done.value], [iteration + 1], [number])
-                if done.finished or iteration + 1 == epochs:
-                    self.whole.add(number)
+                self._set(theta.unsqueeze(0), [step.value], [iteration + 1], [number])
+                if step.finished or iteration + 1 == epochs:
+                    self._finished.add(number)
 
-    def _note(self, rows: list[dict[str, np.ndarray]], told: Iterations, jobs: list[int]) -> None:
+    def _log(self, rows: list[dict[str, OfJobs]], of: Iterations, jobs: list[int]) -> None:
         """The values of one more iteration of some jobs, which each of them counts for itself."""
         columns = {
-            "train/loss": told.value, "train/accuracy": told.accuracy, "train/gradient_norm": told.gradient_norm,
-            "train/gap": told.gap, "train/step_length": told.step,
+            "train/loss": of.value, "train/accuracy": of.accuracy, "train/gradient_norm": of.gradient_norm,
+            "train/gap": of.gap, "train/step_length": of.step,
         }  # fmt: skip
-        if told.iteration == len(rows):
+        if of.iteration == len(rows):
             rows.append({name: np.full(len(self.jobs), np.nan) for name in columns})
         for name, values in columns.items():
-            rows[told.iteration][name][jobs] = values.cpu().numpy()
+            rows[of.iteration][name][jobs] = values.cpu().numpy()
 
     def _thetas(self) -> Tensor:
         """Coefficients of all jobs, (jobs, features + 1), float64."""
         weight, bias = self.networks.coefficients()
         return torch.cat([weight, bias], dim=1).double()
 
-    def _keep(self, theta: Tensor, values: list[float], iterations: list[int], jobs: list[int]) -> None:
+    def _set(self, theta: Tensor, values: list[float], iterations: list[int], jobs: list[int]) -> None:
+        """Hand the coefficients of some jobs, (jobs, features + 1), to their networks."""
         weight, bias = self.networks.coefficients()
         chosen = torch.as_tensor(jobs, device=weight.device)
         weight[chosen] = theta[:, :-1].to(weight.dtype)
         bias[chosen] = theta[:, -1:].to(bias.dtype)
-        for job, made, value in zip(jobs, iterations, values, strict=True):
-            self.final_updates[job] = made
+        self.final_updates[jobs] = iterations
+        for job, value in zip(jobs, values, strict=True):
             if not math.isfinite(value):
                 self.status[job], self.active[job] = "diverged", False
 
     def _end(self) -> None:
-        """Validate the jobs where they ended, and keep them; those that made no iteration were validated there."""
+        """Validate the jobs where they ended, and save them; those that made no iteration were validated there."""
         ends = {(int(self.final_updates[job]), self.status[job]) for job in np.flatnonzero(self.active).tolist()}
-        for made, status in sorted(ends):
-            jobs = self.active & (self.final_updates == made) & (np.array(self.status) == status)
-            self.updates = made
-            if len(self.held_out) and made:
+        for updates, status in sorted(ends):
+            jobs = self.active & (self.final_updates == updates) & (np.array(self.status) == status)
+            self.updates = updates
+            if len(self.held_out) and updates:
                 values = self._validate(jobs)
                 if self.settings.monitor is not None:
-                    self._keep_best(jobs, self._monitored(values, self.settings.monitor), 0)
-            self._stop(jobs, status, min(made, 1))
+                    self._save_best(jobs, self._monitored(values, self.settings.monitor), 0)
+            self._stop(jobs, status, min(updates, 1))
 
 
-def _told_of(done: Iteration, iteration: int) -> Iterations:
-    """A solver's iteration on one problem, as `solve_penalties` tells of many."""
-    columns = (done.value, done.accuracy, done.gradient_norm, done.gap, done.step)
+def _as_iterations(step: Iteration, iteration: int) -> Iterations:
+    """A solver's iteration on one problem, in the form in which `solve_penalties` reports those of many."""
+    columns = (step.value, step.accuracy, step.gradient_norm, step.gap, step.step)
     return Iterations(iteration, [0], *(torch.tensor([value], dtype=torch.float64) for value in columns))

@@ -27,17 +27,18 @@ class Split:
         rows = [_in_memory(table, split, dtype) for table in tables]
         self.x = torch.stack([part.x for part in rows]).to(device)
         self.y = torch.stack([part.y for part in rows]).to(device)
-        weighted = any(part.weight is not None for part in rows)  # of some labels may have a weight, of others none
+        weighted = any(part.weight is not None for part in rows)  # tables may differ in that
         weights = [torch.ones_like(part.y) if part.weight is None else part.weight for part in rows]
         self.weight = torch.stack(weights).to(device) if weighted else None
         self.rows = rows
-        for i, part in enumerate(rows):  # so that they are kept once
+        for i, part in enumerate(rows):  # views, so that the rows are in memory once
             part.x, part.y, part.weight = self.x[i], self.y[i], None if self.weight is None else self.weight[i]
 
     def __len__(self) -> int:
         return self.y.shape[1]
 
     def everything(self) -> Batch:
+        """All rows of all tables."""
         return self.x, self.y, self.weight
 
 
@@ -48,8 +49,8 @@ def _in_memory(table: BlockData, split: str, dtype: torch.dtype) -> TensorRows:
     return rows
 
 
-def _whole(batch: TableBatch | LargeBatch) -> TableBatch:
-    """A batch in one, also one that comes in parts."""
+def _joined(batch: TableBatch | LargeBatch) -> TableBatch:
+    """A batch as one, also one that comes in parts."""
     if not isinstance(batch, LargeBatch):
         return batch
     return tuple(torch.cat(column) for column in zip(*batch.parts(), strict=True))
@@ -64,34 +65,35 @@ class TrainingBatches(Split):
             BlockLoader(rows, table.batch_size, table.seed, augmentation=table.augmentation)
             for rows, table in zip(self.rows, tables, strict=True)
         ]
-        self._changing = any(table.augmentation is not None for table in tables)
+        self._augmented = any(table.augmentation is not None for table in tables)
         self.batch_size, self.batches_per_pass = self._loaders[0].batch_size, self._loaders[0].batches_per_pass
         self._starts = torch.arange(len(tables), device=device).unsqueeze(1) * len(self)
 
     def of_pass(self, number: int) -> Iterator[Batch]:
         """The batches of a pass, counted from 0."""
-        if self._changing:
+        if self._augmented:
             for i in range(self.batches_per_pass):
-                yield self._changed(number, i)
+                yield self._augmented_batch(number, i)
             return
         if self.batches_per_pass == 1:
             yield self.everything()
             return
+        # Tables one below the other: one gather takes the rows of all of them, in whatever order each has.
         order = self._order(number) + self._starts
         x, y = self.x.flatten(0, 1), self.y.flatten()
         weight = None if self.weight is None else self.weight.flatten()
         for first in range(0, len(self), self.batch_size):
-            chosen = order[:, first : first + self.batch_size]
-            rows, shape = chosen.reshape(-1), chosen.shape
+            of_batch = order[:, first : first + self.batch_size]
+            rows, shape = of_batch.reshape(-1), of_batch.shape
             yield (
                 x.index_select(0, rows).unflatten(0, shape),
                 y.index_select(0, rows).view(shape),
                 None if weight is None else weight.index_select(0, rows).view(shape),
             )
 
-    def _changed(self, number: int, i: int) -> Batch:
+    def _augmented_batch(self, number: int, i: int) -> Batch:
         """Batch number ``i`` of a pass, changed at random as the run alone of each table changes it."""
-        batches = [_whole(loader.batch(number, i)) for loader in self._loaders]
+        batches = [_joined(loader.batch(number, i)) for loader in self._loaders]
         x, y, *weights = (torch.stack(column) for column in zip(*batches, strict=True))
         return x, y, weights[0] if weights else None
 
