@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from logreg.core.build import build
+from logreg.core.components import Component
 from logreg.data import DigitsData
 
 SIZE, PHOTOS = 16, 120
@@ -23,6 +24,6 @@ class FewDigits(DigitsData):
 def few(**settings: Any) -> FewDigits:
     class_weight = settings.pop("class_weight", None)
     node = {"seed": 1, "size": SIZE, "batch_size": 32, "split": {"train": 0.6, "val": 0.2, "test": 0.2}, **settings}
-    data = build({"_target_": "tests.sweeps.fused.photos.FewDigits", **node}, FewDigits, "data", ("tests",))
+    data = build(Component("tests.sweeps.fused.photos.FewDigits", node), FewDigits, "data", ("tests",))
     data.weigh_labels(class_weight)
     return data
