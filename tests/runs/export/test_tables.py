@@ -29,6 +29,7 @@ from logreg.runs.export.linear import numbers_of
 from logreg.runs.load import Run
 from logreg.training.classifier import BinaryClassifier
 from tests.conftest import Command
+from tests.helpers import composed
 
 ROWS = 200
 DATES = Preprocessor(
@@ -87,7 +88,7 @@ def run_of(
     for parameter in module.parameters():
         nn.init.normal_(parameter)
     model = BinaryClassifier(module, threshold=threshold).eval().requires_grad_(False)
-    return Run(Path("run"), {"data": {}}, {}, {}, [], model, pre)
+    return Run(Path("run"), {}, composed(), RunRecord(), {}, [], model, pre)
 
 
 def closed_form(run: Run, frame: pl.DataFrame) -> np.ndarray:
@@ -425,7 +426,7 @@ def directory_of(run: Run, folder: Path, data: dict[str, Any]) -> Path:
     (folder / "checkpoints").mkdir(parents=True)
     RunRecord(status="completed", evaluated={"checkpoint": "last"}).write(folder)
     model = {"_target_": f"{type(run.model.network).__module__}.{type(run.model.network).__name__}"}
-    config = {"model": model, "penalty": {"l2": 0.0}, "metrics": {}, "data": data}
+    config = composed().as_config() | {"model": model, "penalty": {"l2": 0.0}, "metrics": {}, "data": data}
     (folder / CONFIG).write_text(json.dumps(config))
     (folder / PREPROCESSING).write_text(run.preprocessor.to_json())
     checkpoint = {"state_dict": run.model.state_dict(), "global_step": 1, "logreg": {}}
