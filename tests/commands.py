@@ -17,6 +17,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
@@ -165,3 +166,35 @@ def run_command(
     running = Running(script, arguments, cwd, environment, fresh=fresh, without_torch=without_torch)
     status = running.wait(timeout)
     return subprocess.CompletedProcess([script, *arguments], status, running.stdout, running.stderr)
+
+
+def record_of(directory: Path) -> dict[str, Any]:
+    """The ``run.json`` of a run."""
+    return json.loads((directory / "run.json").read_text())
+
+
+def assert_refused(process: subprocess.CompletedProcess[str], parts: list[str]) -> None:
+    """One sentence on the standard error, with these parts, and exit status 1."""
+    assert process.returncode == 1, (process.stdout, process.stderr)
+    assert "Traceback" not in process.stderr
+    lines = [line for line in process.stderr.splitlines() if line.strip()]
+    assert len(lines) == 1, lines
+    assert lines[0].startswith("error: ")
+    for part in parts:
+        assert part in lines[0]
+
+
+def signal_once_trained(folder: Path, arguments: list[str], history: str, number: int) -> None:
+    """Start a training, send it a signal once a history (a glob) has updates, and see it end cleanly."""
+    training = start_command("train.py", *arguments, cwd=folder)
+    try:
+        deadline = time.monotonic() + 120
+        while not any(len(path.read_text().splitlines()) > 2 for path in folder.glob(history)):
+            assert time.monotonic() < deadline, training.stderr
+            time.sleep(0.05)
+        training.send_signal(number)
+        status = training.wait(60)
+    finally:
+        training.kill()
+    assert status == 130, training.stderr
+    assert "Traceback" not in training.stdout + training.stderr

@@ -57,10 +57,10 @@ def test_contributing(checkout: Path, line: str) -> None:
     program, script, *arguments = shlex.split(line)
     assert program == "python"
     environment = os.environ | {"PYTHONPATH": str(checkout / "src")}
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, script, *arguments], cwd=checkout, env=environment, capture_output=True, text=True, timeout=240
     )
-    assert done.returncode == 0, done.stderr
+    assert process.returncode == 0, process.stderr
 
 
 LESSON = re.compile(r"python train\.py experiment=lessons/(\w+)")
@@ -88,8 +88,8 @@ def test_readme(tmp_path_factory: pytest.TempPathFactory, line: str) -> None:
     folder = tmp_path_factory.mktemp("readme")
     if "hand_written_continued" in line:
         assert run_command("train.py", "experiment=notebook/hand_written", cwd=folder).returncode == 0
-    done = run_command(*shlex.split(line)[1:], cwd=folder, timeout=600)
-    assert done.returncode == 0, done.stderr
+    process = run_command(*shlex.split(line)[1:], cwd=folder, timeout=600)
+    assert process.returncode == 0, process.stderr
 
 
 def commands(document: str) -> list[str]:
@@ -189,16 +189,16 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
          "hydra.run.dir=outputs/runs/images/made"],
         ["-m", "lr=0.01,0.1", "seed=2,1", "hydra.sweep.dir=outputs/sweeps/toy/made"],
     ):  # fmt: skip
-        done = run_command("train.py", *arguments, cwd=folder)
-        assert done.returncode == 0, done.stderr
+        process = run_command("train.py", *arguments, cwd=folder)
+        assert process.returncode == 0, process.stderr
     return folder
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("line", OTHERS)
 def test_every_other_command(workplace: Path, line: str) -> None:
-    done = run_command(*shlex.split(as_run(line))[1:], cwd=workplace)
-    assert done.returncode == 0, done.stderr
+    process = run_command(*shlex.split(as_run(line))[1:], cwd=workplace)
+    assert process.returncode == 0, process.stderr
     for argument in shlex.split(line):
         if argument.startswith("output="):
             assert (workplace / argument.removeprefix("output=")).stat().st_size > 0
@@ -211,21 +211,21 @@ def test_readme_python(tmp_path: Path) -> None:
     loading = re.sub(r'load_run\("[^"]+"\)', 'load_run("first")', loading)
     for name, body in (("loading.py", loading), ("training.py", training)):
         (tmp_path / name).write_text(body)
-        done = run_command(str(tmp_path / name), cwd=tmp_path)
-        assert done.returncode == 0, done.stderr
-    done = run_command("train.py", "resume=first", "epochs=2002", "hydra.run.dir=second", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
+        process = run_command(str(tmp_path / name), cwd=tmp_path)
+        assert process.returncode == 0, process.stderr
+    process = run_command("train.py", "resume=first", "epochs=2002", "hydra.run.dir=second", cwd=tmp_path)
+    assert process.returncode == 0, process.stderr
     assert json.loads((tmp_path / "second" / "run.json").read_text())["updates"] == 2002
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["notebook", "rows"])
 def test_the_benchmarks_write_what_they_measured(tmp_path: Path, name: str) -> None:
-    done = run_command("scripts/benchmark.py", name, "--repeats", "1", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
+    process = run_command("scripts/benchmark.py", name, "--repeats", "1", cwd=tmp_path)
+    assert process.returncode == 0, process.stderr
     result = json.loads((tmp_path / "outputs" / "benchmarks" / f"{name}.json").read_text())
     assert result["time_ratio"] == pytest.approx(result["ours_seconds"] / result["theirs_seconds"])
-    assert f"{result['time_ratio']:.2f}" in done.stdout
+    assert f"{result['time_ratio']:.2f}" in process.stdout
 
 
 TRANSLATED = ("README.md", "docs/notebook.md")

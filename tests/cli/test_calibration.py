@@ -21,9 +21,9 @@ from tests.data.tables.test_table import people
 
 
 def command(folder: Path, *arguments: str) -> str:
-    done = run_command(*arguments, cwd=folder)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    process = run_command(*arguments, cwd=folder)
+    assert process.returncode == 0, process.stderr
+    return process.stdout
 
 
 def record_of(directory: Path) -> dict[str, Any]:
@@ -79,7 +79,7 @@ def test_an_export_has_it_too(trained: Path, format: str) -> None:
 def test_the_record_says_what_calibration_did(trained: Path) -> None:
     run = trained / "run"
     record = record_of(run)
-    found, metrics = record["calibration"], record["metrics"]
+    calibration, metrics = record["calibration"], record["metrics"]
     out = command(trained, "scripts/evaluate.py", "run=run")
     assert "metrics equal the recorded ones exactly" in out
     history = {name: value for row in read_history(run) for name, value in row.items()}
@@ -88,12 +88,14 @@ def test_the_record_says_what_calibration_did(trained: Path) -> None:
     # The loss stays that of the model as it was trained, so the checkpoint's value is found in the history.
     assert metrics["val/loss"] == pytest.approx(best, rel=1e-6)
     # BLAS may round the last bit of a product otherwise, where the same numbers lie elsewhere in memory.
-    assert found["uncalibrated"]["val/log_loss"] == pytest.approx(metrics["val/loss"], rel=1e-12)
+    assert calibration["uncalibrated"]["val/log_loss"] == pytest.approx(metrics["val/loss"], rel=1e-12)
     assert metrics["val/log_loss"] != metrics["val/loss"]
     for split in ("val", "test"):
         parts = [metrics[f"{split}/brier_{part}"] for part in ("reliability", "uncertainty", "within_bins")]
         assert sum(parts) - metrics[f"{split}/brier_resolution"] == pytest.approx(metrics[f"{split}/brier"], abs=1e-9)
-        assert set(found["uncalibrated"]) >= {f"{split}/{name}" for name in ("log_loss", "brier", "calibration_error")}
+        assert set(calibration["uncalibrated"]) >= {
+            f"{split}/{name}" for name in ("log_loss", "brier", "calibration_error")
+        }
     assert (run / "figures" / "reliability.png").is_file()
 
 
@@ -125,9 +127,9 @@ def test_the_run_is_scikit_learns_calibration_of_its_own_model(tmp_path: Path) -
         p = plain.predict_proba(rows)
         return np.log(p / (1 - p))
 
-    theirs = IsotonicRegression(out_of_bounds="clip").fit(logits(frame), (frame.bought == "yes").astype(float))
+    oracle = IsotonicRegression(out_of_bounds="clip").fit(logits(frame), (frame.bought == "yes").astype(float))
     new = people(500).drop(columns=["planet", "day"])
-    assert run.predict_proba(new) == pytest.approx(theirs.predict(logits(new)), abs=1e-6)
+    assert run.predict_proba(new) == pytest.approx(oracle.predict(logits(new)), abs=1e-6)
 
 
 @pytest.mark.slow
@@ -143,7 +145,7 @@ def test_a_threshold_is_chosen_on_calibrated_probabilities(tmp_path: Path) -> No
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "parts"),
     [
         (["calibration=other"], ["calibration=other", "sigmoid, isotonic or null"]),
         (["calibration=true"], ["calibration=True", "sigmoid, isotonic or null"]),
@@ -155,16 +157,16 @@ def test_a_threshold_is_chosen_on_calibrated_probabilities(tmp_path: Path) -> No
     ],
 )
 def test_what_cannot_be_calibrated_is_said_before_training(
-    tmp_path: Path, arguments: list[str], said: list[str]
+    tmp_path: Path, arguments: list[str], parts: list[str]
 ) -> None:
     rows = pd.DataFrame({"x": np.arange(40.0), "y": np.arange(40) % 2})
     rows.to_csv(tmp_path / "t.csv", index=False)
     rows[rows.y == 1].to_csv(tmp_path / "v.csv", index=False)
     split = ["data.split={train:0.8,val:0,test:0.2}"] if "data=table" in arguments else []
-    done = run_command("train.py", *arguments, *split, "hydra.run.dir=run", cwd=tmp_path)
-    assert done.returncode == 1
-    assert "Traceback" not in done.stderr
-    *_, error = done.stderr.splitlines()
+    process = run_command("train.py", *arguments, *split, "hydra.run.dir=run", cwd=tmp_path)
+    assert process.returncode == 1
+    assert "Traceback" not in process.stderr
+    *_, error = process.stderr.splitlines()
     assert error.startswith("error: ")
-    assert all(text in error for text in said)
+    assert all(text in error for text in parts)
     assert not (tmp_path / "run" / "checkpoints").exists()

@@ -12,8 +12,7 @@ import pytest
 import statsmodels.api as sm
 
 from logreg import load_run
-from tests.cli.test_errors import check
-from tests.commands import run_command
+from tests.commands import assert_refused, run_command
 from tests.helpers import shared_file
 
 
@@ -30,14 +29,14 @@ def table(path: Path) -> dict[tuple[str, str], dict[str, float]]:
 def test_firth_prints_the_published_estimates_of_all_rows(tmp_path: Path) -> None:
     path = shared_file("endometrial.csv")
     arguments = ["data=table", f"data.path={path}", "data.target=HG", "optimizer=newton", "penalty=firth"]
-    done = run_command("train.py", *arguments, "hydra.run.dir=run", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
+    process = run_command("train.py", *arguments, "hydra.run.dir=run", cwd=tmp_path)
+    assert process.returncode == 0, process.stderr
     for text in ("79", "-24.037268", "3.77456", "1.48869", "2.92927", "1.55076", "-2.60416", "0.776018"):
-        assert text in done.stdout
-    found = table(tmp_path / "run" / "coefficients.csv")
-    assert found["NV", ""]["coefficient"] == pytest.approx(2.9292733532, rel=1e-6)
-    assert found["NV", ""]["standard_error"] == pytest.approx(1.5507637295, rel=1e-4)
-    assert found["NV", ""]["odds_ratio"] == pytest.approx(np.exp(2.9292733532), rel=1e-6)
+        assert text in process.stdout
+    coefficients = table(tmp_path / "run" / "coefficients.csv")
+    assert coefficients["NV", ""]["coefficient"] == pytest.approx(2.9292733532, rel=1e-6)
+    assert coefficients["NV", ""]["standard_error"] == pytest.approx(1.5507637295, rel=1e-4)
+    assert coefficients["NV", ""]["odds_ratio"] == pytest.approx(np.exp(2.9292733532), rel=1e-6)
     record = json.loads((tmp_path / "run" / "run.json").read_text())
     assert record["data"]["rows"] == {"train": 79, "val": 0, "test": 0}
     assert record["inference"]["method"] == "profile"
@@ -50,11 +49,11 @@ def test_firth_prints_the_published_estimates_of_all_rows(tmp_path: Path) -> Non
     resumed = run_command("train.py", *arguments, "resume=run", "epochs=300", "hydra.run.dir=more", cwd=tmp_path)
     assert resumed.returncode == 0, resumed.stderr
     more = table(tmp_path / "more" / "coefficients.csv")
-    assert more["NV", ""]["coefficient"] == pytest.approx(found["NV", ""]["coefficient"], rel=1e-9)
+    assert more["NV", ""]["coefficient"] == pytest.approx(coefficients["NV", ""]["coefficient"], rel=1e-9)
     rows = pd.read_csv(path)
     p = load_run(tmp_path / "run").predict_proba(rows)
-    z = sum(found[name, ""]["coefficient"] * rows[name] for name in ("NV", "PI", "EH"))
-    np.testing.assert_allclose(p, 1 / (1 + np.exp(-(z + found["(intercept)", ""]["coefficient"]))), rtol=1e-9)
+    z = sum(coefficients[name, ""]["coefficient"] * rows[name] for name in ("NV", "PI", "EH"))
+    np.testing.assert_allclose(p, 1 / (1 + np.exp(-(z + coefficients["(intercept)", ""]["coefficient"]))), rtol=1e-9)
 
 
 @pytest.fixture(scope="module")
@@ -91,76 +90,76 @@ NAMES = [("age", ""), ("city", "Köln"), ("city", "Ulm"), ("smokes", "true"), ("
 def test_the_preset_fits_what_statsmodels_fits(people: Path, covariance: str) -> None:
     group = ["data.group=home"] if covariance == "cluster" else ["data.exclude=[home]"]
     directory = f"run_{covariance}"
-    done = run_command(
+    process = run_command(
         "train.py", *PRESET, *group, f"covariance={covariance}", f"hydra.run.dir={directory}", cwd=people
     )
-    assert done.returncode == 0, done.stderr
+    assert process.returncode == 0, process.stderr
     for text in ("log-likelihood", "AIC", "BIC", "McFadden", "std err", "P>|z|", "[0.025", "odds ratio", "dp/dx"):
-        assert text in done.stdout
+        assert text in process.stdout
     frame, x = design(people)
     options = {"cov_kwds": {"groups": frame.home.astype("category").cat.codes}} if covariance == "cluster" else {}
     kind = "nonrobust" if covariance == "model" else covariance
-    theirs = sm.Logit((frame.ill == "yes").astype(int), x).fit(disp=0, tol=1e-10, cov_type=kind, **options)
+    logit = sm.Logit((frame.ill == "yes").astype(int), x).fit(disp=0, tol=1e-10, cov_type=kind, **options)
     ours = table(people / directory / "coefficients.csv")
     rows = [next(ours[n] for n in ours if n[0] == name[0] and n[1].lower() == name[1].lower()) for name in NAMES]
     for i, row in enumerate(rows):
-        assert row["coefficient"] == pytest.approx(theirs.params.iloc[i], rel=1e-6)
-        assert row["standard_error"] == pytest.approx(theirs.bse.iloc[i], rel=1e-6)
-        assert row["z"] == pytest.approx(theirs.tvalues.iloc[i], rel=1e-6)
-        assert row["p"] == pytest.approx(theirs.pvalues.iloc[i], rel=1e-4)
-        assert row["lower"] == pytest.approx(theirs.conf_int()[0].iloc[i], rel=1e-5)
-        assert row["upper"] == pytest.approx(theirs.conf_int()[1].iloc[i], rel=1e-5)
+        assert row["coefficient"] == pytest.approx(logit.params.iloc[i], rel=1e-6)
+        assert row["standard_error"] == pytest.approx(logit.bse.iloc[i], rel=1e-6)
+        assert row["z"] == pytest.approx(logit.tvalues.iloc[i], rel=1e-6)
+        assert row["p"] == pytest.approx(logit.pvalues.iloc[i], rel=1e-4)
+        assert row["lower"] == pytest.approx(logit.conf_int()[0].iloc[i], rel=1e-5)
+        assert row["upper"] == pytest.approx(logit.conf_int()[1].iloc[i], rel=1e-5)
     effects = table(people / directory / "marginal_effects.csv")
-    oracle = theirs.get_margeff(at="overall")
+    oracle = logit.get_margeff(at="overall")
     assert effects["age", ""]["effect"] == pytest.approx(oracle.margeff[0], rel=1e-6)
     assert effects["age", ""]["standard_error"] == pytest.approx(oracle.margeff_se[0], rel=1e-5)
     record = json.loads((people / directory / "run.json").read_text())["inference"]
-    assert record["log_likelihood"] == pytest.approx(theirs.llf, rel=1e-9)
-    assert record["aic"] == pytest.approx(theirs.aic, rel=1e-9)
+    assert record["log_likelihood"] == pytest.approx(logit.llf, rel=1e-9)
+    assert record["aic"] == pytest.approx(logit.aic, rel=1e-9)
     assert record["covariance"] == covariance
 
 
 @pytest.mark.slow
 def test_a_run_with_a_reference_level_is_applied_and_exported(people: Path) -> None:
-    done = run_command("train.py", *PRESET, "data.exclude=[home]", "hydra.run.dir=used", cwd=people)
-    assert done.returncode == 0, done.stderr
+    process = run_command("train.py", *PRESET, "data.exclude=[home]", "hydra.run.dir=used", cwd=people)
+    assert process.returncode == 0, process.stderr
     predicted = run_command("scripts/predict.py", "run=used", "data.path=people.csv", "output=p.csv", cwd=people)
     assert predicted.returncode == 0, predicted.stderr
     assert "did not see" not in predicted.stderr  # the reference is a level that it saw
     frame, x = design(people)
-    theirs = sm.Logit((frame.ill == "yes").astype(int), x).fit(disp=0, tol=1e-10)
-    np.testing.assert_allclose(pd.read_csv(people / "p.csv").probability, theirs.predict(), rtol=1e-6)
+    logit = sm.Logit((frame.ill == "yes").astype(int), x).fit(disp=0, tol=1e-10)
+    np.testing.assert_allclose(pd.read_csv(people / "p.csv").probability, logit.predict(), rtol=1e-6)
     for form, output in (("sklearn", "m.skops"), ("onnx", "m.onnx"), ("torch", "m.pt2")):
-        done = run_command("scripts/export.py", "run=used", f"format={form}", f"output={output}", cwd=people)
-        assert done.returncode == 0, done.stderr  # it compares the model that it wrote with the run
+        process = run_command("scripts/export.py", "run=used", f"format={form}", f"output={output}", cwd=people)
+        assert process.returncode == 0, process.stderr  # it compares the model that it wrote with the run
 
 
 @pytest.mark.slow
 def test_auto_says_nothing_of_penalised_fits_and_sweeps(people: Path) -> None:
     penalised = ["data=table", *PRESET[1:], "data.exclude=[home]", "hydra.run.dir=penalised"]
-    done = run_command("train.py", *penalised, cwd=people)
-    assert done.returncode == 0, done.stderr
-    assert "std err" not in done.stdout
-    assert "no standard errors" not in done.stdout
+    process = run_command("train.py", *penalised, cwd=people)
+    assert process.returncode == 0, process.stderr
+    assert "std err" not in process.stdout
+    assert "no standard errors" not in process.stdout
     assert json.loads((people / "penalised" / "run.json").read_text())["inference"] is None
     assert "standard_error" not in (people / "penalised" / "coefficients.csv").read_text()
     sweep = ["-m", "data=table", *PRESET[1:], "data.exclude=[home]", "optimizer=newton", "seed=1,2"]
     for extra, has in ((["hydra.sweep.dir=auto"], False), (["inference=wald", "hydra.sweep.dir=asked"], True)):
-        done = run_command("train.py", *sweep, "data.reference=first", *extra, cwd=people)
-        assert done.returncode == 0, done.stderr
+        process = run_command("train.py", *sweep, "data.reference=first", *extra, cwd=people)
+        assert process.returncode == 0, process.stderr
         records = [json.loads(path.read_text()) for path in (people / extra[-1][16:]).glob("*/run.json")]
         assert [record["inference"] is not None for record in records] == [has, has]
 
 
 def test_jobs_that_ask_for_standard_errors_are_run_one_by_one(people: Path) -> None:
     sweep = ["-m", "lr=0.1,1", "inference=wald", "hydra.sweep.dir=toy"]
-    done = run_command("train.py", *sweep, "vectorized.dry_run=true", cwd=people)
-    assert "it asks for standard errors" in done.stdout + done.stderr
+    process = run_command("train.py", *sweep, "vectorized.dry_run=true", cwd=people)
+    assert "it asks for standard errors" in process.stdout + process.stderr
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("rows", "extra", "said"),
+    ("rows", "extra", "reason"),
     [
         ("1,2,0\n2,1,0\n3,3,0\n4,1,1\n5,2,1\n6,1,1\n", [], "the labels are completely separated"),
         ("1,2,0\n2,4,1\n3,6,0\n4,8,1\n5,10,0\n6,12,1\n", [], "a combination of other columns"),
@@ -168,39 +167,39 @@ def test_jobs_that_ask_for_standard_errors_are_run_one_by_one(people: Path) -> N
     ],
 )
 def test_what_only_the_fit_can_show_leaves_a_complete_run(
-    tmp_path: Path, rows: str, extra: list[str], said: str
+    tmp_path: Path, rows: str, extra: list[str], reason: str
 ) -> None:
     (tmp_path / "t.csv").write_text(f"a,b,y\n{rows}")
     arguments = ["experiment=inference", "data.path=t.csv", "data.target=y", "figures=false", *extra]
-    done = run_command("train.py", *arguments, "hydra.run.dir=run", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
+    process = run_command("train.py", *arguments, "hydra.run.dir=run", cwd=tmp_path)
+    assert process.returncode == 0, process.stderr
     record = json.loads((tmp_path / "run" / "run.json").read_text())
     assert record["status"] == "completed"
-    assert said in record["inference"]["refused"]
-    assert record["inference"]["refused"] in done.stdout
+    assert reason in record["inference"]["refused"]
+    assert record["inference"]["refused"] in process.stdout
     assert table(tmp_path / "run" / "coefficients.csv")["a", ""].keys() == {"coefficient", "coefficient_standardised"}
 
 
 @pytest.mark.slow
 def test_a_refusal_leaves_the_columns_empty(tmp_path: Path) -> None:
     path = shared_file("endometrial.csv")
-    done = run_command(
+    process = run_command(
         "train.py", "experiment=inference", f"data.path={path}", "data.target=HG", "hydra.run.dir=run", cwd=tmp_path
     )
-    assert done.returncode == 0, done.stderr
-    assert "no standard errors: the labels are quasi-completely separated" in done.stdout
-    assert done.stdout.count("+inf") == 3  # NV, and the intercept of centred columns
-    found = table(tmp_path / "run" / "coefficients.csv")
+    assert process.returncode == 0, process.stderr
+    assert "no standard errors: the labels are quasi-completely separated" in process.stdout
+    assert process.stdout.count("+inf") == 3  # NV, and the intercept of centred columns
+    coefficients = table(tmp_path / "run" / "coefficients.csv")
     # By statsmodels the estimate of the others is that of the rows where NV is 0, and NV's is beyond all bounds.
     infinite = {"coefficient": np.inf, "coefficient_standardised": np.inf, "odds_ratio": np.inf}
-    assert found["NV", ""] == infinite
+    assert coefficients["NV", ""] == infinite
     frame = pd.read_csv(path).query("NV == 0")
-    theirs = sm.Logit(frame.HG, sm.add_constant(frame[["PI", "EH"]])).fit(disp=0, tol=1e-10)
+    logit = sm.Logit(frame.HG, sm.add_constant(frame[["PI", "EH"]])).fit(disp=0, tol=1e-10)
     for name in ("PI", "EH"):
-        assert found[name, ""].keys() == {"coefficient", "coefficient_standardised"}
-        assert found[name, ""]["coefficient"] == pytest.approx(theirs.params[name], rel=1e-5)
-    assert found["(intercept)", ""]["coefficient"] == pytest.approx(theirs.params["const"], rel=1e-5)
-    assert found["(intercept)", ""]["coefficient_standardised"] == np.inf  # of centred columns
+        assert coefficients[name, ""].keys() == {"coefficient", "coefficient_standardised"}
+        assert coefficients[name, ""]["coefficient"] == pytest.approx(logit.params[name], rel=1e-5)
+    assert coefficients["(intercept)", ""]["coefficient"] == pytest.approx(logit.params["const"], rel=1e-5)
+    assert coefficients["(intercept)", ""]["coefficient_standardised"] == np.inf  # of centred columns
     header = (tmp_path / "run" / "coefficients.csv").read_text().splitlines()[0]
     assert header.endswith(",standard_error,z,p,lower,upper,odds_ratio")
     assert "refused" in json.loads((tmp_path / "run" / "run.json").read_text())["inference"]
@@ -210,26 +209,26 @@ def test_a_refusal_leaves_the_columns_empty(tmp_path: Path) -> None:
 def test_a_penalty_leaves_no_infinite_coefficient(tmp_path: Path) -> None:
     path = shared_file("endometrial.csv")
     arguments = ["data=table", f"data.path={path}", "data.target=HG", "optimizer=newton", "penalty.l2=0.01"]
-    done = run_command("train.py", *arguments, "separation=true", "hydra.run.dir=run", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert "inf" not in done.stdout
+    process = run_command("train.py", *arguments, "separation=true", "hydra.run.dir=run", cwd=tmp_path)
+    assert process.returncode == 0, process.stderr
+    assert "inf" not in process.stdout
     assert np.isfinite(table(tmp_path / "run" / "coefficients.csv")["NV", ""]["coefficient"])
 
 
 @pytest.mark.slow
 def test_a_reference_level_that_is_not_there_is_refused(people: Path) -> None:
-    for reference, named in (
+    for reference, parts in (
         ("{city: Bon}", ["data.reference", "no level Bon", "did you mean Bonn?"]),
         ("{age: 3}", ["data.reference", "no text column age", "data.categorical"]),
     ):
-        check(run_command("train.py", *PRESET, f"data.reference={reference}", cwd=people), named)
+        assert_refused(run_command("train.py", *PRESET, f"data.reference={reference}", cwd=people), parts)
 
 
 @pytest.mark.slow
 def test_firth_refuses_columns_that_depend_on_others(people: Path) -> None:
     arguments = ["data=table", *PRESET[1:], "data.exclude=[home]", "penalty=firth"]
-    done = run_command("train.py", *arguments, cwd=people)
-    assert done.returncode == 1
-    error = done.stderr.splitlines()[-1]
+    process = run_command("train.py", *arguments, cwd=people)
+    assert process.returncode == 1
+    error = process.stderr.splitlines()[-1]
     for text in ("error: penalty=firth", "combinations", "data.reference=first"):
         assert text in error

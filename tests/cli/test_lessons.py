@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from tests.cli.test_errors import check
-from tests.commands import ROOT, Command, run_command
+from tests.commands import ROOT, Command, assert_refused, run_command
 
 LESSONS = sorted(path.stem for path in (ROOT / "conf" / "experiment" / "lessons").glob("*.yaml"))
 FIGURES = {
@@ -34,20 +33,20 @@ def learned(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("lessons")
     for name in LESSONS:
         where = (f"hydra.run.dir={name}", f"hydra.sweep.dir={name}")
-        done = run_command("train.py", f"experiment=lessons/{name}", *where, cwd=folder)
-        assert done.returncode == 0, done.stderr
-        (folder / f"{name}.txt").write_text(done.stdout)
+        process = run_command("train.py", f"experiment=lessons/{name}", *where, cwd=folder)
+        assert process.returncode == 0, process.stderr
+        (folder / f"{name}.txt").write_text(process.stdout)
     return folder
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", LESSONS)
 def test_a_lesson_prints_its_conclusion_and_leaves_its_figures(learned: Path, name: str) -> None:
-    kept = json.loads((learned / name / "lesson.json").read_text())
-    said = (learned / f"{name}.txt").read_text().partition("what this lesson shows\n")[2]
-    assert [line for line in said.splitlines() if line] == [
-        *(f"  {line}" for line in kept["conclusion"]),
-        *sorted((f"  figures/lesson_{figure}.png" for figure in FIGURES[name]), key=said.index),
+    lesson = json.loads((learned / name / "lesson.json").read_text())
+    printed = (learned / f"{name}.txt").read_text().partition("what this lesson shows\n")[2]
+    assert [line for line in printed.splitlines() if line] == [
+        *(f"  {line}" for line in lesson["conclusion"]),
+        *sorted((f"  figures/lesson_{figure}.png" for figure in FIGURES[name]), key=printed.index),
     ]
     figures = {path.stem.removeprefix("lesson_") for path in (learned / name / "figures").glob("lesson_*.png")}
     assert figures == FIGURES[name]
@@ -85,18 +84,18 @@ def test_the_predicted_border_of_gradient_descent_holds(learned: Path) -> None:
 @pytest.mark.slow
 def test_a_lesson_over_a_run_ends_each_job_of_a_sweep(command: Command, tmp_path: Path) -> None:
     lesson = ("experiment=lessons/three_forms", "lesson.updates=20", "epochs=10")
-    done = command("train.py", "-m", *lesson, "seed=1,2", "hydra.sweep.dir=s")
-    assert done.returncode == 0, done.stderr
+    process = command("train.py", "-m", *lesson, "seed=1,2", "hydra.sweep.dir=s")
+    assert process.returncode == 0, process.stderr
     assert len(list(tmp_path.glob("s/*/lesson.json"))) == 2
 
 
 @pytest.mark.slow
 def test_a_sweeps_lesson_takes_other_settings(command: Command, tmp_path: Path) -> None:
     lesson = ("experiment=lessons/squared_error_or_log_loss", "seed=range(20)", "model.spread=0.7", "epochs=200")
-    done = command("train.py", *lesson, "hydra.sweep.dir=s")
-    assert done.returncode == 0, done.stderr
-    assert "no start with loss=mse is stuck on a plateau" in done.stdout
-    assert "from -0.7 to 0.7" in done.stdout
+    process = command("train.py", *lesson, "hydra.sweep.dir=s")
+    assert process.returncode == 0, process.stderr
+    assert "no start with loss=mse is stuck on a plateau" in process.stdout
+    assert "from -0.7 to 0.7" in process.stdout
 
 
 HELD_OUT = ("data=breast_cancer", "monitor=val/log_loss")  # in other rows with every seed
@@ -113,18 +112,18 @@ WRONG = [
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("arguments", "named"), WRONG)
+@pytest.mark.parametrize(("arguments", "parts"), WRONG)
 def test_what_is_wrong_is_said_before_anything_is_trained(
-    command: Command, tmp_path: Path, arguments: list[str], named: list[str]
+    command: Command, tmp_path: Path, arguments: list[str], parts: list[str]
 ) -> None:
-    done = command("train.py", *arguments)
-    check(done, named)
-    assert "training" not in done.stdout
+    process = command("train.py", *arguments)
+    assert_refused(process, parts)
+    assert "training" not in process.stdout
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("arguments", "named"),
+    ("arguments", "parts"),
     [
         (
             ["experiment=lessons/learning_rate", "penalty.l2=0.1", "lr=0.1,1", "optimizer=sgd"],
@@ -134,10 +133,10 @@ def test_what_is_wrong_is_said_before_anything_is_trained(
         (["experiment=lessons/squared_error_or_log_loss", "seed=1,2", *HELD_OUT], ["same training rows"]),
     ],
 )
-def test_jobs_that_a_lesson_cannot_use_are_named(command: Command, arguments: list[str], named: list[str]) -> None:
-    done = command("train.py", *arguments, "epochs=5")
-    assert done.returncode == 1
-    assert "Traceback" not in done.stderr
-    (error,) = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+def test_jobs_that_a_lesson_cannot_use_are_named(command: Command, arguments: list[str], parts: list[str]) -> None:
+    process = command("train.py", *arguments, "epochs=5")
+    assert process.returncode == 1
+    assert "Traceback" not in process.stderr
+    (error,) = [line for line in process.stderr.splitlines() if line.startswith("error: ")]
     assert error.startswith("error: sweep.lesson: ")
-    assert all(part in error for part in named)
+    assert all(part in error for part in parts)

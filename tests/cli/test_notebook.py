@@ -37,8 +37,8 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ["experiment=notebook/hand_written_continued"],
         ["-m", "experiment=notebook/sequential,notebook/module_class", "hydra.sweep.dir=sweep", "figures=false"],
     ):
-        done = run_command("train.py", *arguments, cwd=folder)
-        assert done.returncode == 0, done.stderr
+        process = run_command("train.py", *arguments, cwd=folder)
+        assert process.returncode == 0, process.stderr
     return folder
 
 
@@ -49,15 +49,15 @@ def costs(directory: Path) -> dict[int, tuple[float, float]]:
 
 
 def only(folder: Path, pattern: str) -> Path:
-    (found,) = folder.glob(pattern)
-    return found
+    (path,) = folder.glob(pattern)
+    return path
 
 
 def test_hand_written(workplace: Path) -> None:
     directory = only(workplace, "outputs/runs/hand_written/*")
-    found = costs(directory)
+    history = costs(directory)
     for step, cost in HAND_WRITTEN.items():
-        assert found[step][0] == pytest.approx(cost, abs=TOLERANCE)
+        assert history[step][0] == pytest.approx(cost, abs=TOLERANCE)
     run = load_run(directory)
     assert run.predict_proba(POINTS) == pytest.approx(HYPOTHESIS, rel=5e-5)
     assert run.predict(POINTS).tolist() == [0, 0, 0, 1, 1, 1]
@@ -65,18 +65,18 @@ def test_hand_written(workplace: Path) -> None:
 
 
 def test_hand_written_continued(workplace: Path) -> None:
-    found = costs(only(workplace, "outputs/runs/hand_written_continued/*"))
-    assert min(found) == 1001
+    history = costs(only(workplace, "outputs/runs/hand_written_continued/*"))
+    assert min(history) == 1001
     for number, cost in enumerate(CONTINUED):
-        assert found[1001 + 100 * number][0] == pytest.approx(cost, abs=TOLERANCE)
+        assert history[1001 + 100 * number][0] == pytest.approx(cost, abs=TOLERANCE)
 
 
 @pytest.mark.parametrize(("job", "expected"), [(0, SEQUENTIAL), (1, MODULE_CLASS)])
 def test_sequential_and_module_class(workplace: Path, job: int, expected: dict[int, tuple[float, int]]) -> None:
-    found = costs(only(workplace, f"sweep/{job}_*"))
+    history = costs(only(workplace, f"sweep/{job}_*"))
     for step, (cost, right) in expected.items():
-        assert found[step][0] == pytest.approx(cost, abs=TOLERANCE)
-        assert found[step][1] == right / 6
+        assert history[step][0] == pytest.approx(cost, abs=TOLERANCE)
+        assert history[step][1] == right / 6
 
 
 def test_the_run_directory_keeps_the_contract(workplace: Path) -> None:

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.test_errors import check
-from tests.commands import ROOT, Command
+from tests.commands import ROOT, Command, assert_refused
 from tests.report.page.test_sweep_page import write_job
 
 REFUSED = [
@@ -38,18 +37,18 @@ def results(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize(("arguments", "named"), REFUSED, ids=lambda value: " ".join(value))
-def test_refused_at_once(command: Command, results: Path, arguments: list[str], named: list[str]) -> None:
+@pytest.mark.parametrize(("arguments", "parts"), REFUSED, ids=lambda value: " ".join(value))
+def test_refused_at_once(command: Command, results: Path, arguments: list[str], parts: list[str]) -> None:
     before = sorted(results.rglob("*"))
-    done = command("scripts/report.py", *arguments, without_torch=True)
-    check(done, named)
+    process = command("scripts/report.py", *arguments, without_torch=True)
+    assert_refused(process, parts)
     assert sorted(results.rglob("*")) == before
 
 
 def test_a_sweep_needs_no_torch(command: Command, results: Path) -> None:
-    done = command("scripts/report.py", "sweep=sweep", "output=page.html", without_torch=True)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("report: page.html (")
+    process = command("scripts/report.py", "sweep=sweep", "output=page.html", without_torch=True)
+    assert process.returncode == 0, process.stderr
+    assert process.stdout.startswith("report: page.html (")
     assert "<!doctype html>" in (results / "page.html").read_text()
     assert command("scripts/report.py", "sweep=sweep").returncode == 0
     assert (results / "sweep" / "report.html").read_text() == (results / "page.html").read_text()
@@ -59,8 +58,8 @@ def test_a_sweep_needs_no_torch(command: Command, results: Path) -> None:
 def test_nothing_of_a_run_is_changed(command: Command, results: Path) -> None:
     run = results / "sweep" / "0_job"
     before = {path.name: path.read_bytes() for path in run.iterdir()}
-    done = command("scripts/report.py", "run=sweep/0_job")
-    assert done.returncode == 0, done.stderr
+    process = command("scripts/report.py", "run=sweep/0_job")
+    assert process.returncode == 0, process.stderr
     after = {path.name: path.read_bytes() for path in run.iterdir()}
     assert "0.5000" in after.pop("report.html").decode()
     assert after == before
@@ -68,25 +67,25 @@ def test_nothing_of_a_run_is_changed(command: Command, results: Path) -> None:
 
 @pytest.mark.slow
 def test_a_run_and_a_sweep_end_with_a_page_where_they_are_asked_for_one(command: Command, tmp_path: Path) -> None:
-    done = command("train.py", "report=true", "epochs=5", "hydra.run.dir=run")
-    assert done.returncode == 0, done.stderr
-    assert "report:        run/report.html" in done.stdout
+    process = command("train.py", "report=true", "epochs=5", "hydra.run.dir=run")
+    assert process.returncode == 0, process.stderr
+    assert "report:        run/report.html" in process.stdout
     assert (tmp_path / "run" / "report.html").is_file()
     for launcher in ("vectorized", "basic"):
-        done = command("train.py", "-m", "report=true", "lr=0.1,1", "epochs=5", f"hydra.sweep.dir={launcher}",
+        process = command("train.py", "-m", "report=true", "lr=0.1,1", "epochs=5", f"hydra.sweep.dir={launcher}",
                        f"hydra/launcher={launcher}")  # fmt: skip
-        assert done.returncode == 0, done.stderr
-        assert f"report: {launcher}/report.html" in done.stdout
+        assert process.returncode == 0, process.stderr
+        assert f"report: {launcher}/report.html" in process.stdout
         pages = sorted(tmp_path.glob(f"{launcher}/**/report.html"))
         assert pages == [tmp_path / launcher / "report.html"]  # and the jobs have none of their own
-    done = command("train.py", "-m", "report=true", "lr=0.1,1", "epochs=5", "monitor=nope", "hydra.sweep.dir=none")
-    assert done.returncode == 1
-    assert "Traceback" not in done.stderr
+    process = command("train.py", "-m", "report=true", "lr=0.1,1", "epochs=5", "monitor=nope", "hydra.sweep.dir=none")
+    assert process.returncode == 1
+    assert "Traceback" not in process.stderr
     assert not list(tmp_path.glob("none/**/report.html"))
 
 
 def test_report_is_true_or_false(command: Command) -> None:
-    check(command("train.py", "report=later", without_torch=True), ["report=later", "true or false"])
+    assert_refused(command("train.py", "report=later", without_torch=True), ["report=later", "true or false"])
 
 
 def test_the_templates_are_part_of_the_package() -> None:

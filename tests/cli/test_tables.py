@@ -20,8 +20,7 @@ from logreg.core.components import Component
 from logreg.data import TableData
 from logreg.evaluation.coefficients.separation import CONSTANT
 from logreg.runs.load import Run
-from tests.cli.test_errors import check
-from tests.commands import ROOT, Command, run_command
+from tests.commands import ROOT, Command, assert_refused, run_command
 from tests.data.tables.test_table import people
 from tests.helpers import shared_file
 
@@ -32,13 +31,13 @@ SHARED = ROOT.parent / "shared" / "data"
 def test_a_separated_column_is_named(tmp_path: Path) -> None:
     table = shared_file("endometrial.csv")
     arguments = ["data=table", f"data.path={table}", "data.target=HG", "optimizer=newton", "penalty.l2=0"]
-    done = run_command("train.py", *arguments, "hydra.run.dir=run", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert "quasi-completely separated by NV (+): its maximum-likelihood estimate is infinite" in done.stdout
-    found = json.loads((tmp_path / "run" / "run.json").read_text())["optimality"]
-    separation = found["separation"]  # of standardised columns: the direction shifts the intercept too
+    process = run_command("train.py", *arguments, "hydra.run.dir=run", cwd=tmp_path)
+    assert process.returncode == 0, process.stderr
+    assert "quasi-completely separated by NV (+): its maximum-likelihood estimate is infinite" in process.stdout
+    optimality = json.loads((tmp_path / "run" / "run.json").read_text())["optimality"]
+    separation = optimality["separation"]  # of standardised columns: the direction shifts the intercept too
     assert (separation["kind"], set(separation["direction"]) - {CONSTANT}) == ("quasi-complete", {"NV"})
-    assert found["converged"] is False
+    assert optimality["converged"] is False
 
 
 @pytest.fixture(scope="module")
@@ -49,10 +48,10 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     frame[:600].to_csv(folder / "train.csv", index=False)
     frame[600:].to_csv(folder / "new.csv", index=False)
     arguments = ["data=table", "data.path=train.csv", "data.target=bought", "threshold=max_f1", "hydra.run.dir=run"]
-    done = run_command("train.py", *arguments, cwd=folder)
-    assert done.returncode == 0, done.stderr
-    assert "bought: 1 is yes" in done.stderr
-    assert "column id is left out" in done.stderr
+    process = run_command("train.py", *arguments, cwd=folder)
+    assert process.returncode == 0, process.stderr
+    assert "bought: 1 is yes" in process.stderr
+    assert "column id is left out" in process.stderr
     return folder
 
 
@@ -65,23 +64,23 @@ def test_a_run_says_what_it_did(trained: Path) -> None:
     assert 0 < record["threshold"] < 1
     rows = list(csv.DictReader((trained / "run" / "coefficients.csv").open()))
     assert list(rows[0]) == ["feature", "level", "coefficient", "coefficient_standardised"]
-    named = {(row["feature"], row["level"]): row for row in rows}
+    coefficients = {(row["feature"], row["level"]): row for row in rows}
     preprocessing = json.loads((trained / "run" / "preprocessing.json").read_text())
     age = next(c for c in preprocessing["columns"] if c["feature"] == "age")
-    ours = named["age", ""]
-    assert float(ours["coefficient"]) * age["scale"] == pytest.approx(float(ours["coefficient_standardised"]))
-    assert named["city", "Ulm"]["coefficient"] == named["city", "Ulm"]["coefficient_standardised"]
+    age_row = coefficients["age", ""]
+    assert float(age_row["coefficient"]) * age["scale"] == pytest.approx(float(age_row["coefficient_standardised"]))
+    assert coefficients["city", "Ulm"]["coefficient"] == coefficients["city", "Ulm"]["coefficient_standardised"]
     config = json.loads((trained / "run" / "config.json").read_text())
     assert config["penalty"]["l2"] == 1 / 480
 
 
 @pytest.mark.slow
 def test_predictions_have_a_row_for_each_row_in_order(trained: Path) -> None:
-    done = run_command(
+    process = run_command(
         "scripts/predict.py", "run=run", "data.path=new.csv", "output=p.csv", "data.keep=[id]", cwd=trained
     )
-    assert done.returncode == 0, done.stderr
-    assert "300 predictions" in done.stdout
+    assert process.returncode == 0, process.stderr
+    assert "300 predictions" in process.stdout
     new = pd.read_csv(trained / "new.csv")
     out = pd.read_csv(trained / "p.csv")
     assert list(out) == ["id", "probability", "prediction"]
@@ -92,20 +91,20 @@ def test_predictions_have_a_row_for_each_row_in_order(trained: Path) -> None:
     assert (out.prediction == (out.probability >= run.model.threshold)).all()
 
     pl.from_pandas(new).write_parquet(trained / "new.parquet")
-    done = run_command("scripts/predict.py", "run=run", "data.path=new.parquet", "output=p.parquet", cwd=trained)
-    assert done.returncode == 0, done.stderr
+    process = run_command("scripts/predict.py", "run=run", "data.path=new.parquet", "output=p.parquet", cwd=trained)
+    assert process.returncode == 0, process.stderr
     np.testing.assert_allclose(pd.read_parquet(trained / "p.parquet").probability, out.probability, atol=1e-12)
 
-    done = run_command("scripts/predict.py", "run=run", "data.path=new.csv", "output=-", cwd=trained)
-    assert done.stdout.splitlines()[0] == "probability,prediction"
-    assert len(done.stdout.splitlines()) == 301
+    process = run_command("scripts/predict.py", "run=run", "data.path=new.csv", "output=-", cwd=trained)
+    assert process.stdout.splitlines()[0] == "probability,prediction"
+    assert len(process.stdout.splitlines()) == 301
 
 
 @pytest.mark.slow
 def test_an_evaluation_has_metrics_intervals_baseline_and_confusion(trained: Path) -> None:
-    done = run_command("scripts/evaluate.py", "run=run", "data.path=new.csv", cwd=trained)
-    assert done.returncode == 0, done.stderr
-    assert "majority class" in done.stdout
+    process = run_command("scripts/evaluate.py", "run=run", "data.path=new.csv", cwd=trained)
+    assert process.returncode == 0, process.stderr
+    assert "majority class" in process.stdout
     result = json.loads((trained / "run" / "evaluation.json").read_text())
     new = pd.read_csv(trained / "new.csv")
     y = (new.bought == "yes").to_numpy()
@@ -131,11 +130,11 @@ def test_labels_of_a_new_table_are_recognised_or_said(trained: Path) -> None:
     new.assign(bought=new.bought + ".").to_csv(trained / "stop.csv", index=False)
     assert run_command("scripts/evaluate.py", "run=run", "data.path=stop.csv", cwd=trained).returncode == 0
     new.assign(bought=new.bought.map({"yes": "ja", "no": "nein"})).to_csv(trained / "german.csv", index=False)
-    done = run_command("scripts/evaluate.py", "run=run", "data.path=german.csv", cwd=trained)
-    check(done, ["data.labels", "'no' (0)"])
+    process = run_command("scripts/evaluate.py", "run=run", "data.path=german.csv", cwd=trained)
+    assert_refused(process, ["data.labels", "'no' (0)"])
     labels = 'data.labels={"ja":1,"nein":0}'
-    done = run_command("scripts/evaluate.py", "run=run", "data.path=german.csv", labels, cwd=trained)
-    assert done.returncode == 0, done.stderr
+    process = run_command("scripts/evaluate.py", "run=run", "data.path=german.csv", labels, cwd=trained)
+    assert process.returncode == 0, process.stderr
 
 
 WRONG = [
@@ -153,21 +152,21 @@ WRONG = [
 ]
 
 
-@pytest.mark.parametrize(("arguments", "named"), WRONG, ids=lambda value: " ".join(value)[:60])
+@pytest.mark.parametrize(("arguments", "parts"), WRONG, ids=lambda value: " ".join(value)[:60])
 @pytest.mark.slow
-def test_a_table_that_does_not_fit_the_run(trained: Path, arguments: list[str], named: list[str]) -> None:
+def test_a_table_that_does_not_fit_the_run(trained: Path, arguments: list[str], parts: list[str]) -> None:
     new = pd.read_csv(trained / "new.csv")
     new.drop(columns=["age", "income"]).to_csv(trained / "short.csv", index=False)
     new.assign(age="old").to_csv(trained / "words.csv", index=False)
     new.assign(bought=new.bought.where(new.index > 2)).to_csv(trained / "gaps.csv", index=False)
-    check(run_command(*arguments, cwd=trained), named)
+    assert_refused(run_command(*arguments, cwd=trained), parts)
     assert not (trained / "p9.csv").exists()
     assert not list(trained.glob(".*.part"))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("arguments", "named"),
+    ("arguments", "parts"),
     [
         (["data=table", "data.path=none.csv", "data.target=y"], ["data.path=none.csv", "no such file"]),
         (["data=table", "data.target=y"], ["data.path", "churn.csv"]),
@@ -180,18 +179,18 @@ def test_a_table_that_does_not_fit_the_run(trained: Path, arguments: list[str], 
     ids=lambda value: " ".join(value)[:60],
 )
 def test_a_table_that_cannot_be_trained_on(
-    command: Command, tmp_path: Path, arguments: list[str], named: list[str]
+    command: Command, tmp_path: Path, arguments: list[str], parts: list[str]
 ) -> None:
     (tmp_path / "t.csv").write_text("a,y\n" + "1.5,0\n2.5,1\n" * 20)
-    check(command("train.py", *arguments, "hydra.run.dir=run"), named)
+    assert_refused(command("train.py", *arguments, "hydra.run.dir=run"), parts)
 
 
 @pytest.mark.slow
 def test_a_sweep_over_folds(command: Command, tmp_path: Path) -> None:
     people(300).to_csv(tmp_path / "t.csv", index=False)
     arguments = ["data=table", "data.path=t.csv", "data.target=bought", "data.folds=3", "data.fold=0,1,2"]
-    done = command("train.py", "-m", *arguments, "figures=false", "hydra.sweep.dir=sweep")
-    assert done.returncode == 0, done.stderr
+    process = command("train.py", "-m", *arguments, "figures=false", "hydra.sweep.dir=sweep")
+    assert process.returncode == 0, process.stderr
     rows = list(csv.DictReader((tmp_path / "sweep" / "leaderboard.csv").open()))
     assert sorted(row["data.fold"] for row in rows) == ["0", "1", "2"]
     assert all(row["status"] == "completed" for row in rows)
@@ -219,15 +218,15 @@ def test_the_reference_files_train_predict_evaluate_and_export(command: Command,
     if not SHARED.is_dir():
         pytest.skip("the reference files are not beside this checkout")
     path = f"data.path={SHARED / name}"
-    asked = [f"data.target={target}"] if target else []
-    done = command("train.py", "data=table", path, *asked, "figures=false", "hydra.run.dir=run")
-    assert done.returncode == 0, done.stderr
+    target_setting = [f"data.target={target}"] if target else []
+    process = command("train.py", "data=table", path, *target_setting, "figures=false", "hydra.run.dir=run")
+    assert process.returncode == 0, process.stderr
     for arguments in (["scripts/predict.py", "output=p.csv"], ["scripts/evaluate.py", "bootstrap=20"]):
-        done = command(arguments[0], "run=run", path, arguments[1])
-        assert done.returncode == 0, done.stderr
+        process = command(arguments[0], "run=run", path, arguments[1])
+        assert process.returncode == 0, process.stderr
     for form in ("sklearn", "onnx", "torch"):  # each compares its probabilities with the run's
-        done = command("scripts/export.py", "run=run", f"format={form}", f"output=run.{form}")
-        assert done.returncode == 0, done.stderr
+        process = command("scripts/export.py", "run=run", f"format={form}", f"output=run.{form}")
+        assert process.returncode == 0, process.stderr
 
 
 @pytest.mark.slow
@@ -236,16 +235,16 @@ def test_the_census_and_churn_are_predicted_as_well_as_scikit_learn_does(command
         pytest.skip("the reference files are not beside this checkout")
     paths = [f"data.path={SHARED / 'adult_train.csv'}", f"data.test_path={SHARED / 'adult_test.csv'}"]
     arguments = ["data=table", *paths, "data.target=column_15", "optimizer=lbfgs", "figures=false"]
-    done = command("train.py", *arguments, "hydra.run.dir=adult")
-    assert done.returncode == 0, done.stderr
+    process = command("train.py", *arguments, "hydra.run.dir=adult")
+    assert process.returncode == 0, process.stderr
     assert json.loads((tmp_path / "adult" / "run.json").read_text())["metrics"]["test/auroc"] >= 0.904
     run = load_run(tmp_path / "adult")
     assert run.record["metrics"]["test/auroc"] == pytest.approx(scikit_learn_auroc(run), abs=0.001)
     churn = ["data=table", f"data.path={SHARED / 'wa_churn.csv'}", "data.target=churn", "figures=false"]
-    done = command("train.py", "-m", *churn, "data.folds=5", "data.fold=range(5)", "hydra.sweep.dir=sweep")
-    assert done.returncode == 0, done.stderr
-    done = command("train.py", *churn, "hydra.run.dir=churn")
-    assert done.returncode == 0, done.stderr
+    process = command("train.py", "-m", *churn, "data.folds=5", "data.fold=range(5)", "hydra.sweep.dir=sweep")
+    assert process.returncode == 0, process.stderr
+    process = command("train.py", *churn, "hydra.run.dir=churn")
+    assert process.returncode == 0, process.stderr
     run = load_run(tmp_path / "churn")
     assert run.record["metrics"]["test/auroc"] == pytest.approx(scikit_learn_auroc(run), abs=0.001)
     rows = list(csv.DictReader((tmp_path / "sweep" / "leaderboard.csv").open()))
@@ -289,9 +288,9 @@ finally:
     import subprocess
     import sys
 
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=240)
-    assert done.returncode == 0, done.stderr
-    peak = re.search(r"peak (\d+)", done.stdout)
+    process = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=240)
+    assert process.returncode == 0, process.stderr
+    peak = re.search(r"peak (\d+)", process.stdout)
     assert peak is not None
     assert int(peak[1]) < 1.5 * 2**20
 
@@ -317,18 +316,20 @@ def plain_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("words", ["data.path=words.csv", "data.target=column_1"]),
         ("city", ["data.path=city.csv", "data.target=y"]),
     ):
-        done = run_command(
+        process = run_command(
             "train.py", "data=table", *arguments, "figures=false", f"hydra.run.dir={name}", "epochs=2", cwd=folder
         )
-        assert done.returncode == 0, done.stderr
+        assert process.returncode == 0, process.stderr
     return folder
 
 
 @pytest.mark.slow
 def test_kept_columns_come_out_as_they_are_written(plain_run: Path) -> None:
     arguments = ["run=run", "data.path=t.csv"]
-    kept = run_command("scripts/predict.py", *arguments, "data.keep=[id,code,padded]", "output=kept.csv", cwd=plain_run)
-    assert kept.returncode == 0, kept.stderr
+    carried = run_command(
+        "scripts/predict.py", *arguments, "data.keep=[id,code,padded]", "output=kept.csv", cwd=plain_run
+    )
+    assert carried.returncode == 0, carried.stderr
     run_command("scripts/predict.py", *arguments, "output=bare.csv", cwd=plain_run)
     given = list(csv.DictReader((plain_run / "t.csv").open()))
     written = list(csv.DictReader((plain_run / "kept.csv").open()))
@@ -350,9 +351,9 @@ def test_kept_columns_come_out_as_they_are_written(plain_run: Path) -> None:
 )
 def test_a_small_new_file_is_read_as_the_runs_own(plain_run: Path, run: str, text: str, rows: int) -> None:
     (plain_run / "new.csv").write_text(text)
-    done = run_command("scripts/predict.py", f"run={run}", "data.path=new.csv", "output=-", cwd=plain_run)
-    assert done.returncode == 0, done.stderr
-    assert len(done.stdout.splitlines()) == rows + 1
+    process = run_command("scripts/predict.py", f"run={run}", "data.path=new.csv", "output=-", cwd=plain_run)
+    assert process.returncode == 0, process.stderr
+    assert len(process.stdout.splitlines()) == rows + 1
 
 
 @pytest.mark.slow
@@ -367,13 +368,13 @@ def test_a_frame_has_missing_values_where_a_file_has_them(plain_run: Path) -> No
 @pytest.mark.slow
 def test_a_sparse_table_of_two_columns_trains_with_figures(tmp_path: Path) -> None:
     (tmp_path / "two.svm").write_text("+1 1:1 2:1\n-1 1:0.5\n+1 2:.3\n-1 1:2 2:-1\n" * 9)
-    done = run_command("train.py", "data=table", "data.path=two.svm", "hydra.run.dir=run", "epochs=2", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
+    process = run_command("train.py", "data=table", "data.path=two.svm", "hydra.run.dir=run", "epochs=2", cwd=tmp_path)
+    assert process.returncode == 0, process.stderr
     assert list((tmp_path / "run" / "figures").glob("*.png"))
 
 
 def test_an_evaluation_refuses_a_label_of_2_as_training_does(trained: Path) -> None:
-    done = run_command(
+    process = run_command(
         "scripts/evaluate.py", "run=run", "data.path=new.csv", 'data.labels={"yes":1,"no":2}', cwd=trained
     )
-    check(done, ["data.labels: 'no' is 2; 0 or 1 is needed"])
+    assert_refused(process, ["data.labels: 'no' is 2; 0 or 1 is needed"])

@@ -13,22 +13,22 @@ from pathlib import Path
 from hydra.experimental.callback import Callback as HydraCallback
 from lightning.pytorch import Callback
 
-class Mine(Callback):
+class Marker(Callback):
     def __init__(self):
         Path("executed").touch()
 
-class MineInHydra(HydraCallback):
+class MarkerInHydra(HydraCallback):
     def __init__(self):
         Path("executed").touch()
 """
 EXPERIMENTS = {
-    "plain": "callbacks: {mine: {_target_: foreign.Mine}}",
-    "list": "trusted_packages: [foreign]\ncallbacks: {mine: {_target_: foreign.Mine}}",
+    "plain": "callbacks: {marker: {_target_: foreign.Marker}}",
+    "list": "trusted_packages: [foreign]\ncallbacks: {marker: {_target_: foreign.Marker}}",
     "overrides": (
-        "hydra: {overrides: {task: ['trusted_packages=[foreign]']}}\ncallbacks: {mine: {_target_: foreign.Mine}}"
+        "hydra: {overrides: {task: ['trusted_packages=[foreign]']}}\ncallbacks: {marker: {_target_: foreign.Marker}}"
     ),
-    "hydra": "hydra: {callbacks: {mine: {_target_: foreign.MineInHydra}}}",
-    "function": "hydra: {callbacks: {mine: {_target_: logreg.cli.command, name: train, task: x}}}",
+    "hydra": "hydra: {callbacks: {marker: {_target_: foreign.MarkerInHydra}}}",
+    "function": "hydra: {callbacks: {marker: {_target_: logreg.cli.command, name: train, task: x}}}",
 }
 
 
@@ -46,16 +46,18 @@ def foreign(tmp_path: Path) -> dict[str, str]:
 def test_an_experiment_file_cannot_trust_itself(
     command: Command, tmp_path: Path, foreign: dict[str, str], experiment: str
 ) -> None:
-    done = command("train.py", "--config-dir=conf", f"experiment={experiment}", "epochs=2", "figures=false", **foreign)
-    assert done.returncode == 1, done.stderr
+    process = command(
+        "train.py", "--config-dir=conf", f"experiment={experiment}", "epochs=2", "figures=false", **foreign
+    )
+    assert process.returncode == 1, process.stderr
     assert not (tmp_path / "executed").exists()
-    assert "Traceback" not in done.stderr
-    assert "trusted_packages=[foreign]" in done.stderr or "logreg.cli.command" in done.stderr
+    assert "Traceback" not in process.stderr
+    assert "trusted_packages=[foreign]" in process.stderr or "logreg.cli.command" in process.stderr
 
 
 @pytest.mark.parametrize("experiment", ["plain", "hydra"])
 def test_the_command_line_can(command: Command, tmp_path: Path, foreign: dict[str, str], experiment: str) -> None:
     arguments = [f"experiment={experiment}", "trusted_packages=[foreign]", "epochs=2", "figures=false"]
-    done = command("train.py", "--config-dir=conf", *arguments, **foreign)
-    assert done.returncode == 0, done.stderr
+    process = command("train.py", "--config-dir=conf", *arguments, **foreign)
+    assert process.returncode == 0, process.stderr
     assert (tmp_path / "executed").exists()

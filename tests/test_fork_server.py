@@ -64,18 +64,18 @@ def test_a_forked_command_ends_as_its_process_does(tmp_path: Path) -> None:
         ("import atexit; atexit.register(print, 'last'); raise KeyboardInterrupt", -2, "Traceback"),
     ):
         script.write_text(body)
-        done = run_command(str(script), cwd=tmp_path)
-        assert done.returncode == status
-        assert done.stderr.startswith(err)
-        assert done.stdout == ("last\n" if "last" in body else "")
+        process = run_command(str(script), cwd=tmp_path)
+        assert process.returncode == status
+        assert process.stderr.startswith(err)
+        assert process.stdout == ("last\n" if "last" in body else "")
 
 
 def test_a_forked_command_has_its_own_directory_environment_and_arguments(tmp_path: Path) -> None:
     script = tmp_path / "script.py"
     script.write_text("import os, sys, beside; print(os.getcwd(), os.environ['WORD'], sys.argv, __name__, __file__)")
     (tmp_path / "beside.py").write_text("")
-    done = run_command(str(script), "a b", "ü", cwd=tmp_path, WORD="wörd")
-    assert done.stdout == f"{tmp_path} wörd {[str(script), 'a b', 'ü']} __main__ {script}\n", done.stderr
+    process = run_command(str(script), "a b", "ü", cwd=tmp_path, WORD="wörd")
+    assert process.stdout == f"{tmp_path} wörd {[str(script), 'a b', 'ü']} __main__ {script}\n", process.stderr
 
 
 def test_a_forked_command_takes_signals(tmp_path: Path) -> None:
