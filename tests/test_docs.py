@@ -69,11 +69,11 @@ LESSON = re.compile(r"python train\.py experiment=lessons/(\w+)")
 def trainings(document: str) -> list[str]:
     """The commands of a document that train, in its blocks and tables, but for lessons."""
     text = (ROOT / document).read_text(encoding="utf-8")
-    found = [
+    lines = [
         line for body in blocks(document, "bash") for line in body.splitlines() if line.startswith("python train.py")
     ]
-    found += re.findall(r"^\| `(python train\.py [^`]+)` \|", text, re.M)
-    return [line for line in dict.fromkeys(found) if "resume=" not in line and not LESSON.fullmatch(line)]
+    lines += re.findall(r"^\| `(python train\.py [^`]+)` \|", text, re.M)
+    return [line for line in dict.fromkeys(lines) if "resume=" not in line and not LESSON.fullmatch(line)]
 
 
 def test_the_lessons_of_the_documents_are_those_that_are_run() -> None:
@@ -95,11 +95,11 @@ def test_readme(tmp_path_factory: pytest.TempPathFactory, line: str) -> None:
 def commands(document: str) -> list[str]:
     """Every command of a document that begins with ``python``: in its blocks, after a prompt, inside its lines."""
     text = (ROOT / document).read_text(encoding="utf-8")
-    found = [line for body in blocks(document, "bash") for line in body.splitlines()]
-    lines = [line for body in blocks(document, "text") for line in body.splitlines()]
-    found += [line.removeprefix("$ ") for line in lines if line.startswith("$ ")]
-    found += [" ".join(code.split()) for code in re.findall(r"`(python\s[^`]+)`", BLOCK.sub("", text))]
-    return [line for line in dict.fromkeys(found) if line.startswith("python ")]
+    lines = [line for body in blocks(document, "bash") for line in body.splitlines()]
+    session = [line for body in blocks(document, "text") for line in body.splitlines()]
+    lines += [line.removeprefix("$ ") for line in session if line.startswith("$ ")]
+    lines += [" ".join(code.split()) for code in re.findall(r"`(python\s[^`]+)`", BLOCK.sub("", text))]
+    return [line for line in dict.fromkeys(lines) if line.startswith("python ")]
 
 
 ELSEWHERE = "each benchmark takes minutes; two of them are run below, with --repeats 1"
@@ -114,13 +114,13 @@ NOT_RUN = {  # and why
     "python scripts/benchmark.py memory --rows 100000000": ELSEWHERE,
     "python train.py experiment=lessons/<name>": "stands for any lesson; all are run in `tests.cli.test_lessons`",
 }
-SUBSTITUTED = {  # what a reader puts his own directory for; the first that is found in a command counts
-    "outputs/runs/toy/2026-11-23_07-53-19_8eb6f1": "outputs/runs/toy/made",
-    "outputs/runs/table/…": "outputs/runs/table/made",
-    "outputs/runs/images/…": "outputs/runs/images/made",
-    "outputs/runs/…": "outputs/runs/toy/made",
-    "outputs/sweeps/toy/…/": "outputs/sweeps/toy/made/",
-    "outputs/sweeps/…": "outputs/sweeps/toy/made",
+SUBSTITUTED = {  # what a reader puts his own directory for; the first that stands in a command counts
+    "outputs/runs/toy/2026-11-23_07-53-19_8eb6f1": "outputs/runs/toy/example",
+    "outputs/runs/table/…": "outputs/runs/table/example",
+    "outputs/runs/images/…": "outputs/runs/images/example",
+    "outputs/runs/…": "outputs/runs/toy/example",
+    "outputs/sweeps/toy/…/": "outputs/sweeps/toy/example/",
+    "outputs/sweeps/…": "outputs/sweeps/toy/example",
     "--cfg job …": "--cfg job lr=0.1",
 }
 TRAINED = {line for document in DOCUMENTS[:2] for line in trainings(document)}
@@ -132,9 +132,9 @@ OTHERS = [
 
 
 def as_run(line: str) -> str:
-    """A command of a document with what `workplace` made in the place of what only its reader has."""
-    found = next((old for old in SUBSTITUTED if old in line), None)
-    return line if found is None else line.replace(found, SUBSTITUTED[found])
+    """A command of a document with the examples of `workplace` in place of what only its reader has."""
+    name = next((name for name in SUBSTITUTED if name in line), None)
+    return line if name is None else line.replace(name, SUBSTITUTED[name])
 
 
 def test_the_documents_have_the_commands_that_are_not_run_and_the_substitutes() -> None:
@@ -182,12 +182,12 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_tables(folder)
     write_photos(folder / "hymenoptera_small")
     for arguments in (
-        ["figures=false", "hydra.run.dir=outputs/runs/toy/made"],
+        ["figures=false", "hydra.run.dir=outputs/runs/toy/example"],
         ["data=table", "data.path=churn.csv", "data.target=churn", "figures=false",
-         "hydra.run.dir=outputs/runs/table/made"],
+         "hydra.run.dir=outputs/runs/table/example"],
         ["data=images", "data.path=hymenoptera_small", "data.positive=bees", "epochs=2", "figures=false",
-         "hydra.run.dir=outputs/runs/images/made"],
-        ["-m", "lr=0.01,0.1", "seed=2,1", "hydra.sweep.dir=outputs/sweeps/toy/made"],
+         "hydra.run.dir=outputs/runs/images/example"],
+        ["-m", "lr=0.01,0.1", "seed=2,1", "hydra.sweep.dir=outputs/sweeps/toy/example"],
     ):  # fmt: skip
         process = run_command("train.py", *arguments, cwd=folder)
         assert process.returncode == 0, process.stderr
@@ -288,7 +288,7 @@ def outline(document: str, text: str | None = None) -> dict[str, Any]:
         "blocks": blocks,
         "skeleton": skeleton,
         "first cells": first_cells,
-        "links": {number: sorted(found) for number, found in links.items()},
+        "links": {number: sorted(hrefs) for number, hrefs in links.items()},
         "inline code": code,
     }
 
