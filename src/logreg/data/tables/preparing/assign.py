@@ -14,7 +14,7 @@ from logreg.data.labels import choose_labels, label_codes
 from logreg.data.options import SPLITS, SplitOptions
 from logreg.data.splits import grouped_shares, shares
 from logreg.data.tables.options import RoleOptions
-from logreg.data.tables.preparing.convert import RawTable, append
+from logreg.data.tables.preparing.raw_table import RawTable, append
 
 
 def binary_target(

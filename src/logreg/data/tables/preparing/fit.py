@@ -5,7 +5,7 @@ All of it in blocks of rows over mapped files, so that memory does not grow with
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -13,21 +13,22 @@ import numpy as np
 from logreg.core.errors import UserError, nearest
 from logreg.data.labels import shown
 from logreg.data.tables.columns import DATE_PARTS, Categorical, Column, Numeric
-from logreg.data.tables.preparing.convert import NeedsFloat64, RawTable
+from logreg.data.tables.preparing.raw_table import NeedsFloat64, RawTable
 from logreg.data.tables.preparing.roles import Roles, empty_column
 from logreg.data.tables.preparing.statistics import TrainingStatistics
 
-# A column of texts of which at least this share are different looks like a name or an id.
-NEARLY_ALL_DIFFERENT = 0.95
-# Below so many rows, that integers differ says nothing.
-FEWEST_ROWS_OF_AN_ID = 20
-# A number may be stored wrongly by so many standard deviations of its column.
-EPSILON32, COARSEST = 6e-8, 1e-5
+# Why a column is left out.
+ONE_VALUE = "it has one value only in the training rows"
+NO_VALUE = "the training rows have no value there"
+
+NEARLY_ALL_DIFFERENT = 0.95  # the share of different texts from which a column looks like a name or an id
+FEWEST_ROWS_OF_AN_ID = 20  # in fewer rows, that values differ says nothing
+EPSILON32 = 6e-8  # the relative error of a number in float32 …
+COARSEST = 1e-5  # … and how much of its column's standard deviation that may be
 LARGEST_DEVIATION = 1e30  # beyond it, a value may be more than float32 holds
-# A categorical has no more features than this, for the commonest of its levels; the others count as rare.
-MOST_FEATURES = 1000
-# Levels rarer than one row in a hundred are put together, but none that has so many rows.
-MOST_COUNT, SHARE_COUNT = 10, 0.01
+MOST_FEATURES = 1000  # of a categorical, for the commonest of its levels; the others count as rare
+# Levels of less than one row in a hundred share a feature, but none of 10 rows or more.
+SHARE_COUNT, MOST_COUNT = 0.01, 10
 
 
 def fit_columns(
@@ -42,11 +43,39 @@ def fit_columns(
 ) -> tuple[list[Column], dict[str, str]]:
     """The preprocessing of every column that is used, and why the others are left out.
 
+    Args:
+        rows: how many training rows there are.
+        key: the table, for errors.
+        notes: is added to.
+
     Raises:
         UserError: nothing is left, or a column has no value in any row.
+        NeedsFloat64: float32 does not hold the numbers of a column.
     """
-    columns: list[Column] = []
     left_out: dict[str, str] = {}
+    columns: list[Column] = [
+        *_fit_numbers(raw, roles, training, rows, standardize, key, left_out),
+        *_fit_levels(raw, roles, training, min_count, key, notes, left_out),
+    ]
+    for name in roles.dates:
+        if not any(column.feature == name for column in columns):
+            left_out[name] = ONE_VALUE
+    if not columns:
+        why = "; ".join(f"{name}: {reason}" for name, reason in list(left_out.items())[:5])
+        raise UserError(f"{key}: no feature is left ({why}); 'data.features=[…]' keeps the columns that it names.")
+    order = {name: i for i, name in enumerate(roles.features)}
+    return sorted(columns, key=lambda column: order[column.feature]), left_out
+
+
+def _fit_numbers(
+    raw: RawTable,
+    roles: Roles,
+    training: TrainingStatistics,
+    rows: int,
+    standardize: bool,
+    key: str,
+    left_out: dict[str, str],
+) -> Iterator[Numeric]:
     mean, variance, missing, total = training.moments()
     for i in np.flatnonzero(~np.isfinite(variance) & np.isfinite(mean)).tolist():
         raise UserError(f"{key}: the numbers of column {raw.numbers[i][0]} are too large to be squared; rescale it.")
@@ -60,49 +89,50 @@ def fit_columns(
     for i, (name, part) in enumerate(raw.numbers):
         if np.isnan(mean[i]) and training.is_empty(i):
             raise UserError(empty_column(key, name))
-        reason = _useless_number(raw, name, mean[i], variance[i], missing[i], roles)
-        if reason:
-            if part is None:
+        if reason := _useless_number(raw, name, mean[i], variance[i], missing[i], roles):
+            if part is None:  # a date is left out when all its parts are
                 left_out[name] = reason
             continue
-        # In raw units, over the column as it is with its gaps filled.
-        to_raw = lambda stored, i=i: float(raw.shift[i] + raw.scale[i] * stored)  # noqa: E731
-        gap = missing[i] / total
-        centre = mean[i] + gap * (medians[i] - mean[i])
-        spread = (1 - gap) * (variance[i] + (mean[i] - centre) ** 2) + gap * (medians[i] - centre) ** 2
+        # Mean and variance of the column once its gaps are filled with the median: a mixture of the two.
+        gaps = missing[i] / total
+        centre = mean[i] + gaps * (medians[i] - mean[i])
+        spread = (1 - gaps) * (variance[i] + (mean[i] - centre) ** 2) + gaps * (medians[i] - centre) ** 2
         scale = float(raw.scale[i] * np.sqrt(spread)) if standardize and spread > 0 else 1.0
+        # The store holds (x - shift) / scale.
+        in_raw_units = [float(raw.shift[i] + raw.scale[i] * stored) for stored in (centre, medians[i])]
         indicator = bool(missing[i] > 0) and part in (None, DATE_PARTS[0])  # one for all parts of a date
-        columns.append(
-            Numeric(name, to_raw(centre) if standardize else 0.0, scale, to_raw(medians[i]), indicator, part)
-        )
-    counted = training.level_rows
-    least = min_count if min_count is not None else int(np.clip(np.ceil(SHARE_COUNT * counted), 2, MOST_COUNT))
+        yield Numeric(name, in_raw_units[0] if standardize else 0.0, scale, in_raw_units[1], indicator, part)
+
+
+def _fit_levels(
+    raw: RawTable,
+    roles: Roles,
+    training: TrainingStatistics,
+    min_count: int | None,
+    key: str,
+    notes: list[str],
+    left_out: dict[str, str],
+) -> Iterator[Categorical]:
+    by_share = int(np.clip(np.ceil(SHARE_COUNT * training.level_rows), 2, MOST_COUNT))
+    least = by_share if min_count is None else min_count
     for name, counts in zip(raw.categorical, training.levels(), strict=True):
         if not raw.levels[name].values:
             raise UserError(empty_column(key, name))
-        found = _levels(raw, name, counts, least, roles)
-        if isinstance(found, Categorical) and len(found.levels) == MOST_FEATURES and found.rare:
-            levels = len(found.levels) + len(found.rare)
+        column = _levels(raw, name, counts, least, roles)
+        if isinstance(column, str):
+            left_out[name] = column
+            continue
+        if len(column.levels) == MOST_FEATURES and column.rare:
+            levels = len(column.levels) + len(column.rare)
             notes.append(f"column {name} has {levels:,} levels: the commonest {MOST_FEATURES:,} have a feature each")
-        if isinstance(found, str):
-            left_out[name] = found
-        else:
-            columns.append(found)
-    for name in roles.dates:
-        if not any(column.feature == name for column in columns):
-            left_out[name] = "it has one value only in the training rows"
-    if not columns:
-        why = "; ".join(f"{name}: {reason}" for name, reason in list(left_out.items())[:5])
-        raise UserError(f"{key}: no feature is left ({why}); 'data.features=[…]' keeps the columns that it names.")
-    order = {name: i for i, name in enumerate(roles.features)}
-    return sorted(columns, key=lambda column: order[column.feature]), left_out
+        yield column
 
 
 def _useless_number(raw: RawTable, name: str, mean: float, variance: float, missing: float, roles: Roles) -> str | None:
     if np.isnan(mean):
-        return "the training rows have no value there"
+        return NO_VALUE
     if variance == 0 and not missing:
-        return "it has one value only in the training rows"
+        return ONE_VALUE
     if name in raw.distinct_numbers and name not in roles.asked_for and raw.origins[0] >= FEWEST_ROWS_OF_AN_ID:
         return "all its values are different whole numbers, as in a row id"
     return None
@@ -113,8 +143,8 @@ def _levels(raw: RawTable, name: str, counts: np.ndarray, least: int, roles: Rol
     if values.overflowed:
         return f"it has more than {values.most:,} different texts"
     different, present = raw.distinct_texts[name]
-    alike = present >= FEWEST_ROWS_OF_AN_ID and different >= NEARLY_ALL_DIFFERENT * present
-    if alike and name not in roles.asked_for:
+    like_an_id = present >= FEWEST_ROWS_OF_AN_ID and different >= NEARLY_ALL_DIFFERENT * present
+    if like_an_id and name not in roles.asked_for:
         return "nearly all its values are different texts, as in a row id or a name"
     seen = sorted((value, count) for value, count in zip(values.values, counts[1:].tolist(), strict=True) if count > 0)
     commonest = sorted(seen, key=lambda pair: -pair[1])[:MOST_FEATURES]
@@ -123,9 +153,9 @@ def _levels(raw: RawTable, name: str, counts: np.ndarray, least: int, roles: Rol
     rare = [value for value, _ in seen if value not in own]
     column = Categorical(name, levels, rare, bool(counts[0] > 0))
     if not seen:
-        return "the training rows have no value there"
+        return NO_VALUE
     if column.width == 1:
-        return "it has one value only in the training rows" if levels else "each of its values is rare"
+        return ONE_VALUE if levels else "each of its values is rare"
     return column
 
 

@@ -10,7 +10,7 @@ import polars as pl
 
 from logreg.data.tables.columns import Categorical, Column, Numeric
 from logreg.data.tables.preparing.column_store import Chunk
-from logreg.data.tables.preparing.convert import RawTable
+from logreg.data.tables.preparing.raw_table import RawTable
 from logreg.data.tables.preparing.statistics import in_threads
 from logreg.data.tables.preprocessor import Preprocessor
 from logreg.data.tables.reading.source import batch_rows

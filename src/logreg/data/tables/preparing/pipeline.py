@@ -21,9 +21,10 @@ from logreg.data.tables.preparing.assign import (
     split_counts,
     write_rows,
 )
-from logreg.data.tables.preparing.convert import NeedsFloat64, RawTable, append, convert
+from logreg.data.tables.preparing.convert import Conversion
 from logreg.data.tables.preparing.fit import without_reference
 from logreg.data.tables.preparing.matrix import Matrix
+from logreg.data.tables.preparing.raw_table import NeedsFloat64, RawTable, append
 from logreg.data.tables.preparing.sparse import convert_sparse, sparse_rows
 from logreg.data.tables.preparing.statistics import TrainingStatistics
 from logreg.data.tables.preparing.table_store import TableManifest
@@ -92,7 +93,7 @@ class TablePreparation:
             known = train.row_count
             size = 8 * known * len(chosen.features) if known else sum(source.size for source in sources.values())
             try:
-                raw = convert(list(sources.values()), chosen, folder, dtype_of(size, storage), bar.add)
+                raw = Conversion(list(sources.values()), chosen, folder, dtype_of(size, storage), bar.add).run()
                 break
             except WrongKinds as wrong:  # the text files are read once more, with what they turned out to hold
                 found = wrong.source

@@ -2,29 +2,23 @@
 
 from __future__ import annotations
 
-import logging
+import contextlib
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import torch
 from scipy.sparse import csr_array
 
 from logreg.core.errors import UserError
 from logreg.data.rows import gathered
-from logreg.data.tables.preparing.convert import (
-    MOST_LABELS,
-    LevelDictionary,
-    Progress,
-    RawTable,
-    append,
-    occurrences,
-)
+from logreg.data.tables.preparing.convert import Progress
+from logreg.data.tables.preparing.levels import LevelDictionary, occurrences
+from logreg.data.tables.preparing.raw_table import MOST_LABELS, RawTable, append
 from logreg.data.tables.reading.libsvm import read_blocks
 from logreg.data.tables.reading.source import Source
-
-log = logging.getLogger(__name__)
 
 
 def convert_sparse(
@@ -39,21 +33,19 @@ def convert_sparse(
     Raises:
         UserError: a file cannot be read; with the line.
     """
-    raw = RawTable(folder, dtype, [], [], np.empty(0), np.empty(0), np.empty(0, dtype=bool), np.empty(0, dtype=bool))
+    raw = RawTable(folder, dtype)
     width, entries, notes = 0, 0, []
-    with (
-        (folder / "indptr").open("wb") as indptr,
-        (folder / "indices").open("wb") as indices,
-        (folder / "values").open("wb") as values,
-        (folder / "target").open("wb") as target,
-    ):
+    with contextlib.ExitStack() as stack:
+        files = ("indptr", "indices", "values", "target")
+        indptr, indices, values, target = (stack.enter_context((folder / name).open("wb")) for name in files)
         append(indptr, np.zeros(1, np.int64))
-        for number, source in enumerate(sources):
+        for source in sources:
+            is_first = not raw.origins
             rows, widest, counts = 0, 0, Counter[int]()
             for path in source.files:
                 for x, y, _ in read_blocks(source.key, path, source.options.zero_based):
                     widest = max(widest, x.shape[1])
-                    if number and x.shape[1] > width:
+                    if not is_first and x.shape[1] > width:
                         x = x[:, :width]
                     if not np.isfinite(x.data).all():
                         raise UserError(f"{source.key}: a value is infinite or no number.")
@@ -68,7 +60,7 @@ def convert_sparse(
                     progress(len(y))
             if not rows:
                 raise UserError(f"{source.key}: there are no rows.")
-            if not number:
+            if is_first:
                 width = widest
             elif widest > width:
                 notes.append(
@@ -82,8 +74,6 @@ def convert_sparse(
 
 
 def _codes(labels: LevelDictionary, y: np.ndarray, key: str) -> np.ndarray:
-    import polars as pl
-
     codes = labels.codes(pl.Series("label", y))
     if labels.overflowed:
         raise UserError(f"{key}: two labels are needed, and there are more than {MOST_LABELS} different ones.")

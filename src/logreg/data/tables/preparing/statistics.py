@@ -15,7 +15,7 @@ import numpy as np
 
 from logreg.core.errors import UserError
 from logreg.data.tables.preparing.column_store import Chunk
-from logreg.data.tables.preparing.convert import NeedsFloat64, RawTable
+from logreg.data.tables.preparing.raw_table import NeedsFloat64, RawTable
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
