@@ -47,7 +47,7 @@ class SigmoidCalibration:
     def probabilities(self, z: Logits) -> Logits:
         return expit(self.logits(z))
 
-    def as_record(self) -> dict[str, Any]:
+    def as_record(self) -> dict[str, object]:
         return {"method": self.method, "slope": self.slope, "intercept": self.intercept}
 
 
@@ -76,7 +76,7 @@ class IsotonicCalibration:
         """From each knot to the next, 0 beyond the last one, (knots,)."""
         return np.append(np.diff(self.values) / np.diff(self.knots), 0.0)
 
-    def as_record(self) -> dict[str, Any]:
+    def as_record(self) -> dict[str, object]:
         return {"method": self.method, "knots": list(self.knots), "values": list(self.values)}
 
 

@@ -17,7 +17,6 @@ weight of all rows and o their share of label 1.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from scipy.special import ndtri
@@ -64,7 +63,7 @@ class Reliability:
         parts = self.decomposition
         return parts["reliability"] - parts["resolution"] + parts["uncertainty"] + parts["within_bins"]
 
-    def as_record(self, confidence: float = 0.95) -> list[dict[str, Any]]:
+    def as_record(self, confidence: float = 0.95) -> list[dict[str, object]]:
         """The bins as plain values."""
         columns = (self.rows, self.mean, self.share, *self.intervals(confidence))
         return [

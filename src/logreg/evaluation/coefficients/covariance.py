@@ -63,29 +63,29 @@ def covariance(
 
 
 def inverse(matrix: Matrix) -> Matrix:
-    """Of a positive definite matrix, scaled to a unit diagonal first."""
+    """Of a positive definite matrix, scaled to a unit diagonal first: columns in other units then cost no digits."""
     scale = 1 / np.sqrt(matrix.diagonal())
     if not np.isfinite(scale).all():
         raise np.linalg.LinAlgError("a diagonal element is not positive")
-    found = cho_solve(cho_factor(matrix * np.outer(scale, scale)), np.eye(len(matrix)))
-    return (found + found.T) / 2 * np.outer(scale, scale)
+    scaled = cho_solve(cho_factor(matrix * np.outer(scale, scale)), np.eye(len(matrix)))
+    return (scaled + scaled.T) / 2 * np.outer(scale, scale)  # symmetric to the last bit, as variances are read off it
 
 
 def group_scores(
     problem: LogisticProblem, theta: Theta, total: float, groups: Int[np.ndarray, " rows"]
 ) -> Float[np.ndarray, "groups coefficients"]:
-    """The sum of the scores of the rows of each group; groups whose rows all have weight 0 are not there."""
-    _, number = np.unique(groups, return_inverse=True)
-    place = torch.as_tensor(number, device=theta.device)
-    sums = torch.zeros((int(number.max()) + 1, len(theta)), dtype=torch.float64, device=theta.device)
-    mass = sums.new_zeros(len(sums))
+    """The sum of the scores of the rows of each group, without groups whose rows all have weight 0."""
+    _, codes = np.unique(groups, return_inverse=True)
+    group_of_row = torch.as_tensor(codes, device=theta.device)
+    sums = torch.zeros((int(codes.max()) + 1, len(theta)), dtype=torch.float64, device=theta.device)
+    total_weight = sums.new_zeros(len(sums))
     first = 0
     for x, residual, weight in designs(problem, theta):
-        here = place[first : first + len(x)]
-        sums.index_add_(0, here, x * (weight * residual).unsqueeze(1))
-        mass.index_add_(0, here, weight)
+        group = group_of_row[first : first + len(x)]
+        sums.index_add_(0, group, x * (weight * residual).unsqueeze(1))
+        total_weight.index_add_(0, group, weight)
         first += len(x)
-    return sums[mass > 0].cpu().numpy() * (total / len(problem))
+    return sums[total_weight > 0].cpu().numpy() * (total / len(problem))
 
 
 def _squared_scores(problem: LogisticProblem, theta: Theta, total: float) -> Matrix:

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -69,7 +68,7 @@ class Estimates:
 
 @dataclass(frozen=True)
 class FitStatistics:
-    """See the module.
+    """How well the coefficients fit; see the module for the definitions.
 
     Attributes:
         observations: N.
@@ -110,7 +109,7 @@ class Inference:
     marginal_effects: Estimates
     clusters: int | None = None
 
-    def as_record(self) -> dict[str, Any]:
+    def as_record(self) -> dict[str, object]:
         """The content of ``inference`` in ``run.json``."""
         head = {"method": self.method, "covariance": self.covariance, "confidence": CONFIDENCE}
         return head | {"clusters": self.clusters, **asdict(self.statistics)}
@@ -128,7 +127,7 @@ class NoInference:
     sentence: str
     is_news: bool
 
-    def as_record(self) -> dict[str, Any]:
+    def as_record(self) -> dict[str, object]:
         return {"refused": self.sentence}
 
 
@@ -143,8 +142,8 @@ def statistics(
     """
     firth = isinstance(problem, FirthProblem)
     plain = problem.likelihood if isinstance(problem, FirthProblem) else problem
-    at = plain.derivatives(theta)
-    log_likelihood, count = -total * at.value, len(theta)
+    at_fit = plain.derivatives(theta)
+    log_likelihood, count = -total * at_fit.value, len(theta)
     share = share_of_ones(problem)
     null = total * float(xlogy(share, share) + xlogy(1 - share, 1 - share))
     ratio, penalised = 2 * (log_likelihood - null), None
@@ -153,7 +152,8 @@ def statistics(
         at_null = torch.zeros_like(theta)
         at_null[-1] = math.log(constant / (1 - constant))
         ratio = 2 * total * (problem.value(at_null) - problem.value(theta))
-        information = total * at.hessian.cpu().numpy()
+        information = total * at_fit.hessian.cpu().numpy()
+        # The determinant changes with the units of the columns: that of theirs in the table.
         log_det = np.linalg.slogdet(information)[1] - 2 * np.linalg.slogdet(raw)[1]
         penalised = log_likelihood + float(log_det) / 2
     return FitStatistics(

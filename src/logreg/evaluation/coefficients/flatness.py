@@ -33,7 +33,7 @@ from logreg.optim.problem import LogisticProblem
 MOST_COLUMNS = 2000  # of a Hessian that is looked at
 FLAT = 1e-5  # of the curvature at 0 in some direction: what is looked at
 FEWEST_EVENTS = 1e-4  # that carry the curvature in a direction which does not separate
-SURE = 1e-6  # a squared Newton decrement, of all rows, at which separated rows are certain enough to tell
+SURE = 1e-6  # a squared Newton decrement, of all rows, at which separated rows are certain enough to be recognised
 DEPENDENT = 1e-6  # of a column's norm that is left when those before it are taken out; a Gram matrix resolves 1e-8
 
 Directions = Float[np.ndarray, "coefficients directions"]
@@ -88,18 +88,19 @@ def flatness(problem: LogisticProblem, theta: Theta, names: Sequence[str], total
     """
     at_zero = problem.derivatives(torch.zeros_like(theta)).hessian.cpu().numpy()
     scale = 1 / np.sqrt(np.maximum(at_zero.diagonal(), np.finfo(float).tiny))
-    at_zero, here = (m * np.outer(scale, scale) for m in (at_zero, problem.derivatives(theta).hessian.cpu().numpy()))
-    kept = _independent(at_zero)
-    dependent = [name for i, name in enumerate(names) if i not in set(kept)]
-    part = np.ix_(kept, kept)
-    if not (found := _flat_directions(at_zero[part], here[part])).size:
-        return Flatness(dependent, [], len(kept))
-    directions = np.zeros((len(theta), found.shape[1]))
-    directions[kept] = found
+    at_fit = problem.derivatives(theta).hessian.cpu().numpy()
+    at_zero, at_fit = (hessian * np.outer(scale, scale) for hessian in (at_zero, at_fit))
+    independent = _independent(at_zero)
+    dependent = [name for i, name in enumerate(names) if i not in set(independent)]
+    part = np.ix_(independent, independent)
+    if not (flat := _flat_directions(at_zero[part], at_fit[part])).size:
+        return Flatness(dependent, [], len(independent))
+    directions = np.zeros((len(theta), flat.shape[1]))
+    directions[independent] = flat
     directions = directions @ _by_certainty(problem, theta, scale[:, None] * directions)
     events = _events(problem, theta, scale[:, None] * directions) * (total or len(problem)) / len(problem)
     strongest = _nearest_columns(at_zero, directions[:, events < FEWEST_EVENTS]) if len(names) else []
-    return Flatness(dependent, [names[i] for i in sorted(set(strongest))], len(kept))
+    return Flatness(dependent, [names[i] for i in sorted(set(strongest))], len(independent))
 
 
 def remark(problem: LogisticProblem, theta: Theta, gap: float | None, names: Sequence[str]) -> str | None:
@@ -117,28 +118,28 @@ def remark(problem: LogisticProblem, theta: Theta, gap: float | None, names: Seq
 def _independent(gram: Matrix) -> list[int]:
     """The first columns that span all of them, the constant before all others; ascending."""
     values, vectors = np.linalg.eigh(gram)
-    root = (
-        np.sqrt(np.where(values > DEPENDENT**2 * values[-1], values, 0.0))[:, None] * vectors.T
-    )  # has this Gram matrix
-    found = independent_columns(np.roll(root, 1, axis=1), DEPENDENT)
-    return sorted((i - 1) % len(gram) for i in found)
+    # A square root of the matrix: columns with this Gram matrix, and so with the same dependencies.
+    root = np.sqrt(np.where(values > DEPENDENT**2 * values[-1], values, 0.0))[:, None] * vectors.T
+    independent = independent_columns(np.roll(root, 1, axis=1), DEPENDENT)
+    return sorted((i - 1) % len(gram) for i in independent)
 
 
 def _nearest_columns(gram: Matrix, directions: Directions) -> list[int]:
     """The column that is most correlated with x_i d, dependent ones too, for each direction d."""
     centred = gram - np.outer(gram[:, -1], gram[-1]) / gram[-1, -1]
     deviation = np.sqrt(np.maximum(centred.diagonal()[:-1], DEPENDENT**2))
-    found: list[int] = np.abs((centred @ directions)[:-1] / deviation[:, None]).argmax(0).tolist()
-    return found
+    columns: list[int] = np.abs((centred @ directions)[:-1] / deviation[:, None]).argmax(0).tolist()
+    return columns
 
 
-def _flat_directions(at_zero: Matrix, here: Matrix) -> Directions:
+def _flat_directions(at_zero: Matrix, at_fit: Matrix) -> Directions:
     """Along which hardly any of the curvature at 0 is left."""
     values, vectors = np.linalg.eigh(at_zero)
-    there = values > DEPENDENT**2 * values[-1]
-    white = vectors[:, there] / np.sqrt(values[there])
-    ratios, found = np.linalg.eigh(white.T @ here @ white)
-    return white @ found[:, ratios < FLAT]
+    positive = values > DEPENDENT**2 * values[-1]
+    # In these coordinates the Hessian at 0 is the identity: eigenvalues are ratios of the curvatures.
+    white = vectors[:, positive] / np.sqrt(values[positive])
+    ratios, rotated = np.linalg.eigh(white.T @ at_fit @ white)
+    return white @ rotated[:, ratios < FLAT]
 
 
 def _by_certainty(problem: LogisticProblem, theta: Theta, directions: Directions) -> np.ndarray:
@@ -150,8 +151,8 @@ def _by_certainty(problem: LogisticProblem, theta: Theta, directions: Directions
         of_vv += (u.t() @ (u * v * v * weight)).cpu().numpy()
     size = 1 / np.sqrt(np.maximum(of_v.diagonal(), np.finfo(float).tiny))
     of_v, of_vv = (m * np.outer(size, size) for m in (of_v, of_vv))
-    _, found = eigh(of_vv, of_v + 1e-12 * np.eye(width))  # the curvature may be 0
-    return size[:, None] * found
+    _, combinations = eigh(of_vv, of_v + 1e-12 * np.eye(width))  # the curvature may be 0
+    return size[:, None] * combinations
 
 
 def _events(problem: LogisticProblem, theta: Theta, directions: Directions) -> Float[np.ndarray, " directions"]:

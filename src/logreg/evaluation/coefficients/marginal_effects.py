@@ -37,13 +37,13 @@ def marginal_effects(
         levels: first feature and number of features of each column whose features are levels, or a flag.
     """
     count = problem.features
-    slope, of_level = theta.new_zeros(()), theta.new_zeros(count)
+    slope, of_level = theta.new_zeros(()), theta.new_zeros(count)  # sums over rows: of p (1 - p), of differences
     bend = theta.new_zeros(count + 1)  # mean of d(p (1 - p))/dtheta
     gradient = theta.new_zeros((count, count + 1))
     for x, _, weight in designs(problem, theta):
         z = x @ theta
         p = torch.sigmoid(z)
-        curve = weight * p * torch.sigmoid(-z)
+        curve = weight * p * torch.sigmoid(-z)  # not 1 - p, which is 0 where p rounds to 1
         slope += curve.sum()
         bend += x.t() @ (curve * (1 - 2 * p))
         for first, width in levels:

@@ -102,15 +102,15 @@ class Optimality:
     @property
     def sentence(self) -> str:
         """The same in one plain line."""
-        found = self.separation
-        if found is None:
+        separation = self.separation
+        if separation is None:
             return self._distance
         if self.penalised:
-            without = "; without the penalty there would be none: the labels are " + found.sentence
-            return self._distance + (without if found.kind != "none" else "")
-        if found.kind != "none":
-            return _of_separation(self)
-        return self._distance + (f"; {found.dependence}" if found.dependent else "")
+            without = "; without the penalty there would be none: the labels are " + separation.sentence
+            return self._distance + (without if separation.kind != "none" else "")
+        if separation.kind != "none":
+            return self._of_separation(separation)
+        return self._distance + (f"; {separation.dependence}" if separation.dependent else "")
 
     @property
     def _distance(self) -> str:
@@ -118,10 +118,27 @@ class Optimality:
             return f"not certified: the norm of the gradient is {self.gradient_norm:.2g}"
         if self.relative_gap is None:
             return f"not converged: far from the optimum (objective {self.objective:.3g}); try {self.remedy}"
+        bound = self.method == "duality gap"
         if self.converged:
-            return f"{_about(self)} {max(self.gap, ROUNDING):.1g} of the optimum"
-        most = "at most" if self.method == "duality gap" else "about"
+            return f"within{'' if bound else ' about'} {max(self.gap, ROUNDING):.1g} of the optimum"
+        most = "at most" if bound else "about"
         return f"not converged: {most} {_share(self.relative_gap)} above the optimum; try {self.remedy}"
+
+    def _of_separation(self, separation: Separation) -> str:
+        if separation.kind == "complete":
+            return (
+                f"{separation.sentence}: the maximum-likelihood estimate does not exist and the cost falls without "
+                f"end, here to {self.objective:.3g}; use penalty.l2=<number> or penalty=firth"
+            )
+        what = (
+            "its maximum-likelihood estimate is"
+            if len(separation.columns) == 1
+            else "their maximum-likelihood estimates are"
+        )
+        return (
+            f"{separation.sentence}: {what} infinite, and the number found says only when training "
+            "stopped; use penalty.l2=<number> or penalty=firth"
+        )
 
 
 def _share(relative: float) -> str:
@@ -129,29 +146,6 @@ def _share(relative: float) -> str:
     if relative >= 10:
         return f"{relative:.0f} times"
     return f"{100 * relative:.0f} %" if relative >= 1 else f"{100 * relative:.2g} %"
-
-
-def _about(optimality: Optimality) -> str:
-    return "within" if optimality.method == "duality gap" else "within about"
-
-
-def _of_separation(optimality: Optimality) -> str:
-    separation = optimality.separation
-    assert separation is not None
-    if separation.kind == "complete":
-        return (
-            f"{separation.sentence}: the maximum-likelihood estimate does not exist and the cost falls without end, "
-            f"here to {optimality.objective:.3g}; use penalty.l2=<number> or penalty=firth"
-        )
-    what = (
-        "its maximum-likelihood estimate is"
-        if len(separation.columns) == 1
-        else "their maximum-likelihood estimates are"
-    )
-    return (
-        f"{separation.sentence}: {what} infinite, and the number found says only when training "
-        "stopped; use penalty.l2=<number> or penalty=firth"
-    )
 
 
 def certify(
@@ -170,27 +164,27 @@ def certify(
     has_factor = not ridge_or_lasso and (firth or problem.features <= MOST_GRAM_COLUMNS)
     at = problem.derivatives(theta) if has_factor else None
     value, gradient = problem.gradient(theta) if at is None else (at.value, at.gradient)
-    found = Optimality(
+    uncertified = Optimality(
         value, float(stationarity(problem, theta, gradient).norm()), None, None, None, None, separation,
         penalised=problem.penalised, remedy=_remedy(problem, optimizer),
     )  # fmt: skip
     if not math.isfinite(value):
-        return found
+        return uncertified
     if ridge_or_lasso:
         gap = _gap_with_l1(problem, theta, value) if problem.l1 > 0 else _duality_gap(problem, theta, value)
-        return _judged(found, gap, "duality gap")
-    separated = separation is not None and separation.kind != "none" and not found.penalised
+        return _with_gap(uncertified, gap, "duality gap")
+    separated = separation is not None and separation.kind != "none" and not uncertified.penalised
     if separated and separation is not None and separation.kind == "complete":
-        return replace(found, gap=value, method="separation", converged=False)
-    if separation is None and not found.penalised and value < _of_one_row(problem):
-        return replace(found, gap=value, method="separation", converged=False, separation=Separation("complete"))
+        return replace(uncertified, gap=value, method="separation", converged=False)
+    if separation is None and not uncertified.penalised and value < _of_one_row(problem):
+        return replace(uncertified, gap=value, method="separation", converged=False, separation=Separation("complete"))
     if value > OF_ZERO:
-        return replace(found, gap=value - OF_ZERO, converged=False)
+        return replace(uncertified, gap=value - OF_ZERO, converged=False)
     decrement = _decrement_by_products(problem, theta, value, gradient) if at is None else _newton_decrement(at)
     if decrement is None:
-        return found
-    judged = _judged(found, decrement, "half squared Newton decrement")
-    return replace(judged, converged=False) if separated else judged
+        return uncertified
+    certified = _with_gap(uncertified, decrement, "half squared Newton decrement")
+    return replace(certified, converged=False) if separated else certified
 
 
 def _of_one_row(problem: LogisticProblem) -> float:
@@ -209,29 +203,29 @@ def _remedy(problem: LogisticProblem, optimizer: str) -> str:
     return f"optimizer={solver} or more epochs"
 
 
-def _judged(found: Optimality, gap: float, method: str) -> Optimality:
-    least = max(found.objective - gap, 0.0)  # the log loss is never negative
+def _with_gap(optimality: Optimality, gap: float, method: str) -> Optimality:
+    least = max(optimality.objective - gap, 0.0)  # the log loss is never negative
     relative = gap / least if least > 0 else math.inf
     relative_gap = relative if math.isfinite(relative) else None
-    return replace(found, gap=gap, relative_gap=relative_gap, method=method, converged=relative <= CONVERGED)
+    return replace(optimality, gap=gap, relative_gap=relative_gap, method=method, converged=relative <= CONVERGED)
 
 
 def _duality_gap(problem: LogisticProblem, theta: Theta, value: float) -> float:
-    _, there, gradient = problem.with_best_intercept(theta)
-    return max(value - there, 0.0) + float(gradient[:-1].square().sum()) / (2 * problem.l2)
+    _, best_value, gradient = problem.with_best_intercept(theta)
+    return max(value - best_value, 0.0) + float(gradient[:-1].square().sum()) / (2 * problem.l2)
 
 
 def _gap_with_l1(problem: LogisticProblem, theta: Theta, value: float) -> float:
-    at, there, gradient = problem.with_best_intercept(theta)
+    at, best_value, gradient = problem.with_best_intercept(theta)
     w, l1, l2 = at[:-1], problem.l1, problem.l2
     u = gradient[:-1] - l2 * w
     largest = float(u.abs().max())
     share = min(1.0, l1 / largest) if largest > 0 else 1.0
-    gap = there - problem.entropy(at, share)
+    gap = best_value - problem.entropy(at, share)
     if l2 > 0:
         excess = (u.abs() - l1).clamp(min=0).square() / (2 * l2)
         gap = min(gap, float((w * u + l1 * w.abs() + l2 / 2 * w.square() + excess).sum()))
-    return max(value - there, 0.0) + max(gap, 0.0)
+    return max(value - best_value, 0.0) + max(gap, 0.0)
 
 
 def _newton_decrement(at: Derivatives) -> float | None:

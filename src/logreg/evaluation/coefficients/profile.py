@@ -59,13 +59,14 @@ def profile(
     """
     lower, upper, p = (np.empty(len(wald)) for _ in range(3))
     for i, row in enumerate(functions):
-        one = _Profile(problem, theta, total, torch.as_tensor(row, device=theta.device), float(wald.standard_error[i]))
-        lower[i], upper[i] = one.bound(-1), one.bound(1)
-        p[i] = chi2.sf(one.at(0.0, one.start).deviance, 1)
+        function, error = torch.as_tensor(row, device=theta.device), float(wald.standard_error[i])
+        deviance = _ProfileDeviance(problem, theta, total, function, error)
+        lower[i], upper[i] = deviance.bound(-1), deviance.bound(1)
+        p[i] = chi2.sf(deviance.at(0.0, deviance.start).deviance, 1)
     return Estimates(wald.estimate, wald.standard_error, wald.z, p, lower, upper)
 
 
-class _Profile:
+class _ProfileDeviance:
     """The profile deviance of one function of the coefficients."""
 
     def __init__(self, problem: LogisticProblem, theta: Theta, total: float, function: Theta, error: float) -> None:
@@ -83,40 +84,40 @@ class _Profile:
         for _ in range(MOST_TRIALS):
             point = self.at(t, point)
             root = math.sqrt(point.deviance)
-            short = QUANTILE - root
-            if abs(short) <= TOLERANCE:
+            missing = QUANTILE - root
+            if abs(missing) <= TOLERANCE:
                 break
-            inner, outer = (t, outer) if short > 0 else (inner, t)
-            if short > 0 and abs(t - self.estimate) > FARTHEST * QUANTILE * self.error:
+            inner, outer = (t, outer) if missing > 0 else (inner, t)
+            if missing > 0 and abs(t - self.estimate) > FARTHEST * QUANTILE * self.error:
                 return math.inf * sign
-            rise = self.total * point.slope * sign / root if root > 0 else 0.0
-            step = t + sign * short / rise if rise > 0 else outer
+            rise = self.total * point.slope * sign / root if root > 0 else 0.0  # of the root by t
+            newton = t + sign * missing / rise if rise > 0 else outer
             farthest = self.estimate + 3 * (t - self.estimate)
-            if math.isinf(outer):
-                step = min(step, farthest) if sign > 0 else max(step, farthest)
-            elif not min(inner, outer) < step < max(inner, outer):
-                step = (inner + outer) / 2
-            if step == t:
+            if math.isinf(outer):  # no bracket yet: at most three times as far as now
+                newton = min(newton, farthest) if sign > 0 else max(newton, farthest)
+            elif not min(inner, outer) < newton < max(inner, outer):
+                newton = (inner + outer) / 2
+            if newton == t:
                 break
-            t = step
+            t = newton
         return t
 
     def at(self, t: float, near: Point) -> Point:
         """The constrained minimum, from a point nearby."""
         theta = near.theta + (t - float(self.function @ near.theta)) * near.direction
-        found = self.problem.derivatives(theta)
-        if not math.isfinite(found.value):  # too far for the model of that point: along the straight line
+        at = self.problem.derivatives(theta)
+        if not math.isfinite(at.value):  # too far for the model of that point: along the straight line
             theta = self.start.theta + (t - self.estimate) * self.start.direction
-            found = self.problem.derivatives(theta)
+            at = self.problem.derivatives(theta)
         for _ in range(MOST_ITERATIONS):
-            direction, multiplier, move = self._direction(found)
-            slope = float(found.gradient @ direction)
+            direction, multiplier, move = self._direction(at)
+            slope = float(at.gradient @ direction)
             if -slope * self.total <= TOLERANCE:
                 break
-            theta, found, moved = self._search(theta, found, direction, slope)
+            theta, at, moved = self._search(theta, at, direction, slope)
             if not moved:
                 break
-        deviance = max(2 * self.total * (found.value - self.least), 0.0)
+        deviance = max(2 * self.total * (at.value - self.least), 0.0)
         return Point(theta, deviance, multiplier, move)
 
     def _direction(self, at: Derivatives) -> tuple[Theta, float, Theta]:
@@ -129,9 +130,9 @@ class _Profile:
         step = 1.0
         while step > 1e-10:
             reached = theta + step * direction
-            found = self.problem.derivatives(reached)
-            rise = found.value - at.value
+            derivatives = self.problem.derivatives(reached)
+            rise = derivatives.value - at.value
             if rise <= SHARE * step * slope and rise < 0:
-                return reached, found, True
+                return reached, derivatives, True
             step *= shorter(step * slope, rise)
         return theta, at, False

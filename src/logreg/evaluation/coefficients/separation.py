@@ -16,29 +16,28 @@ HiGHS holds to a bound within 1e-7 only, enough for a direction along which all 
 So columns are in units of their usual deviation and the largest entry of a row is about 1, both by powers of two, which
 round nothing; and the direction counts only if y_i x_i d, to the rounding of its own terms, is negative for no row.
 
-Rows of weight 0 say nothing and are left out. Columns that are combinations of others have no estimate of their own
-either; they are found first and take no part in the first two programs.
+Rows of weight 0 are left out. Columns that are combinations of others have no estimate of their own either; they are
+found first and take no part in the first two programs.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import torch
 from scipy.linalg import qr
-from scipy.optimize import linprog
+from scipy.optimize import OptimizeResult, linprog
 
 from logreg.core.errors import UserError
 from logreg.core.memory import free_memory
 
 RANK_TOLERANCE = 1e-9  # of a column's norm that is left when those before it are taken out
-MARGIN = 1e-7  # of a sum of margins, or of the least one, that counts as more than zero
-HELD = 50  # copies of the table, dense and in float64, that the linear programs hold at their peak
+LEAST_MARGIN = 1e-7  # of a sum of margins, or of the least one, that counts as more than zero: HiGHS's own tolerance
+COPIES_AT_PEAK = 50  # of the table, dense and in float64, that the linear programs need
 ROUNDING = 1e-11  # of the sum of the sizes of a row's terms, by which its margin may be negative
-NAMED = 1e-6  # the least entry of a direction that names its column
+LEAST_ENTRY = 1e-6  # of a direction that names its column
 
 INFEASIBLE = 2  # the status of scipy's linprog
 
@@ -59,17 +58,17 @@ def check_memory(rows: int, features: int) -> None:
     Raises:
         UserError: says how much it needs and how much is free.
     """
-    wanted, free = HELD * 8 * rows * (features + 1), free_memory(torch.device("cpu"))
-    if wanted > free:
+    needed, free = COPIES_AT_PEAK * 8 * rows * (features + 1), free_memory(torch.device("cpu"))
+    if needed > free:
         raise UserError(
             f"separation=true: the linear programs over {rows:,} training rows of {features:,} features need about "
-            f"{wanted / 2**30:,.1f} GiB, and {free / 2**30:,.1f} GiB are free; use separation=auto."
+            f"{needed / 2**30:,.1f} GiB, and {free / 2**30:,.1f} GiB are free; use separation=auto."
         )
 
 
 @dataclass(frozen=True)
 class Separation:
-    """What the linear programs found.
+    """Whether the columns separate the labels, and how.
 
     Attributes:
         kind: ``none``, ``quasi-complete`` or ``complete``.
@@ -123,26 +122,25 @@ def find_separation(x: np.ndarray, y: np.ndarray, names: Sequence[str], weight: 
     if weight is not None:
         x, y = x[weight > 0], y[weight > 0]
     x = np.asarray(x, dtype=np.float64)
-    middle, scale = _usual(x)
-    signed = _signed_rows((x - middle) / scale, y)  # a shift of the constant, which is there anyway
-    kept = independent_columns(signed)
+    middle, scale = _middle_and_scale(x)
+    signed = _signed_rows((x - middle) / scale, y)  # a shift of the columns is one of the constant
+    independent = independent_columns(signed)
     labels = [CONSTANT, *names]
-    dependent = [labels[i] for i in range(len(labels)) if i not in kept]
-    found = _direction(signed, kept)
-    if found is None:
-        return Separation("none", {}, dependent, len(kept))
-    kind, sparse = found
-    sparse /= np.abs(sparse[1:]).max(initial=0.0) or np.abs(sparse[0])  # of one label alone the constant says it all
-    sparse[1:][np.abs(sparse[1:]) <= NAMED] = 0.0
+    dependent = [labels[i] for i in range(len(labels)) if i not in independent]
+    separated = _direction(signed, independent)
+    if separated is None:
+        return Separation("none", {}, dependent, len(independent))
+    kind, sparse = separated
+    sparse /= np.abs(sparse[1:]).max(initial=0.0) or np.abs(sparse[0])  # with one label alone the constant separates
+    sparse[1:][np.abs(sparse[1:]) <= LEAST_ENTRY] = 0.0
     sparse[0] -= sparse[1:] @ (middle / scale)  # of columns that are not centred
     sparse[1:] *= x.std(0) / scale
-    in_names = {
-        name: float(v) for i, (name, v) in enumerate(zip(labels, sparse, strict=True)) if abs(v) > (0 if i else NAMED)
-    }
-    return Separation(kind, in_names, dependent, len(kept))
+    entries = zip(labels, sparse.tolist(), [LEAST_ENTRY, *[0.0] * len(names)], strict=True)
+    by_name = {name: entry for name, entry, least in entries if abs(entry) > least}
+    return Separation(kind, by_name, dependent, len(independent))
 
 
-def _usual(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _middle_and_scale(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The median of each column, and a power of two near the median size of the deviations from it that are not 0."""
     middle, scale = np.median(x, 0), np.ones(x.shape[1])
     for j, column in enumerate((x - middle).T):
@@ -158,25 +156,27 @@ def _signed_rows(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     return np.unique(design * (np.where(y > 0.5, 1.0, -1.0) / size)[:, None], axis=0)
 
 
-def _power_of_two(sizes: Any) -> Any:
-    """The largest one that is not larger."""
+def _power_of_two(sizes: np.ndarray | np.float64) -> np.ndarray:
+    """The largest one that is not larger: to divide by it rounds nothing."""
     return np.ldexp(1.0, np.frexp(sizes)[1] - 1)
 
 
-def _direction(signed: np.ndarray, kept: list[int]) -> tuple[str, np.ndarray] | None:
+def _direction(signed: np.ndarray, independent: list[int]) -> tuple[str, np.ndarray] | None:
     """The kind of separation and a direction of few columns; None where nothing separates.
 
     Args:
         signed: (rows, columns).
-        kept: columns that span all of them.
+        independent: columns that span all of them.
     """
-    dense = _most_separating(signed[:, kept])
+    spanning = signed[:, independent]
+    dense = _most_separating(spanning)
     if dense is None:
         return None
-    margins = signed[:, kept] @ dense
-    kind = "complete" if _separates_all(signed[:, kept]) else "quasi-complete"
-    # Some rows may be separated by a tolerance alone, so that no direction separates all of these.
-    for rows in (np.full(len(signed), kind == "complete") | (margins > MARGIN), margins == margins.max()):
+    margins = spanning @ dense
+    kind = "complete" if _separates_all(spanning) else "quasi-complete"
+    # Some rows may be separated by HiGHS's tolerance alone, so that no direction separates all of these by 1: the rows
+    # with the largest margin are then asked for.
+    for rows in (np.full(len(signed), kind == "complete") | (margins > LEAST_MARGIN), margins == margins.max()):
         try:
             direction = _with_fewest_columns(signed, rows)
         except Infeasible:
@@ -202,24 +202,25 @@ def independent_columns(design: np.ndarray, tolerance: float = RANK_TOLERANCE) -
     """
     # The triangle of a QR decomposition has the same dependencies in fewer rows.
     triangle = qr(design, mode="r")[0][: design.shape[1]] if len(design) > design.shape[1] else design
-    kept: list[int] = []
+    independent: list[int] = []
     basis = np.empty((len(triangle), 0))
     for i, column in enumerate(triangle.T):
         norm = np.linalg.norm(column)
         rest = column - basis @ (basis.T @ column)
-        rest = rest - basis @ (basis.T @ rest)  # once more, for what rounding left
+        # Gram-Schmidt twice: what rounding leaves of a nearly dependent column is as large as the column's own rest.
+        rest = rest - basis @ (basis.T @ rest)
         if norm > 0 and np.linalg.norm(rest) > tolerance * norm:
-            kept.append(i)
+            independent.append(i)
             basis = np.hstack([basis, (rest / np.linalg.norm(rest))[:, None]])
-    return kept
+    return independent
 
 
 def _most_separating(signed: np.ndarray) -> np.ndarray | None:
     """The direction with the largest sum of margins, none of which is negative; None if that sum is zero."""
-    found = linprog(-signed.sum(0), A_ub=-signed, b_ub=np.zeros(len(signed)), bounds=(-1, 1), method="highs")
-    if -_least(found) <= MARGIN * max(1.0, np.abs(signed).sum(0).max() / len(signed)):
+    program = linprog(-signed.sum(0), A_ub=-signed, b_ub=np.zeros(len(signed)), bounds=(-1, 1), method="highs")
+    if -_least(program) <= LEAST_MARGIN * max(1.0, np.abs(signed).sum(0).max() / len(signed)):
         return None
-    return np.asarray(found.x)
+    return np.asarray(program.x)
 
 
 def _with_fewest_columns(signed: np.ndarray, separated: np.ndarray) -> np.ndarray:
@@ -227,9 +228,9 @@ def _with_fewest_columns(signed: np.ndarray, separated: np.ndarray) -> np.ndarra
     columns = signed.shape[1]
     cost = np.ones(2 * columns)  # of the positive parts and of the negative ones
     cost[[0, columns]] = 0
-    found = linprog(cost, A_ub=np.hstack([-signed, signed]), b_ub=-separated.astype(float), method="highs")
-    _least(found)
-    solution = np.asarray(found.x)
+    program = linprog(cost, A_ub=np.hstack([-signed, signed]), b_ub=-separated.astype(float), method="highs")
+    _least(program)
+    solution = np.asarray(program.x)
     return solution[:columns] - solution[columns:]
 
 
@@ -238,18 +239,18 @@ def _separates_all(signed: np.ndarray) -> bool:
     cost[-1] = -1
     bounds = [(-1, 1)] * signed.shape[1] + [(None, 1)]
     constraints = np.hstack([-signed, np.ones((len(signed), 1))])
-    found = linprog(cost, A_ub=constraints, b_ub=np.zeros(len(signed)), bounds=bounds, method="highs")
-    return -_least(found) > MARGIN
+    program = linprog(cost, A_ub=constraints, b_ub=np.zeros(len(signed)), bounds=bounds, method="highs")
+    return -_least(program) > LEAST_MARGIN
 
 
-def _least(found: Any) -> float:
-    """The least value that a linear program found.
+def _least(program: OptimizeResult) -> float:
+    """The least value of a linear program.
 
     Raises:
-        Undetermined: it found none.
+        Undetermined: it has none, or none was reached.
     """
-    if found.status == INFEASIBLE:
-        raise Infeasible(found.message)
-    if found.status != 0:
-        raise Undetermined(found.message)
-    return float(found.fun)
+    if program.status == INFEASIBLE:
+        raise Infeasible(program.message)
+    if program.status != 0:
+        raise Undetermined(program.message)
+    return float(program.fun)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -21,13 +21,19 @@ from logreg.sweeps.fused.footprint import Footprint, footprint
 from logreg.sweeps.fused.networks import GeneralNetworks, NetworksInTurn, form_of
 
 MEMORY_SHARE = 0.25  # of what is free, for one fit
-PLACES = 16  # jobs of a table come in multiples of so many, if there are several
+PLACES = 16  # jobs of a table come in multiples of this, if there are several
 FACTORS = 6  # matrices of a solver's job: its Hessian, scaled, its factor, and what these are made from
+
+T = TypeVar("T")
 
 
 @dataclass
 class Stack:
-    """Jobs of one fit, table by table; None fills a place."""
+    """Jobs of one fit, table by table.
+
+    Attributes:
+        members: equally many for each table; None fills a place, in which the table's first job is trained once more.
+    """
 
     tables: list[BlockData]
     members: list[GroupMember | None]
@@ -48,37 +54,48 @@ def stacks(members: Sequence[GroupMember], settings: GroupSettings, memory: int)
     Args:
         memory: bytes that a fit may take.
     """
-    by_table: dict[tuple[Any, ...], list[GroupMember]] = {}
-    keys = {id(member.data): _content(member.data, settings.dtype) for member in members}
-    for member in members:
-        by_table.setdefault(keys[id(member.data)], []).append(member)
-    by_shape: dict[tuple[Any, ...], list[list[GroupMember]]] = {}
-    for of_table in by_table.values():
-        data = of_table[0].data
-        shape = (*(len(data.rows[split]) for split in SPLITS), data.num_features, len(of_table))
-        by_shape.setdefault(shape, []).append(of_table)
-    result: list[Stack] = []
-    solved = issubclass(settings.optimizer, Solver)  # whose last bits depend on its neighbours anyway
-    for tables in by_shape.values():
-        of_a_table, first = len(tables[0]), tables[0][0]
-        made = footprint(first.network, first.data.served("train"))
-        filled = not solved and not made.convolves
-        of_job = _bytes_of_a_job(first, settings) + _bytes_of_a_table(first, settings) // of_a_table
-        form, of_batch = form_of(first.network, made, settings.device), _bytes_of_a_batch(first, settings, made)
-        of_job += of_batch if form is GeneralNetworks else 0
-        left = memory - (of_batch if form is NetworksInTurn else 0)  # of which there is one at a time
-        most = max(1, left // of_job)
-        most -= most % PLACES if most > PLACES and filled else 0  # as `_filled` fills them up
-        if of_a_table > most:
-            chunks = [[t[i : i + most]] for t in tables for i in range(0, of_a_table, most)]
-        else:
-            step = max(1, most // of_a_table)
-            chunks = [tables[i : i + step] for i in range(0, len(tables), step)]
-        result += [
-            Stack([t[0].data for t in chunk], [m for t in chunk for m in (_filled(t) if filled else t)])
-            for chunk in chunks
-        ]
-    return result
+    contents = {id(member.data): _content(member.data, settings.dtype) for member in members}
+    by_table = _grouped(members, lambda member: contents[id(member.data)])
+    # The jobs of each table, by what has to be equal for tables to lie in one array.
+    by_shape = _grouped(by_table, lambda of_table: (*_shape(of_table[0].data), len(of_table)))
+    return [stack for tables in by_shape for stack in _stacks_of_a_shape(tables, settings, memory)]
+
+
+def _grouped(items: Iterable[T], key: Callable[[T], object]) -> list[list[T]]:
+    groups: dict[object, list[T]] = {}
+    for item in items:
+        groups.setdefault(key(item), []).append(item)
+    return list(groups.values())
+
+
+def _shape(data: BlockData) -> tuple[int, ...]:
+    return (*(len(data.rows[split]) for split in SPLITS), data.num_features)
+
+
+def _stacks_of_a_shape(tables: list[list[GroupMember]], settings: GroupSettings, memory: int) -> list[Stack]:
+    """The jobs of each of some tables of one shape, equally many of each, in as few stacks as memory allows."""
+    of_a_table, first = len(tables[0]), tables[0][0]
+    of_row = footprint(first.network, first.data.served("train"))
+    # A solver's last bits depend on its neighbours anyway.
+    filled = not issubclass(settings.optimizer, Solver) and not of_row.convolves
+    of_job = _bytes_of_a_job(first, settings) + _bytes_of_a_table(first, settings) // of_a_table
+    form, of_batch = form_of(first.network, of_row, settings.device), _bytes_of_a_batch(first, settings, of_row)
+    if form is GeneralNetworks:
+        of_job += of_batch
+    elif form is NetworksInTurn:  # there is one at a time
+        memory -= of_batch
+    most = max(1, memory // of_job)
+    if most > PLACES and filled:
+        most -= most % PLACES  # as `_filled` fills them up
+    if of_a_table > most:
+        parts = [[table[i : i + most]] for table in tables for i in range(0, of_a_table, most)]
+    else:
+        step = max(1, most // of_a_table)
+        parts = [tables[i : i + step] for i in range(0, len(tables), step)]
+    return [
+        Stack([table[0].data for table in part], [m for t in part for m in (_filled(t) if filled else t)])
+        for part in parts
+    ]
 
 
 def _filled(of_table: Sequence[GroupMember]) -> list[GroupMember | None]:
@@ -91,7 +108,7 @@ def _filled(of_table: Sequence[GroupMember]) -> list[GroupMember | None]:
     return [*of_table, *[None] * (places - len(of_table))]
 
 
-def _content(data: BlockData, dtype: torch.dtype) -> tuple[Any, ...]:
+def _content(data: BlockData, dtype: torch.dtype) -> tuple[str, object, int | None]:
     """What makes two tables one to training: their rows, how they are changed at random, and the seed of that and of
     their order, where there is any of it.
     """
@@ -108,21 +125,21 @@ def _content(data: BlockData, dtype: torch.dtype) -> tuple[Any, ...]:
 
 
 def _bytes_of_a_job(member: GroupMember, settings: GroupSettings) -> int:
-    data, size = member.data, 8 if settings.dtype == torch.float64 else 4
+    data, size = member.data, settings.dtype.itemsize
     rows = max(len(data.rows[split]) for split in SPLITS)
     batch = min(data.batch_size or rows, rows)
     parameters = sum(p.numel() for p in member.network.parameters())
     logged, validations = _measurements(member, settings)
-    kept = 16 * logged + 8 * (len(settings.metrics) + 2) * validations
+    history = 16 * logged + 8 * (len(settings.metrics) + 2) * validations
     factors = FACTORS * 8 * (data.num_features + 1) ** 2 if issubclass(settings.optimizer, Solver) else 0
-    return size * (8 * batch + 6 * rows + 12 * parameters) + kept + factors
+    return size * (8 * batch + 6 * rows + 12 * parameters) + history + factors
 
 
-def _bytes_of_a_batch(member: GroupMember, settings: GroupSettings, made: Footprint) -> int:
+def _bytes_of_a_batch(member: GroupMember, settings: GroupSettings, of_row: Footprint) -> int:
     """What a network makes of a batch, and keeps for the way back, where it meets as much again."""
-    data, size = member.data, 8 if settings.dtype == torch.float64 else 4
+    data, size = member.data, settings.dtype.itemsize
     rows = len(data.rows["train"])
-    return 2 * size * made.numbers * min(data.batch_size or rows, rows, made.at_once)
+    return 2 * size * of_row.numbers * min(data.batch_size or rows, rows, of_row.at_once)
 
 
 def bytes_on_disk(member: GroupMember, settings: GroupSettings) -> int:
@@ -142,8 +159,9 @@ def _measurements(member: GroupMember, settings: GroupSettings) -> tuple[int, in
 
 def _bytes_of_a_table(member: GroupMember, settings: GroupSettings) -> int:
     """Of its rows as they are stacked, and as they are changed at random, or measured in the end."""
-    size = 8 if settings.dtype == torch.float64 else 4
-    return 2 * size * member.data.num_features * sum(len(member.data.rows[split]) for split in SPLITS)
+    return (
+        2 * settings.dtype.itemsize * member.data.num_features * sum(len(member.data.rows[split]) for split in SPLITS)
+    )
 
 
 def default_memory(device: torch.device) -> int:

@@ -9,7 +9,9 @@ from lightning.pytorch.callbacks.early_stopping import EarlyStoppingReason as Re
 
 
 class Stopping:
-    """Which jobs stop after a validation.
+    """Which jobs stop after a validation: Lightning's patience, least improvement and check for finite values.
+
+    A callback takes a millisecond for each job; this takes a few array operations for all.
 
     Args:
         callback: its settings serve all jobs.
@@ -18,7 +20,7 @@ class Stopping:
     def __init__(self, callback: EarlyStopping, jobs: int) -> None:
         self.callback = callback
         self.sign = 1.0 if callback.mode == "min" else -1.0
-        self.best = np.full(jobs, np.inf)  # in the sense that less is better
+        self.best = np.full(jobs, np.inf)  # of the metric times the sign, so that less is better
         self.wait = np.zeros(jobs, dtype=np.int64)
         self.stopped_epoch = np.zeros(jobs, dtype=np.int64)
         self.reason = dict.fromkeys(range(jobs), Reason.NOT_STOPPED)

@@ -6,7 +6,6 @@ import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import torch
@@ -24,6 +23,7 @@ from logreg.optim.problem import LogisticProblem
 from logreg.records.record import ChosenThreshold
 from logreg.sweeps.fused.fit import Fit
 from logreg.sweeps.fused.metrics import BatchedEvaluation
+from logreg.sweeps.fused.optimizers import column
 from logreg.training.certificate import optimality_of
 from logreg.training.classifier import BinaryClassifier
 from logreg.training.measure import calibrate, evaluate_splits, held_out
@@ -47,7 +47,7 @@ class Results:
     metrics: list[dict[str, float]]
     thresholds: list[float]
     rules: list[ChosenThreshold | None]
-    calibrations: list[dict[str, Any] | None]
+    calibrations: list[dict[str, object] | None]
     parameters: list[Tensor]
     uses_best: np.ndarray
     optimality: list[Optimality | None]
@@ -89,39 +89,36 @@ def measure(
         most_searched: rows times columns up to which a separation of the labels is looked for.
     """
     ended = np.array([status in ("completed", "interrupted") for status in fit.status]) & (fit.final_updates >= 0)
-    of_last = _losses(fit)
-    for job in np.flatnonzero(ended & ~np.isfinite(of_last)).tolist():
+    for job in np.flatnonzero(ended & ~np.isfinite(_last_losses(fit))).tolist():
         fit.status[job], ended[job] = "diverged", False
     uses_best = fit.best.saved & ended
     count, thresholds = len(fit.jobs), list(fit.evaluation.thresholds)
     metrics: list[dict[str, float]] = [{} for _ in range(count)]
-    found = Results(fit, metrics, thresholds, [None] * count, [None] * count, [], uses_best, [None] * count)
     mask = torch.as_tensor(uses_best, device=fit.settings.device)
-    found.parameters = [
-        torch.where(mask.view(-1, *[1] * (last.ndim - 1)), best, last)
-        for best, last in zip(fit.best.parameters, fit.last.parameters, strict=True)
-    ]
-    tables = [_Prepared(table, most_searched, fit.settings.optimizer) for table in fit.tables]
+    pairs = zip(fit.best.parameters, fit.last.parameters, strict=True)
+    parameters = [torch.where(column(mask, last), best, last) for best, last in pairs]
+    results = Results(fit, metrics, thresholds, [None] * count, [None] * count, parameters, uses_best, [None] * count)
+    tables = [_TableSplits(table, most_searched, fit.settings.optimizer) for table in fit.tables]
     of_a_table = len(fit.jobs) // len(fit.tables)
     for job in np.flatnonzero(ended).tolist():
         table = tables[job // of_a_table]
-        classifier, batches = found.classifier_of(job), table.batches
+        classifier, batches = results.classifier_of(job), table.batches
         if methods is not None and (method := methods[job]) is not None:
             classifier, batches = classifier.double(), table.batches_in_double
-            found.calibrations[job] = calibrate(classifier, method, batches, splits)
+            results.calibrations[job] = calibrate(classifier, method, batches, splits)
         if (rule := rules[job]) is not None:
             classifier.threshold, value = rule.choose(*held_out(classifier, batches("val")))
-            found.thresholds[job] = classifier.threshold
-            found.rules[job] = ChosenThreshold(rule.name, value)
-        found.optimality[job] = table.optimality_of(classifier)
-        found.metrics[job] = evaluate_splits(classifier, batches, splits)
-    return found
+            results.thresholds[job] = classifier.threshold
+            results.rules[job] = ChosenThreshold(rule.name, value)
+        results.optimality[job] = table.optimality_of(classifier)
+        results.metrics[job] = evaluate_splits(classifier, batches, splits)
+    return results
 
 
-def _losses(fit: Fit) -> np.ndarray:
+def _last_losses(fit: Fit) -> np.ndarray:
     """The objective of the last state of each job over all training rows, (jobs,)."""
-    for present, wanted in zip(fit.networks.parameters, fit.last.parameters, strict=True):
-        present.copy_(wanted)
+    for parameter, last in zip(fit.networks.parameters, fit.last.parameters, strict=True):
+        parameter.copy_(last)
     x, y, weight = fit.batches.everything()
     weights = None if weight is None else fit.of_jobs(weight)
     evaluation = BatchedEvaluation(fit.evaluation.thresholds, {}, fit.settings.loss)
@@ -129,7 +126,7 @@ def _losses(fit: Fit) -> np.ndarray:
     return losses + fit.networks.penalty().cpu().double().numpy() if fit.networks.has_penalty else losses
 
 
-class _Prepared:
+class _TableSplits:
     """The splits of a table, made once for all of its jobs."""
 
     def __init__(self, table: BlockData, most_searched: float, optimizer: type[Optimizer]) -> None:
@@ -140,16 +137,17 @@ class _Prepared:
 
     def optimality_of(self, classifier: BinaryClassifier) -> Optimality | None:
         """As `logreg.training.loop` finds it for a run alone."""
-        told = self._names if self._most_searched else ()
-        return optimality_of(classifier, self._rows, self._separation, self._optimizer, told)
+        names = self._names if self._most_searched else ()
+        return optimality_of(classifier, self._rows, self._separation, self._optimizer, names)
 
     def _separation(self, problem: LogisticProblem) -> Separation | None:
-        """Looked for once."""
+        """Of the labels, which depends on the rows alone, looked for once."""
         if problem.penalised not in self._separations:
             self._separations[problem.penalised] = separation_of(problem, self._names, self._most_searched)
         return self._separations[problem.penalised]
 
     def batches(self, split: str) -> list[Batch] | None:
+        """None where the split has no rows."""
         return self._batches.get(split)
 
     @cached_property
