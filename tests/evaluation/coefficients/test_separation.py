@@ -61,7 +61,7 @@ def test_the_published_estimate_of_four_points_that_are_not_separated() -> None:
     np.testing.assert_allclose(theta.numpy(), [0.9081843, -0.4540921], rtol=1e-7)  # as many digits as are published
 
 
-def test_the_cost_of_separated_labels_falls_for_ever_and_the_weights_grow(tmp_path: Path) -> None:
+def test_the_cost_of_separated_labels_falls_without_end_and_the_weights_grow(tmp_path: Path) -> None:
     costs, norms = [], []
     for epochs in (50, 500, 5000):
         record, classifier, _ = fit(tmp_path / str(epochs), toy(), epochs, log_every_n_steps=epochs)
