@@ -46,7 +46,6 @@ def trained(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     return folder
 
 
-@pytest.mark.slow
 def test_a_row_has_one_probability(trained: Path) -> None:
     new = pd.read_csv(trained / "new.csv")
     p = load_run(trained / "run").predict_proba(new)
@@ -66,7 +65,6 @@ def test_a_row_has_one_probability(trained: Path) -> None:
     assert sum(row["rows"] for row in result["reliability"]) == len(new)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("format", ["sklearn", "onnx", "torch"])
 def test_an_export_has_it_too(trained: Path, format: str) -> None:
     for package in {"sklearn": ("skops",), "onnx": ("onnx", "onnxruntime"), "torch": ()}[format]:
@@ -75,7 +73,6 @@ def test_an_export_has_it_too(trained: Path, format: str) -> None:
     assert "loaded again and compared on 1,000 rows" in out
 
 
-@pytest.mark.slow
 def test_the_record_says_what_calibration_did(trained: Path) -> None:
     run = trained / "run"
     record = record_of(run)
@@ -99,7 +96,6 @@ def test_the_record_says_what_calibration_did(trained: Path) -> None:
     assert (run / "figures" / "reliability.png").is_file()
 
 
-@pytest.mark.slow
 def test_a_checkpoint_that_was_not_calibrated_is_refused(tmp_path: Path) -> None:
     arguments = ["data=breast_cancer", "optimizer=adam", "lr=0.5", "epochs=12", "figures=false", "calibration=sigmoid"]
     command(tmp_path, "train.py", *arguments, "hydra.run.dir=run")
@@ -112,7 +108,6 @@ def test_a_checkpoint_that_was_not_calibrated_is_refused(tmp_path: Path) -> None
         load_run(tmp_path / "run", "last")
 
 
-@pytest.mark.slow
 def test_the_run_is_scikit_learns_calibration_of_its_own_model(tmp_path: Path) -> None:
     people(800).drop(columns=["planet", "day"]).to_csv(tmp_path / "train.csv", index=False)
     people(300).drop(columns=["planet", "day"]).to_csv(tmp_path / "val.csv", index=False)
@@ -132,7 +127,6 @@ def test_the_run_is_scikit_learns_calibration_of_its_own_model(tmp_path: Path) -
     assert run.predict_proba(new) == pytest.approx(oracle.predict(logits(new)), abs=1e-6)
 
 
-@pytest.mark.slow
 def test_a_threshold_is_chosen_on_calibrated_probabilities(tmp_path: Path) -> None:
     arguments = ["data=breast_cancer", "optimizer=adam", "epochs=3", "figures=false", "threshold=max_youden"]
     command(tmp_path, "train.py", *arguments, "calibration=isotonic", "hydra.run.dir=run")
@@ -143,7 +137,6 @@ def test_a_threshold_is_chosen_on_calibrated_probabilities(tmp_path: Path) -> No
     assert record["threshold"] not in values
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "parts"),
     [

@@ -99,7 +99,6 @@ def test_refused_at_once(command: Command, arguments: list[str], parts: list[str
     assert_refused(process, parts)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("arguments", "parts"), LATER, ids=lambda value: " ".join(value))
 def test_refused_by_the_objects(command: Command, tmp_path: Path, arguments: list[str], parts: list[str]) -> None:
     if arguments == ["accelerator=gpu"]:

@@ -25,7 +25,6 @@ def table(path: Path) -> dict[tuple[str, str], dict[str, float]]:
         }
 
 
-@pytest.mark.slow
 def test_firth_prints_the_published_estimates_of_all_rows(tmp_path: Path) -> None:
     path = shared_file("endometrial.csv")
     arguments = ["data=table", f"data.path={path}", "data.target=HG", "optimizer=newton", "penalty=firth"]
@@ -157,7 +156,6 @@ def test_jobs_that_ask_for_standard_errors_are_run_one_by_one(people: Path) -> N
     assert "it asks for standard errors" in process.stdout + process.stderr
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("rows", "extra", "reason"),
     [
@@ -180,7 +178,6 @@ def test_what_only_the_fit_can_show_leaves_a_complete_run(
     assert table(tmp_path / "run" / "coefficients.csv")["a", ""].keys() == {"coefficient", "coefficient_standardised"}
 
 
-@pytest.mark.slow
 def test_a_refusal_leaves_the_columns_empty(tmp_path: Path) -> None:
     path = shared_file("endometrial.csv")
     process = run_command(
@@ -205,7 +202,6 @@ def test_a_refusal_leaves_the_columns_empty(tmp_path: Path) -> None:
     assert "refused" in json.loads((tmp_path / "run" / "run.json").read_text())["inference"]
 
 
-@pytest.mark.slow
 def test_a_penalty_leaves_no_infinite_coefficient(tmp_path: Path) -> None:
     path = shared_file("endometrial.csv")
     arguments = ["data=table", f"data.path={path}", "data.target=HG", "optimizer=newton", "penalty.l2=0.01"]
@@ -215,7 +211,6 @@ def test_a_penalty_leaves_no_infinite_coefficient(tmp_path: Path) -> None:
     assert np.isfinite(table(tmp_path / "run" / "coefficients.csv")["NV", ""]["coefficient"])
 
 
-@pytest.mark.slow
 def test_a_reference_level_that_is_not_there_is_refused(people: Path) -> None:
     for reference, parts in (
         ("{city: Bon}", ["data.reference", "no level Bon", "did you mean Bonn?"]),
@@ -224,7 +219,6 @@ def test_a_reference_level_that_is_not_there_is_refused(people: Path) -> None:
         assert_refused(run_command("train.py", *PRESET, f"data.reference={reference}", cwd=people), parts)
 
 
-@pytest.mark.slow
 def test_firth_refuses_columns_that_depend_on_others(people: Path) -> None:
     arguments = ["data=table", *PRESET[1:], "data.exclude=[home]", "penalty=firth"]
     process = run_command("train.py", *arguments, cwd=people)

@@ -81,7 +81,6 @@ def test_the_predicted_border_of_gradient_descent_holds(learned: Path) -> None:
     assert "diverged" in leaderboard  # which is part of what there is to see, and no failure
 
 
-@pytest.mark.slow
 def test_a_lesson_over_a_run_ends_each_job_of_a_sweep(command: Command, tmp_path: Path) -> None:
     lesson = ("experiment=lessons/three_forms", "lesson.updates=20", "epochs=10")
     process = command("train.py", "-m", *lesson, "seed=1,2", "hydra.sweep.dir=s")
@@ -111,7 +110,6 @@ WRONG = [
 ]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("arguments", "parts"), WRONG)
 def test_what_is_wrong_is_said_before_anything_is_trained(
     command: Command, tmp_path: Path, arguments: list[str], parts: list[str]
@@ -121,7 +119,6 @@ def test_what_is_wrong_is_said_before_anything_is_trained(
     assert "training" not in process.stdout
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "parts"),
     [

@@ -40,7 +40,6 @@ def photos_of(folder: Path) -> list[Path]:
     return sorted((folder / "new").rglob("*.jpg"))
 
 
-@pytest.mark.slow
 def test_one_photo_is_a_sentence_and_a_folder_a_row_a_photo(trained: Path) -> None:
     run = load_run(trained / "run")
     files = photos_of(trained)
@@ -60,7 +59,6 @@ def test_one_photo_is_a_sentence_and_a_folder_a_row_a_photo(trained: Path) -> No
     assert list(csv.DictReader((trained / "p.csv").open())) == rows
 
 
-@pytest.mark.slow
 def test_a_run_is_measured_on_its_own_photos_and_on_new_ones(trained: Path) -> None:
     process = run_command("scripts/evaluate.py", "run=run", cwd=trained)
     assert "metrics equal the recorded ones exactly" in process.stdout, process.stdout + process.stderr
@@ -95,7 +93,6 @@ WRONG = [
 ]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("arguments", "parts"), WRONG, ids=lambda value: " ".join(value)[:60])
 def test_what_is_wrong_is_said_in_one_sentence(trained: Path, arguments: list[str], parts: list[str]) -> None:
     (trained / "bad").mkdir(exist_ok=True)
@@ -113,7 +110,6 @@ def test_what_is_wrong_is_said_in_one_sentence(trained: Path, arguments: list[st
         assert part in errors[0]
 
 
-@pytest.mark.slow
 def test_files_that_cannot_be_read_are_left_out_and_counted_if_so_asked(trained: Path) -> None:
     folder = trained / "some"
     write_photos(folder, {"cats": 3, "dogs": 3}, seed=3)
@@ -125,7 +121,6 @@ def test_files_that_cannot_be_read_are_left_out_and_counted_if_so_asked(trained:
     assert json.loads((trained / "run" / "evaluation.json").read_text())["data"]["rows"] == 6
 
 
-@pytest.mark.slow
 def test_a_run_on_a_table_takes_no_photos(command: Command, tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("a,y\n" + "".join(f"{i % 7},{i % 2}\n" for i in range(40)))
     assert command("train.py", "data=table", "data.path=t.csv", "data.target=y", "hydra.run.dir=run").returncode == 0
@@ -149,7 +144,6 @@ prepared._summed = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
 """
 
 
-@pytest.mark.slow
 def test_an_interrupted_preparation_leaves_nothing_half_written(tmp_path: Path) -> None:
     """Killed in the middle of decoding, the next command starts anew and sweeps up."""
     write_photos(tmp_path / "photos", {"cats": 100, "dogs": 100})

@@ -54,7 +54,6 @@ def test_a_sweep_needs_no_torch(command: Command, results: Path) -> None:
     assert (results / "sweep" / "report.html").read_text() == (results / "page.html").read_text()
 
 
-@pytest.mark.slow
 def test_nothing_of_a_run_is_changed(command: Command, results: Path) -> None:
     run = results / "sweep" / "0_job"
     before = {path.name: path.read_bytes() for path in run.iterdir()}

@@ -27,7 +27,6 @@ from tests.helpers import shared_file
 SHARED = ROOT.parent / "shared" / "data"
 
 
-@pytest.mark.slow
 def test_a_separated_column_is_named(tmp_path: Path) -> None:
     table = shared_file("endometrial.csv")
     arguments = ["data=table", f"data.path={table}", "data.target=HG", "optimizer=newton", "penalty.l2=0"]
@@ -74,7 +73,6 @@ def test_a_run_says_what_it_did(trained: Path) -> None:
     assert config["penalty"]["l2"] == 1 / 480
 
 
-@pytest.mark.slow
 def test_predictions_have_a_row_for_each_row_in_order(trained: Path) -> None:
     process = run_command(
         "scripts/predict.py", "run=run", "data.path=new.csv", "output=p.csv", "data.keep=[id]", cwd=trained
@@ -100,7 +98,6 @@ def test_predictions_have_a_row_for_each_row_in_order(trained: Path) -> None:
     assert len(process.stdout.splitlines()) == 301
 
 
-@pytest.mark.slow
 def test_an_evaluation_has_metrics_intervals_baseline_and_confusion(trained: Path) -> None:
     process = run_command("scripts/evaluate.py", "run=run", "data.path=new.csv", cwd=trained)
     assert process.returncode == 0, process.stderr
@@ -124,7 +121,6 @@ def test_an_evaluation_has_metrics_intervals_baseline_and_confusion(trained: Pat
     assert "metrics equal the recorded ones exactly" in again.stdout
 
 
-@pytest.mark.slow
 def test_labels_of_a_new_table_are_recognised_or_said(trained: Path) -> None:
     new = pd.read_csv(trained / "new.csv")
     new.assign(bought=new.bought + ".").to_csv(trained / "stop.csv", index=False)
@@ -153,7 +149,6 @@ WRONG = [
 
 
 @pytest.mark.parametrize(("arguments", "parts"), WRONG, ids=lambda value: " ".join(value)[:60])
-@pytest.mark.slow
 def test_a_table_that_does_not_fit_the_run(trained: Path, arguments: list[str], parts: list[str]) -> None:
     new = pd.read_csv(trained / "new.csv")
     new.drop(columns=["age", "income"]).to_csv(trained / "short.csv", index=False)
@@ -164,7 +159,6 @@ def test_a_table_that_does_not_fit_the_run(trained: Path, arguments: list[str], 
     assert not list(trained.glob(".*.part"))
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "parts"),
     [
@@ -185,7 +179,6 @@ def test_a_table_that_cannot_be_trained_on(
     assert_refused(command("train.py", *arguments, "hydra.run.dir=run"), parts)
 
 
-@pytest.mark.slow
 def test_a_sweep_over_folds(command: Command, tmp_path: Path) -> None:
     people(300).to_csv(tmp_path / "t.csv", index=False)
     arguments = ["data=table", "data.path=t.csv", "data.target=bought", "data.folds=3", "data.fold=0,1,2"]
@@ -323,7 +316,6 @@ def plain_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.slow
 def test_kept_columns_come_out_as_they_are_written(plain_run: Path) -> None:
     arguments = ["run=run", "data.path=t.csv"]
     carried = run_command(
@@ -339,7 +331,6 @@ def test_kept_columns_come_out_as_they_are_written(plain_run: Path) -> None:
     assert [row["probability"] for row in written] == [row["probability"] for row in bare]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("run", "text", "rows"),
     [
@@ -356,7 +347,6 @@ def test_a_small_new_file_is_read_as_the_runs_own(plain_run: Path, run: str, tex
     assert len(process.stdout.splitlines()) == rows + 1
 
 
-@pytest.mark.slow
 def test_a_frame_has_missing_values_where_a_file_has_them(plain_run: Path) -> None:
     run = load_run(plain_run / "run")
     frame = pd.read_csv(plain_run / "t.csv", keep_default_na=False, dtype={"code": str})
@@ -365,7 +355,6 @@ def test_a_frame_has_missing_values_where_a_file_has_them(plain_run: Path) -> No
     np.testing.assert_allclose(run.predict_proba(frame), expected, rtol=1e-12)
 
 
-@pytest.mark.slow
 def test_a_sparse_table_of_two_columns_trains_with_figures(tmp_path: Path) -> None:
     (tmp_path / "two.svm").write_text("+1 1:1 2:1\n-1 1:0.5\n+1 2:.3\n-1 1:2 2:-1\n" * 9)
     process = run_command("train.py", "data=table", "data.path=two.svm", "hydra.run.dir=run", "epochs=2", cwd=tmp_path)

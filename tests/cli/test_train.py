@@ -26,7 +26,6 @@ from logreg.optim.objective import linear_coefficients
 from tests.commands import Command, record_of, run_command, signal_once_trained, start_command
 
 
-@pytest.mark.slow
 def test_breast_cancer_with_lbfgs_is_scikit_learns_answer(command: Command, tmp_path: Path) -> None:
     process = command("train.py", "data=breast_cancer", "optimizer=lbfgs", "penalty.l2=0.01", "hydra.run.dir=run")
     assert process.returncode == 0, process.stderr
@@ -61,7 +60,6 @@ def test_breast_cancer_with_lbfgs_is_scikit_learns_answer(command: Command, tmp_
         run.predict_proba([[1.0, 2.0]])
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_a_run_cleanly_and_it_can_be_resumed(tmp_path: Path, number: int) -> None:
     arguments = ["epochs=2000000", "optimizer=adam", "figures=false", "hydra.run.dir=run"]
@@ -78,7 +76,6 @@ def test_a_signal_ends_a_run_cleanly_and_it_can_be_resumed(tmp_path: Path, numbe
     assert (resumed["status"], resumed["updates"]) == ("completed", epochs)
 
 
-@pytest.mark.slow
 def test_a_metric_column_of_validation_and_test_rows(command: Command, tmp_path: Path) -> None:
     process = command(
         "train.py", "data=breast_cancer", "callbacks=early_stopping", "optimizer=adam", "epochs=40", "scheduler=cosine",
@@ -95,7 +92,6 @@ def test_a_metric_column_of_validation_and_test_rows(command: Command, tmp_path:
 
 
 @pytest.mark.parametrize("directory", [[], ["hydra.run.dir=one"]])
-@pytest.mark.slow
 def test_two_runs_of_one_instant_never_share_a_directory(tmp_path: Path, directory: list[str]) -> None:
     arguments = ["epochs=2", "figures=false", *directory]
     trainings = [start_command("train.py", *arguments, cwd=tmp_path) for _ in range(2)]
@@ -106,7 +102,6 @@ def test_two_runs_of_one_instant_never_share_a_directory(tmp_path: Path, directo
     assert all(json.loads(run.read_text())["status"] == "completed" for run in runs)
 
 
-@pytest.mark.slow
 def test_a_progress_bar_on_a_terminal_and_none_in_a_pipe(tmp_path: Path) -> None:
     command = ["train.py", "epochs=300", "figures=false"]
     reader, terminal = pty.openpty()

@@ -28,7 +28,6 @@ def test_a_sweep_that_cannot_be_is_refused_before_it_starts(tmp_path: Path, argu
     assert not list(tmp_path.glob("outputs/sweeps/*/*/*/run.json"))
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [

@@ -57,7 +57,6 @@ def test_the_leaderboard_is_best_first_and_complete(toy_sweep: tuple) -> None:
     assert command in (folder / "leaderboard.md").read_text()
 
 
-@pytest.mark.slow
 def test_the_rerun_command_gives_the_best_jobs_numbers(toy_sweep: tuple, command: Command, tmp_path: Path) -> None:
     process, folder = toy_sweep
     line = next(line.strip() for line in process.stdout.splitlines() if line.strip().startswith("python train.py"))
@@ -98,7 +97,6 @@ def test_a_job_that_fails_or_diverges_is_said_and_the_others_complete(swept: Pat
     assert "8 of 16 jobs did not complete" in (swept / "stderr").read_text()
 
 
-@pytest.mark.slow
 def test_no_bit_depends_on_the_jobs_that_fail(swept: Path, tmp_path: Path) -> None:
     good = sweep(tmp_path, "good", "data=breast_cancer", "lr=0.1,0.3", "seed=range(4)", "epochs=5")
     with_bad = jobs_of(swept / "sweep")
@@ -130,7 +128,6 @@ def test_the_leaderboard_has_the_statistics_of_each_jobs_setting(swept: Path) ->
     assert "| val/loss | 0.3 | 4 |" in (swept / "sweep" / "leaderboard.md").read_text()
 
 
-@pytest.mark.slow
 def test_only_the_winner_is_measured_on_test_rows(swept: Path, tmp_path: Path) -> None:
     records = {n: json.loads((path / "run.json").read_text()) for n, path in jobs_of(swept / "sweep").items()}
     tested = [n for n, record in records.items() if any(name.startswith("test/") for name in record["metrics"])]
@@ -147,7 +144,6 @@ def test_only_the_winner_is_measured_on_test_rows(swept: Path, tmp_path: Path) -
     assert f"{len(single)} metrics equal the recorded ones exactly" in again.stdout
 
 
-@pytest.mark.slow
 def test_scripts_take_a_job_that_was_trained_with_others(swept: Path) -> None:
     directory = jobs_of(swept / "sweep")[0]
     run = load_run(directory)
@@ -176,7 +172,6 @@ def test_scripts_take_a_job_that_was_trained_with_others(swept: Path) -> None:
     assert more["metrics"] == pytest.approx(at_once["metrics"], rel=1e-5)
 
 
-@pytest.mark.slow
 def test_other_launchers_keep_the_test_rows_for_the_winner_too(tmp_path: Path) -> None:
     arguments = ["data=breast_cancer", "lr=0.001,0.3", "epochs=3", "figures=false"]
     for name, further in (("basic", BASIC), ("by_test", ("monitor=test/loss", "callbacks=none"))):
@@ -185,7 +180,6 @@ def test_other_launchers_keep_the_test_rows_for_the_winner_too(tmp_path: Path) -
         assert ["test/loss" in each for each in metrics] == [name == "by_test", True]
 
 
-@pytest.mark.slow
 def test_a_sweep_over_data_is_one_sweep_with_a_best_job_for_each_monitor(command: Command, tmp_path: Path) -> None:
     process = command("train.py", "-m", "data=toy,breast_cancer", "lr=0.1,-1", "epochs=2", "figures=false")
     assert process.returncode == 1
@@ -199,7 +193,6 @@ def test_a_sweep_over_data_is_one_sweep_with_a_best_job_for_each_monitor(command
     assert "best: job 2, val/loss" in process.stdout
 
 
-@pytest.mark.slow
 def test_one_of_a_thing_is_no_plural(tmp_path: Path) -> None:
     process = run_command(
         "train.py", "-m", "seed=1", "epochs=1", "figures=false", "hydra.sweep.dir=sweep", cwd=tmp_path
@@ -210,7 +203,6 @@ def test_one_of_a_thing_is_no_plural(tmp_path: Path) -> None:
     assert "1 of 1 job did not complete" in process.stderr
 
 
-@pytest.mark.slow
 def test_a_sweep_without_checkpoints_ends_in_a_leaderboard(tmp_path: Path) -> None:
     jobs = sweep(tmp_path, "sweep", "callbacks=none", "seed=range(25)", "epochs=5")
     assert len(jobs) == 25
@@ -218,7 +210,6 @@ def test_a_sweep_without_checkpoints_ends_in_a_leaderboard(tmp_path: Path) -> No
     assert (tmp_path / "sweep" / "leaderboard.csv").is_file()
 
 
-@pytest.mark.slow
 def test_the_best_job_of_a_large_sweep_has_figures(tmp_path: Path) -> None:
     jobs = sweep(tmp_path, "sweep", "lr=0.1,1", "seed=1,2", "epochs=20", "vectorized.figures=2")
     drawn = [number for number, directory in jobs.items() if list(directory.glob("figures/*.png"))]

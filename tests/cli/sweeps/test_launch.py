@@ -120,14 +120,12 @@ def test_jobs_that_would_fail_alone_fail_and_the_others_complete(tmp_path: Path)
         assert all(reason in record["error"] for record in records[2:])
 
 
-@pytest.mark.slow
 def test_of_a_sweep_in_batches_each_job_says_by_itself_what_is_wrong(tmp_path: Path) -> None:
     jobs = sweep(tmp_path, "sweep", "lr=-1,-2,0.1", "seed=1,2", "hydra.sweeper.max_batch_size=2", "epochs=5", status=1)
     statuses = [json.loads((jobs[number] / "run.json").read_text())["status"] for number in sorted(jobs)]
     assert statuses == ["failed"] * 4 + ["completed"] * 2
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [

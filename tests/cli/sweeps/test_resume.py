@@ -58,7 +58,6 @@ def test_a_sweep_that_was_cut_off_is_completed(tmp_path: Path) -> None:
     assert_refused(nothing, ["sweep.resume=nowhere: this is not the directory of a sweep"])
 
 
-@pytest.mark.slow
 def test_ctrl_c_leaves_jobs_that_can_be_resumed(tmp_path: Path) -> None:
     arguments = ["-m", "epochs=2000000", "seed=1,2", "figures=false", "hydra.sweep.dir=sweep"]
     training = start_command("train.py", *arguments, cwd=tmp_path)
@@ -85,7 +84,6 @@ def test_ctrl_c_leaves_jobs_that_can_be_resumed(tmp_path: Path) -> None:
     assert rest.returncode == 0, rest.stderr
 
 
-@pytest.mark.slow
 def test_ctrl_c_ends_a_sweep_and_leaves_a_leaderboard(tmp_path: Path) -> None:
     arguments = ["-m", "epochs=2000000", "seed=1,2,3", "figures=false", "hydra.sweep.dir=sweep", "hydra/launcher=basic"]
     signal_once_trained(tmp_path, arguments, "sweep/*/metrics.csv", signal.SIGINT)

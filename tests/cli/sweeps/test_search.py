@@ -13,7 +13,6 @@ from tests.cli.sweeps.jobs import sweep
 from tests.commands import assert_refused, run_command
 
 
-@pytest.mark.slow
 def test_a_search_draws_on_a_logarithmic_scale_and_trains_each_batch_together(tmp_path: Path) -> None:
     arguments = ["experiment=search/penalty", "data=breast_cancer", "optimizer=adam", "epochs=10"]
     trials = ["hydra/sweeper=optuna", "hydra.sweeper.n_trials=16", "hydra.sweeper.n_jobs=8"]
@@ -34,7 +33,6 @@ def test_a_search_draws_on_a_logarithmic_scale_and_trains_each_batch_together(tm
     assert all(0.001 <= c["lr"] <= 1 and 1e-5 <= c["penalty"]["l2"] <= 1 for c in configs)
 
 
-@pytest.mark.slow
 def test_a_search_for_more_looks_for_more(tmp_path: Path) -> None:
     arguments = ["experiment=search/penalty", "data=breast_cancer", "optimizer=adam", "epochs=3", "monitor=val/auroc"]
     trials = ["mode=max", "hydra/sweeper=optuna", "hydra.sweeper.n_trials=6", "hydra.sweeper.n_jobs=6"]
