@@ -10,9 +10,7 @@ import hypothesis
 import pytest
 from jaxtyping import install_import_hook
 
-from tests.commands import ROOT, Command, run_command
-
-__all__ = ["ROOT", "Command", "run_command"]
+from tests.commands import Command, run_command
 
 # How long an example takes depends on what else the machine does.
 hypothesis.settings.register_profile("patient", deadline=None)

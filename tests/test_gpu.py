@@ -25,7 +25,7 @@ from logreg.optim.firth import FirthProblem
 from logreg.optim.linalg import times, transposed_times
 from logreg.optim.objective import linear_coefficients
 from logreg.optim.problem import LogisticProblem
-from tests.conftest import Command
+from tests.commands import Command
 from tests.helpers import breast_cancer, column, fit, toy
 from tests.optim.problems import SOLVERS, drawn, solve
 

@@ -18,7 +18,7 @@ from logreg.core.settings import CONF, Settings
 from logreg.data.adapter import adapted
 from logreg.optim import newton
 from logreg.optim.auto import choose
-from tests.conftest import Command
+from tests.commands import Command
 from tests.helpers import Ordinary, breast_cancer, composed
 from tests.optim.problems import drawn, problem_of, solve
 

@@ -15,7 +15,7 @@ from logreg.records.comparison import Setting
 from logreg.records.jobs import rerun_command
 from logreg.records.selection import choose
 from logreg.runs.load import load_run
-from tests.conftest import run_command
+from tests.commands import run_command
 from tests.helpers import breast_cancer
 
 FOLDS = 3

@@ -21,7 +21,7 @@ from logreg.optim.newton import Newton
 from logreg.records.record import read_record
 from logreg.report.figures import boundary
 from logreg.report.figures.boundary import MOST, TAG, BoundarySeries, moments, pictures
-from tests.conftest import Command
+from tests.commands import Command
 from tests.helpers import breast_cancer, fit, toy
 
 SGD = functools.partial(torch.optim.SGD, lr=1.0)

@@ -17,7 +17,7 @@ from logreg import BinaryClassifier
 from logreg.models import ConvByHand, LinearOnPixels, SequentialRegression
 from logreg.report.figures.photos import ACROSS, PhotoGrids, first_layer, photo_grid
 from logreg.report.tensorboard.events import TensorBoardLogger
-from tests.conftest import Command
+from tests.commands import Command
 from tests.helpers import breast_cancer, digits, fit
 
 

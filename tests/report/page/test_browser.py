@@ -13,7 +13,7 @@ import pytest
 
 from logreg.cli.pages import write_run, write_sweep
 from logreg.report.page.numbers import shown_number
-from tests.conftest import run_command
+from tests.commands import run_command
 from tests.report.page.serving import browser
 from tests.report.page.test_lesson import give_lesson
 from tests.report.page.test_sweep_page import HOSTILE, write_job

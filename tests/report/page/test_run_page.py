@@ -19,7 +19,7 @@ from logreg.cli.pages import write_run
 from logreg.records.record import read_settings
 from logreg.report.page.numbers import shown_number
 from logreg.report.page.run_page import NOTHING_HELD_OUT
-from tests.conftest import run_command
+from tests.commands import run_command
 from tests.report.page.pages import Page
 
 SPLITS = {"training": "train", "validation": "val", "test": "test"}

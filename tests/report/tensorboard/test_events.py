@@ -11,7 +11,7 @@ import pytest
 from tensorboard.summary.writer.record_writer import RecordWriter
 
 from logreg.report.tensorboard.events import framed
-from tests.conftest import run_command
+from tests.commands import run_command
 from tests.report.page.serving import ask, browser, served, text_when
 
 METRICS = {"final/train/loss", "final/train/accuracy", "final/val/loss", "final/val/auroc"}

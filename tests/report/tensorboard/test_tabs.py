@@ -11,7 +11,7 @@ import pytest
 
 from logreg.report.figures.boundary import TAG, moments
 from logreg.report.tensorboard.protos import CATEGORY
-from tests.conftest import run_command
+from tests.commands import run_command
 from tests.report.page.serving import NODES, ask, browser, served, text_when
 
 pytestmark = pytest.mark.slow

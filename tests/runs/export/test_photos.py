@@ -30,7 +30,7 @@ from logreg.runs.export.exporting import PHOTO_FORMATS
 from logreg.runs.export.photos import BoxResize, conv2d
 from logreg.runs.load import Run
 from logreg.training.classifier import BinaryClassifier
-from tests.conftest import Command
+from tests.commands import Command
 from tests.helpers import composed, digits_data
 from tests.runs.export.test_tables import directory_of
 

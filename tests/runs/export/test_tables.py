@@ -28,7 +28,7 @@ from logreg.runs.export.dates import date_part, seconds_of
 from logreg.runs.export.linear import numbers_of
 from logreg.runs.load import Run
 from logreg.training.classifier import BinaryClassifier
-from tests.conftest import Command
+from tests.commands import Command
 from tests.helpers import composed
 
 ROWS = 200

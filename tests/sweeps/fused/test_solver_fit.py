@@ -18,7 +18,7 @@ from logreg.runs.load import load_run
 from logreg.sweeps.fused.fit import FusedJob, GroupSettings
 from logreg.sweeps.fused.results import measure
 from logreg.sweeps.fused.solver_fit import SolverFit
-from tests.conftest import run_command
+from tests.commands import run_command
 from tests.helpers import breast_cancer, fit
 from tests.sweeps.fused.test_fit import drawn
 
