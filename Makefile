@@ -1,6 +1,7 @@
 # make train   set up .venv and run python train.py
 # make test    set up .venv and run the tests, two at a time with one thread each (twice as fast on two cores as letting
-#              each start two); make test-all runs those marked slow too
+#              each start two); a worker takes neighbouring tests, so that what a module shares is made once;
+#              make test-all runs those marked slow too
 # make lint    ruff, mypy, the layers of the rooms (import-linter) and the pre-commit configuration
 PYTHON ?= python3
 BIN := .venv/bin
