@@ -1,4 +1,8 @@
-"""Columns that stand in the names of folders, as in ``year=2024/country=NL/part-0.parquet``."""
+"""Columns that stand in the names of folders, as in ``year=2024/country=NL/part-0.parquet``.
+
+polars' own ``hive_partitioning`` also takes folders above the path that was given, and finds types for the files of one
+scan; files whose columns are stored as different types need a scan each, and would then differ in these types too.
+"""
 
 from __future__ import annotations
 
@@ -22,18 +26,18 @@ def partitions_of(files: Sequence[Path], path: str) -> tuple[dict[Path, dict[str
     """
     parts = Path(path).parts
     depth = next((i for i, part in enumerate(parts) if glob.has_magic(part)), len(parts))
-    found = {file: _named(file.parts[depth:-1]) for file in files}
-    names = {tuple(values) for values in found.values()}
+    by_file = {file: _named(file.parts[depth:-1]) for file in files}
+    names = {tuple(values) for values in by_file.values()}
     if len(names) != 1 or not next(iter(names)):
         return {}, {}
     kinds = {}
     for name in next(iter(names)):
-        texts = [values[name] for values in found.values() if values[name] is not None]
-        whole = bool(texts) and all(_WHOLE.fullmatch(str(text)) for text in texts)
-        kinds[name] = "integer" if whole else "string" if texts else "empty"
+        texts = [values[name] for values in by_file.values() if values[name] is not None]
+        are_whole = bool(texts) and all(_WHOLE.fullmatch(str(text)) for text in texts)
+        kinds[name] = "integer" if are_whole else "string" if texts else "empty"
     typed: dict[Path, dict[str, Value]] = {
         file: {n: int(v) if v is not None and kinds[n] == "integer" else v for n, v in values.items()}
-        for file, values in found.items()
+        for file, values in by_file.items()
     }
     return typed, kinds
 
