@@ -17,7 +17,7 @@ from logreg.core.errors import UserError
 from logreg.data.blocks import BatchChange, BlockLoader, EvaluationBatches, PassPlan
 from logreg.data.options import SPLITS, ServingOptions, SplitOptions
 from logreg.data.preprocessing import FittedPreprocessor
-from logreg.data.rows import LargeBatch, Rows
+from logreg.data.rows import Batch, LargeBatch, Rows
 
 
 class BlockData(LightningDataModule, ABC):
@@ -197,10 +197,10 @@ class BlockData(LightningDataModule, ABC):
         self.loader = BlockLoader(rows, self.batch_size, self.seed, self.plan, position, self.augmentation)
         return self.loader
 
-    def val_dataloader(self) -> EvaluationBatches | list[Any]:
+    def val_dataloader(self) -> EvaluationBatches | list[Batch]:
         return self.batches_of("val") or []
 
-    def test_dataloader(self) -> EvaluationBatches | list[Any]:
+    def test_dataloader(self) -> EvaluationBatches | list[Batch]:
         return self.batches_of("test") or []
 
     @property
@@ -218,7 +218,7 @@ class BlockData(LightningDataModule, ABC):
         return {"passes": self.loader.passes, "batches": self.loader.batches}
 
     @property
-    def splitting(self) -> dict[str, Any]:
+    def splitting(self) -> dict[str, float | int | None]:
         """The settings that decide, with the seed, which row is in which split."""
         return dict(self.fractions) if self.folds is None else {"folds": self.folds, "fold": self.fold}
 
@@ -274,7 +274,7 @@ class BlockData(LightningDataModule, ABC):
 
 
 BALANCED = "balanced"
-ClassWeight = Mapping[Any, float | int] | str | None
+ClassWeight = Mapping[str, float] | str | None  # YAML may make a number or a boolean of a label
 
 
 def label_weights(given: ClassWeight, labels: tuple[str, str], totals: tuple[float, float]) -> tuple[float, float]:

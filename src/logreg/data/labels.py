@@ -6,7 +6,6 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -113,16 +112,16 @@ def _listed(counts: Mapping[str, int], only: Sequence[str] | None = None) -> str
     return listed + (f" and {len(labels) - SHOWN_VALUES} more" if len(labels) > SHOWN_VALUES else "")
 
 
-def label_text(value: Any) -> str | None:
+def label_text(value: object) -> str | None:
     """A label as its text, whatever YAML made of it."""
     if value is None or isinstance(value, str):
         return value
     if isinstance(value, bool):
         return str(value).lower()
-    return str(int(value)) if value == int(value) else str(value)
+    return str(int(value)) if isinstance(value, int | float) and value == int(value) else str(value)
 
 
-def parsed_labels(labels: Mapping[Any, Any] | str | None) -> dict[str, int]:
+def parsed_labels(labels: Mapping[str, int] | str | None) -> dict[str, int]:
     """What ``data.labels`` says: a mapping, or its JSON.
 
     Raises:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -54,7 +55,7 @@ class ImageData(BlockData):
         """Set ``pixels``, ``y``, ``labels`` and ``sums``."""
 
     @abstractmethod
-    def originals(self, numbers: Sequence[int]) -> list[Any]:
+    def originals(self, numbers: Sequence[int]) -> Sequence[Path | np.ndarray]:
         """Some photos as they were before they were shrunk, as `ImagePreprocessor.blocks` takes them."""
 
     def candidates(self) -> np.ndarray:

@@ -11,7 +11,6 @@ import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from threading import Lock
-from typing import Any
 
 import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
@@ -133,7 +132,7 @@ def shrunk(image: Image.Image, size: int) -> np.ndarray:
     return np.asarray(small).transpose(2, 0, 1)
 
 
-def pixels_of(photo: Any, size: int) -> np.ndarray:
+def pixels_of(photo: object, size: int) -> np.ndarray:
     """A photo of (3, size, size) uint8, given as a path, a Pillow image, or an array (height, width, 3) of uint8.
 
     Raises:

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8
-from PIL import Image
 from torch import Tensor
 
 from logreg.core.errors import UserError
@@ -99,7 +97,7 @@ class ImagePreprocessor(FittedPreprocessor):
         """The inverse of `intensities`."""
         return ((pixels - _of_channels(self.mean, pixels)) / _of_channels(self.std, pixels)).flatten(1)
 
-    def blocks(self, photos: Any, dtype: torch.dtype = torch.float64) -> Iterator[Tensor]:
+    def blocks(self, photos: object, dtype: torch.dtype = torch.float64) -> Iterator[Tensor]:
         """The features of photos, in blocks of (photos, features).
 
         Args:
@@ -115,7 +113,7 @@ class ImagePreprocessor(FittedPreprocessor):
             found = [self._pixels(photo) for photo in several[first : first + step]]
             yield self.normalised(torch.from_numpy(np.stack(found)), dtype)
 
-    def _pixels(self, photo: Any) -> np.ndarray:
+    def _pixels(self, photo: object) -> np.ndarray:
         try:
             return pixels_of(photo, self.size)
         except BadPhoto as reason:
@@ -149,13 +147,10 @@ def _of_channels(values: Sequence[float], like: Tensor) -> Tensor:
     return like.new_tensor(values).view(-1, 1, 1)
 
 
-def _listed(photos: Any) -> list[Any]:
-    if isinstance(photos, str | Path | Image.Image):
-        return [photos]
+def _listed(photos: object) -> list[object]:
     if isinstance(photos, np.ndarray | Tensor):
         array = np.asarray(photos)
         return [array] if array.ndim == 3 else list(array)
-    try:
+    if isinstance(photos, Iterable) and not isinstance(photos, str):
         return list(photos)
-    except TypeError:
-        return [photos]
+    return [photos]  # a path, a Pillow image, or what `pixels_of` refuses

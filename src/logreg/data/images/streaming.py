@@ -9,7 +9,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 import numpy as np
 from joblib import Parallel, delayed
@@ -28,10 +28,13 @@ MOST_NAMED = 5
 # What joblib says where it is stopped at the first file that cannot be read.
 warnings.filterwarnings("ignore", message=r"\d+ tasks (have been successfully executed|which were still being)")
 
+Result = TypeVar("Result")
 Bad = tuple[int, str]  # number of a photo, and why it cannot be read
 
 
-def in_parallel(task: Callable[..., Any], files: Sequence[Path], *settings: Any) -> Generator[tuple[range, Any]]:
+def in_parallel(
+    task: Callable[..., Result], files: Sequence[Path], *settings: int | str
+) -> Generator[tuple[range, Result]]:
     """What ``task(paths, *settings, first number)`` returns for a few files at a time, in their order.
 
     Args:

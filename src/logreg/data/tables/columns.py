@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import TypeVar, overload
 
 import numpy as np
 import polars as pl
@@ -132,7 +132,11 @@ class NumberedColumns(Sequence[Column]):
     def __len__(self) -> int:
         return self.number
 
-    def __getitem__(self, i: Any) -> Any:
+    @overload
+    def __getitem__(self, i: int) -> Column: ...
+    @overload
+    def __getitem__(self, i: slice) -> list[Column]: ...
+    def __getitem__(self, i: int | slice) -> Column | list[Column]:
         if isinstance(i, slice):
             return [self[j] for j in range(*i.indices(self.number))]
         if not -self.number <= i < self.number:

@@ -162,7 +162,7 @@ class Preprocessor(FittedPreprocessor):
         for first in range(0, len(frame), rows):
             yield self.transform(frame[first : first + rows], key, row + first)
 
-    def logit_expression(self, weight: np.ndarray, bias: float, kinds: Mapping[str, Any]) -> pl.Expr:
+    def logit_expression(self, weight: np.ndarray, bias: float, kinds: Mapping[str, pl.DataType]) -> pl.Expr:
         """``transform(frame) @ weight + bias`` as an expression over raw columns, without the matrix between.
 
         Args:

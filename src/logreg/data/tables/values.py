@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import polars as pl
 
@@ -12,7 +10,7 @@ from logreg.data.tables.columns import WHOLE
 from logreg.data.tables.reading import kinds
 
 
-def level_expression(value: pl.Expr, dtype: Any) -> pl.Expr:
+def level_expression(value: pl.Expr, dtype: pl.DataType) -> pl.Expr:
     """A column as the texts of its levels; the numbers 1 and 1.0 are one level, and so is ``a`` with blanks or without.
 
     That the texts ``1`` and ``1.0`` are one too, `Categorical.spelled` and `as_levels` see to: it takes time.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -63,10 +62,9 @@ def assign_rows(raw: RawTable, y: np.ndarray, own_files: Sequence[str], split: S
     for name, count in zip(own_files, raw.origins[1:], strict=True):
         part[start : start + count] = SPLITS.index(name)
         start += count
-    there: Any = np.asarray(y[:first]) >= 0
-    if there.all():
-        there = slice(None)  # no copies
-    labels = np.asarray(y[:first])[there]
+    has_label = np.asarray(y[:first]) >= 0
+    labelled: np.ndarray | slice = slice(None) if has_label.all() else has_label  # no copies, if it can be
+    labels = np.asarray(y[:first])[labelled]
     if split.folds is not None:
         names, fractions = [f"fold {i}" for i in range(split.folds)], [1 / split.folds] * split.folds
     else:
@@ -82,10 +80,10 @@ def assign_rows(raw: RawTable, y: np.ndarray, own_files: Sequence[str], split: S
         )
     random = np.random.default_rng(derive(seed, "split"))
     if raw.has_group:
-        hashes = raw.array("group", np.uint64, raw.rows)[:first][there]
+        hashes = raw.array("group", np.uint64, raw.rows)[:first][labelled]
         _, begins, groups = np.unique(hashes, return_index=True, return_inverse=True)
         groups = np.argsort(np.argsort(begins))[groups]  # numbered as they first appear
-        weight = raw.array("weight", np.float64, raw.rows)[:first][there] if raw.has_weight else None
+        weight = raw.array("weight", np.float64, raw.rows)[:first][labelled] if raw.has_weight else None
         dealt = grouped_shares(labels, groups, weight, fractions, random)
     else:
         dealt = shares(labels, fractions, random)
@@ -97,7 +95,7 @@ def assign_rows(raw: RawTable, y: np.ndarray, own_files: Sequence[str], split: S
         dealt = (dealt == split.fold).astype(np.int8)  # 0 is train, 1 is val
     else:
         dealt = np.array([SPLITS.index(name) for name in names], dtype=np.int8)[dealt]
-    part[:first][there] = dealt
+    part[:first][labelled] = dealt
     if len(own_files):
         part[np.asarray(y) < 0] = -1
     return part

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import Any
 
 from logreg.core.errors import UserError, nearest
 from logreg.data.tables.options import RoleOptions
@@ -91,7 +90,7 @@ def _check_single_columns(columns: Mapping[str, str], options: RoleOptions, key:
             raise UserError(f"data.weight={column}: numbers are needed, and this column of {key} {what}.")
 
 
-def _matching(columns: Mapping[str, Any], patterns: Sequence[str], name: str, key: str) -> list[str]:
+def _matching(columns: Mapping[str, str], patterns: Sequence[str], name: str, key: str) -> list[str]:
     """The columns that names or globs stand for.
 
     Raises:
@@ -108,6 +107,6 @@ def _matching(columns: Mapping[str, Any], patterns: Sequence[str], name: str, ke
     return list(dict.fromkeys(found))
 
 
-def _some(columns: Mapping[str, Any] | Sequence[str], most: int = 12) -> str:
+def _some(columns: Mapping[str, str], most: int = 12) -> str:
     names = list(columns)
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from fnmatch import fnmatchcase
-from typing import Any
 
 import polars as pl
 
-DTYPES: dict[str, Any] = {
+PolarsType = type[pl.DataType] | pl.DataType
+DTYPES: dict[str, PolarsType] = {
     "integer": pl.Int64,
     "float": pl.Float64,
     "boolean": pl.Boolean,
@@ -46,7 +46,7 @@ _TIMES = (
 )
 
 
-def of(dtype: Any) -> str:
+def of(dtype: pl.DataType) -> str:
     """The kind of a polars type."""
     if dtype.is_integer():
         return "integer"
