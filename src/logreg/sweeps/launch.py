@@ -140,9 +140,9 @@ def _together(
     if not fused:
         return
     quiet_lightning()
-    from logreg.sweeps.fused.group import Options, train_together
+    from logreg.sweeps.fused.group import FusedOptions, train_together
 
-    options = Options(
+    options = FusedOptions(
         hydra.vectorized.memory,
         hydra.vectorized.figures,
         hydra.config.hydra.output_subdir,

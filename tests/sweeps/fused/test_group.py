@@ -18,10 +18,10 @@ from logreg.sweeps.checks import check_space
 from logreg.sweeps.compose import ComposedJob
 from logreg.sweeps.fused.files import JobFiles
 from logreg.sweeps.fused.fit import Fit
-from logreg.sweeps.fused.group import Options, train_together
+from logreg.sweeps.fused.group import FusedOptions, train_together
 from tests.helpers import composed
 
-OPTIONS = Options(memory=None, figures=0, hydra_folder=".hydra", log_file="train.log")
+OPTIONS = FusedOptions(memory=None, figures=0, hydra_folder=".hydra", log_file="train.log")
 
 
 def jobs_in(directory: Path, count: int) -> tuple[dict[int, ComposedJob], dict[int, Settings]]:

@@ -37,7 +37,7 @@ BLOCK_UPDATES, BLOCK_VALUES = 100, 2**22
 
 Jobs: TypeAlias = Bool[np.ndarray, " jobs"]
 OfJobs: TypeAlias = Float[np.ndarray, " jobs"]
-Progress: TypeAlias = Callable[[float], object]  # told how many updates have been made since the last time
+Progress: TypeAlias = Callable[[float], object]  # called with the updates made since the last time
 
 
 @dataclass(frozen=True)

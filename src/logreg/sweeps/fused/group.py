@@ -39,7 +39,7 @@ Trained = Iterator[tuple[int, RunRecord]]
 
 
 @dataclass(frozen=True)
-class Options:
+class FusedOptions:
     """What a sweep is asked for.
 
     Attributes:
@@ -59,7 +59,7 @@ class _OutOfMemory(Exception):
     """A fit was too large after all."""
 
 
-def train_together(jobs: Jobs, settings: Mapping[int, Settings], options: Options) -> Trained:
+def train_together(jobs: Jobs, settings: Mapping[int, Settings], options: FusedOptions) -> Trained:
     """Train jobs that are alike and write their directories; yields the position and the record of each.
 
     Those that turn out not to fit together, or not to be valid, are left out: they say why when they run alone.
@@ -117,7 +117,7 @@ def _assembled(jobs: Jobs, settings: Mapping[int, Settings]) -> tuple[list[Group
     raise AllRefused(errors)
 
 
-def _train(jobs: Jobs, stack: Stack, common: GroupSettings, options: Options) -> Trained:
+def _train(jobs: Jobs, stack: Stack, common: GroupSettings, options: FusedOptions) -> Trained:
     """Train one stack and write its jobs; a signal ends the training, and what was trained is written."""
     began, started = time.perf_counter(), datetime.now(UTC).isoformat(timespec="seconds")
     with _failures_named():
@@ -172,7 +172,7 @@ def _failures_named() -> Iterator[None]:
         raise CannotFuse(f"its model cannot be vectorized ({str(error).splitlines()[0]})") from error
 
 
-def _files(jobs: Jobs, member: GroupMember, started: str, options: Options) -> JobFiles:
+def _files(jobs: Jobs, member: GroupMember, started: str, options: FusedOptions) -> JobFiles:
     """The directory of a job, with the record of before it is trained."""
     job, settings = jobs[member.position], member.settings
     record = RunRecord.begun(job.overrides, started)
