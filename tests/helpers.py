@@ -11,6 +11,7 @@ import pytest
 import torch
 from lightning.pytorch import LightningDataModule, Trainer
 from lightning.pytorch.loggers import CSVLogger
+from logreg.data.from_json import FittedPreprocessor
 from PIL import Image
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
@@ -23,7 +24,14 @@ from logreg.core.settings import Settings
 from logreg.data import BreastCancerData, DigitsData, ImageFolderData, InMemoryData, TableData, ToyData
 from logreg.models import SequentialRegression
 from logreg.records.record import read_history
+from logreg.runs.load import Run
 from logreg.training.callbacks import Checkpoints
+
+
+def run_with(model: BinaryClassifier, preprocessor: FittedPreprocessor, directory: Path = Path("run")) -> Run:
+    """A run of this model, as `load_run` would return it."""
+    model = model.eval().requires_grad_(False)
+    return Run(directory, {"data": {}}, composed(), RunRecord(), [], model, preprocessor)
 
 
 def composed(*overrides: str) -> Settings:

@@ -19,7 +19,7 @@ from logreg.models import SequentialRegression
 from logreg.runs.load import Run
 from logreg.runs.tables import predict_table
 from logreg.training.classifier import BinaryClassifier
-from tests.helpers import table_data
+from tests.helpers import run_with, table_data
 
 ROWS = 300
 UTC = pl.col("when").dt.replace_time_zone("UTC")
@@ -82,8 +82,8 @@ def trained_on(path: Path, folder: Path) -> Run:
     network = SequentialRegression(data.preprocessor.width).double()
     for parameter in network.parameters():
         nn.init.normal_(parameter)
-    model = BinaryClassifier(network).eval().requires_grad_(False)
-    return Run(folder, {"data": {}}, {}, {}, [], model, data.preprocessor)
+    model = BinaryClassifier(network)
+    return run_with(model, data.preprocessor, folder)
 
 
 def streamed(output: str) -> Callable[[Run, Path], Any]:

@@ -16,7 +16,7 @@ from logreg.core.errors import UserError, plural
 from logreg.records.record import PREPROCESSING, RECORD, read_record
 
 if TYPE_CHECKING:
-    from logreg.report.page.run_page import Loaded
+    from logreg.report.page.run_page import ReloadedRun
 
 PAGE = "report.html"
 ENDINGS = (".html", ".htm")
@@ -110,39 +110,43 @@ def write_page_of(kind: str, directory: Path, trusted: Sequence[str] = ()) -> No
         print(f"report:        {shown(directory / PAGE)}" if kind == "run" else f"report: {shown(directory / PAGE)}")
 
 
-def load(directory: Path, trusted: Sequence[str] = ()) -> Loaded:
+def load(directory: Path, trusted: Sequence[str] = ()) -> ReloadedRun:
     """A run and its data, to draw what it predicts, or a sentence that says why there is none."""
-    from logreg.report.page.run_page import Loaded
+    from logreg.report.page.run_page import ReloadedRun
 
     record = read_record(directory)
     checkpoint, rows = record.checkpoint, sum(record.rows.values())
     if not record.metrics:
-        return Loaded()
+        return ReloadedRun()
     if not (directory / "checkpoints" / f"{checkpoint}.ckpt").is_file():
-        return Loaded(why="The run kept no checkpoint, so its predictions are not drawn anew.")
+        return ReloadedRun(why="The run kept no checkpoint, so its predictions are not drawn anew.")
     if rows > MOST_REDRAWN:
-        return Loaded(why=f"The predictions are not drawn anew, as the data has {rows:,} rows.")
+        return ReloadedRun(why=f"The predictions are not drawn anew, as the data has {rows:,} rows.")
     try:
         return _loaded(directory, checkpoint, trusted)
     except Exception as error:  # gone, moved, not trusted, of a kind that only its own code can read: the page says so
         sentence = " ".join(str(error).split()) if isinstance(error, UserError | OSError) else repr(error)
-        return Loaded(why=f"The run's data could not be read again, so its predictions are not drawn anew: {sentence}")
+        return ReloadedRun(
+            why=f"The run's data could not be read again, so its predictions are not drawn anew: {sentence}"
+        )
 
 
-def _loaded(directory: Path, checkpoint: str, trusted: Sequence[str]) -> Loaded:
+def _loaded(directory: Path, checkpoint: str, trusted: Sequence[str]) -> ReloadedRun:
     from logreg.cli.assemble import make_data, quiet_lightning
-    from logreg.report.page.run_page import Loaded
+    from logreg.report.page.run_page import ReloadedRun
     from logreg.runs.load import load_run
 
     if not (directory / PREPROCESSING).is_file():
-        return Loaded(why="The run's data is of a kind that only its own code can read.")
+        return ReloadedRun(why="The run's data is of a kind that only its own code can read.")
     quiet_lightning()
     run = load_run(directory, checkpoint, trusted)
     with contextlib.redirect_stdout(None):
         data = make_data(run.settings, trusted).blocks
     if data is None:
-        return Loaded(why="The run's data cannot be read split by split.")
+        return ReloadedRun(why="The run's data cannot be read split by split.")
     if data.fingerprint != run.record.fingerprint:
-        return Loaded(why="The run's data has changed since it was trained, so its predictions are not drawn anew.")
+        return ReloadedRun(
+            why="The run's data has changed since it was trained, so its predictions are not drawn anew."
+        )
     data.serve(next(run.model.parameters()).dtype)
-    return Loaded(run, data)
+    return ReloadedRun(run, data)

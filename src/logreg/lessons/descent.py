@@ -27,9 +27,9 @@ def cost(theta: np.ndarray, x: np.ndarray, y: np.ndarray, l2: float = 0.0) -> fl
 def gradient(theta: np.ndarray, rows: np.ndarray, y: np.ndarray, l2: float = 0.0) -> np.ndarray:
     """Of the mean log loss with its penalty; ``rows`` are `with_ones`."""
     residual = expit(rows @ theta) - y
-    found = residual @ rows / len(y)
-    found[:-1] += l2 * theta[:-1]
-    return found
+    slopes = residual @ rows / len(y)
+    slopes[:-1] += l2 * theta[:-1]
+    return slopes
 
 
 def descend(
@@ -40,25 +40,25 @@ def descend(
     Args:
         zero: forget the gradient of the update before; without, gradients add up, as they do in PyTorch.
     """
-    rows, theta, kept = with_ones(x), np.zeros(x.shape[1] + 1), np.zeros(x.shape[1] + 1)
+    rows, theta, stored = with_ones(x), np.zeros(x.shape[1] + 1), np.zeros(x.shape[1] + 1)
     yield theta.copy()
     for _ in range(updates):
-        kept = gradient(theta, rows, y, l2) + (0.0 if zero else kept)
-        theta = theta - lr * kept
+        stored = gradient(theta, rows, y, l2) + (0.0 if zero else stored)
+        theta = theta - lr * stored
         yield theta
 
 
 def mean_gradients(loss: Loss, theta: np.ndarray, rows: np.ndarray, y: np.ndarray) -> np.ndarray:
     """The gradient of the mean loss at each of theta (points, features + 1), likewise; ``rows`` are `with_ones`."""
     z = torch.from_numpy(theta @ rows.T)
-    found: np.ndarray = loss.slope(z, torch.from_numpy(y).expand_as(z)).numpy() @ rows / len(y)
-    return found
+    slopes: np.ndarray = loss.slope(z, torch.from_numpy(y).expand_as(z)).numpy() @ rows / len(y)
+    return slopes
 
 
 def descend_together(
     loss: Loss, theta: np.ndarray, x: np.ndarray, y: np.ndarray, lr: float, updates: int
 ) -> np.ndarray:
-    """Where gradient descent on the mean loss takes theta in so many updates, (points, features + 1) both."""
+    """Where ``updates`` steps of gradient descent on the mean loss take theta, (points, features + 1) both."""
     rows = with_ones(x)
     for _ in range(updates if len(theta) else 0):
         theta = theta - lr * mean_gradients(loss, theta, rows, y)

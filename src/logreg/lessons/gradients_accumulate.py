@@ -85,10 +85,10 @@ class GradientsAccumulate(Lesson):
 
     def teach(self, data: BlockData, classifier: BinaryClassifier) -> Conclusion:
         x, y = (torch.from_numpy(part).float() for part in training_rows(data))
-        zeroed, kept = (trace(x, y, self.lr, self.updates, zero) for zero in (True, False))
+        zeroed, added = (trace(x, y, self.lr, self.updates, zero) for zero in (True, False))
         momentum = trace(x, y, self.lr, self.updates, zero=True, momentum=1.0)
-        off = float((kept.stored - _running_sums(kept.fresh)).abs().max())
-        is_momentum = bool(np.array_equal(kept.costs, momentum.costs, equal_nan=True))
+        off = float((added.stored - _running_sums(added.fresh)).abs().max())
+        is_momentum = bool(np.array_equal(added.costs, momentum.costs, equal_nan=True))
         over = [trace(*self.overlapping, self.lr, self.updates, zero) for zero in (True, False)]
         ranges = [(float(t.costs[-LAST:].min()), float(t.costs[-LAST:].max())) for t in over]
         last = self.updates - 1
@@ -96,26 +96,26 @@ class GradientsAccumulate(Lesson):
             "stored_minus_running_sum": off,
             "equals_momentum_1": is_momentum,
             "cost_zeroed": float(zeroed.costs[-1]),
-            "cost_not_zeroed": float(kept.costs[-1]),
-            "highest_cost_not_zeroed": float(kept.costs.max()),
+            "cost_not_zeroed": float(added.costs[-1]),
+            "highest_cost_not_zeroed": float(added.costs.max()),
             "overlapping_zeroed": ranges[0],
             "overlapping_not_zeroed": ranges[1],
         }
-        faster = "the cost even falls faster" if kept.costs[-1] < zeroed.costs[-1] else "the cost does not fall as far"
+        faster = "the cost even falls faster" if added.costs[-1] < zeroed.costs[-1] else "the cost does not fall as far"
         lines = [
             "after 3 backward passes the gradient by the first weight is stored as",
             f"  with zeroing     {_first(zeroed.stored)}   each pass alone: {_first(zeroed.fresh)}",
-            f"  without zeroing  {_first(kept.stored)}   each pass alone: {_first(kept.fresh)}",
+            f"  without zeroing  {_first(added.stored)}   each pass alone: {_first(added.fresh)}",
             f"without zeroing, the stored gradient is the running sum of all passes: largest difference {off:.1g} over "
             f"{self.updates:,} updates",
             "gradient descent with such a sum is gradient descent with momentum 1: the costs of torch.optim.SGD("
             f"momentum=1) are {'the same to the bit' if is_momentum else 'not the same'}",
-            f"on {data.name}, cost at update {last:,}: {zeroed.costs[-1]:.6f} with zeroing, {_shown(kept.costs[-1])} "
-            f"without, so {faster} (at worst {_number(kept.costs.max())} on its way)",
+            f"on {data.name}, cost at update {last:,}: {zeroed.costs[-1]:.6f} with zeroing, {_shown(added.costs[-1])} "
+            f"without, so {faster} (at worst {_number(added.costs.max())} on its way)",
             f"on {len(self.overlapping[1])} points that no line separates, cost over the last {LAST} updates: "
             f"{_span(ranges[0])} with zeroing, {_span(ranges[1])} without: {_rest(*ranges)}",
         ]
-        return Conclusion(lines, numbers, {"costs": self._draw(str(data.name), (zeroed, kept), over)})
+        return Conclusion(lines, numbers, {"costs": self._draw(str(data.name), (zeroed, added), over)})
 
     @staticmethod
     def _draw(name: str, ours: Sequence[Trace], overlapping: Sequence[Trace]) -> Figure:
@@ -141,13 +141,13 @@ def _number(value: float, digits: int = 3) -> str:
     return f"{value:.{digits}f}" if value < LARGE else f"{value:.3g}"
 
 
-def _rest(zeroed: tuple[float, float], kept: tuple[float, float]) -> str:
+def _rest(zeroed: tuple[float, float], summed: tuple[float, float]) -> str:
     """What came to rest."""
-    moves = [high - low > MOVING for low, high in (zeroed, kept)]
+    moves = [high - low > MOVING for low, high in (zeroed, summed)]
     return {
         (False, True): "momentum 1 never comes to rest",
         (False, False): "both came to rest",
-        (True, True): "neither comes to rest in so many updates",
+        (True, True): "neither comes to rest in these updates",
         (True, False): "only the one without came to rest",
     }[moves[0], moves[1]]
 

@@ -51,42 +51,42 @@ class LearningRate(SweepLesson):
                 by_penalty.setdefault(float(penalty), []).append(job)
         if not any(job.is_completed for job in by_penalty.get(self.l2, ())):
             raise UserError(f"sweep.lesson: completed jobs that sweep lr with penalty.l2={self.l2:g} are needed.")
-        found = {l2: _costs(members) for l2, members in sorted(by_penalty.items())}
+        by_l2 = {l2: _costs(members) for l2, members in sorted(by_penalty.items())}
         theta, least = optimum(x, y, self.l2)
         stable = 2 / largest_curvature(theta, x, y, self.l2)
         at_start = 2 / largest_curvature(np.zeros_like(theta), x, y)
         near = (1 + NEAR) * least
-        arrived = {name: [lr for lr, value in of.items() if value <= near] for name, of in found[self.l2].items()}
+        arrived = {name: [lr for lr, value in of.items() if value <= near] for name, of in by_l2[self.l2].items()}
         numbers = {
             "optimum": least,
             "predicted_largest_stable_lr": stable,
             "predicted_at_start": at_start,
             "arrived": arrived,
-            "diverged": {l2: {n: _diverged(of) for n, of in each.items()} for l2, each in found.items()},
-            "costs": {l2: {n: list(of.items()) for n, of in each.items()} for l2, each in found.items()},
+            "diverged": {l2: {n: _diverged(of) for n, of in each.items()} for l2, each in by_l2.items()},
+            "costs": {l2: {n: list(of.items()) for n, of in each.items()} for l2, each in by_l2.items()},
         }
         numbers["is_separated"] = any(
             job.metrics.get("train/accuracy") == 1 for job in jobs
         )  # which only a line can do
-        lines = self._lines(numbers, found)
-        drawn = {"heat_map": self._heat_maps(found, stable), "curves": self._curves(by_penalty[self.l2], least)}
+        lines = self._lines(numbers, by_l2)
+        drawn = {"heat_map": self._heat_maps(by_l2, stable), "curves": self._curves(by_penalty[self.l2], least)}
         return Conclusion(lines, numbers, drawn)
 
-    def _lines(self, n: dict[str, Any], found: dict[float, Costs]) -> list[str]:
+    def _lines(self, n: dict[str, Any], by_l2: dict[float, Costs]) -> list[str]:
         lines = [f"with penalty.l2={self.l2:g} the least cost is {n['optimum']:.6f}; within 1 % of it at the end:"]
         for name, rates in n["arrived"].items():
-            reached = f"{len(rates):>2} of {len(found[self.l2][name])} rates"
+            reached = f"{len(rates):>2} of {len(by_l2[self.l2][name])} rates"
             reached += f", from {rates[0]:g} to {rates[-1]:g}" if rates else ""
-            gaps = [lr for lr in found[self.l2][name] if rates and rates[0] < lr < rates[-1] and lr not in rates]
+            gaps = [lr for lr in by_l2[self.l2][name] if rates and rates[0] < lr < rates[-1] and lr not in rates]
             reached += f" but for {', '.join(f'{lr:g}' for lr in gaps)}" if gaps else ""
             diverged = n["diverged"][self.l2][name]
             border = "none diverged" if diverged is None else f"diverged from {diverged:g} on"
             lines.append(f"  {name:<10} {reached}; {border}")
         if n["arrived"].get("sgd"):
-            lines.append(self._on_the_border(n["arrived"]["sgd"][-1], found[self.l2]["sgd"], n))
-        if "sgd" in found.get(0.0, {}):
-            lines.append(_without_penalty(found[0.0]["sgd"], n["predicted_at_start"], n["is_separated"]))
-        if "adamw" in found[self.l2]:
+            lines.append(self._on_the_border(n["arrived"]["sgd"][-1], by_l2[self.l2]["sgd"], n))
+        if "sgd" in by_l2.get(0.0, {}):
+            lines.append(_without_penalty(by_l2[0.0]["sgd"], n["predicted_at_start"], n["is_separated"]))
+        if "adamw" in by_l2[self.l2]:
             lines.append("adamw has a weight decay of its own beside the penalty, so that it comes to rest elsewhere")
         return lines
 
@@ -100,13 +100,13 @@ class LearningRate(SweepLesson):
             f"not: the prediction {'holds' if largest <= predicted <= above else 'does not hold'}"
         )
 
-    def _heat_maps(self, found: dict[float, Costs], stable: float) -> Figure:
-        figure, axes = panels(len(found), "The cost after the last update", width=6.4, height=3.6)
-        every = [v for each in found.values() for of in each.values() for v in of.values() if 0 < v < math.inf]
+    def _heat_maps(self, by_l2: dict[float, Costs], stable: float) -> Figure:
+        figure, axes = panels(len(by_l2), "The cost after the last update", width=6.4, height=3.6)
+        every = [v for each in by_l2.values() for of in each.values() for v in of.values() if 0 < v < math.inf]
         lowest, highest = max(min(every), 1e-4), min(max(every), 10.0)
         norm = LogNorm(lowest, highest)
         colors = ScalarMappable(norm, "viridis_r")
-        for ax, (l2, each) in zip(axes, found.items(), strict=True):
+        for ax, (l2, each) in zip(axes, by_l2.items(), strict=True):
             rates = sorted({lr for of in each.values() for lr in of})
             values = np.array([[of.get(lr, math.nan) for lr in rates] for of in each.values()])
             ax.set_facecolor("0.85")  # diverged
@@ -159,12 +159,12 @@ def _optimizer(job: Job) -> str:
 
 
 def _costs(jobs: Sequence[Job]) -> Costs:
-    found: Costs = {}
+    by_optimizer: Costs = {}
     for job in sorted(jobs, key=lambda job: float(job.settings["lr"])):
         if job.record.status in ("completed", "diverged"):
-            of_optimizer = found.setdefault(_optimizer(job), {})
+            of_optimizer = by_optimizer.setdefault(_optimizer(job), {})
             of_optimizer[float(job.settings["lr"])] = job.metrics.get("train/loss", math.inf)
-    return dict(sorted(found.items(), reverse=True))
+    return dict(sorted(by_optimizer.items(), reverse=True))
 
 
 def _without_penalty(costs: dict[float, float], predicted: float, is_separated: bool) -> str:

@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from rich.console import Console
@@ -21,6 +21,7 @@ from logreg.records.record import LESSON, LESSON_FIGURES, finite
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from logreg.data.adapter import AnyData
     from logreg.data.datamodule import BlockData
     from logreg.records.jobs import Job
     from logreg.training.classifier import BinaryClassifier
@@ -37,7 +38,7 @@ class Conclusion:
     """
 
     lines: Sequence[str]
-    numbers: Mapping[str, Any]
+    numbers: Mapping[str, object]
     figures: Mapping[str, Figure] = field(default_factory=dict)
 
     def write(self, lesson: Lesson | SweepLesson, directory: Path, console: Console) -> None:
@@ -69,7 +70,7 @@ class Lesson(ABC):
 
     follows_log_loss = True
 
-    def check(self, data: Any, classifier: BinaryClassifier) -> None:
+    def check(self, data: AnyData, classifier: BinaryClassifier) -> None:
         """Refuse what the lesson is not made for, before anything is trained.
 
         Raises:
@@ -124,7 +125,7 @@ def refuse(jobs: Sequence[Job], key: str, only: str, why: str) -> None:
             raise UserError(f"{key}={value}: this lesson {why}; leave it out.")
 
 
-def training_rows(data: Any) -> tuple[np.ndarray, np.ndarray]:
+def training_rows(data: AnyData) -> tuple[np.ndarray, np.ndarray]:
     """Features (rows, features) and labels (rows,) of the training rows, float64, as the model sees them.
 
     Raises:

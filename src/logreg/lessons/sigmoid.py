@@ -59,10 +59,10 @@ class Sigmoid(Lesson):
     def _at(p: float) -> dict[str, float]:
         z = torch.tensor(p, dtype=torch.float64).logit()
         y = torch.zeros((), dtype=torch.float64)
-        found = {"p": p}
+        costs = {"p": p}
         for name, loss in (("log_loss", LOSSES["log_loss"]), ("squared_error", LOSSES["mse"])):
-            found |= {name: float(loss.of_rows(z, y)), f"{name}_slope": float(loss.slope(z, y))}
-        return found
+            costs |= {name: float(loss.of_rows(z, y)), f"{name}_slope": float(loss.slope(z, y))}
+        return costs
 
     @staticmethod
     @torch.no_grad()

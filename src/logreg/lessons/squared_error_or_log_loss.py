@@ -99,9 +99,9 @@ class SquaredErrorOrLogLoss(SweepLesson):
                 by_loss.setdefault(job.settings.get("loss", "log_loss"), []).append(job)
         if set(by_loss) != set(LOSSES):
             raise UserError(f"sweep.lesson: completed jobs with loss={' and loss='.join(LOSSES)} are needed.")
-        found = {name: ends(name, by_loss[name], x, y) for name in LOSSES}
-        reachable = max(float(each.accuracy.max()) for each in found.values())
-        of_jobs = {name: self._ends(name, each, reachable, x, y) for name, each in found.items()}
+        ended = {name: ends(name, by_loss[name], x, y) for name in LOSSES}
+        reachable = max(float(each.accuracy.max()) for each in ended.values())
+        of_jobs = {name: self._ends(name, each, reachable, x, y) for name, each in ended.items()}
         numbers: dict[str, Any] = {"reachable_accuracy": reachable, "jobs": of_jobs}
         lines = [f"{'loss':<10}{'starts':>8}{'all right':>11}{'stuck':>7}{'cost from':>12}{'to':>10}"]
         for name, n in of_jobs.items():
@@ -115,25 +115,25 @@ class SquaredErrorOrLogLoss(SweepLesson):
         numbers["smallest_eigenvalue"] = least
         numbers["negative_share"] = {name: float((values < -ROUNDING).mean()) for name, values in curved.items()}
         drawn = {
-            "cost_surface": self._draw(surfaces, found, reachable),
+            "cost_surface": self._draw(surfaces, ended, reachable),
             "curvature": self._draw_curved(surfaces, curved),
         }
         return Conclusion([*lines, *self._on_curvature(numbers)], numbers, drawn)
 
-    def _ends(self, name: str, found: Ends, reachable: float, x: np.ndarray, y: np.ndarray) -> dict[str, Any]:
+    def _ends(self, name: str, ended: Ends, reachable: float, x: np.ndarray, y: np.ndarray) -> dict[str, Any]:
         """Where the jobs of a loss ended, in numbers."""
-        stuck = found.stuck(reachable)
-        curved = smallest_eigenvalues(LOSSES[name], found.theta[stuck], x, y)
-        later = descend_together(LOSSES[name], found.theta[stuck], x, y, self.lr, self.further)
+        stuck = ended.stuck(reachable)
+        curved = smallest_eigenvalues(LOSSES[name], ended.theta[stuck], x, y)
+        later = descend_together(LOSSES[name], ended.theta[stuck], x, y, self.lr, self.further)
         right = ((later @ with_ones(x).T >= 0) == (y > 0.5)).mean(1)
         return {
-            "starts": len(found.cost),
-            "reached": int((found.accuracy >= reachable - 1e-9).sum()),
+            "starts": len(ended.cost),
+            "reached": int((ended.accuracy >= reachable - 1e-9).sum()),
             "stuck": int(stuck.sum()),
-            "stuck_gradient": float(np.median(found.gradient[stuck])) if stuck.any() else None,
+            "stuck_gradient": float(np.median(ended.gradient[stuck])) if stuck.any() else None,
             "stuck_in_no_minimum": int((curved < -ROUNDING).sum()),
             "left_later": int((right >= reachable - 1e-9).sum()),
-            "cost": [float(found.cost.min()), float(found.cost.max())],
+            "cost": [float(ended.cost.min()), float(ended.cost.max())],
         }
 
     def _on_plateaus(self, name: str, n: dict[str, Any], reachable: float) -> list[str]:
@@ -173,14 +173,14 @@ class SquaredErrorOrLogLoss(SweepLesson):
             f"{kind[convex['mse']]} and the log loss {kind[convex['log_loss']]}",
         ]
 
-    def _draw(self, surfaces: dict[str, Surface], found: dict[str, Ends], reachable: float) -> Figure:
+    def _draw(self, surfaces: dict[str, Surface], ended: dict[str, Ends], reachable: float) -> Figure:
         figure, axes = panels(2, "The cost with the best intercept, and where the starts end, each with its own")
         for ax, (name, each) in zip(axes, surfaces.items(), strict=True):
             shades = ax.contourf(each.axis, each.axis, each.cost, levels=24, cmap="viridis")
             figure.colorbar(shades, ax=ax, label="cost")
-            stuck = found[name].stuck(reachable)
+            stuck = ended[name].stuck(reachable)
             for rows, color, label in ((~stuck, GREEN, "moving or arrived"), (stuck, RED, "stuck")):
-                theta = found[name].theta[rows]
+                theta = ended[name].theta[rows]
                 label = f"{label}: {len(theta):,}"
                 ax.scatter(theta[:, 0], theta[:, 1], s=7, color=color, edgecolor="white", linewidth=0.2, label=label)
             ax.set(xlabel="first weight", ylabel="second weight", title=name)

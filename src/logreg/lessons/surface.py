@@ -9,7 +9,7 @@ import numpy as np
 from logreg.lessons.descent import hessians, with_ones
 from logreg.optim.losses import Loss
 
-INTERCEPTS, ROUNDS = 161, 4  # tried for each pair of weights, in so many rounds of which each looks closer
+INTERCEPTS, ROUNDS = 161, 4  # tried for each pair of weights in a round; each round looks closer
 AT_ONCE = 2**22  # numbers
 
 

@@ -30,17 +30,17 @@ WHY = (
 def forms(features: int, seed: int) -> dict[str, nn.Module]:
     """The three forms with the parameters of the second one."""
     torch.manual_seed(seed)
-    made: dict[str, nn.Module] = {
+    networks: dict[str, nn.Module] = {
         "hand-written": HandWritten(features),
         "Sequential": SequentialRegression(features),
         "module class": LogisticRegression(features),
     }
-    given = parameters(made["Sequential"])
+    given = parameters(networks["Sequential"])
     with torch.no_grad():
-        for network in made.values():
-            for mine, theirs in zip(parameters(network), given, strict=True):
-                mine.copy_(theirs.reshape(mine.shape))
-    return made
+        for network in networks.values():
+            for own, theirs in zip(parameters(network), given, strict=True):
+                own.copy_(theirs.reshape(own.shape))
+    return networks
 
 
 def parameters(network: nn.Module) -> tuple[nn.Parameter, nn.Parameter]:
@@ -51,7 +51,7 @@ def parameters(network: nn.Module) -> tuple[nn.Parameter, nn.Parameter]:
 
 
 def trained(network: nn.Module, x: Tensor, y: Tensor, lr: float, updates: int) -> np.ndarray:
-    """The costs before each of so many updates."""
+    """The cost before each update of gradient descent, (updates,)."""
     optimizer, costs = torch.optim.SGD(network.parameters(), lr=lr), []
     for _ in range(updates):
         cost = F.binary_cross_entropy(network(x).reshape(-1), y)
@@ -91,7 +91,7 @@ class ThreeForms(Lesson):
     def teach(self, data: BlockData, classifier: BinaryClassifier) -> Conclusion:
         rows, labels = (torch.from_numpy(part) for part in training_rows(data))
         x, y = rows.float(), labels.float()
-        apart = {str(dtype).removeprefix("torch."): self._apart(rows, labels, dtype) for dtype in DTYPES}
+        differences = {str(dtype).removeprefix("torch."): self._differences(rows, labels, dtype) for dtype in DTYPES}
         traces = self._traces(x, y)
         order, hooks = calls(x)
         swapped = nn.Sequential(nn.Sigmoid(), nn.Linear(x.shape[1], 1))(x).detach()
@@ -99,11 +99,11 @@ class ThreeForms(Lesson):
             f"from equal parameters, the largest difference from the Sequential form on {len(x)} rows:",
             f"                               outputs   gradients   costs of {self.updates:,} updates",
             *(
-                f"  {dtype}  {name:<14} {found['outputs']:13.1g} {found['gradients']:11.1g} {found['costs']:11.1g}"
-                for dtype, by_name in apart.items()
-                for name, found in by_name.items()
+                f"  {dtype}  {name:<14} {off['outputs']:13.1g} {off['gradients']:11.1g} {off['costs']:11.1g}"
+                for dtype, by_name in differences.items()
+                for name, off in by_name.items()
             ),
-            *([WHY] if apart["float32"]["hand-written"]["costs"] else []),
+            *([WHY] if differences["float32"]["hand-written"]["costs"] else []),
             "cost at the last update: " + ", ".join(f"{name} {values[-1]:.6f}" for name, values in traces.items()),
             f"what a Sequential calls, in order: {' -> '.join(order)}",
             "with its layers swapped the sigmoid comes first, and what comes out is no probability: from "
@@ -115,28 +115,28 @@ class ThreeForms(Lesson):
             "inside run both ways, as forward calls them)",
         ]
         figure = self._draw(traces)
-        return Conclusion(lines, {"apart": apart, "order": order, "hooks": hooks}, {"three_forms": figure})
+        return Conclusion(lines, {"apart": differences, "order": order, "hooks": hooks}, {"three_forms": figure})
 
     def _traces(self, x: Tensor, y: Tensor) -> dict[str, np.ndarray]:
-        made = forms(x.shape[1], self.seed)
-        return {name: trained(n.to(x), x, y, self.lr, self.updates) for name, n in made.items()}
+        networks = forms(x.shape[1], self.seed)
+        return {name: trained(n.to(x), x, y, self.lr, self.updates) for name, n in networks.items()}
 
-    def _apart(self, x: Tensor, y: Tensor, dtype: torch.dtype) -> dict[str, dict[str, float]]:
+    def _differences(self, x: Tensor, y: Tensor, dtype: torch.dtype) -> dict[str, dict[str, float]]:
         """The largest differences from the Sequential form, by the name of the other."""
         x, y = x.to(dtype), y.to(dtype)
-        found: dict[str, dict[str, np.ndarray]] = {}
+        values_of: dict[str, dict[str, np.ndarray]] = {}
         for name, network in forms(x.shape[1], self.seed).items():
             network.to(dtype)
             p = network(x).reshape(-1)
             slopes = torch.autograd.grad(F.binary_cross_entropy(p, y), parameters(network))
             gradient = torch.cat([part.reshape(-1) for part in slopes])
-            found[name] = {"outputs": p.detach().numpy(), "gradients": gradient.numpy()}
+            values_of[name] = {"outputs": p.detach().numpy(), "gradients": gradient.numpy()}
         for name, costs in self._traces(x, y).items():
-            found[name]["costs"] = costs
-        reference = found.pop("Sequential")
+            values_of[name]["costs"] = costs
+        reference = values_of.pop("Sequential")
         return {
             name: {what: float(np.abs(values - reference[what]).max()) for what, values in of_form.items()}
-            for name, of_form in found.items()
+            for name, of_form in values_of.items()
         }
 
     @staticmethod

@@ -35,8 +35,8 @@ def hard_margin(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """scikit-learn's machines: with a free intercept, and with one that counts as a weight; (features + 1,) each."""
     free = SVC(kernel="linear", C=HARD, tol=1e-10).fit(x, y)
     counted = LinearSVC(C=HARD, loss="hinge", tol=1e-10, max_iter=2_000_000, random_state=0).fit(x, y)
-    found = [np.append(machine.coef_[0], machine.intercept_[0]) for machine in (free, counted)]
-    return found[0], found[1]
+    separators = [np.append(machine.coef_[0], machine.intercept_[0]) for machine in (free, counted)]
+    return separators[0], separators[1]
 
 
 def angle(a: np.ndarray, b: np.ndarray) -> float:
@@ -162,9 +162,9 @@ class WeightsWithoutBound(Lesson):
 
     def _draw(self, free: Any, penalised: Any, of_free: np.ndarray, counted: np.ndarray) -> Figure:
         figure, (norm, costs, direction) = panels(3, "Separable labels: weights without bound")
-        for found, color, label in ((free, BLUE, "no penalty"), (penalised, RED, f"penalty.l2={self.l2:g}")):
-            norm.plot(found["at"], found["norm"], color=color, label=label)
-            costs.plot(found["at"], found["cost"], color=color, label=label)
+        for descent, color, label in ((free, BLUE, "no penalty"), (penalised, RED, f"penalty.l2={self.l2:g}")):
+            norm.plot(descent["at"], descent["norm"], color=color, label=label)
+            costs.plot(descent["at"], descent["cost"], color=color, label=label)
         norm.set(xlabel="updates", ylabel="norm of the weights", xscale="log")
         norm.legend()
         costs.set(xlabel="updates", ylabel="cost, with its penalty", xscale="log", yscale="log")

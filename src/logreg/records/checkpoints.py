@@ -24,8 +24,8 @@ def find_checkpoint(path: str, runs: Path = Path("outputs/runs")) -> Path:
     """The checkpoint that ``resume=path`` means.
 
     Args:
-        path: a checkpoint, a run directory (its ``last.ckpt``), or the name of runs, of which the newest completed
-            one is taken.
+        path: a checkpoint, a run directory (its ``last.ckpt``), or a name: the newest completed run of it is
+            taken.
         runs: where runs of a name are looked for.
 
     Raises:

@@ -16,9 +16,9 @@ further evidence about the rows, and are averaged fold by fold first. Where seed
 paired t-test, which speaks about seeds. Seeds that draw the split too, as they do by default, have training sets that
 overlap as well; give ``overlap=n_val/n_train`` for a statement about rows.
 
-A setting with failed jobs ranks after those without: its mean is that of its luckier repetitions. A setting is told
+A setting with failed jobs ranks after those without: its mean is that of its luckier repetitions. A setting differs
 from the best where it is worse on the common repetitions, at the two-sided level 0.05 with Holm's correction (1979,
-Scandinavian Journal of Statistics 6, 65-70) for all comparisons with the best. What is not told apart may be the best;
+Scandinavian Journal of Statistics 6, 65-70) for all comparisons with the best. What does not differ may be the best;
 the harmful error is to drop a setting that is as good. Each test alone drops one in twenty of those, some in any large
 sweep; Holm bounds the chance of dropping any by 0.05, at the price of keeping more that are worse. The bound is that
 for a best setting known beforehand. The best of many equal ones looks too good: simulated with ten seeds, 9 % of the
@@ -167,15 +167,15 @@ def _ranked(
 ) -> list[Setting]:
     """The settings of one metric, best first; a group holds the jobs of a setting by repetition."""
     direction = next(iter(groups[0].values())).sign
-    found = [(design.moments(_scores(group)), group) for group in groups]
+    ranked = [(design.moments(_scores(group)), group) for group in groups]
     # A setting that lost repetitions is known by its luckier ones: it comes after those that have all.
-    lost = {id(group): failed.get(_values_of(next(iter(group.values())), keys), 0) > 0 for _, group in found}
-    found.sort(key=lambda pair: (lost[id(pair[1])], direction * pair[0].mean))
-    best = _scores(found[0][1])
-    verdicts = [True, *_indistinguishable(best, [_scores(group) for _, group in found[1:]], direction, design)]
-    order = [(lost[id(group)], direction * moments.mean) for moments, group in found]
+    lost = {id(group): failed.get(_values_of(next(iter(group.values())), keys), 0) > 0 for _, group in ranked}
+    ranked.sort(key=lambda pair: (lost[id(pair[1])], direction * pair[0].mean))
+    best = _scores(ranked[0][1])
+    verdicts = [True, *_indistinguishable(best, [_scores(group) for _, group in ranked[1:]], direction, design)]
+    order = [(lost[id(group)], direction * moments.mean) for moments, group in ranked]
     settings = []
-    for (moments, group), verdict in zip(found, verdicts, strict=True):
+    for (moments, group), verdict in zip(ranked, verdicts, strict=True):
         jobs = list(group.values())
         values = {key: jobs[0].settings.get(key, "") for key in keys}
         rank = 1 + bisect_left(order, (lost[id(group)], direction * moments.mean))
@@ -201,8 +201,8 @@ def _indistinguishable(
         if moments is not None and moments.freedom > 0:
             scale = max(abs(best[each]) for each in differences)
             p_values[index] = _p_worse(moments, 1e-12 * scale)
-    told_apart = dict(zip(p_values, holm(list(p_values.values())), strict=True))
-    return [not told_apart[index] if index in told_apart else None for index in range(len(others))]
+    rejected = dict(zip(p_values, holm(list(p_values.values())), strict=True))
+    return [not rejected[index] if index in rejected else None for index in range(len(others))]
 
 
 def _p_worse(difference: _Moments, rounding: float) -> float:
@@ -220,8 +220,8 @@ def _p_worse(difference: _Moments, rounding: float) -> float:
 def holm(p_values: Sequence[float]) -> list[bool]:
     """Which hypotheses are rejected: by rising p value, each at `LEVEL` over the number of those still there."""
     rejected = [False] * len(p_values)
-    for done, index in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
-        if p_values[index] > LEVEL / (len(p_values) - done):
+    for decided, index in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
+        if p_values[index] > LEVEL / (len(p_values) - decided):
             break
         rejected[index] = True
     return rejected
@@ -250,8 +250,8 @@ def table_rows(comparison: Mapping[str, Sequence[Setting]], digits: int = 6) -> 
 
 
 def verdict(setting: Setting, settings: Sequence[Setting]) -> str:
-    """``best``; ``may be best`` for a setting that is not told from it, ``worse`` for one that is, and ``unknown``
-    where too few repetitions are in common.
+    """``best``, ``may be best`` where it does not differ from that, else ``worse``; ``unknown`` where too few
+    repetitions are in common.
     """
     if setting is settings[0]:
         return "best"

@@ -14,7 +14,7 @@ class _OtherTypeError(Exception):
     """A value is of another type than its field."""
 
 
-_Reader = Callable[[Any], Any]  # from a value of the file to that of the field; raises `_OtherTypeError`
+_Reader = Callable[[object], object]  # from a value of the file to that of the field; raises `_OtherTypeError`
 
 
 class JsonObject(Mapping[str, Any]):
@@ -65,7 +65,7 @@ def _fields(cls: type) -> dict[str, tuple[_Reader, bool]]:
     }
 
 
-def _reader_of(hint: Any) -> _Reader:
+def _reader_of(hint: object) -> _Reader:
     origin, arguments = get_origin(hint), get_args(hint)
     if origin in (Union, UnionType):
         (inner,) = (_reader_of(each) for each in arguments if each is not NoneType)
@@ -79,14 +79,14 @@ def _reader_of(hint: Any) -> _Reader:
     return _SCALARS[hint]
 
 
-def _list(read: _Reader, value: object) -> list[Any]:
+def _list(read: _Reader, value: object) -> list[object]:
     """The items that are of their type."""
     if not isinstance(value, list | tuple):
         raise _OtherTypeError
     return list(_dict(read, dict(enumerate(value))).values())
 
 
-def _dict(read: _Reader, value: object) -> dict[Any, Any]:
+def _dict(read: _Reader, value: object) -> dict[object, object]:
     """The values that are of their type: a metric that was not finite is null in the file."""
     if not isinstance(value, Mapping):
         raise _OtherTypeError
@@ -128,6 +128,6 @@ def _boolean(value: object) -> bool:
     return value
 
 
-_SCALARS: dict[Any, _Reader] = {
+_SCALARS: dict[object, _Reader] = {
     float: _number, int: _integer, str: _text, bool: _boolean, object: lambda value: value, Any: lambda value: value,
 }  # fmt: skip

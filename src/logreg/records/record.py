@@ -156,12 +156,12 @@ class RunRecord(JsonObject):
     resumed_from: str | None = None
     started: str = ""
     versions: dict[str, str] = field(default_factory=dict)
-    git: dict[str, Any] | None = None
-    hyperparameters: dict[str, Any] = field(default_factory=dict)
+    git: dict[str, object] | None = None
+    hyperparameters: dict[str, object] = field(default_factory=dict)
     optimality: Certificate | None = None
     optimizer: ChosenOptimizer | None = None
     calibration: dict[str, Any] | None = None
-    inference: dict[str, Any] | None = None
+    inference: dict[str, object] | None = None
     intervals: dict[str, AccuracyInterval] = field(default_factory=dict)
     baseline: Baseline | None = None
     tags: list[str] = field(default_factory=list)
@@ -213,7 +213,7 @@ class RunRecord(JsonObject):
         _write(directory, content)
 
 
-def _write(directory: Path, content: Mapping[str, Any]) -> None:
+def _write(directory: Path, content: Mapping[str, object]) -> None:
     write_atomically(directory / RECORD, json.dumps(finite(content), indent=2, ensure_ascii=False) + "\n")
 
 
@@ -232,7 +232,7 @@ def splits_of(metrics: Mapping[str, float]) -> list[str]:
     return list(dict.fromkeys(name.partition("/")[0] for name in metrics))
 
 
-def finite(value: Any) -> Any:
+def finite(value: object) -> object:
     """The same with null for numbers that JSON does not know."""
     if isinstance(value, float) and not math.isfinite(value):
         return None
@@ -265,7 +265,7 @@ def _content(directory: Path) -> dict[str, Any]:
     return content
 
 
-def _read_json(path: Path) -> Any:
+def _read_json(path: Path) -> object:
     """The content of a JSON file; raises UserError where there is one that cannot be read."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))

@@ -107,8 +107,8 @@ def prepare_refit(sweep: Path, options: Mapping[str, Any]) -> list[str] | None:
     given = first.settings
     all_rows = [o for o in ALL_ROWS if not (o.startswith("threshold=") and is_number(given.get("threshold", "")))]
     dropped = {*settings_of(all_rows), *choice.penalty}
-    kept = [o for o in first.record.overrides if o.partition("=")[0].lstrip("+") not in dropped]
-    return [*kept, *all_rows, *(f"{key}={value}" for key, value in choice.penalty.items() if value)]
+    common = [o for o in first.record.overrides if o.partition("=")[0].lstrip("+") not in dropped]
+    return [*common, *all_rows, *(f"{key}={value}" for key, value in choice.penalty.items() if value)]
 
 
 def read_choice(sweep: Path) -> PenaltyChoice | None:

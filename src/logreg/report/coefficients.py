@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import overload
 
 import numpy as np
 
@@ -68,7 +68,11 @@ class Coefficients(Sequence[Coefficient]):
     def __len__(self) -> int:
         return 1 + len(self.raw)
 
-    def __getitem__(self, i: Any) -> Any:
+    @overload
+    def __getitem__(self, i: int) -> Coefficient: ...
+    @overload
+    def __getitem__(self, i: slice) -> list[Coefficient]: ...
+    def __getitem__(self, i: int | slice) -> Coefficient | list[Coefficient]:
         if isinstance(i, slice):
             return [self[j] for j in range(*i.indices(len(self)))]
         if i == 0:
@@ -140,8 +144,8 @@ def infinite_of(
     standardised = np.array([direction.get(name, 0.0) for name in pre.feature_names])
     constant = direction.get(CONSTANT, 0.0)
     raw, intercept = pre.raw_coefficients(standardised, constant)
-    found = {(INTERCEPT, ""): (_infinity(intercept, NEGLIGIBLE), _infinity(constant, NEGLIGIBLE))}
-    return found | {
+    of_intercept = {(INTERCEPT, ""): (_infinity(intercept, NEGLIGIBLE), _infinity(constant, NEGLIGIBLE))}
+    return of_intercept | {
         name: (_infinity(a), _infinity(b)) for name, a, b in zip(pre.features, raw, standardised, strict=True)
     }
 

@@ -6,7 +6,6 @@ import csv
 import io
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 
@@ -22,7 +21,7 @@ SHOWN = 10
 def write(
     sweep: Path,
     jobs: list[Job],
-    of_setting: Mapping[Path, Mapping[str, Any]] | None = None,
+    of_setting: Mapping[Path, Mapping[str, object]] | None = None,
     preface: Sequence[str] = (),
 ) -> None:
     """``leaderboard.csv`` and ``leaderboard.md`` in the sweep's directory, atomically.
@@ -57,7 +56,7 @@ def write(
     write_atomically(sweep / "leaderboard.md", _markdown(sweep, jobs, preface))
 
 
-def _cell(value: Any) -> str:
+def _cell(value: float | None) -> str:
     return "" if value is None else repr(float(value))
 
 
@@ -92,7 +91,7 @@ def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list
     return [lines[0], "|" + " --- |" * len(header), *lines[1:]]
 
 
-def _short(value: Any) -> str:
+def _short(value: float | None) -> str:
     return "" if value is None else f"{value:.6g}"
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from lightning.pytorch import Trainer
 from rich.console import Console
 from scipy.special import expit
 
@@ -37,9 +38,9 @@ def report_run(
     record: RunRecord,
     classifier: BinaryClassifier,
     data: AnyData,
-    trainer: Any,
+    trainer: Trainer | None,
     directory: Path,
-    hyperparameters: Mapping[str, Any],
+    hyperparameters: Mapping[str, object],
     with_figures: bool,
     brief: bool = False,
     inference: Inference | NoInference | None = None,
@@ -54,7 +55,7 @@ def report_run(
         if events is not None:
             write_curves(events, classifier, table, splits_of(record.metrics), record.evaluated_updates)
     if events is not None:
-        for callback in trainer.callbacks if with_figures else ():
+        for callback in trainer.callbacks if with_figures and trainer is not None else ():  # type: ignore[attr-defined]
             if isinstance(callback, BoundarySeries) and table is not None:
                 callback.write(events, classifier, table)
         write_texts(events, record, read_settings(directory), directory)

@@ -8,7 +8,6 @@ import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
-from typing import Any
 
 from rich.console import Console
 
@@ -21,7 +20,7 @@ from logreg.report.terminal.tables import compact_table
 
 SHOWN = 10
 MOST_TESTED = 5  # metrics of the test rows on the terminal
-FEW = 5  # repetitions, below which hardly any settings can be told apart
+FEW = 5  # repetitions; with fewer, hardly any two settings differ significantly
 
 
 def report_sweep(
@@ -60,7 +59,7 @@ def winners(jobs: list[Job], compared: Mapping[str, list[Setting]]) -> dict[str,
     return best | {metric: settings[0].jobs for metric, settings in compared.items()}
 
 
-def _of_setting(compared: Mapping[str, Sequence[Setting]]) -> dict[Path, dict[str, Any]]:
+def _of_setting(compared: Mapping[str, Sequence[Setting]]) -> dict[Path, dict[str, object]]:
     """What the leaderboard says of the setting that a job repeats, by the job's directory."""
     return {
         job.directory: {

@@ -56,7 +56,7 @@ class NewRowsEvaluation:
     resamples: int
     seed: int
     calibration: str | None
-    reliability: list[dict[str, Any]]
+    reliability: list[dict[str, object]]
 
     def write(self, path: Path) -> None:
         try:
@@ -134,7 +134,7 @@ def evaluate_scored(run: Run, scored: Scored, options: EvaluateOptions, checkpoi
     predicted = scorer.results(logits)["prediction"].to_numpy()
     ones = np.ones(rows) if weight is None else weight
     scored_rows = evaluation.scored_rows(logits, y, predicted, ones)
-    ranges, made = intervals(scored_rows, known, options.resamples, options.confidence, options.seed)
+    ranges, resamples = intervals(scored_rows, known, options.resamples, options.confidence, options.seed)
     known_labels = run.record.data
     train = known_labels.get("label_weights") or known_labels.get("label_counts", {}).get("train")
     train = train or [int((y == 0).sum()), int((y == 1).sum())]
@@ -160,7 +160,7 @@ def evaluate_scored(run: Run, scored: Scored, options: EvaluateOptions, checkpoi
         },
         confusion=dict(zip(names, table, strict=True)),
         confidence=options.confidence,
-        resamples=made,
+        resamples=resamples,
         seed=options.seed,
         calibration=run.model.calibration.method if run.model.calibration is not None else None,
         reliability=reliability(scorer.probabilities(logits), y, bins_of(known.values()), weight).as_record(
@@ -180,25 +180,25 @@ def _scores(run: Run, source: Source, options: EvaluateOptions) -> tuple[np.ndar
     others = _other_columns(source, target, weight)
     source = matching(source, run, [] if source.format == "libsvm" else list(others), as_written=False)
     labels, meanings = run.table_preprocessor.target.labels, dict(options.labels or {})
-    found: list[list[np.ndarray]] = [[], [], []]
+    parts: list[list[np.ndarray]] = [[], [], []]
     missing = 0
     for frame, z in scored(Predictor(run), source, others):
         text = as_levels(frame[target])
-        there = text.is_not_null().to_numpy()
-        missing += int((~there).sum())
+        is_labelled = text.is_not_null().to_numpy()
+        missing += int((~is_labelled).sum())
         values = text.unique(maintain_order=True).drop_nulls().to_list()
         codes = dict(zip(values, label_codes(values, labels, meanings, f"data.target={target}").tolist(), strict=True))
-        found[0].append(z[there])
-        found[1].append(
-            text.filter(there).replace_strict(codes).cast(int).to_numpy() if codes else np.empty(0, np.int64)
+        parts[0].append(z[is_labelled])
+        parts[1].append(
+            text.filter(is_labelled).replace_strict(codes).cast(int).to_numpy() if codes else np.empty(0, np.int64)
         )
         if weight is not None:
-            found[2].append(_weights(as_numbers(frame[weight].filter(there), None, source.key), weight))
+            parts[2].append(_weights(as_numbers(frame[weight].filter(is_labelled), None, source.key), weight))
     if missing and not options.drop_missing_target:
         lack = f"{plural(missing, 'row')} of {source.key} {'has' if missing == 1 else 'have'} no value there"
         raise UserError(f"data.target={target}: {lack}; data.drop_missing_target=true leaves them out.")
-    z, y = np.concatenate(found[0]), np.concatenate(found[1])
-    total = np.concatenate(found[2]) if weight is not None else None
+    z, y = np.concatenate(parts[0]), np.concatenate(parts[1])
+    total = np.concatenate(parts[2]) if weight is not None else None
     if total is not None and not total.any():
         raise UserError(f"data.weight={weight}: all weights are 0.")
     return z, y, total

@@ -17,7 +17,7 @@ from logreg.data.tables.preprocessor import TRANSFORMED_AT_ONCE, Preprocessor
 
 
 def feature_blocks(
-    rows: Any, preprocessor: FittedPreprocessor, names: str, missing: Sequence[str], dtype: torch.dtype
+    rows: object, preprocessor: FittedPreprocessor, names: str, missing: Sequence[str], dtype: torch.dtype
 ) -> Iterator[Tensor]:
     """The features of raw rows, in blocks of (rows, features) of this type.
 
@@ -80,7 +80,7 @@ def _from_pandas(column: Any) -> pl.Series:
     )
 
 
-def _text(value: Any) -> str:
+def _text(value: object) -> str:
     """What a text file would say: columns of objects mix texts, booleans, numbers and dates."""
     if isinstance(value, bool | np.bool_):
         return str(bool(value)).lower()
@@ -89,7 +89,7 @@ def _text(value: Any) -> str:
     return str(value)
 
 
-def _sparse_blocks(rows: Any, width: int) -> Iterator[np.ndarray]:
+def _sparse_blocks(rows: object, width: int) -> Iterator[np.ndarray]:
     from scipy.sparse import csr_array, issparse
 
     if hasattr(rows, "columns"):

@@ -42,7 +42,6 @@ class Run:
         config: the resolved configuration, plain values.
         settings: the same, typed.
         record: the content of ``run.json``.
-        metrics: final values by name, such as ``metrics["test/accuracy"]``.
         history: the rows of ``metrics.csv``; a cell that was empty is missing from its row.
         model: the trained `BinaryClassifier` in evaluation mode, on the CPU.
         preprocessor: from raw columns to the features of the model.
@@ -52,10 +51,14 @@ class Run:
     config: dict[str, Any]
     settings: Settings
     record: RunRecord
-    metrics: dict[str, float]
     history: list[dict[str, float]]
     model: BinaryClassifier
     preprocessor: FittedPreprocessor
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """Final values by name, such as ``metrics["test/accuracy"]``."""
+        return self.record.metrics
 
     @property
     def table_preprocessor(self) -> Preprocessor:
@@ -75,7 +78,7 @@ class Run:
         """The names of the raw columns."""
         return self.preprocessor.raw_columns
 
-    def predict_proba(self, rows: Any) -> np.ndarray:
+    def predict_proba(self, rows: object) -> np.ndarray:
         """Probabilities of label 1, (rows,), for raw rows: the run's preprocessing is applied here.
 
         Args:
@@ -96,10 +99,10 @@ class Run:
         names = str(self.directory / PREPROCESSING)
         blocks = feature_blocks(rows, self.preprocessor, names, form.get("missing", ()), dtype)
         with torch.no_grad():
-            found = [self.model(block).numpy() for block in blocks]
-        return np.concatenate(found) if found else np.empty(0)
+            probabilities = [self.model(block).numpy() for block in blocks]
+        return np.concatenate(probabilities) if probabilities else np.empty(0)
 
-    def predict(self, rows: Any) -> np.ndarray:
+    def predict(self, rows: object) -> np.ndarray:
         """Labels, (rows,), 0 or 1: 1 where the probability is at least the run's threshold."""
         return (self.predict_proba(rows) >= self.model.threshold).astype(int)
 
@@ -124,7 +127,7 @@ def load_run(directory: str | Path, checkpoint: str = "best", trusted_packages: 
     record = read_record(directory)
     path = directory / "checkpoints" / f"{checkpoint}.ckpt"
     if not path.is_file():
-        raise UserError(f"{directory} has no checkpoints/{checkpoint}.ckpt (its status is {record.get('status')}).")
+        raise UserError(f"{directory} has no checkpoints/{checkpoint}.ckpt (its status is {record.status}).")
     config = read_config(directory)
     settings = Settings.recorded(config)
     content = read_checkpoint(path, key="checkpoint")
@@ -154,4 +157,4 @@ def load_run(directory: str | Path, checkpoint: str = "best", trusted_packages: 
         model.double()
     model.eval()
     model.requires_grad_(False)
-    return Run(directory, config, settings, record, record.metrics, read_history(directory), model, preprocessor)
+    return Run(directory, config, settings, record, read_history(directory), model, preprocessor)

@@ -35,11 +35,11 @@ class PhotoScorer(Scorer):
         """(photos,) float64, before calibration, of pixels (photos, 3, size, size)."""
         dtype = next(self.run.model.parameters()).dtype
         step = max(1, ELEMENTS // self.preprocessor.width)
-        found = [
+        logits = [
             self.run.model.logits(self.preprocessor.normalised(torch.from_numpy(pixels[i : i + step]), dtype))
             for i in range(0, len(pixels), step)
         ]
-        return torch.cat(found).double().numpy()
+        return torch.cat(logits).double().numpy()
 
     def streamed(self, files: Sequence[Path], skip_bad: bool, key: str) -> Iterator[tuple[list[int], np.ndarray]]:
         """Numbers of photos and their pixels; see `logreg.data.images.streaming.streamed`."""

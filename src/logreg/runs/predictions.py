@@ -38,7 +38,7 @@ def output_file(output: str, sources: Iterable[Path], what: str) -> AbstractCont
 
 
 def to_file(frames: Iterator[pl.DataFrame], part: Path, parquet: bool) -> int:
-    """Write frames, of which there is one at least; returns the number of rows."""
+    """Write one frame or more; returns the number of rows."""
     if parquet:
         return to_parquet(frames, part)
     with part.open("wb") as file:

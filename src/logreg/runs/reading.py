@@ -1,4 +1,4 @@
-"""How a table that a run is applied to is read: as the run's own table was, unless told otherwise."""
+"""How a table that a run is applied to is read: as the run's own table was, unless settings say otherwise."""
 
 from __future__ import annotations
 

@@ -6,11 +6,11 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import polars as pl
 import torch
+from scipy.sparse import csr_matrix
 
 from logreg.core.errors import UserError
 from logreg.data.tables.columns import Categorical
@@ -43,7 +43,7 @@ class Predictor(Scorer):
             weight, bias = (parameter.double().reshape(-1).numpy() for parameter in pair)
             self.linear = weight, float(bias[0])
 
-    def expressions(self, dtypes: Mapping[str, Any]) -> list[pl.Expr]:
+    def expressions(self, dtypes: Mapping[str, pl.DataType]) -> list[pl.Expr]:
         """Probability and prediction over raw columns; null where a value is infinite."""
         assert self.linear is not None
         z = self.preprocessor.logit_expression(*self.linear, dtypes)
@@ -65,11 +65,11 @@ class Predictor(Scorer):
             return self.preprocessor.logits(frame, *self.linear, key=key, row=row)
         dtype = next(self.run.model.parameters()).dtype
         blocks = self.preprocessor.blocks(frame, key, row)
-        found = [self.run.model.logits(torch.as_tensor(x, dtype=dtype)).double().numpy() for x in blocks]
-        return np.concatenate(found) if found else np.empty(0)
+        logits = [self.run.model.logits(torch.as_tensor(x, dtype=dtype)).double().numpy() for x in blocks]
+        return np.concatenate(logits) if logits else np.empty(0)
 
     @torch.no_grad()
-    def sparse_logits(self, x: Any) -> np.ndarray:
+    def sparse_logits(self, x: csr_matrix) -> np.ndarray:
         """(rows,) float64, of a scipy CSR matrix; columns beyond those of the training rows count for nothing."""
         width, model = self.preprocessor.width, self.run.model
         dtype = next(model.parameters()).dtype
@@ -88,7 +88,7 @@ class UnseenLevels:
         self.columns = [column for column in preprocessor.columns if isinstance(column, Categorical)]
         self.unseen, self.rows = dict.fromkeys((column.feature for column in self.columns), 0), 0
 
-    def expressions(self, dtypes: Mapping[str, Any]) -> list[pl.Expr]:
+    def expressions(self, dtypes: Mapping[str, pl.DataType]) -> list[pl.Expr]:
         return [
             column.unseen(level_expression(pl.col(column.feature), dtypes[column.feature])).alias(f"unseen {i}")
             for i, column in enumerate(self.columns)
@@ -144,10 +144,8 @@ def matching(source: Source, run: Run, keep: Sequence[str] = (), as_written: boo
     wanted: dict[str, str] = {c: kinds.VERBATIM if c in keep and as_written else "string" for c in source.columns}
     for spec in run.table_preprocessor.columns:
         if not isinstance(spec, Categorical) and spec.feature not in keep:
-            found = source.columns[spec.feature]
-            wanted[spec.feature] = (
-                "float" if spec.part is None else found if found in ("date", "datetime") else "datetime"
-            )
+            is_date = source.columns[spec.feature] == "date"
+            wanted[spec.feature] = "float" if spec.part is None else "date" if is_date else "datetime"
     texts = tuple(c for c, kind in wanted.items() if kind in ("string", kinds.VERBATIM))
     options = replace(source.options, text=texts)
     return replace(source, columns=wanted, options=options)
@@ -217,12 +215,8 @@ def _scored_sparse(predictor: Predictor, source: Source) -> Iterator[tuple[pl.Da
         for x, y, _ in read_blocks(source.key, path, bool(predictor.run.settings.value("data.zero_based"))):
             if x.shape[1] > widest:
                 widest = x.shape[1]
-                log.warning(
-                    "%s has %d columns; those beyond the %d of the training rows are left out",
-                    source.key,
-                    widest,
-                    predictor.preprocessor.width,
-                )
+                message = "%s has %d columns; those beyond the %d of the training rows are left out"
+                log.warning(message, source.key, widest, predictor.preprocessor.width)
             yield pl.DataFrame({"label": y}), predictor.sparse_logits(x)
 
 
@@ -232,19 +226,19 @@ def _scored_columns(
     columns = list(dict.fromkeys([*others, *predictor.preprocessor.raw_columns]))
     # Columns that are both written and read.
     both = [c for c in predictor.preprocessor.raw_columns if source.columns[c] == kinds.VERBATIM]
-    done = skipped = 0
+    scored_rows = 0
     levels = UnseenLevels(predictor.preprocessor)
     for _ in range(MOST_READINGS):
         try:
-            skipped = 0
+            read_rows = 0
             for frame in source.batches(columns):
-                fresh = frame[max(0, done - skipped) :]  # a text file that had to be begun anew
-                skipped += len(frame)
+                fresh = frame[max(0, scored_rows - read_rows) :]  # a text file that had to be begun anew
+                read_rows += len(frame)
                 if len(fresh):
                     read = fresh.with_columns(kinds.cleaned(both, source.options.absent)) if both else fresh
                     levels.add(read)
-                    z = predictor.logits(read, source.key, done)
-                    done += len(fresh)
+                    z = predictor.logits(read, source.key, scored_rows)
+                    scored_rows += len(fresh)
                     yield fresh.select(others), z
             levels.report(source.key)
             return
@@ -254,14 +248,14 @@ def _scored_columns(
     raise UserError(f"{source.key}: the file cannot be read consistently; set data.delimiter and data.quote.")
 
 
-def _check_still_fits(predictor: Predictor, source: Source, found: Source) -> None:
+def _check_still_fits(predictor: Predictor, source: Source, corrected: Source) -> None:
     """Refuse texts where the run has numbers or dates.
 
     Raises:
         UserError: names the column.
     """
     for spec in predictor.preprocessor.columns:
-        kind = found.columns[spec.feature]
+        kind = corrected.columns[spec.feature]
         if not isinstance(spec, Categorical) and kind in ("string", "boolean") and source.columns[spec.feature] != kind:
             what = "numbers" if spec.part is None else "dates"
             raise UserError(f"{source.key}: column {spec.feature} holds {kind}s; the run was trained on {what} there.")
@@ -282,14 +276,14 @@ def _to_parquet(predictor: Predictor, source: Source, keep: Sequence[str], part:
                 lazy.select(*keep, *predictor.expressions(dtypes)).sink_parquet(part, statistics=True)
             except pl.exceptions.PolarsError:
                 return to_parquet(_outputs(predictor, source, keep), part)  # says which file is damaged
-            written = pl.scan_parquet(part).select(pl.len(), pl.col(RESULTS[0]).null_count().alias("gaps")).collect()
-            if not written["gaps"][0]:
+            rows, gaps = (
+                pl.scan_parquet(part).select(pl.len(), pl.col(RESULTS[0]).null_count().alias("gaps")).collect().row(0)
+            )
+            if not gaps:
                 levels = UnseenLevels(predictor.preprocessor)
                 if levels.columns:
-                    levels.count(
-                        lazy.select(levels.expressions(dtypes)).collect(engine="streaming").row(0), written["len"][0]
-                    )
+                    levels.count(lazy.select(levels.expressions(dtypes)).collect(engine="streaming").row(0), rows)
                     levels.report(source.key)
-                return int(written["len"][0])
+                return int(rows)
             # Something is infinite: the other way says where.
     return to_parquet(_outputs(predictor, source, keep), part)

@@ -106,7 +106,7 @@ def test_it_says_what_failed_what_was_best_and_how_to_run_it(page: Page) -> None
     assert "12 jobs: 11 completed, 1 failed" in page.text
     assert f"no such luck {HOSTILE}" in page.text
     assert "python train.py optimizer=adam lr=0.1 seed=0 epochs=50" in page.text
-    assert "it is told from all 2 others" in page.text
+    assert "it differs from all 2 others" in page.text
     assert len(page.scripts) == 1
     titles = [tag.get("aria-label") for name, tag in page.tags if name == "svg"]
     assert titles[0] == "val/loss over updates"

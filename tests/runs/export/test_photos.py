@@ -23,7 +23,7 @@ from logreg.data.labels import Target
 from logreg.evaluation.calibration import Calibration, IsotonicCalibration, SigmoidCalibration
 from logreg.models.convolutional import ConvByHand, ConvSequential
 from logreg.models.linear_on_pixels import LinearOnPixels
-from logreg.records.record import PREPROCESSING, RunRecord
+from logreg.records.record import PREPROCESSING
 from logreg.runs.export import check_request, export_run
 from logreg.runs.export import rows as photo_rows
 from logreg.runs.export.exporting import PHOTO_FORMATS
@@ -31,7 +31,7 @@ from logreg.runs.export.photos import BoxResize, conv2d
 from logreg.runs.load import Run
 from logreg.training.classifier import BinaryClassifier
 from tests.commands import Command
-from tests.helpers import composed, digits_data
+from tests.helpers import digits_data, run_with
 from tests.runs.export.test_tables import directory_of
 
 onnxruntime = pytest.importorskip("onnxruntime")
@@ -55,7 +55,7 @@ def run_of(network: Callable[[int], nn.Module], calibration: Calibration | None 
     if calibration is not None:
         model.calibration = calibration
         model.double()
-    return Run(Path("run"), {}, composed(), RunRecord(), {}, [], model.eval().requires_grad_(False), PIXELS)
+    return run_with(model, PIXELS)
 
 
 def writer(format: str) -> Any:

@@ -15,13 +15,14 @@ import torch
 from scipy.sparse import csr_array, random_array
 from torch import Tensor, nn
 
+from logreg.cli.configuration import compose, plain
 from logreg.core.errors import UserError
 from logreg.data.labels import Target
 from logreg.data.tables.columns import DATE_PARTS, TIME_PARTS, Categorical, Numeric
 from logreg.data.tables.preprocessor import Preprocessor
 from logreg.models import HandWritten, LogisticRegression, SequentialRegression
 from logreg.optim.objective import linear_coefficients
-from logreg.records.record import CONFIG, PREPROCESSING, RunRecord
+from logreg.records.record import CONFIG, PREPROCESSING, Evaluated, RunRecord
 from logreg.runs.export import FORMATS, check_request, export_run
 from logreg.runs.export import rows as rows_module
 from logreg.runs.export.dates import date_part, seconds_of
@@ -29,7 +30,7 @@ from logreg.runs.export.linear import numbers_of
 from logreg.runs.load import Run
 from logreg.training.classifier import BinaryClassifier
 from tests.commands import Command
-from tests.helpers import composed
+from tests.helpers import run_with
 
 ROWS = 200
 DATES = Preprocessor(
@@ -87,8 +88,8 @@ def run_of(
     module = network(pre.width).double()
     for parameter in module.parameters():
         nn.init.normal_(parameter)
-    model = BinaryClassifier(module, threshold=threshold).eval().requires_grad_(False)
-    return Run(Path("run"), {}, composed(), RunRecord(), {}, [], model, pre)
+    model = BinaryClassifier(module, threshold=threshold)
+    return run_with(model, pre)
 
 
 def closed_form(run: Run, frame: pl.DataFrame) -> np.ndarray:
@@ -120,7 +121,7 @@ def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return skops.load(path, trusted=[])
 
 
-def plain(frame: pl.DataFrame) -> Any:
+def as_pandas(frame: pl.DataFrame) -> Any:
     return frame.to_pandas()
 
 
@@ -139,7 +140,7 @@ def nullable(frame: pl.DataFrame) -> Any:
 
 
 def texts(frame: pl.DataFrame) -> Any:
-    return plain(frame.with_columns(pl.col("zip", "flag").cast(pl.String)))
+    return as_pandas(frame.with_columns(pl.col("zip", "flag").cast(pl.String)))
 
 
 def texts_with_points(frame: pl.DataFrame) -> Any:
@@ -148,22 +149,22 @@ def texts_with_points(frame: pl.DataFrame) -> Any:
 
 
 def texts_with_capitals(frame: pl.DataFrame) -> Any:
-    return plain(frame.with_columns(pl.col("flag").cast(pl.String).str.to_uppercase()))
+    return as_pandas(frame.with_columns(pl.col("flag").cast(pl.String).str.to_uppercase()))
 
 
 def categories(frame: pl.DataFrame) -> Any:
-    return plain(frame).astype({"town": "category", "zip": "category", "flag": "category"})
+    return as_pandas(frame).astype({"town": "category", "zip": "category", "flag": "category"})
 
 
 def shuffled_with_others(frame: pl.DataFrame) -> Any:
-    found = plain(frame)
+    found = as_pandas(frame)
     found["other"] = "nothing to see here"
     return found[sorted(found.columns, reverse=True)]
 
 
 @pytest.mark.parametrize(
     "form",
-    [plain, as_objects, nullable, texts, texts_with_points, texts_with_capitals, categories, shuffled_with_others],
+    [as_pandas, as_objects, nullable, texts, texts_with_points, texts_with_capitals, categories, shuffled_with_others],
 )
 def test_a_pandas_frame_is_preprocessed_as_in_the_run(pipeline: Any, form: Callable[[pl.DataFrame], Any]) -> None:
     frame = mixed_rows()
@@ -174,7 +175,7 @@ def test_a_pandas_frame_is_preprocessed_as_in_the_run(pipeline: Any, form: Calla
 def test_a_frame_of_one_row_is_preprocessed_as_in_the_run(pipeline: Any) -> None:
     frame = mixed_rows()
     expected = closed_form(run_of(mixed()), frame)
-    for form in (plain, as_objects, nullable):
+    for form in (as_pandas, as_objects, nullable):
         found = form(frame)
         for i in range(0, ROWS, 10):  # a column of nothing but NaN is of another dtype than one of texts
             assert pipeline.predict_proba(found[i : i + 1])[0, 1] == pytest.approx(expected[i], abs=1e-12)
@@ -182,7 +183,7 @@ def test_a_frame_of_one_row_is_preprocessed_as_in_the_run(pipeline: Any) -> None
 
 def test_booleans_without_gaps(pipeline: Any) -> None:
     frame = mixed_rows().filter(pl.col("flag").is_not_null())
-    found = plain(frame)
+    found = as_pandas(frame)
     assert found["flag"].dtype == bool
     expected = closed_form(run_of(mixed()), frame)
     assert pipeline.predict_proba(found)[:, 1] == pytest.approx(expected, abs=1e-12)
@@ -192,15 +193,15 @@ def test_booleans_without_gaps(pipeline: Any) -> None:
 def test_float32_columns_cost_no_more_than_their_own_digits(pipeline: Any) -> None:
     frame = mixed_rows().with_columns(pl.col("age", "whole", "never_missing").cast(pl.Float32))
     expected = closed_form(run_of(mixed()), frame)
-    assert pipeline.predict_proba(plain(frame))[:, 1] == pytest.approx(expected, abs=1e-12)
+    assert pipeline.predict_proba(as_pandas(frame))[:, 1] == pytest.approx(expected, abs=1e-12)
 
 
 def test_a_gap_that_scikit_learn_cannot_see_is_no_level_but_an_error(pipeline: Any) -> None:
     frame = mixed_rows()
     with pytest.raises(TypeError, match="NA"):
-        pipeline.predict_proba(plain(frame).astype({"town": "string"}))
+        pipeline.predict_proba(as_pandas(frame).astype({"town": "string"}))
     # Where the run has no feature for missing values, it is as good as unseen.
-    found = pipeline.predict_proba(plain(frame).astype({"size": "string"}))
+    found = pipeline.predict_proba(as_pandas(frame).astype({"size": "string"}))
     assert found[:, 1] == pytest.approx(closed_form(run_of(mixed()), frame), abs=1e-12)
 
 
@@ -211,7 +212,7 @@ def test_the_pipeline_is_a_fitted_classifier_of_0_and_1(pipeline: Any) -> None:
     assert pipeline.classes_.tolist() == [0, 1]
     frame = mixed_rows()
     expected = (closed_form(run_of(mixed()), frame) >= 0.5).astype(int)
-    assert pipeline.predict(plain(frame)).tolist() == expected.tolist()
+    assert pipeline.predict(as_pandas(frame)).tolist() == expected.tolist()
     assert len(pipeline[:-1].get_feature_names_out()) == pipeline[-1].coef_.shape[1]
 
 
@@ -221,8 +222,8 @@ def test_the_pipeline_predicts_by_the_runs_threshold(tmp_path: Path) -> None:
     written(run, "sklearn", tmp_path / "run.skops")
     found = skops.load(tmp_path / "run.skops", trusted=[])
     expected = closed_form(run, frame)
-    assert found.predict(plain(frame)).tolist() == (expected >= 0.8).astype(int).tolist()
-    assert found.predict_proba(plain(frame))[:, 1] == pytest.approx(expected, abs=1e-12)
+    assert found.predict(as_pandas(frame)).tolist() == (expected >= 0.8).astype(int).tolist()
+    assert found.predict_proba(as_pandas(frame))[:, 1] == pytest.approx(expected, abs=1e-12)
 
 
 def test_dates_are_refused_by_name(tmp_path: Path) -> None:
@@ -424,9 +425,9 @@ def table(tmp_path: Path) -> Path:
 def directory_of(run: Run, folder: Path, data: dict[str, Any]) -> Path:
     """What a training would have left of the run."""
     (folder / "checkpoints").mkdir(parents=True)
-    RunRecord(status="completed", evaluated={"checkpoint": "last"}).write(folder)
+    RunRecord(status="completed", evaluated=Evaluated("last")).write(folder)
     model = {"_target_": f"{type(run.model.network).__module__}.{type(run.model.network).__name__}"}
-    config = composed().as_config() | {"model": model, "penalty": {"l2": 0.0}, "metrics": {}, "data": data}
+    config = plain(compose("train", ())) | {"model": model, "metrics": {}, "data": data}
     (folder / CONFIG).write_text(json.dumps(config))
     (folder / PREPROCESSING).write_text(run.preprocessor.to_json())
     checkpoint = {"state_dict": run.model.state_dict(), "global_step": 1, "logreg": {}}

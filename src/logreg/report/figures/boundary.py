@@ -9,7 +9,6 @@ import copy
 import math
 from collections.abc import Iterator, Mapping
 from functools import partial
-from typing import Any
 
 import numpy as np
 import torch
@@ -33,7 +32,7 @@ TAG = "decision_boundary/while_training"
 
 
 def moments(updates: int, most: int = MOST) -> list[int]:
-    """After which of so many updates to draw: 0, 1, 2, 5, 10, … and the last, evenly thinned where these are more."""
+    """After which updates to draw: 0, 1, 2, 5, 10, … and the last, evenly thinned to ``most`` of them."""
     nice = [factor * 10**power for power in range(len(str(updates))) for factor in (1, 2, 5)]
     between = [number for number in nice if number <= 0.8 * updates]  # closer to the last it would look the same
     if len(between) > most - 2:
@@ -76,7 +75,7 @@ class BoundarySeries(Callback):
         drawn = is_plane(adapted(trainer.datamodule)) and last > first  # type: ignore[attr-defined]
         self._due = {first + number for number in moments(last - first)} if drawn else set()
 
-    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: object, batch_idx: int) -> None:
         first = trainer.global_step
         if isinstance(batch, Block) and any(first <= update < first + len(batch) for update in self._due):
             batch.watch = partial(self._look, pl_module, first)
@@ -145,5 +144,5 @@ def pictures(
 @torch.no_grad()
 def _probabilities(network: nn.Module, x: Float[Tensor, "points 2"]) -> Float[np.ndarray, "steps steps"]:
     steps = math.isqrt(len(x))
-    found: np.ndarray = network(x).reshape(steps, steps).numpy()
-    return found
+    p: np.ndarray = network(x).reshape(steps, steps).numpy()
+    return p

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -41,14 +40,22 @@ class MovingBoundary:
         self._threshold = threshold
         self._figure = Figure(figsize=(width / DPI, height / DPI), dpi=DPI)
         self._canvas = FigureCanvasAgg(self._figure)  # whose pixels are copied, where other figures are saved
-        self._axes: Any = self._figure.subplots()
+        self._axes = self._figure.subplots()
         self._figure.subplots_adjust(left=0.16, right=0.97, bottom=0.17, top=0.89)
         self._axes.set_xlabel(names[0], parse_math=False)
         self._axes.set_ylabel(names[1], parse_math=False)
-        half = [(part[1] - part[0]) / 2 for part in self._axes_of]
-        extent: Any = [end for part, h in zip(self._axes_of, half, strict=True) for end in (part[0] - h, part[-1] + h)]
-        colors: Any = {"cmap": "RdBu", "vmin": 0, "vmax": 1, "alpha": 0.6, "aspect": "auto"}
-        self._shades = self._axes.imshow(np.zeros((STEPS, STEPS)), extent=extent, origin="lower", **colors)
+        first, second = ((part[0], part[-1], (part[1] - part[0]) / 2) for part in self._axes_of)
+        (left, right), (bottom, top) = ((low - half, high + half) for low, high, half in (first, second))
+        self._shades = self._axes.imshow(
+            np.zeros((STEPS, STEPS)),
+            extent=(left, right, bottom, top),
+            origin="lower",
+            cmap="RdBu",
+            vmin=0,
+            vmax=1,
+            alpha=0.6,
+            aspect="auto",
+        )
         area = 40 if len(y) <= MANY else 12
         self._points = []
         for label, color in enumerate(LABELS):
@@ -59,7 +66,7 @@ class MovingBoundary:
             loc="lower right", bbox_to_anchor=(1.02, 0.98), ncols=2, frameon=False, fontsize=8, handletextpad=0.1
         )
         self._title = self._axes.set_title("", fontsize=10, loc="left", parse_math=False)
-        self._axes.set(xlim=extent[:2], ylim=extent[2:])
+        self._axes.set(xlim=(left, right), ylim=(bottom, top))
         for artist in (self._shades, *self._points, self._title):
             artist.set_visible(False)
         self._canvas.draw()  # what stays, which takes longer than what moves

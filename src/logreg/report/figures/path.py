@@ -34,11 +34,11 @@ def path_figure(settings: Sequence[Setting], choice: PenaltyChoice, look: Look =
         return None
     ordered = sorted(settings, key=lambda s: float(s.settings[keys[0]]))
     penalties = np.array([float(s.settings[keys[0]]) for s in ordered])
-    found = [_mean_coefficients([job.directory for job in s.jobs]) for s in ordered]
-    names = list(found[0])
-    if not names or any(list(each) != names for each in found):
+    by_penalty = [_mean_coefficients([job.directory for job in s.jobs]) for s in ordered]
+    names = list(by_penalty[0])
+    if not names or any(list(each) != names for each in by_penalty):
         return None
-    paths = np.array([[each[name] for name in names] for each in found])
+    paths = np.array([[each[name] for name in names] for each in by_penalty])
     figure = new_figure(SIZES[look])
     above, below = figure.subplots(2, 1, sharex=True)
     paths[~np.isfinite(paths)] = np.nan  # infinite where labels are separated: a gap in the line
@@ -71,7 +71,7 @@ def _has_logarithm(text: str) -> bool:
 
 def _mean_coefficients(directories: Sequence[Path]) -> dict[str, float]:
     """Standardised coefficients by feature; those that not all folds have are left out."""
-    found: dict[str, list[float]] = {}
+    by_feature: dict[str, list[float]] = {}
     for directory in directories:
         path = directory / COEFFICIENTS
         if not path.is_file():
@@ -79,5 +79,5 @@ def _mean_coefficients(directories: Sequence[Path]) -> dict[str, float]:
         with path.open(encoding="utf-8", newline="") as file:
             for row in list(csv.DictReader(file))[1:]:
                 name = f"{row['feature']}={row['level']}" if row["level"] else row["feature"]
-                found.setdefault(name, []).append(float(row["coefficient_standardised"]))
-    return {name: float(np.mean(values)) for name, values in found.items() if len(values) == len(directories)}
+                by_feature.setdefault(name, []).append(float(row["coefficient_standardised"]))
+    return {name: float(np.mean(values)) for name, values in by_feature.items() if len(values) == len(directories)}

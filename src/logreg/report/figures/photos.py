@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from jaxtyping import Float
 from lightning.pytorch import LightningModule, Trainer
@@ -33,11 +31,11 @@ def photo_grid(data: ImageData, split: str, p: Float[np.ndarray, " photos"], thr
     y, predicted = data.labels_of(split) == 1, p >= threshold
     sureness = np.where(predicted, p, 1 - p)
     figure = Figure(figsize=(9, 3.6))  # constrained layout would take longer than all else
-    halves: Any = figure.subfigures(2, 1)
+    halves = figure.subfigures(2, 1, squeeze=False)[:, 0]
     for right, below in zip((True, False), halves, strict=True):
-        found = np.flatnonzero((predicted == y) == right)
-        shown = found[np.argsort(-sureness[found], kind="stable")][:ACROSS]
-        most = f"most confidently {WORDS[right]}, of {len(found):,}" if len(found) else f"none is {WORDS[right]}"
+        matches = np.flatnonzero((predicted == y) == right)
+        shown = matches[np.argsort(-sureness[matches], kind="stable")][:ACROSS]
+        most = f"most confidently {WORDS[right]}, of {len(matches):,}" if len(matches) else f"none is {WORDS[right]}"
         below.suptitle(f"{title}: {most}" if right else most, fontsize=10)
         below.subplots_adjust(left=0.01, right=0.99, bottom=0.02, top=0.76, wspace=0.08)
         for place, axes in enumerate(below.subplots(1, ACROSS)):
@@ -110,11 +108,11 @@ class PhotoGrids(Callback):
         self._drawn = 0  # passes at the last time
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        data = trainer.datamodule  # type: ignore[attr-defined]
         self._drawn = data.position["passes"] if isinstance(data, ImageData) else 0  # of a run that goes on
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        data = trainer.datamodule  # type: ignore[attr-defined]
         events = next((logger.events for logger in trainer.loggers if isinstance(logger, TensorBoardLogger)), None)
         if events is None or not isinstance(data, ImageData) or trainer.sanity_checking:
             return
@@ -127,17 +125,20 @@ class PhotoGrids(Callback):
 
 
 def write_grids(events: EventFile, classifier: BinaryClassifier, data: ImageData, step: int) -> None:
-    """What a classifier makes of the validation photos after so many updates."""
+    """What a classifier makes of the validation photos after ``step`` updates."""
     p, _, _ = held_out(classifier, data.batches("val"))
     for name, drawing in photo_figures(classifier, data, "val", p, f"{data.name}, val photos").items():
         events.image(f"{name}/while_training", png_of(drawing.figure), *pixels_of(drawing.figure), step)
 
 
 def moments(epochs: int, every: int, validate_every: int, most: int = MOST) -> list[int]:
-    """After which passes `PhotoGrids` draws, validated every so many passes and after the last; the last ``most``."""
-    found, drawn = [], 0
+    """After which passes `PhotoGrids` draws, the last ``most`` of them.
+
+    Validated every ``validate_every`` passes and after the last.
+    """
+    moments, drawn = [], 0
     for passes in sorted({*range(validate_every, epochs + 1, validate_every), epochs}):
         if passes // every > drawn // every:
             drawn = passes
-            found.append(passes)
-    return found[-most:]
+            moments.append(passes)
+    return moments[-most:]

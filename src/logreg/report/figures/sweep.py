@@ -49,9 +49,9 @@ class SweptMetric:
         return min((loss for loss in losses if not math.isnan(loss)), default=math.inf)
 
     def best_few(self, groups: Mapping[str, Iterable[Cells]], most: int) -> list[str]:
-        """At most so many of the groups, in their order: those with the best results."""
-        kept = sorted(groups, key=lambda name: self.best(groups[name]))[:most]
-        return [name for name in groups if name in kept]
+        """The ``most`` groups with the best results, in their order."""
+        chosen = sorted(groups, key=lambda name: self.best(groups[name]))[:most]
+        return [name for name in groups if name in chosen]
 
     def cells(self) -> list[Cells]:
         return [cells for panel in self.panels.values() for cells in panel.values()]
@@ -146,14 +146,14 @@ def _figure(sweep: SweptMetric, shown: str, look: Look) -> tuple[Drawing, dict[s
 def _label_ticks(axis: Axis, places: Sequence[float] | np.ndarray, values: Sequence[float]) -> None:
     """The swept values as labels at their places on the axis, as far as there is room."""
     at = axis.get_transform().transform(np.asarray(places, dtype=float))
-    kept = [0]
+    labelled = [0]
     for index in range(1, len(values)):
-        if at[index] - at[kept[-1]] >= 0.999 * (at[-1] - at[0]) / MOST_TICKS:
-            kept.append(index)
-    labels = [f"{values[index]:g}" for index in kept]
+        if at[index] - at[labelled[-1]] >= 0.999 * (at[-1] - at[0]) / MOST_TICKS:
+            labelled.append(index)
+    labels = [f"{values[index]:g}" for index in labelled]
     steep = axis is axis.axes.xaxis and len(labels) * (2 + max(map(len, labels))) > 60
     turned: dict[str, Any] = {"rotation": 45, "ha": "right"} if steep else {}
-    axis.set_ticks([places[index] for index in kept], labels, **turned)
+    axis.set_ticks([places[index] for index in labelled], labels, **turned)
     axis.set_ticks([], minor=True)
 
 
@@ -170,11 +170,11 @@ def _curves(sweep: SweptMetric, look: Look) -> Drawing:
     drawing, axes = _figure(sweep, "mean and range", look)
     panels, best = sweep.panels.values(), sweep.best(sweep.cells())
     lines = {line: [each[line] for each in panels if line in each] for panel in panels for line in panel}
-    kept = sweep.best_few(lines, MOST_LINES)
-    failing = [line for line in kept if any(None in scores for each in lines[line] for scores in each.values())]
+    best_lines = sweep.best_few(lines, MOST_LINES)
+    failing = [line for line in best_lines if any(None in scores for each in lines[line] for scores in each.values())]
     for panel, ax in axes.items():
         _scale(ax, sweep)
-        for index, line in enumerate(kept):
+        for index, line in enumerate(best_lines):
             height = 0.5 + sweep.sign * (0.47 - 0.04 * failing.index(line)) if line in failing else 0
             _curve(ax, sweep.panels[panel].get(line, {}), _plain(line or "mean"), index, height)
         for (x,), scores in (point for cells in sweep.panels[panel].values() for point in cells.items()):
@@ -315,6 +315,6 @@ def _color_scale(means: np.ndarray, direction: int) -> tuple[Normalize, str]:
     log = means.min() > 0 and means.max() / LOG_COLORS > means.min()
     losses = direction * (np.log10(means) if log else means)
     quarter, three_quarters = np.quantile(losses, [0.25, 0.75])
-    kept = means[losses <= three_quarters + 3 * (three_quarters - quarter)] if quarter < three_quarters else means
-    extend = "neither" if len(kept) == len(means) else "max" if direction == 1 else "min"
-    return (LogNorm if log else Normalize)(kept.min(), kept.max()), extend
+    within = means[losses <= three_quarters + 3 * (three_quarters - quarter)] if quarter < three_quarters else means
+    extend = "neither" if len(within) == len(means) else "max" if direction == 1 else "min"
+    return (LogNorm if log else Normalize)(within.min(), within.max()), extend

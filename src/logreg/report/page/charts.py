@@ -55,7 +55,7 @@ def chart(figure: Figure, name: str, title: str, caption: str = "", is_wide: boo
 
 
 def _is_heavy(figure: Figure) -> bool:
-    """Whether there are so many shapes and texts that SVG would be large: hundreds of cells, as a rule."""
+    """Whether SVG would be large, as hundreds of cells are."""
     shapes = 0
     for axes in figure.axes:
         cells = [mesh.get_array().size for mesh in axes.collections if isinstance(mesh, QuadMesh)]  # type: ignore[union-attr]

@@ -12,7 +12,7 @@ import polars as pl
 
 from logreg.core.numbers import is_number
 
-STRETCHES = 300  # of a long curve, of each of which the least and the largest value are drawn
+STRETCHES = 300  # of a long curve; the least and the largest value of each are drawn
 SMALL = 2_000_000  # bytes
 NO_METRICS = ("step", "epoch")
 
@@ -31,14 +31,14 @@ def read_curves(path: Path, wanted: Sequence[str] | None = None) -> dict[str, Cu
         return {}
     if "step" not in columns:
         return {}
-    step, found = columns["step"], {}
+    step, curves = columns["step"], {}
     for name in columns:
         if name not in NO_METRICS and (wanted is None or name in wanted):
             values = columns[name]
-            there = [i for i, value in enumerate(values) if value and step[i]]
-            if there:
-                found[name] = _numbers([step[i] for i in there]), _numbers([values[i] for i in there])
-    return found
+            measured = [i for i, value in enumerate(values) if value and step[i]]
+            if measured:
+                curves[name] = _numbers([step[i] for i in measured]), _numbers([values[i] for i in measured])
+    return curves
 
 
 def _small(path: Path, wanted: Sequence[str] | None) -> dict[str, list[str]]:
@@ -75,15 +75,15 @@ def shortened(curve: Curve, stretches: int = STRETCHES) -> Curve:
     x, y = x[order], y[order]
     edges = np.linspace(x[0], x[-1], stretches + 1)[1:-1]
     bounds = np.unique([0, *np.searchsorted(x, edges).tolist(), len(x)])
-    kept = {0, len(x) - 1}
+    extremes = {0, len(x) - 1}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a stretch without a finite value
         for start, end in zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True):
             part = y[start:end]
             known = np.flatnonzero(np.isfinite(part))
             if len(known):
-                kept |= {start + int(known[part[known].argmin()]), start + int(known[part[known].argmax()])}
-    places = sorted(kept)
+                extremes |= {start + int(known[part[known].argmin()]), start + int(known[part[known].argmax()])}
+    places = sorted(extremes)
     return x[places], y[places]
 
 

@@ -14,14 +14,14 @@ MOST_LINES, LONGEST_LINE, MOST_FIGURES = 300, 1_000, 12
 
 
 @dataclass(frozen=True)
-class Shown:
+class LessonSection:
     """The conclusion of a lesson, as its lines were printed, and its figures."""
 
     text: str
     figures: list[Chart]
 
 
-def lesson_of(directory: Path) -> Shown | None:
+def lesson_of(directory: Path) -> LessonSection | None:
     """What ``lesson.json`` says; None where there is none, or it is no lesson's."""
     try:
         content = json.loads((directory / LESSON).read_text(encoding="utf-8"))
@@ -33,7 +33,7 @@ def lesson_of(directory: Path) -> Shown | None:
     text = "\n".join(bounded(str(line), LONGEST_LINE) for line in lines[:MOST_LINES])
     paths = sorted((directory / "figures").glob(f"{LESSON_FIGURES}*.png"))[:MOST_FIGURES]
     figures = [image_file(path, _title(path)) for path in paths]
-    return Shown(text, [each for each in figures if each is not None])
+    return LessonSection(text, [each for each in figures if each is not None])
 
 
 def _title(path: Path) -> str:

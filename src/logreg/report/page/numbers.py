@@ -6,7 +6,6 @@ import math
 from collections.abc import Sequence
 from decimal import ROUND_HALF_UP, Decimal, localcontext
 from statistics import median
-from typing import Any
 
 from logreg.core.numbers import is_finite
 
@@ -15,9 +14,9 @@ LARGEST = 1e7  # from here on, and below half of the last digit, a number has an
 DIGITS = 4  # that count, of the middle one of a column
 
 
-def shown_number(value: Any, decimals: int = 4) -> str:
-    """A number with so many decimals, or with an exponent where those would say nothing; ``NOTHING`` for none."""
-    if value is None or (isinstance(value, float) and math.isnan(value)):
+def shown_number(value: float | None, decimals: int = 4) -> str:
+    """A number with ``decimals``, or with an exponent where those would say nothing; ``NOTHING`` for none."""
+    if value is None or math.isnan(value):
         return NOTHING
     if math.isinf(value):
         return "∞" if value > 0 else "-∞"
@@ -30,7 +29,7 @@ def shown_number(value: Any, decimals: int = 4) -> str:
         return f"{exact:.{decimals}f}"
 
 
-def decimals_of(values: Sequence[Any]) -> int:
+def decimals_of(values: Sequence[object]) -> int:
     """How many decimals a column needs, so that its numerals align and its middle number has `DIGITS` that count."""
     sizes = [abs(value) for value in values if is_finite(value) and value]
     if not sizes or all(float(size).is_integer() and size < LARGEST for size in sizes):
@@ -38,7 +37,7 @@ def decimals_of(values: Sequence[Any]) -> int:
     return max(0, min(6, DIGITS - 1 - math.floor(math.log10(median(sizes)))))
 
 
-def spoken_seconds(seconds: Any) -> str:
+def spoken_seconds(seconds: object) -> str:
     """A duration as people say it."""
     if not is_finite(seconds):
         return NOTHING

@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from statistics import fmean
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.collections import LineCollection
+from matplotlib.figure import Figure
 
 from logreg.core.numbers import is_number
 from logreg.records.jobs import Job
@@ -39,8 +40,8 @@ def parallel_coordinates(jobs: Sequence[Job], keys: Sequence[str]) -> list[Chart
 
     At most `MOST_AXES` keys are drawn, those with the most values.
     """
-    kept = sorted(keys, key=lambda key: -len({job.settings.get(key) for job in jobs}))[:MOST_AXES]
-    kept = [key for key in keys if key in kept]
+    drawn = sorted(keys, key=lambda key: -len({job.settings.get(key) for job in jobs}))[:MOST_AXES]
+    drawn = [key for key in keys if key in drawn]
     groups: dict[str, dict[tuple[str, ...], list[Job]]] = {}
     for job in (job for job in jobs if job.is_ranked):
         settings = job.settings
@@ -51,10 +52,10 @@ def parallel_coordinates(jobs: Sequence[Job], keys: Sequence[str]) -> list[Chart
         if len(by_values) < 2:
             continue
         direction = next(iter(by_values.values()))[0].sign
-        points = [tuple(values[keys.index(key)] for key in kept) for values in by_values]
+        points = [tuple(values[keys.index(key)] for key in drawn) for values in by_values]
         means = np.array([fmean(float(job.score or 0.0) for job in each) for each in by_values.values()])
         repeated = any(len(each) > 1 for each in by_values.values())
-        left_out = len(keys) - len(kept)
+        left_out = len(keys) - len(drawn)
         with page_colors():
             caption = (
                 f"A line is a setting{', the mean of its repetitions' if repeated else ''}; dark is good, the best "
@@ -63,20 +64,20 @@ def parallel_coordinates(jobs: Sequence[Job], keys: Sequence[str]) -> list[Chart
             if len(means) > MOST_LINES:
                 caption += f" {MOST_LINES:,} of the {len(means):,} settings are drawn, evenly spread over the ranks."
             caption += f" The {left_out} keys with the fewest values have no axis." if left_out else ""
-            figure = _draw(metric, kept, points, means, direction)
-            charts.append(chart(figure, f"parallel{i}", f"{metric} by {', '.join(kept)}", caption, is_wide=True))
+            figure = _draw(metric, drawn, points, means, direction)
+            charts.append(chart(figure, f"parallel{i}", f"{metric} by {', '.join(drawn)}", caption, is_wide=True))
     return charts
 
 
-def _draw(metric: str, keys: Sequence[str], points: list[tuple[str, ...]], means: np.ndarray, direction: int) -> Any:
+def _draw(metric: str, keys: Sequence[str], points: list[tuple[str, ...]], means: np.ndarray, direction: int) -> Figure:
     figure, axes = new_chart(WIDE)
     lines = [_swept(key, [point[i] for point in points]) for i, key in enumerate(keys)]
     lines.append(_measured(metric, means, direction))
     places = np.stack([axis.places for axis in lines], axis=1)
     order = np.argsort(direction * means, kind="stable")[::-1]  # the best last, on top
     if len(order) > MOST_LINES:
-        kept = np.linspace(0, len(order) - 1 - len(BEST_WIDTHS), MOST_LINES - len(BEST_WIDTHS)).astype(int)
-        order = np.concatenate([order[np.unique(kept)], order[-len(BEST_WIDTHS) :]])
+        spread = np.linspace(0, len(order) - 1 - len(BEST_WIDTHS), MOST_LINES - len(BEST_WIDTHS)).astype(int)
+        order = np.concatenate([order[np.unique(spread)], order[-len(BEST_WIDTHS) :]])
     rank = np.linspace(0.12, 0.95, len(order))
     columns = np.arange(len(lines))
     segments = [np.column_stack([columns, places[i]]) for i in order]
@@ -120,8 +121,8 @@ def _measured(metric: str, means: np.ndarray, direction: int) -> _Axis:
     losses = direction * means
     low, high = np.quantile(losses, [0.25, 0.75])
     fence = high + 3 * (high - low) if high > low else losses.max()
-    kept = direction * np.minimum(losses, fence)
-    places, ticks = _scaled(kept, None)
+    bounded_means = direction * np.minimum(losses, fence)
+    places, ticks = _scaled(bounded_means, None)
     flipped = direction == 1
     places = 1 - places if flipped else places
     ticks = [(1 - place if flipped else place, label) for place, label in ticks]

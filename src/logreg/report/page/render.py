@@ -13,7 +13,6 @@ import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
@@ -28,7 +27,7 @@ NO_ROOM = '<p class="note">This picture is left out, as the page would be too la
 UNSAFE = {ord(character): f"\\u{ord(character):04x}" for character in "<>&\u2028\u2029"}
 
 
-def render(template: str, values: Mapping[str, Any]) -> str:
+def render(template: str, values: Mapping[str, object]) -> str:
     """The HTML of a page.
 
     Args:
@@ -41,7 +40,7 @@ def render(template: str, values: Mapping[str, Any]) -> str:
     return _environment().get_template(template).render(shared | dict(values))
 
 
-def island(value: Any) -> Markup:
+def island(value: object) -> Markup:
     """A value as JSON that can stand inside a ``<script type="application/json">`` element."""
     text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     return Markup(text.translate(UNSAFE))

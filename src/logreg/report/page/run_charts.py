@@ -26,7 +26,7 @@ from logreg.report.figures.theme import (
 )
 from logreg.report.page.charts import Chart, chart, image_file, photograph
 from logreg.report.page.histories import STRETCHES, Curve, read_curves, shortened, spans_much
-from logreg.report.page.run_facts import as_number, name_of, spoken
+from logreg.report.page.run_sections import as_number, name_of, spoken
 from logreg.report.page.tables import bounded
 
 MOST_PANELS = 12
@@ -98,8 +98,8 @@ def figure_files(directory: Path) -> list[Chart]:
     """The figures that the run itself drew when it ended, but those of its lesson."""
     paths = [path for path in (directory / "figures").glob("*.png") if not path.name.startswith(LESSON_FIGURES)]
     paths.sort(key=lambda path: _place(path.stem))
-    found = (image_file(path, TITLES.get(path.stem, path.stem)) for path in paths)
-    return [each for each in found if each is not None]
+    charts = (image_file(path, TITLES.get(path.stem, path.stem)) for path in paths)
+    return [each for each in charts if each is not None]
 
 
 def _place(name: str) -> tuple[int, str]:

@@ -6,19 +6,23 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from logreg.data.preprocessing import is_of_photos
 from logreg.data.splits import SPLIT_NAMES
 from logreg.records.jobs import rerun_command
 from logreg.records.record import PREPROCESSING, RunRecord, known_settings, read_record, shown, splits_of
 from logreg.report.figures.theme import page_colors
-from logreg.report.page import run_charts, run_facts
+from logreg.report.page import run_charts, run_sections
 from logreg.report.page.charts import Chart
 from logreg.report.page.lesson import lesson_of
 from logreg.report.page.render import render
 from logreg.report.page.run_charts import TITLES
 from logreg.report.page.tables import PagedTable, bounded
+
+if TYPE_CHECKING:
+    from logreg.data.datamodule import BlockData
+    from logreg.runs.load import Run
 
 NOTHING_HELD_OUT = (
     "No rows were held out: how well the probabilities do on rows that training did not see cannot be drawn, so there "
@@ -28,21 +32,21 @@ LONGEST = 20_000  # characters of a command or an error
 
 
 @dataclass(frozen=True)
-class Loaded:
+class ReloadedRun:
     """A run in the state that its metrics belong to, with the data that it was trained on, or why there is none.
 
     Attributes:
-        run: a `logreg.runs.load.Run`; None where it was not loaded.
+        run: None where it was not loaded.
         data: the run's DataModule; None where it was not loaded.
         why: one sentence for the page; empty where all is there, or nothing was to be loaded.
     """
 
-    run: Any = None
-    data: Any = None
+    run: Run | None = None
+    data: BlockData | None = None
     why: str = ""
 
 
-def run_page(directory: Path, loaded: Loaded, trusted: Sequence[str] = ()) -> str:
+def run_page(directory: Path, loaded: ReloadedRun, trusted: Sequence[str] = ()) -> str:
     """The HTML of a run's page.
 
     Args:
@@ -53,50 +57,50 @@ def run_page(directory: Path, loaded: Loaded, trusted: Sequence[str] = ()) -> st
         UserError: there is no run.
     """
     record, settings = read_record(directory), known_settings(directory)
-    baseline = run_facts.majority(record, settings, loaded.data, trusted) if record.metrics else {}
+    baseline = run_sections.majority(record, settings, loaded.data, trusted) if record.metrics else {}
     figures, notes = _figures(directory, record, loaded)
     titles = {figure.title for figure in figures}
     if splits_of(record.metrics) == ["train"] and titles and TITLES["roc"] not in titles:
         notes.append(NOTHING_HELD_OUT)
     table, forest, left_out = _coefficients(directory)
-    values: dict[str, Any] = {
+    values: dict[str, object] = {
         "record": record,
         "error": bounded(str(record.error or ""), LONGEST),
-        "outcome": run_facts.outcome(record),
-        "rows": run_facts.rows_line(record),
+        "outcome": run_sections.outcome(record),
+        "rows": run_sections.rows_line(record),
         "splits": [SPLIT_NAMES.get(split, split) for split in splits_of(record.metrics)],
-        "tiles": run_facts.tiles(record, baseline),
-        "truths": run_facts.truths(record),
-        "metrics": run_facts.metric_rows(record, baseline) if record.metrics else [],
+        "tiles": run_sections.tiles(record, baseline),
+        "truths": run_sections.truths(record),
+        "metrics": run_sections.metric_rows(record, baseline) if record.metrics else [],
         "baseline": baseline,
-        "loss": run_facts.trained_on(settings).name,
+        "loss": run_sections.trained_on(settings).name,
         "curves": run_charts.curve_charts(directory, record),
         "figures": figures,
         "notes": notes,
         "lesson": lesson_of(directory),
-        "statistics": run_facts.statistics(record),
+        "statistics": run_sections.statistics(record),
         "coefficients": table,
         "forest": forest,
         "left_out": left_out,
         "settings": _settings(record),
-        "provenance": run_facts.provenance(record),
-        "configuration": run_facts.configuration_text(settings),
+        "provenance": run_sections.provenance(record),
+        "configuration": run_sections.configuration_text(settings),
         "command": bounded(rerun_command(record.overrides), LONGEST),
         "directory": shown(directory),
     }
     return render("run.html", values)
 
 
-def _settings(record: RunRecord) -> list[tuple[str, Any]]:
+def _settings(record: RunRecord) -> list[tuple[str, str]]:
     """The settings that TensorBoard shows of a run, without those that are not set."""
-    found = [(key, value) for key, value in record.hyperparameters.items() if value not in (None, "null")]
-    return [(key, f"{value:.6g}" if isinstance(value, float) else bounded(str(value), 400)) for key, value in found]
+    given = [(key, value) for key, value in record.hyperparameters.items() if value not in (None, "null")]
+    return [(key, f"{value:.6g}" if isinstance(value, float) else bounded(str(value), 400)) for key, value in given]
 
 
-def _figures(directory: Path, record: RunRecord, loaded: Loaded) -> tuple[list[Chart], list[str]]:
+def _figures(directory: Path, record: RunRecord, loaded: ReloadedRun) -> tuple[list[Chart], list[str]]:
     """The figures of what the run predicts, and remarks on them."""
     notes = [loaded.why] if loaded.why else []
-    if loaded.run is not None and record.metrics:
+    if loaded.run is not None and loaded.data is not None and record.metrics:
         from logreg.report.run import draw
 
         try:
@@ -116,17 +120,17 @@ def _coefficients(directory: Path) -> tuple[PagedTable | None, Chart | None, int
 
     Nothing of photos: a pixel by itself says nothing.
     """
-    rows = [] if is_of_photos(directory / PREPROCESSING) else run_facts.read_coefficients(directory)
+    rows = [] if is_of_photos(directory / PREPROCESSING) else run_sections.read_coefficients(directory)
     if len(rows) < 2:
         return None, None, 0
     intercept = [row for row in rows if row["feature"] == "(intercept)"][:1]
     features = sorted((row for row in rows if row not in intercept), key=_size)
-    most = run_facts.MOST_COEFFICIENTS
-    table = run_facts.coefficient_table([*intercept, *features[:most]], len(rows))
+    most = run_sections.MOST_COEFFICIENTS
+    table = run_sections.coefficient_table([*intercept, *features[:most]], len(rows))
     return table, run_charts.forest(features), max(0, len(features) - most)
 
 
 def _size(row: Mapping[str, str]) -> float:
     """What the largest coefficients come first by; those that are infinite before all others."""
-    value = run_facts.as_number(row["coefficient_standardised"])
+    value = run_sections.as_number(row["coefficient_standardised"])
     return -math.inf if value is None else -abs(value)

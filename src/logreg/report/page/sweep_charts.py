@@ -48,15 +48,15 @@ def curve_charts(jobs: Sequence[Job]) -> list[Chart]:
         if job.monitor:
             groups.setdefault(job.monitor, []).append(job)
     with page_colors():
-        found = [_curves(f"curves{i}", *group) for i, group in enumerate(list(groups.items())[:MOST_METRICS])]
-    return [each for each in found if each is not None]
+        charts = [_curves(f"curves{i}", *group) for i, group in enumerate(list(groups.items())[:MOST_METRICS])]
+    return [each for each in charts if each is not None]
 
 
 def _curves(name: str, metric: str, jobs: Sequence[Job]) -> Chart | None:
-    read, found = _read(jobs, [metric, FALLBACK])
-    if not any(len(curves[metric][0]) > 1 for curves in found.values() if metric in curves):
+    read, curves_of = _read(jobs, [metric, FALLBACK])
+    if not any(len(curves[metric][0]) > 1 for curves in curves_of.values() if metric in curves):
         metric = FALLBACK  # a solver validates at its end only
-    known = [(job, found[job.directory][metric]) for job in read if metric in found.get(job.directory, {})]
+    known = [(job, curves_of[job.directory][metric]) for job in read if metric in curves_of.get(job.directory, {})]
     known = [(job, curve) for job, curve in known if len(curve[0]) > 1]
     if not known:
         return None
@@ -70,7 +70,7 @@ def _curves(name: str, metric: str, jobs: Sequence[Job]) -> Chart | None:
     axes.add_collection(LineCollection(lines, colors=GREY, linewidths=0.8, alpha=alpha, rasterized=many))
     for (job, curve), color in zip(reversed(best), reversed(BEST[: len(best)]), strict=True):
         axes.plot(*shortened(curve, STRETCHES), color=color, label=f"job {job.number}", linewidth=1.6)
-    cut = _limits(axes, [curve for _, curve in known], read[0].sign)
+    remark = _limits(axes, [curve for _, curve in known], read[0].sign)
     axes.set(xlabel="updates", ylabel=metric)
     axes.xaxis.set_major_formatter("{x:,.0f}")
     handles, labels = axes.get_legend_handles_labels()
@@ -81,17 +81,17 @@ def _curves(name: str, metric: str, jobs: Sequence[Job]) -> Chart | None:
     caption += f", the best {len(best)} in colour." if len(best) > 1 else "."
     losses = {job.settings.get("loss", "log_loss") for job, _ in known}
     if metric.endswith("/loss") and len(losses) > 1:
-        cut += f" The losses of {' and '.join(sorted(losses))} do not compare."
-    return chart(figure, name, f"{metric} over updates", caption + cut)
+        remark += f" The losses of {' and '.join(sorted(losses))} do not compare."
+    return chart(figure, name, f"{metric} over updates", caption + remark)
 
 
 def _read(jobs: Sequence[Job], metrics: Sequence[str]) -> tuple[Sequence[Job], dict[Path, dict[str, Curve]]]:
     """The jobs that are read, all but where that would take long, and the curves of some metrics by job directory."""
     total = sum(_size(job.directory / "metrics.csv") for job in jobs)
     if total > MOST_BYTES:
-        kept = np.unique(np.linspace(0, len(jobs) - 1, max(100, int(len(jobs) * MOST_BYTES / total))).astype(int))
+        places = np.unique(np.linspace(0, len(jobs) - 1, max(100, int(len(jobs) * MOST_BYTES / total))).astype(int))
         best = range(min(len(jobs), MOST_HIGHLIGHTED))
-        jobs = [jobs[i] for i in sorted({*best, *kept.tolist()})]
+        jobs = [jobs[i] for i in sorted({*best, *places.tolist()})]
     return jobs, {job.directory: read_curves(job.directory / "metrics.csv", metrics) for job in jobs}
 
 
@@ -133,14 +133,14 @@ def swept_charts(directory: Path, jobs: Sequence[Job], compared: dict[str, list[
     """How the monitored metric depends on what was swept."""
     keys = compared_keys(jobs)
     numeric = [key for key in keys if all(is_number(job.settings.get(key, "")) for job in jobs if job.settings)]
-    found = _path_chart(directory, compared)
+    charts = _path_chart(directory, compared)
     if len(numeric) in (1, 2):
-        found += _curves_and_maps(jobs)
+        charts += _curves_and_maps(jobs)
     if len(keys) > 2 or (keys and len(numeric) < len(keys)):
-        found += parallel_coordinates(jobs, keys)
+        charts += parallel_coordinates(jobs, keys)
     if not keys:
-        found += spread(jobs)
-    return found
+        charts += spread(jobs)
+    return charts
 
 
 def _curves_and_maps(jobs: Sequence[Job]) -> list[Chart]:

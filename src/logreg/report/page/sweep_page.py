@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from logreg.core.errors import plural
-from logreg.records.comparison import compare
+from logreg.records.comparison import Setting, compare
 from logreg.records.jobs import Job, best_jobs, failures
 from logreg.records.record import shown
 from logreg.records.selection import read_choice, refitted
-from logreg.report.page import run_facts, sweep_facts
+from logreg.report.page import run_sections, sweep_sections
 from logreg.report.page.lesson import lesson_of
 from logreg.report.page.numbers import shown_number
 from logreg.report.page.render import render
@@ -28,20 +27,20 @@ def sweep_page(directory: Path, jobs: list[Job]) -> str:
     compared = compare(jobs, overlap=overlap(jobs))
     best = winners(jobs, compared)
     failed = failures(jobs)
-    reasons, further = sweep_facts.reasons(failed)
-    table, note = sweep_facts.leaderboard_table(jobs, compared)
-    settings, settings_note = sweep_facts.settings_table(compared)
+    reasons, further = sweep_sections.reasons(failed)
+    table, note = sweep_sections.leaderboard_table(jobs, compared)
+    settings, settings_note = sweep_sections.settings_table(compared)
     top = best_jobs(jobs)
     first = (top or jobs)[0].record
     choice = read_choice(directory)
-    values: dict[str, Any] = {
+    values: dict[str, object] = {
         "name": first.name or directory.name,
         "directory": shown(directory),
         "outcome": _outcome(jobs),
-        "rows": run_facts.rows_line(first),
+        "rows": run_sections.rows_line(first),
         "tiles": _tiles(jobs, compared, best),
-        "conclusions": sweep_facts.conclusions(jobs, compared),
-        "best": sweep_facts.best_lines(top if not compared else [group[0] for group in best.values()]),
+        "conclusions": sweep_sections.conclusions(jobs, compared),
+        "best": sweep_sections.best_lines(top if not compared else [group[0] for group in best.values()]),
         "is_repeated": bool(compared),
         "choice": None if choice is None else choice.sentence,
         "refit": None if choice is None else refitted(directory),
@@ -55,24 +54,27 @@ def sweep_page(directory: Path, jobs: list[Job]) -> str:
         "reasons": reasons,
         "further": further,
         "failed": len(failed),
-        "common": sweep_facts.common_overrides(jobs),
-        "provenance": [pair for pair in run_facts.provenance(first) if pair[0] != "time in all"],
+        "common": sweep_sections.common_overrides(jobs),
+        "provenance": [pair for pair in run_sections.provenance(first) if pair[0] != "time in all"],
     }
     return render("sweep.html", values)
 
 
+Tile = dict[str, object]  # name, value, whether that is a number, and what stands under it
+
+
 def _outcome(jobs: Sequence[Job]) -> str:
-    parts = [f"{count:,} {status}" for status, count in sweep_facts.counts(jobs)]
+    parts = [f"{count:,} {status}" for status, count in sweep_sections.counts(jobs)]
     return f"{plural(len(jobs), 'job')}: {', '.join(parts)}"
 
 
-def _tiles(jobs: Sequence[Job], compared: Any, best: Any) -> list[dict[str, Any]]:
+def _tiles(jobs: Sequence[Job], compared: Mapping[str, list[Setting]], best: Mapping[str, list[Job]]) -> list[Tile]:
     """The few numbers that a reader looks for first."""
-    tiles: list[dict[str, Any]] = []
+    tiles: list[Tile] = []
     for metric, winning in list(best.items())[:3]:
         if metric in compared:
             setting = compared[metric][0]
-            tile = {"name": f"Best mean {metric}", "value": setting.mean, "number": True}
+            tile: Tile = {"name": f"Best mean {metric}", "value": setting.mean, "number": True}
             known = setting.low == setting.low
             under = f"95 % interval {shown_number(setting.low)} to {shown_number(setting.high)}" if known else ""
             tiles.append(tile | {"under": f"{under}\nover {plural(len(setting.jobs), 'repetition')}".strip()})
@@ -81,11 +83,11 @@ def _tiles(jobs: Sequence[Job], compared: Any, best: Any) -> list[dict[str, Any]
             tiles.append({"name": f"Best {metric}", "value": job.score, "number": True, "under": f"job {job.number}"})
     if len(best) == 1:
         winning = next(iter(best.values()))
-        found = dict(sweep_facts.tested(winning)) if winning else {}
+        tested = dict(sweep_sections.tested(winning)) if winning else {}
         under = "of the winner" if len(winning) == 1 else f"of the winner, mean of {len(winning)}"
-        for name in [name for name in ("test/accuracy", "test/auroc") if name in found]:
-            title = f"{run_facts.spoken(name.partition('/')[2])}, test"
-            tiles.append({"name": title, "value": found[name], "number": True, "under": under})
-    done = sum(job.is_completed for job in jobs)
-    tiles.append({"name": "Jobs completed", "value": f"{done:,}", "number": False, "under": f"of {len(jobs):,}"})
+        for name in [name for name in ("test/accuracy", "test/auroc") if name in tested]:
+            title = f"{run_sections.spoken(name.partition('/')[2])}, test"
+            tiles.append({"name": title, "value": tested[name], "number": True, "under": under})
+    completed = sum(job.is_completed for job in jobs)
+    tiles.append({"name": "Jobs completed", "value": f"{completed:,}", "number": False, "under": f"of {len(jobs):,}"})
     return tiles

@@ -7,7 +7,6 @@ import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from markupsafe import escape
 
@@ -20,7 +19,7 @@ LONGEST = 160  # characters of a cell
 
 
 @dataclass(frozen=True)
-class Column:
+class PagedColumn:
     """One column; see `numbers`, `texts` and `settings`, which make them.
 
     Attributes:
@@ -32,23 +31,25 @@ class Column:
 
     title: str
     kind: str
-    values: Sequence[Any]
+    values: Sequence[float | str | None]
     decimals: int = 0
 
     @functools.cached_property
     def is_right(self) -> bool:
         """Whether it holds numbers, which are aligned on the right."""
-        return self.kind == "number" or (self.kind == "setting" and all(is_number(v) for v in self.values if v))
+        return self.kind == "number" or (self.kind == "setting" and all(is_number(str(v)) for v in self.values if v))
 
     def cell(self, row: int) -> str:
         value = self.values[row]
-        return shown_number(value, self.decimals) if self.kind == "number" else str(value or "")
+        return (
+            str(value or "") if isinstance(value, str) or self.kind != "number" else shown_number(value, self.decimals)
+        )
 
-    def head(self, count: int) -> Column:
+    def head(self, count: int) -> PagedColumn:
         """Its first rows."""
         return dataclasses.replace(self, values=self.values[:count])
 
-    def as_data(self) -> dict[str, Any]:
+    def as_data(self) -> dict[str, object]:
         """What the script reads; texts are kept once each."""
         if self.kind == "number":
             return {"kind": "number", "decimals": self.decimals, "values": [_packed(v) for v in self.values]}
@@ -58,18 +59,20 @@ class Column:
         return {"kind": kind, "texts": list(place), "codes": codes}
 
 
-def numbers(title: str, values: Sequence[Any], decimals: int | None = None) -> Column:
+def numbers(title: str, values: Sequence[object], decimals: int | None = None) -> PagedColumn:
     """A column of numbers, with the decimals that suit them; what is no number is an empty cell."""
-    kept = [v if is_finite(v) or (isinstance(v, float) and math.isinf(v)) else None for v in values]
-    return Column(title, "number", kept, decimals_of(kept) if decimals is None else decimals)
+    known: list[float | None] = [
+        v if is_finite(v) or (isinstance(v, float) and math.isinf(v)) else None for v in values
+    ]
+    return PagedColumn(title, "number", known, decimals_of(known) if decimals is None else decimals)
 
 
-def texts(title: str, values: Sequence[Any], kind: str = "text") -> Column:
+def texts(title: str, values: Sequence[object], kind: str = "text") -> PagedColumn:
     """A column of texts, each of bounded length."""
-    return Column(title, kind, [bounded("" if value is None else str(value)) for value in values])
+    return PagedColumn(title, kind, [bounded("" if value is None else str(value)) for value in values])
 
 
-def settings(title: str, values: Sequence[Any]) -> Column:
+def settings(title: str, values: Sequence[object]) -> PagedColumn:
     """A column of values from the command line, as they were typed."""
     return texts(title, values, "setting")
 
@@ -79,10 +82,10 @@ def bounded(text: str, most: int = LONGEST) -> str:
     return text if len(text) <= most else f"{text[: most // 2]}…{text[1 - most // 2 :]}"
 
 
-def _packed(value: Any) -> Any:
+def _packed(value: object) -> float | str | None:
     """Of a float the seven digits that anybody looks at; infinity as text, which JSON has no number for."""
-    if value is None or isinstance(value, int):
-        return value
+    if not isinstance(value, float):
+        return value if isinstance(value, int) else None
     return float(f"{value:.7g}") if math.isfinite(value) else ("Infinity" if value > 0 else "-Infinity")
 
 
@@ -98,7 +101,7 @@ class PagedTable:
     """
 
     name: str
-    columns: list[Column]
+    columns: list[PagedColumn]
     rest: str = ""
     page: int = PAGE
     order: tuple[int, bool] | None = field(default=None)
@@ -111,16 +114,16 @@ class PagedTable:
         """The cells of the rows that are there without a script."""
         return [[column.cell(row) for column in self.columns] for row in range(min(self.page, self.count))]
 
-    def as_data(self) -> dict[str, Any]:
+    def as_data(self) -> dict[str, object]:
         """The content of the table's data island."""
         return {"page": self.page, "count": self.count, "columns": [column.as_data() for column in self.columns]}
 
     def within(self, budget: int) -> PagedTable:
-        """The table, or as many of its first rows as take so many bytes on the page."""
+        """The table, or as many of its first rows as take at most ``budget`` bytes on the page."""
         table = self
         while table.count > 1 and (size := table._bytes()) > budget:
-            kept = max(1, min(table.count - 1, int(0.97 * table.count * budget / size)))
-            table = dataclasses.replace(table, columns=[column.head(kept) for column in table.columns])
+            rows = max(1, min(table.count - 1, int(0.97 * table.count * budget / size)))
+            table = dataclasses.replace(table, columns=[column.head(rows) for column in table.columns])
         return table
 
     def _bytes(self) -> int:

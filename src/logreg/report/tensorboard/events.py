@@ -76,7 +76,7 @@ class EventFile:
         tensor, about = content
         self._write([Summary.Value(tag=tag, tensor=tensor, metadata=about)], step)
 
-    def hyperparameters(self, values: Mapping[str, Any], group: str) -> None:
+    def hyperparameters(self, values: Mapping[str, object], group: str) -> None:
         """The row of this run in the HParams tab; numbers, booleans and strings, everything else as text."""
         start = SessionStartInfo(group_name=group, start_time_secs=time.time())
         for key, value in values.items():

@@ -37,10 +37,10 @@ def curve(table: Float[np.ndarray, "6 thresholds"], description: str) -> Content
 
 def compared_names(tags: Iterable[str]) -> list[str]:
     """The metrics that were measured on training or validation rows, those of both first."""
-    found: dict[str, set[str]] = {}
+    splits: dict[str, set[str]] = {}
     for match in filter(None, map(COMPARED.fullmatch, tags)):
-        found.setdefault(match[2], set()).add(match[1])
-    return sorted(found, key=lambda name: -len(found[name]))  # which keeps the order of the tags otherwise
+        splits.setdefault(match[2], set()).add(match[1])
+    return sorted(splits, key=lambda name: -len(splits[name]))  # which keeps the order of the tags otherwise
 
 
 def layout(names: Sequence[str]) -> Content:

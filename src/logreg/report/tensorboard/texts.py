@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -73,7 +72,7 @@ def write_texts(events: EventFile, record: RunRecord, settings: Settings, direct
     events.text("configuration", configuration(settings.as_config()), record.updates)
 
 
-def configuration(config: Mapping[str, Any]) -> str:
+def configuration(config: Mapping[str, object]) -> str:
     """A resolved configuration as a block of YAML."""
     return _block(yaml.dump(dict(config), Dumper=_DUMPER, sort_keys=False, allow_unicode=True, width=100))
 

@@ -99,25 +99,25 @@ def _table(title: str, *names: str) -> Table:
 
 
 def _coefficient_cells(inference: Inference, i: int) -> list[str]:
-    found = inference.coefficients
-    cells = _cells(found, i)
+    estimates = inference.coefficients
+    cells = _cells(estimates, i)
     if inference.method == "profile":
-        cells[2] = f"{chi2.isf(found.p[i], 1):.3f}"
-    return [*cells, *_interval(found, i), _number(found.odds_ratio[i])]
+        cells[2] = f"{chi2.isf(estimates.p[i], 1):.3f}"
+    return [*cells, *_interval(estimates, i), _number(estimates.odds_ratio[i])]
 
 
-def _cells(found: Estimates, i: int) -> list[str]:
-    p = found.p[i]
+def _cells(estimates: Estimates, i: int) -> list[str]:
+    p = estimates.p[i]
     return [
-        _number(found.estimate[i]),
-        _number(found.standard_error[i]),
-        f"{found.z[i]:.3f}",
+        _number(estimates.estimate[i]),
+        _number(estimates.standard_error[i]),
+        f"{estimates.z[i]:.3f}",
         f"{p:.3f}" if p >= 5e-4 else "<0.001",
     ]
 
 
-def _interval(found: Estimates, i: int) -> list[str]:
-    return [_number(found.lower[i]), _number(found.upper[i])]
+def _interval(estimates: Estimates, i: int) -> list[str]:
+    return [_number(estimates.lower[i]), _number(estimates.upper[i])]
 
 
 def _number(value: float) -> str:

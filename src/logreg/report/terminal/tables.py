@@ -32,28 +32,28 @@ def compact_table(
     Args:
         optional: the columns that may be left out.
     """
-    kept, headings = list(range(len(header))), [*header]
-    cells = [[row[i] for row in rows] for i in kept]
+    shown, headings = list(range(len(header))), [*header]
+    cells = [[row[i] for row in rows] for i in shown]
     has_numbers = [all(NUMBERS.fullmatch(cell) for cell in column) for column in cells]
-    whole = [
+    unbroken = [
         numeric or max(map(len, column), default=0) <= LONG for numeric, column in zip(has_numbers, cells, strict=True)
     ]
 
     def width() -> int:
         longest = [
-            max(map(len, column), default=0) if fixed else LONG for fixed, column in zip(whole, cells, strict=True)
+            max(map(len, column), default=0) if fixed else LONG for fixed, column in zip(unbroken, cells, strict=True)
         ]
-        return sum(max(longest[i], *map(len, headings[i].split("\n"))) + BETWEEN for i in kept) - BETWEEN + 1
+        return sum(max(longest[i], *map(len, headings[i].split("\n"))) + BETWEEN for i in shown) - BETWEEN + 1
 
     if width() > console.width:
         headings = [re.sub(r"(?<=[./])(?=.)", "\n", name) for name in header]
-    while width() > console.width and (left := [i for i in kept if header[i] in optional]):
-        kept.remove(left[-1])
+    while width() > console.width and (left := [i for i in shown if header[i] in optional]):
+        shown.remove(left[-1])
     fits = width() <= console.width
     table = frameless(title)
-    for i in kept:
+    for i in shown:
         side: Literal["right", "left"] = "right" if has_numbers[i] else "left"
-        table.add_column(escape(headings[i]), justify=side, no_wrap=whole[i] and fits, overflow="fold")
+        table.add_column(escape(headings[i]), justify=side, no_wrap=unbroken[i] and fits, overflow="fold")
     for row in rows:
-        table.add_row(*(escape(row[i]) for i in kept))
+        table.add_row(*(escape(row[i]) for i in shown))
     return table

@@ -6,7 +6,7 @@ import copy
 import importlib
 import importlib.util
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -20,17 +20,33 @@ from logreg.records.checkpoints import applied_checkpoint
 from logreg.records.record import PREPROCESSING, shown
 from logreg.runs.load import Run
 
+Probabilities = Callable[[Any], np.ndarray]  # of raw rows, which are of one kind in a format and of another in the next
+
+
+class Compared(Protocol):
+    """The rows, or photos, that an export is compared on; in batches, over and over.
+
+    Attributes:
+        count: rows of all batches together.
+        total: rows that these were chosen from.
+    """
+
+    count: int
+    total: int
+
+    def __iter__(self) -> Iterator[Any]: ...
+
 
 class Writer(Protocol):
     """What a module such as `logreg.runs.export.to_onnx` offers."""
 
-    def write(self, run: Any, rows: Any, path: Path) -> None:
+    def write(self, run: Run, rows: Compared, path: Path) -> None:
         """Write the run into a file; ``rows`` are those of its table, or its photos."""
 
-    def load(self, run: Any, path: Path) -> Any:
+    def load(self, run: Run, path: Path) -> Probabilities:
         """The function from a batch of raw rows, or photos, to probabilities, (rows,), that the file holds."""
 
-    def snippet(self, run: Any, path: str) -> str:
+    def snippet(self, run: Run, path: str) -> str:
         """Two or three lines of Python that use the file."""
 
 
@@ -92,8 +108,8 @@ class Export:
         )
 
 
-def check_request(run: Any, format: Any, output: Any) -> None:
-    """Refuse values that can be told to be wrong without importing anything heavy.
+def check_request(run: object, format: object, output: object) -> None:
+    """Refuse values that are wrong, as far as that shows without importing anything heavy.
 
     Raises:
         UserError: names the key and what is valid.
@@ -166,10 +182,10 @@ def export_run(
     if chosen.linear and linear_coefficients(run.model.network) is None:
         name = type(run.model.network).__name__
         raise UserError(f"format={format}: {name} is not a linear model, which is all it can hold; format=torch can.")
-    rows: Any = (photos_of if of_photos else rows_of)(run, data_path, trusted)
+    rows: Compared = (photos_of if of_photos else rows_of)(run, data_path, trusted)
     path = Path(output)
     _check_target(path, Path(run_directory), data_path or str(run.settings.value("data.path") or ""))
-    part = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")  # by which a format may be told
+    part = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")  # some libraries know a format by its suffix
     with replacing(path, part):
         writer: Any = importlib.import_module(chosen.module)
         difference = _write_and_compare(writer, run, rows, part, format, chosen)
@@ -187,8 +203,7 @@ def _check_target(path: Path, run_directory: Path, table: str) -> None:
         raise UserError(f"output={path}: this file belongs to the run; give another one.")
 
 
-def _write_and_compare(writer: Writer, run: Any, rows: Any, part: Path, format: str, chosen: Format) -> float:
-
+def _write_and_compare(writer: Writer, run: Run, rows: Compared, part: Path, format: str, chosen: Format) -> float:
     writer.write(run, rows, part)
     # The closed form of a linear model is exported in double precision, whatever the precision it was trained in.
     reference = in_double(run) if chosen.linear else run
@@ -209,22 +224,19 @@ def _readable(size: float) -> str:
     return f"{size:.1f} GB"
 
 
-Probabilities = Callable[[Any], np.ndarray]
-
-
 def in_double(run: Run) -> Run:
     """The same run, computing in float64: its own rounding is then no part of a comparison."""
     return replace(run, model=copy.deepcopy(run.model).double())
 
 
-def largest_difference(expected: Probabilities, found: Probabilities, rows: Iterable[Any]) -> float:
+def largest_difference(expected: Probabilities, exported: Probabilities, rows: Iterable[object]) -> float:
     """The largest absolute difference of two functions from batches of rows to probabilities, (rows,).
 
     NaN if one of them returns NaN, infinite if they disagree about the number of rows.
     """
     largest = 0.0
     for batch in rows:
-        p, q = np.asarray(expected(batch), dtype=np.float64), np.asarray(found(batch), dtype=np.float64)
+        p, q = np.asarray(expected(batch), dtype=np.float64), np.asarray(exported(batch), dtype=np.float64)
         if p.shape != q.shape:
             return float("inf")
         largest = float(np.maximum(largest, np.abs(p - q).max(initial=0.0)))  # NaN stays

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
+import numpy.typing as npt
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 PREFIX = "logreg/"  # of the names inside the graph, which no column may begin with
@@ -17,7 +16,9 @@ class Graph:
         self.nodes: list[NodeProto] = []
         self.constants: list[TensorProto] = []
 
-    def add(self, operator: str, *inputs: str, output: str | None = None, domain: str = "", **attributes: Any) -> str:
+    def add(
+        self, operator: str, *inputs: str, output: str | None = None, domain: str = "", **attributes: object
+    ) -> str:
         """Append a node; returns the name of its output."""
         name = output or f"{PREFIX}{operator}_{len(self.nodes)}"
         node = helper.make_node(operator, list(inputs), [name], name=f"{PREFIX}{len(self.nodes)}", domain=domain)
@@ -25,7 +26,7 @@ class Graph:
         self.nodes.append(node)
         return name
 
-    def constant(self, value: Any) -> str:
+    def constant(self, value: npt.ArrayLike) -> str:
         """A constant; floats are float64."""
         name = f"{PREFIX}constant_{len(self.constants)}"
         self.constants.append(numpy_helper.from_array(np.asarray(value), name))
@@ -35,31 +36,31 @@ class Graph:
         """Columns (rows, 1) beside each other."""
         return columns[0] if len(columns) == 1 else self.add("Concat", *columns, axis=1)
 
-    def column(self, name: str) -> Column:
-        return Column(self, name)
+    def value(self, name: str) -> GraphValue:
+        return GraphValue(self, name)
 
 
-class Column:
+class GraphValue:
     """A float64 value of the graph that can be calculated with; see `logreg.runs.export.dates`."""
 
     def __init__(self, graph: Graph, name: str) -> None:
         self.graph, self.name = graph, name
 
-    def _with(self, operator: str, other: Column | float) -> Column:
-        right = other.name if isinstance(other, Column) else self.graph.constant(float(other))
-        return Column(self.graph, self.graph.add(operator, self.name, right))
+    def _with(self, operator: str, other: GraphValue | float) -> GraphValue:
+        right = other.name if isinstance(other, GraphValue) else self.graph.constant(float(other))
+        return GraphValue(self.graph, self.graph.add(operator, self.name, right))
 
-    def __add__(self, other: Column | float) -> Column:
+    def __add__(self, other: GraphValue | float) -> GraphValue:
         return self._with("Add", other)
 
-    def __sub__(self, other: Column | float) -> Column:
+    def __sub__(self, other: GraphValue | float) -> GraphValue:
         return self._with("Sub", other)
 
-    def __mul__(self, other: Column | float) -> Column:
+    def __mul__(self, other: GraphValue | float) -> GraphValue:
         return self._with("Mul", other)
 
-    def __truediv__(self, other: Column | float) -> Column:
+    def __truediv__(self, other: GraphValue | float) -> GraphValue:
         return self._with("Div", other)
 
-    def floor(self) -> Column:
-        return Column(self.graph, self.graph.add("Floor", self.name))
+    def floor(self) -> GraphValue:
+        return GraphValue(self.graph, self.graph.add("Floor", self.name))

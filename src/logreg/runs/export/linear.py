@@ -57,23 +57,23 @@ def numbers_of(levels: Sequence[str]) -> dict[str, float | int | bool]:
 
     A table in which some levels are numbers has no booleans: 1 and True would be one value.
     """
-    whole: dict[str, float | int | bool] = {t: int(t) for t in levels if is_whole(t)}
-    fractions = {t: value for t in levels if t not in whole and (value := _fraction(t)) is not None}
+    integers: dict[str, float | int | bool] = {t: int(t) for t in levels if is_whole(t)}
+    fractions = {t: value for t in levels if t not in integers and (value := _fraction(t)) is not None}
     texts = as_levels(pl.Series("level", list(fractions.values()), dtype=pl.Float64)).to_list()
     same = {t: value for (t, value), text in zip(fractions.items(), texts, strict=True) if t == text}
-    return whole | same or {t: BOOLEANS[t.lower()] for t in levels if t.lower() in BOOLEANS}
+    return integers | same or {t: BOOLEANS[t.lower()] for t in levels if t.lower() in BOOLEANS}
 
 
 def spellings(column: Categorical) -> dict[str, int]:
     """The feature of each level, in every way of writing it that the run itself takes for the same."""
-    found = dict(column.position)
+    features = dict(column.position)
     for level, place in column.position.items():
         if column.is_boolean:
             others = [level.capitalize(), level.upper(), "1" if level == "true" else "0"]
         else:
             others = [f"{level}.0"] if is_whole(level) else []
-        found |= {other: place for other in others if other not in found}
-    return found
+        features |= {other: place for other in others if other not in features}
+    return features
 
 
 def is_whole(level: str) -> bool:

@@ -21,7 +21,7 @@ from logreg.core.errors import UserError
 from logreg.data.images.preprocessor import LARGEST, ImagePreprocessor
 from logreg.evaluation.calibration import Calibration
 from logreg.optim.objective import logit_function
-from logreg.runs.export.to_torch import Isotonic, Sigmoid
+from logreg.runs.export.to_torch import IsotonicModule, SigmoidModule
 from logreg.runs.load import Run
 
 IMAGE, PROBABILITY, PREDICTION = "image", "probability", "prediction"
@@ -63,7 +63,7 @@ class PhotoPipeline(nn.Module):
         return p.float(), (p >= self.threshold).long()
 
 
-class CountedIsotonic(Isotonic):
+class CountedIsotonic(IsotonicModule):
     """The same without ``searchsorted``, which ONNX does not have."""
 
     def forward(self, z: Tensor) -> Tensor:
@@ -72,7 +72,7 @@ class CountedIsotonic(Isotonic):
         return self.values[below] + self.slopes[below] * (z - self.knots[below])
 
 
-CALIBRATIONS: dict[str, Callable[..., nn.Module]] = {"sigmoid": Sigmoid, "isotonic": CountedIsotonic}
+CALIBRATIONS: dict[str, Callable[..., nn.Module]] = {"sigmoid": SigmoidModule, "isotonic": CountedIsotonic}
 
 
 def traced(run: Run, format: str, network: nn.Module | None = None) -> torch.export.ExportedProgram:

@@ -72,7 +72,7 @@ def _write(run: Run, network: nn.Module, path: Path) -> None:
         program = without_convolutions(program)
     with quiet():
         try:
-            found = torch.onnx.export(
+            exported = torch.onnx.export(
                 program,
                 dynamo=True,
                 input_names=[IMAGE],
@@ -82,8 +82,8 @@ def _write(run: Run, network: nn.Module, path: Path) -> None:
             )
         except Exception as error:  # whatever the network does that ONNX has no words for
             raise _refusal(network, error) from error
-    assert found is not None
-    model = found.model_proto
+    assert exported is not None
+    model = exported.model_proto
     _name_sizes(model)
     pre = run.preprocessor
     properties = {

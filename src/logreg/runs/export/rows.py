@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import polars as pl
@@ -53,10 +52,10 @@ class ComparedRows:
         self.batch_rows = max(1, min(BATCH_ROWS, BATCH_ELEMENTS // max(1, width)))
 
     def __iter__(self) -> Iterator[Batch]:
-        done = 0
+        read = 0
         for batch in self.read():
-            chosen = batch[-done % self.step :: self.step]
-            done += batch.shape[0]
+            chosen = batch[-read % self.step :: self.step]
+            read += batch.shape[0]
             for first in range(0, chosen.shape[0], self.batch_rows):
                 yield chosen[first : first + self.batch_rows]
 
@@ -123,8 +122,10 @@ def _settled(sources: list[Source], pre: Preprocessor) -> tuple[list[Source], in
         try:
             return sources, sum(len(frame) for frame in _batches(sources, pre))
         except WrongKinds as wrong:
-            found: Any = wrong.source
-            sources = [found if source.key == found.key else with_kinds(source, found) for source in sources]
+            corrected = wrong.source
+            sources = [
+                corrected if source.key == corrected.key else with_kinds(source, corrected) for source in sources
+            ]
     raise UserError(f"{sources[0].key}: the file cannot be read consistently; set data.delimiter and data.quote.")
 
 
@@ -139,14 +140,14 @@ class ComparedPhotos:
 
     Args:
         photos: paths, or arrays (height, width, 3) of uint8.
-        total: how many there are, of which these were chosen.
+        total: how many there are; these were chosen from them.
         key: where they come from, for errors.
 
     Attributes:
         count: photos of all batches together.
     """
 
-    def __init__(self, photos: Sequence[Any], total: int, key: str) -> None:
+    def __init__(self, photos: Sequence[Path | np.ndarray], total: int, key: str) -> None:
         self.photos, self.total, self.key, self.count = photos, total, key, len(photos)
 
     def __iter__(self) -> Iterator[np.ndarray]:
@@ -162,7 +163,7 @@ class ComparedPhotos:
             if batch:
                 yield np.stack(batch)
 
-    def _decoded(self, photo: Any) -> np.ndarray:
+    def _decoded(self, photo: Path | np.ndarray) -> np.ndarray:
         if isinstance(photo, np.ndarray):
             return photo
         try:
@@ -172,7 +173,7 @@ class ComparedPhotos:
 
 
 def spread(total: int) -> range:
-    """Numbers of photos to compare on, evenly spread over so many."""
+    """Numbers of photos to compare on, evenly spread over ``total``."""
     return range(0, total, max(1, -(-total // MOST_PHOTOS)))
 
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
@@ -28,7 +27,7 @@ from logreg.data.tables.values import as_levels, as_numbers
 from logreg.evaluation.calibration import IsotonicCalibration
 from logreg.records.record import PREPROCESSING
 from logreg.runs.export.dates import date_part, seconds_of
-from logreg.runs.export.graph import PREFIX, Column, Graph
+from logreg.runs.export.graph import PREFIX, Graph, GraphValue
 from logreg.runs.export.linear import Linear, linear, spellings
 from logreg.runs.export.rows import Batch
 from logreg.runs.load import Run
@@ -82,10 +81,10 @@ def inputs(batch: Batch, pre: Preprocessor, types: dict[str, str]) -> dict[str, 
     Args:
         types: of the inputs by name, as ONNX Runtime calls them.
     """
-    kinds: dict[str, Any] = {"tensor(float)": np.float32, "tensor(double)": np.float64}
+    kinds: dict[str, type[np.floating]] = {"tensor(float)": np.float32, "tensor(double)": np.float64}
     if not isinstance(batch, pl.DataFrame):
         return {SPARSE: batch.toarray().astype(kinds[types[SPARSE]])}
-    found = {}
+    arrays = {}
     for column in pre.columns:
         series = batch[column.feature]
         if isinstance(column, Categorical):
@@ -93,8 +92,8 @@ def inputs(batch: Batch, pre: Preprocessor, types: dict[str, str]) -> dict[str, 
         else:
             values = as_numbers(series, None, "frame") if column.part is None else seconds_of(series, "frame")
             values = values.astype(kinds[types[column.feature]])
-        found[column.feature] = values.reshape(-1, 1)
-    return found
+        arrays[column.feature] = values.reshape(-1, 1)
+    return arrays
 
 
 def double_inputs(pre: Preprocessor, model: Linear, rows: Iterable[Batch]) -> set[str]:
@@ -178,7 +177,7 @@ def _isotonic(graph: Graph, z: str, calibration: IsotonicCalibration) -> str:
 
 def _model(graph: Graph, kinds: dict[str, int], width: int) -> onnx.ModelProto:
     outputs = {PROBABILITY: TensorProto.FLOAT, PREDICTION: TensorProto.INT64}
-    made = helper.make_graph(
+    onnx_graph = helper.make_graph(
         graph.nodes,
         "logreg",
         [helper.make_tensor_value_info(name, kind, ["rows", width]) for name, kind in kinds.items()],
@@ -186,7 +185,7 @@ def _model(graph: Graph, kinds: dict[str, int], width: int) -> onnx.ModelProto:
         graph.constants,
     )
     opsets = [helper.make_opsetid(domain, version) for domain, version in OPSETS.items()]
-    return helper.make_model(made, opset_imports=opsets, ir_version=IR_VERSION, producer_name="lightning-logreg")
+    return helper.make_model(onnx_graph, opset_imports=opsets, ir_version=IR_VERSION, producer_name="lightning-logreg")
 
 
 def _kind(column: Numeric | Categorical, doubles: set[str]) -> int:
@@ -208,7 +207,7 @@ def _numbers(graph: Graph, pre: Preprocessor, weight: np.ndarray, kinds: dict[st
         together = graph.concatenated([column.feature for column, _ in floats])
         values.append(graph.add("Cast", together, to=TensorProto.DOUBLE))
     values += [column.feature for column, _ in doubles]
-    values += [date_part(graph.column(c.feature), str(c.part), Column.floor).name for c, _ in dates]
+    values += [date_part(graph.value(c.feature), str(c.part), GraphValue.floor).name for c, _ in dates]
     ordered = [*floats, *doubles, *dates]
     return _standardised(graph, graph.concatenated(values), ordered, weight) if ordered else []
 

@@ -24,16 +24,16 @@ from __future__ import annotations
 
 import warnings
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 import polars as pl
 import skops.io
 from scipy.sparse import csr_matrix
+from sklearn.base import ClassifierMixin
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.compose import ColumnTransformer
 from sklearn.exceptions import ConvergenceWarning
@@ -58,7 +58,7 @@ GAPS = ["", None]  # what stands for a missing value, beside NaN
 CALIBRATED = "sklearn.calibration._CalibratedClassifier"
 TWICE = 2  # rows of a level that is to have a feature of its own
 
-Values = list[Any]
+Value = str | float | None
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class Part:
     """A transformer of the ColumnTransformer, with the coefficients of what it makes."""
 
     name: str
-    transformer: Any
+    transformer: Pipeline | ColumnTransformer
     columns: list[str]
     coefficients: np.ndarray
 
@@ -82,8 +82,8 @@ class Encoding:
     """
 
     feature: str
-    own: Values
-    rare: Values
+    own: Sequence[Value]
+    rare: Sequence[Value]
     coefficients: np.ndarray
 
 
@@ -153,7 +153,9 @@ def build_pipeline(pre: Preprocessor, model: Linear, threshold: float = 0.5) -> 
     return Pipeline([("columns", columns), ("model", classifier)])
 
 
-def _classifier(x: Any, linear: Linear, coefficients: np.ndarray, threshold: float) -> Any:
+def _classifier(
+    x: np.ndarray | csr_matrix, linear: Linear, coefficients: np.ndarray, threshold: float
+) -> ClassifierMixin:
     """The fitted classifier; where the run's threshold is another than 0.5, one that predicts by it."""
     model, y = LogisticRegression(max_iter=1), np.arange(TWICE)
     with warnings.catch_warnings():
@@ -174,7 +176,9 @@ def _classifier(x: Any, linear: Linear, coefficients: np.ndarray, threshold: flo
     return classifier
 
 
-def _calibrated(model: LogisticRegression, x: Any, calibration: IsotonicCalibration) -> CalibratedClassifierCV:
+def _calibrated(
+    model: LogisticRegression, x: np.ndarray | csr_matrix, calibration: IsotonicCalibration
+) -> CalibratedClassifierCV:
     """A fitted classifier with a calibration after it."""
     every = np.arange(TWICE)
     classifier = CalibratedClassifierCV(FrozenEstimator(model), method=calibration.method, cv=[(every, every)])
@@ -195,10 +199,10 @@ def _number_parts(pre: Preprocessor, weight: np.ndarray) -> list[Part]:
     ]
     # A scaler that does not scale makes numbers of booleans, texts and objects, and NaN of every kind of gap.
     indicate = [("to_numbers", StandardScaler(with_mean=False, with_std=False)), ("indicate", _indicator())]
-    found = {"numbers": (Pipeline(scale), numbers), "gaps": (Pipeline(indicate), gaps)}
+    parts = {"numbers": (Pipeline(scale), numbers), "gaps": (Pipeline(indicate), gaps)}
     return [
         Part(name, transformer, [c.feature for c, _ in columns], np.array([weight[i] for _, i in columns]))
-        for name, (transformer, columns) in found.items()
+        for name, (transformer, columns) in parts.items()
     ]
 
 
@@ -228,17 +232,17 @@ def _level_parts(
             [name for name, _ in with_gaps],
             np.array([weight for _, weight in with_gaps]),
         ),
-        _encoded("levels_as_numbers", [found for found in numbers if found.own or found.rare]),
+        _encoded("levels_as_numbers", [encoding for encoding in numbers if encoding.own or encoding.rare]),
     ]
 
 
 def _encoded(name: str, encodings: list[Encoding]) -> Part:
     """One-hot encoding of columns."""
-    categories = [np.array([*found.own, *found.rare], dtype=object) for found in encodings]
+    categories = [np.array([*encoding.own, *encoding.rare], dtype=object) for encoding in encodings]
     encoder = OneHotEncoder(categories=categories, handle_unknown="ignore", min_frequency=TWICE)
     pipeline = Pipeline([_to_object(), ("encode", encoder)])
-    coefficients = np.concatenate([np.empty(0), *(found.coefficients for found in encodings)])
-    return Part(name, pipeline, [found.feature for found in encodings], coefficients)
+    coefficients = np.concatenate([np.empty(0), *(encoding.coefficients for encoding in encodings)])
+    return Part(name, pipeline, [encoding.feature for encoding in encodings], coefficients)
 
 
 def _as_texts(column: Categorical, weight: np.ndarray) -> Encoding:
@@ -253,23 +257,23 @@ def _as_texts(column: Categorical, weight: np.ndarray) -> Encoding:
 
 
 def _as_numbers(column: Categorical, weight: np.ndarray) -> Encoding:
-    found = numbers_of([*column.levels, *column.rare])
-    own = {level: i for i, level in enumerate(column.levels) if level in found}
-    rare = [found[level] for level in column.rare if level in found]
+    values = numbers_of([*column.levels, *column.rare])
+    own = {level: i for i, level in enumerate(column.levels) if level in values}
+    rare = [values[level] for level in column.rare if level in values]
     coefficients = [*weight[list(own.values())], *([weight[len(column.levels)]] if rare else [])]
-    return Encoding(column.feature, [found[level] for level in own], rare, np.array(coefficients))
+    return Encoding(column.feature, [values[level] for level in own], rare, np.array(coefficients))
 
 
 def _made_up_frame(pre: Preprocessor, *encodings: list[Encoding]) -> pd.DataFrame:
     """A frame that has every level twice, every rare level once, and numbers that are not all the same."""
-    values: dict[str, Values] = {column.feature: [] for column in pre.columns if isinstance(column, Categorical)}
-    for found in (encoding for several in encodings for encoding in several):
-        values[found.feature] += [*found.own, *found.own, *found.rare]
+    values: dict[str, list[Value]] = {column.feature: [] for column in pre.columns if isinstance(column, Categorical)}
+    for encoding in (encoding for several in encodings for encoding in several):
+        values[encoding.feature] += [*encoding.own, *encoding.own, *encoding.rare]
     rows = TWICE + max(map(len, values.values()), default=0)
-    made: dict[str, Any] = {column.feature: np.arange(float(rows)) for column in pre.numeric}
+    columns: dict[str, np.ndarray | pd.Series] = {column.feature: np.arange(float(rows)) for column in pre.numeric}
     for name, several in values.items():
-        made[name] = pd.Series([*several, *[np.nan] * (rows - len(several))], dtype=object)
-    return pd.DataFrame({name: made[name] for name in pre.raw_columns})
+        columns[name] = pd.Series([*several, *[np.nan] * (rows - len(several))], dtype=object)
+    return pd.DataFrame({name: columns[name] for name in pre.raw_columns})
 
 
 def _set_numbers(columns: ColumnTransformer, pre: Preprocessor) -> None:

@@ -84,7 +84,7 @@ def raw_matrix(batch: Batch, pre: Preprocessor) -> np.ndarray:
     """A batch of raw rows as the program takes it, (rows, raw columns) float64."""
     if not isinstance(batch, pl.DataFrame):
         return batch.toarray().astype(np.float64)
-    found: dict[str, np.ndarray] = {}
+    columns: dict[str, np.ndarray] = {}
     for column in pre.columns:
         series = batch[column.feature]
         if isinstance(column, Categorical):
@@ -92,11 +92,11 @@ def raw_matrix(batch: Batch, pre: Preprocessor) -> np.ndarray:
             place = column.spelled(levels).cast(pl.Enum(list(column.position)), strict=False).to_physical()
             values = place.cast(pl.Float64).fill_null(-1.0).to_numpy().copy()
             values[levels.is_null().to_numpy()] = np.nan
-            found[column.feature] = values
+            columns[column.feature] = values
         else:
             values = as_numbers(series, None, "frame") if column.part is None else seconds_of(series, "frame")
-            found[column.feature] = values
-    return np.stack([found[name] for name in pre.raw_columns], axis=1)
+            columns[column.feature] = values
+    return np.stack([columns[name] for name in pre.raw_columns], axis=1)
 
 
 class Pipeline(nn.Module):
@@ -117,7 +117,7 @@ class Pipeline(nn.Module):
         return self.calibration(logit_function(self.network)(x).reshape(-1).double())
 
 
-class Sigmoid(nn.Module):
+class SigmoidModule(nn.Module):
     """`SigmoidCalibration` of logits, (rows,) float64."""
 
     def __init__(self, calibration: SigmoidCalibration) -> None:
@@ -128,7 +128,7 @@ class Sigmoid(nn.Module):
         return torch.sigmoid(self.slope * z + self.intercept)
 
 
-class Isotonic(nn.Module):
+class IsotonicModule(nn.Module):
     """`IsotonicCalibration` of logits, (rows,) float64."""
 
     knots: Tensor
@@ -146,7 +146,7 @@ class Isotonic(nn.Module):
         return self.values[below] + self.slopes[below] * (z - self.knots[below])
 
 
-CALIBRATIONS: dict[str, Callable[..., nn.Module]] = {"sigmoid": Sigmoid, "isotonic": Isotonic}
+CALIBRATIONS: dict[str, Callable[..., nn.Module]] = {"sigmoid": SigmoidModule, "isotonic": IsotonicModule}
 
 
 class Preprocessing(nn.Module):

@@ -8,7 +8,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from logreg.core.errors import UserError, plural
 from logreg.core.numbers import is_finite
@@ -20,6 +20,7 @@ from logreg.report.page.tables import PagedTable, bounded, numbers, texts
 from logreg.report.terminal.sentences import conclusions, ending, headline
 
 if TYPE_CHECKING:
+    from logreg.data.datamodule import BlockData
     from logreg.optim.losses import Loss
 
 MOST_COEFFICIENTS = 2_000  # rows of the table, the largest
@@ -71,7 +72,7 @@ def truths(record: RunRecord) -> list[str]:
 
 
 def majority(
-    record: RunRecord, settings: Settings | None, data: Any = None, trusted: Sequence[str] = ()
+    record: RunRecord, settings: Settings | None, data: BlockData | None = None, trusted: Sequence[str] = ()
 ) -> dict[str, float]:
     """The metrics of the classifier that knows only how common the labels are among the training rows, by name.
 
@@ -91,21 +92,21 @@ def majority(
         metrics = build_metrics(settings.metrics if settings else {}, trusted)
     except UserError:
         metrics = {}
-    found: dict[str, float] = {}
+    of_majority: dict[str, float] = {}
     for split in splits_of(record.metrics):
         rate = _rate(split, counts, data) if data is not None or weights is None else None
         if split == "train" and record.data.get("class_weight") is not None:
             continue  # the training metrics are of weighted labels
         if rate is None:
             known = record.intervals.get(f"{split}/accuracy")
-            found |= {f"{split}/accuracy": known.majority} if known else {}
+            of_majority |= {f"{split}/accuracy": known.majority} if known else {}
             continue
         values = majority_baseline(metrics, share, rate, trained_on(settings))
         values |= {"accuracy": rate if share >= 0.5 else 1 - rate}
         values = {name: 0.0 if abs(value) < 1e-12 else value for name, value in values.items()}
         left_out = ("loss",) if split == "train" else ()  # the objective has a penalty
-        found |= {f"{split}/{name}": value for name, value in values.items() if name not in left_out}
-    return found
+        of_majority |= {f"{split}/{name}": value for name, value in values.items() if name not in left_out}
+    return of_majority
 
 
 def trained_on(settings: Settings | None) -> Loss:
@@ -118,10 +119,10 @@ def trained_on(settings: Settings | None) -> Loss:
         return LOG_LOSS
 
 
-def _rate(split: str, counts: Mapping[str, Sequence[int]], data: Any) -> float | None:
+def _rate(split: str, counts: Mapping[str, Sequence[int]], data: BlockData | None) -> float | None:
     """The share of label 1 among the rows of a split, by their weights."""
-    weight = data.own_weights(split) if data is not None else None
-    if weight is not None and len(weight):
+    weight = None if data is None else data.own_weights(split)
+    if data is not None and weight is not None and len(weight):
         return float(weight @ data.labels_of(split) / weight.sum())
     rows = counts.get(split) or (0, 0)
     return rows[1] / sum(rows) if sum(rows) else None
@@ -154,27 +155,29 @@ def metric_rows(record: RunRecord, baseline: Mapping[str, float]) -> list[Metric
     ]
 
 
-def tiles(record: RunRecord, baseline: Mapping[str, float]) -> list[dict[str, Any]]:
+def tiles(record: RunRecord, baseline: Mapping[str, float]) -> list[dict[str, object]]:
     """The few numbers that a reader looks for first, of the rows that were held out the longest."""
     if not record.metrics:
         return []
     split = splits_of(record.metrics)[-1]
-    found = []
+    tiles: list[dict[str, object]] = []
     for name in TILES:
         full = f"{split}/{name}"
         if full in record.metrics:
             interval = record.intervals.get(full)
             title = f"{spoken(name)}, {SPLIT_NAMES.get(split, split)}"
             values = {"value": record.metrics[full], "baseline": baseline.get(full), "interval": interval}
-            found.append({"name": title, "metric": full} | values)
-    return found
+            tiles.append({"name": title, "metric": full, **values})
+    return tiles
 
 
-def statistics(record: RunRecord) -> list[tuple[str, Any]]:
+def statistics(record: RunRecord) -> list[tuple[str, object]]:
     """How well a fit with standard errors fits."""
-    found = record.inference or {}
-    values = [(title, found[key]) for key, title in STATISTICS.items() if found.get(key) is not None]
-    head = [("Intervals", found["method"]), ("Covariance", found["covariance"])] if "method" in found else []
+    inference = record.inference or {}
+    values = [(title, inference[key]) for key, title in STATISTICS.items() if inference.get(key) is not None]
+    head = (
+        [("Intervals", inference["method"]), ("Covariance", inference["covariance"])] if "method" in inference else []
+    )
     return head + values if head else []
 
 
@@ -205,7 +208,7 @@ def coefficient_table(rows: Sequence[Mapping[str, str]], total: int) -> PagedTab
     """The intercept and the features, the largest standardised coefficient first.
 
     Args:
-        total: rows of the file, of which these are some.
+        total: rows of the file; ``rows`` may be fewer.
     """
 
     def column(key: str) -> list[float | None]:
@@ -230,7 +233,7 @@ def configuration_text(settings: Settings | None) -> str:
     return text if len(text) <= MOST_CONFIG else f"{text[:MOST_CONFIG]}\n… the rest is in config.json"
 
 
-def flat(node: Any, prefix: str = "") -> list[tuple[str, str]]:
+def flat(node: object, prefix: str = "") -> list[tuple[str, str]]:
     """Nested settings by dotted keys, the values as JSON."""
     if isinstance(node, Mapping) and node:
         return [pair for key, value in node.items() for pair in flat(value, f"{prefix}.{key}" if prefix else str(key))]
@@ -239,12 +242,12 @@ def flat(node: Any, prefix: str = "") -> list[tuple[str, str]]:
 
 def provenance(record: RunRecord) -> list[tuple[str, str]]:
     """Where a result comes from: device, data, code, versions."""
-    found = [("device", record.device)]
+    pairs = [("device", record.device)]
     if is_finite(record.seconds.get("total")):
-        found.append(("time in all", spoken_seconds(record.seconds["total"])))
+        pairs.append(("time in all", spoken_seconds(record.seconds["total"])))
     git = record.git or {}
     data = record.data
-    found += [
+    pairs += [
         ("tags", ", ".join(record.tags)),
         ("resumed from", record.resumed_from or ""),
         ("git", f"{git.get('commit', '')}{', with changes' if git.get('dirty') else ''}"),
@@ -252,4 +255,4 @@ def provenance(record: RunRecord) -> list[tuple[str, str]]:
         ("digest of the data", str(data.get("fingerprint") or "")),
         *((name, str(version)) for name, version in record.versions.items()),
     ]
-    return [(key, bounded(str(value), 400)) for key, value in found if value]
+    return [(key, bounded(str(value), 400)) for key, value in pairs if value]

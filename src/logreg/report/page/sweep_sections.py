@@ -7,14 +7,13 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
-from typing import Any
 
 from logreg.core.errors import plural
 from logreg.core.numbers import is_finite
 from logreg.records.comparison import Setting, verdict
 from logreg.records.jobs import DIFFERENT_LOSSES, Job, ranks_different_losses, rerun_command, swept_keys
 from logreg.report.page.numbers import decimals_of
-from logreg.report.page.tables import Column, PagedTable, bounded, numbers, settings, texts
+from logreg.report.page.tables import PagedColumn, PagedTable, bounded, numbers, settings, texts
 from logreg.report.terminal.sentences import is_part
 
 FIRST = ("loss", "log_loss", "accuracy", "auroc", "brier", "f1")  # metrics, as readers look for them
@@ -26,7 +25,7 @@ MOST_REASONS, MOST_NAMED = 20, 12  # different errors; jobs that are named for e
 
 
 @dataclass(frozen=True)
-class Reason:
+class FailureReason:
     """Jobs that ended in the same way.
 
     Attributes:
@@ -39,23 +38,23 @@ class Reason:
     jobs: str
 
 
-def reasons(failed: Sequence[Job]) -> tuple[list[Reason], int]:
+def reasons(failed: Sequence[Job]) -> tuple[list[FailureReason], int]:
     """Why jobs did not complete, the commonest reason first, and how many further reasons there are.
 
     Args:
         failed: by number.
     """
-    found: dict[tuple[str, str], list[Job]] = {}
+    by_reason: dict[tuple[str, str], list[Job]] = {}
     for job in failed:
         text = re.sub(r"\d[\d,.]*", "0", _error(job))  # the same reason after 42 updates and after 43
-        found.setdefault((job.record.status, text), []).append(job)
+        by_reason.setdefault((job.record.status, text), []).append(job)
     listed = []
-    for (status, _), jobs in sorted(found.items(), key=lambda item: -len(item[1]))[:MOST_REASONS]:
+    for (status, _), jobs in sorted(by_reason.items(), key=lambda item: -len(item[1]))[:MOST_REASONS]:
         named = ", ".join(str(job.number) for job in jobs[:MOST_NAMED]) + (", …" if len(jobs) > MOST_NAMED else "")
         first = bounded(_error(jobs[0]), 600)
         also = " (in the others with other numbers)" if len({_error(job) for job in jobs}) > 1 else ""
-        listed.append(Reason(status, first + also, len(jobs), named))
-    return listed, max(0, len(found) - MOST_REASONS)
+        listed.append(FailureReason(status, first + also, len(jobs), named))
+    return listed, max(0, len(by_reason) - MOST_REASONS)
 
 
 def _error(job: Job) -> str:
@@ -70,12 +69,12 @@ def leaderboard_table(jobs: Sequence[Job], compared: Mapping[str, Sequence[Setti
     """
     keys, metrics = swept_keys(list(jobs)), metric_names(jobs)
     shown_keys, shown_metrics = keys[:MOST_KEYS], metrics[: FEWER_METRICS if len(jobs) > MANY else MOST_METRICS]
-    done = [job.is_ranked for job in jobs]
+    is_ranked = [job.is_ranked for job in jobs]
     seconds = [job.record.seconds.get("total") for job in jobs]
     columns = [
-        numbers("rank", [place + 1 if ok else None for place, ok in enumerate(done)], 0),
+        numbers("rank", [place + 1 if ok else None for place, ok in enumerate(is_ranked)], 0),
         numbers("job", [job.number for job in jobs], 0),
-        *([] if all(done) else [texts("status", [job.record.status for job in jobs], "status")]),
+        *([] if all(is_ranked) else [texts("status", [job.record.status for job in jobs], "status")]),
         *(settings(bounded(key, 60), [job.settings.get(key, "") for job in jobs]) for key in shown_keys),
         *(numbers(bounded(name, 60), [job.metrics.get(name) for job in jobs]) for name in shown_metrics),
         *_of_setting(jobs, compared),
@@ -92,9 +91,9 @@ def _shown_of(counts: Mapping[str, tuple[int, int]], rest: str) -> str:
     return f"Shown are {' and '.join(parts)}; {rest} has all." if parts else ""
 
 
-def _of_setting(jobs: Sequence[Job], compared: Mapping[str, Sequence[Setting]]) -> list[Column]:
+def _of_setting(jobs: Sequence[Job], compared: Mapping[str, Sequence[Setting]]) -> list[PagedColumn]:
     """The rank of the setting that a job repeats."""
-    rank = {job.directory: each.rank for found in compared.values() for each in found for job in each.jobs}
+    rank = {job.directory: each.rank for ranked in compared.values() for each in ranked for job in each.jobs}
     return [numbers("setting", [rank.get(job.directory) for job in jobs], 0)] if rank else []
 
 
@@ -122,29 +121,29 @@ def settings_table(compared: Mapping[str, Sequence[Setting]]) -> tuple[PagedTabl
 
     None where nothing was repeated.
     """
-    found = [(metric, each, group) for metric, group in compared.items() for each in group]
-    if not found:
+    rows = [(metric, each, group) for metric, group in compared.items() for each in group]
+    if not rows:
         return None, ""
-    keys = list(dict.fromkeys(key for _, each, _ in found for key in each.settings))
-    columns = [numbers("rank", [each.rank for _, each, _ in found], 0)]
+    keys = list(dict.fromkeys(key for _, each, _ in rows for key in each.settings))
+    columns = [numbers("rank", [each.rank for _, each, _ in rows], 0)]
     if len(compared) > 1:
-        columns.append(texts("metric", [metric for metric, _, _ in found]))
+        columns.append(texts("metric", [metric for metric, _, _ in rows]))
     columns += [
-        settings(bounded(key, 60), [each.settings.get(key, "") for _, each, _ in found]) for key in keys[:MOST_KEYS]
+        settings(bounded(key, 60), [each.settings.get(key, "") for _, each, _ in rows]) for key in keys[:MOST_KEYS]
     ]
-    columns.append(numbers("n", [len(each.jobs) for _, each, _ in found], 0))
-    if any(each.failed for _, each, _ in found):
-        columns.append(numbers("failed", [each.failed for _, each, _ in found], 0))
-    means = numbers("mean", [each.mean for _, each, _ in found])
+    columns.append(numbers("n", [len(each.jobs) for _, each, _ in rows], 0))
+    if any(each.failed for _, each, _ in rows):
+        columns.append(numbers("failed", [each.failed for _, each, _ in rows], 0))
+    means = numbers("mean", [each.mean for _, each, _ in rows])
     columns += [
         means,
-        numbers("sd", [each.deviation for _, each, _ in found], means.decimals),
-        numbers("95 % from", [each.low for _, each, _ in found], means.decimals),
-        numbers("to", [each.high for _, each, _ in found], means.decimals),
-        texts("verdict", [verdict(each, group) for _, each, group in found]),
+        numbers("sd", [each.deviation for _, each, _ in rows], means.decimals),
+        numbers("95 % from", [each.low for _, each, _ in rows], means.decimals),
+        numbers("to", [each.high for _, each, _ in rows], means.decimals),
+        texts("verdict", [verdict(each, group) for _, each, group in rows]),
     ]
     table = PagedTable("settings", columns, "settings.csv", page=20, order=(0, True)).within(SETTINGS_BYTES)
-    counts = {"settings": (table.count, len(found)), "swept keys": (min(MOST_KEYS, len(keys)), len(keys))}
+    counts = {"settings": (table.count, len(rows)), "swept keys": (min(MOST_KEYS, len(keys)), len(keys))}
     return table, _shown_of(counts, table.rest)
 
 
@@ -160,7 +159,7 @@ def conclusions(jobs: Sequence[Job], compared: Mapping[str, Sequence[Setting]]) 
         also = f"; {tied:,} {'others' if tied > 1 else 'other'} of {len(group):,} may be as good" if tied else ""
         if not tied and len(group) > 1:
             also = (
-                f"; it is told from all {len(group) - 1:,} others" if len(group) > 2 else "; it is told from the other"
+                f"; it differs from all {len(group) - 1:,} others" if len(group) > 2 else "; it differs from the other"
             )
         lines.append(f"Best by {metric}: {name}, mean {best.mean:.6g} over {plural(len(best.jobs), 'job')}{also}.")
     return lines
@@ -169,25 +168,25 @@ def conclusions(jobs: Sequence[Job], compared: Mapping[str, Sequence[Setting]]) 
 def tested(best: Sequence[Job]) -> list[tuple[str, float]]:
     """The test metrics of the winner, means over its repetitions."""
     names = [name for name in best[0].metrics if name.startswith("test/") and not is_part(name)]
-    found = {name: [job.metrics[name] for job in best if is_finite(job.metrics.get(name))] for name in names}
-    return [(name, fmean(values)) for name, values in found.items() if values]
+    by_metric = {name: [job.metrics[name] for job in best if is_finite(job.metrics.get(name))] for name in names}
+    return [(name, fmean(values)) for name, values in by_metric.items() if values]
 
 
 def counts(jobs: Sequence[Job]) -> list[tuple[str, int]]:
     """How many jobs ended in which way, those that completed first."""
-    found = Counter(job.record.status for job in jobs)
-    return sorted(found.items(), key=lambda item: (item[0] != "completed", -item[1]))
+    statuses = Counter(job.record.status for job in jobs)
+    return sorted(statuses.items(), key=lambda item: (item[0] != "completed", -item[1]))
 
 
 def common_overrides(jobs: Sequence[Job]) -> list[tuple[str, str]]:
     """The overrides that all jobs share."""
     first = jobs[0].settings
     swept = set(swept_keys(list(jobs)))
-    found = [(bounded(key, 100), bounded(value, 300)) for key, value in first.items() if key not in swept]
-    return found[:MOST_COMMON]
+    pairs = [(bounded(key, 100), bounded(value, 300)) for key, value in first.items() if key not in swept]
+    return pairs[:MOST_COMMON]
 
 
-def best_lines(jobs: Sequence[Job]) -> list[dict[str, Any]]:
+def best_lines(jobs: Sequence[Job]) -> list[dict[str, object]]:
     """The best jobs, one for each monitored metric, with the command that runs each alone."""
     return [
         {
