@@ -11,7 +11,6 @@ import pytest
 import torch
 from lightning.pytorch import LightningDataModule, Trainer
 from lightning.pytorch.loggers import CSVLogger
-from logreg.data.from_json import FittedPreprocessor
 from PIL import Image
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
@@ -22,6 +21,7 @@ from logreg.core.build import build
 from logreg.core.components import Component
 from logreg.core.settings import Settings
 from logreg.data import BreastCancerData, DigitsData, ImageFolderData, InMemoryData, TableData, ToyData
+from logreg.data.preprocessing import FittedPreprocessor
 from logreg.models import SequentialRegression
 from logreg.records.record import read_history
 from logreg.runs.load import Run
