@@ -206,7 +206,7 @@ def test_many_penalties_are_solved_together(dtype: torch.dtype, weighted: bool, 
         )
         thresholds = torch.full((3,), 0.4, device=device)
         return solve_penalties(
-            x, y, l2, weight, thresholds=thresholds, seen=lambda i: told.append(len(i.problems)) or False
+            x, y, l2, weight, thresholds=thresholds, watch=lambda i: told.append(len(i.problems)) or False
         )
 
     expected, found = solved(CPU), solved(device)

@@ -94,9 +94,9 @@ def measure(folder: Path) -> dict[str, Any]:
     """Prepare and train the table in a folder, in this process."""
     from benchmarks.training import configuration
     from logreg.cli.assemble import assemble
-    from logreg.optim.blocks import Theta
     from logreg.optim.newton import Newton
     from logreg.optim.problem import LogisticProblem
+    from logreg.optim.row_blocks import Theta
     from logreg.optim.solver import Iteration
     from logreg.training.loop import train
 

@@ -12,8 +12,8 @@ from sklearn.linear_model import LogisticRegression as ScikitLearn
 
 from logreg.core.errors import UserError
 from logreg.data.rows import TensorRows
-from logreg.optim.batch_lbfgs import Iterations, neighbour, solve_penalties
-from logreg.optim.batch_objective import ManyObjectives
+from logreg.optim.batch_lbfgs import BatchIteration, neighbour, solve_penalties
+from logreg.optim.batch_objective import BatchObjective
 from logreg.optim.problem import LogisticProblem
 
 
@@ -113,7 +113,7 @@ def test_problems_that_are_alike_share_a_hessian_and_others_do_not() -> None:
     l2 = torch.tensor([1e-6, 2e-6, 1e-4, 0.1, 10.0], dtype=torch.float64)
     table, everyone = (torch.tensor(x), torch.tensor(y)), torch.arange(5)
     theta = solve_penalties(*table, l2).theta
-    rows = ManyObjectives(*table, None, l2)
+    rows = BatchObjective(*table, None, l2)
     shared, of_problem = rows._shared(theta)
     assert 1 < len(shared) < 5
     assert of_problem[0] == of_problem[1]
@@ -137,13 +137,13 @@ def test_rows_in_an_order_that_hides_a_label_from_a_part_of_them() -> None:
 
 def test_iterations_are_told_and_can_be_stopped() -> None:
     x, y, _ = drawn(5, 20_000, 6)
-    told: list[Iterations] = []
+    told: list[BatchIteration] = []
 
-    def stop_after_two(iteration: Iterations) -> bool:
+    def stop_after_two(iteration: BatchIteration) -> bool:
         told.append(iteration)
         return len(told) == 2
 
-    found = solve_penalties(torch.tensor(x), torch.tensor(y), torch.tensor([1e-4, 1e-2]), seen=stop_after_two)
+    found = solve_penalties(torch.tensor(x), torch.tensor(y), torch.tensor([1e-4, 1e-2]), watch=stop_after_two)
     assert len(told) == 2
     assert not found.finished.any()
     assert found.iterations == [2, 2]
@@ -189,9 +189,9 @@ def test_each_problem_has_its_own_tolerance_and_first_step() -> None:
     assert found.iterations[0] < found.iterations[1] < found.iterations[2]
     lengths: list[float] = []
 
-    def look(told: Iterations) -> bool:
+    def look(told: BatchIteration) -> bool:
         lengths.append(float(told.step.max()))
         return False
 
-    solve_penalties(torch.tensor(x), torch.tensor(y), l2[:1], lr=0.5, seen=look)
+    solve_penalties(torch.tensor(x), torch.tensor(y), l2[:1], lr=0.5, watch=look)
     assert max(lengths) == 0.5

@@ -22,7 +22,7 @@ COMPARED = 2000  # rows by whose curvatures problems are compared
 ALIKE = 0.05  # of the mean curvature: problems that differ by no more share a Hessian
 
 
-class ManyObjectives:
+class BatchObjective:
     """``mean(weight * log loss) + l2 / 2 * ||w||^2`` for every one of some penalties.
 
     Args:
@@ -51,7 +51,7 @@ class ManyObjectives:
         """The rows in float32."""
         return self.x.float(), self.y.float(), None if self.weight is None else self.weight.float()
 
-    def sample(self, count: int) -> ManyObjectives:
+    def sample(self, count: int) -> BatchObjective:
         """The same over some of the rows, drawn in the same way each time, in float64."""
         counted = None if self.weight is None else torch.nonzero(self.weight > 0)[:, 0]
         rows = len(self) if counted is None else len(counted)  # those without weight are as if they were not there
@@ -60,7 +60,7 @@ class ManyObjectives:
         chosen = drawn if counted is None else counted[drawn]
         weight = None if self.weight is None else self.weight[chosen].double()
         weight = None if weight is None else weight / weight.mean()
-        return ManyObjectives(self.x[chosen].double(), self.y[chosen].double(), weight, self.l2)
+        return BatchObjective(self.x[chosen].double(), self.y[chosen].double(), weight, self.l2)
 
     def of(self, theta: Thetas, chosen: Tensor, single: bool) -> tuple[OfEach, Thetas]:
         """Value and gradient of the chosen problems, (chosen,) int64; sums in float64.

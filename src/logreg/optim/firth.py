@@ -26,8 +26,8 @@ from torch import Tensor
 
 from logreg.core.errors import UserError
 from logreg.data.rows import Rows
-from logreg.optim.blocks import Block, Theta
 from logreg.optim.problem import Derivatives, LogisticProblem
+from logreg.optim.row_blocks import RowBlock, Theta
 from logreg.optim.threads import Sums, summed
 
 SINGULAR = 1e-10  # the least squared pivot, of columns scaled to unit length, of columns that are no combinations
@@ -87,7 +87,7 @@ class FirthProblem(LogisticProblem):
             return Derivatives(math.inf, plain.gradient, plain.hessian, plain.accuracy)
         inverse, blocks = torch.cholesky_inverse(factor) / len(self), self.blocks(self.features)
 
-        def of_block(block: Block) -> Sums:
+        def of_block(block: RowBlock) -> Sums:
             x = block.design
             z = x @ theta
             leverage = block.curvatures(z) * ((x @ inverse) * x).sum(1)

@@ -22,10 +22,10 @@ from typing import TypedDict, cast
 import torch
 from torch import nn
 
-from logreg.optim.blocks import Theta
 from logreg.optim.line_search import search, slope_is_flatter
 from logreg.optim.precondition import LEAST, Preconditioner, has_many_columns, subsample
 from logreg.optim.problem import FirstOrder, LogisticProblem
+from logreg.optim.row_blocks import Theta
 from logreg.optim.solver import SMALL, Iteration, Latest, Solver
 from logreg.optim.two_loop import inverse_times
 

@@ -11,12 +11,16 @@ import math
 from collections.abc import Callable
 from typing import Protocol, TypeVar
 
-from logreg.optim.blocks import Theta
+import torch
+from torch import Tensor
+
 from logreg.optim.problem import FirstOrder
+from logreg.optim.row_blocks import Theta
 
 SHARE = 1e-4  # of the promised fall that a step has to keep
 FLATTER = 0.9  # of the slope that may be left where the objective is too flat to compare
 MOST_TRIALS = 40  # step lengths
+MOST_HALVINGS = 30
 STANDSTILL = 1e-16  # of the length of theta: a shorter step does not change it
 
 
@@ -75,6 +79,45 @@ def slope_is_flatter(direction: Theta, slope: float, rounding: float) -> Flat[Fi
         return abs(rise) <= rounding and abs(float(point.gradient @ direction)) <= FLATTER * abs(slope)
 
     return flat
+
+
+def search_each(
+    evaluate: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]],
+    theta: Tensor,
+    value: Tensor,
+    gradient: Tensor,
+    direction: Tensor,
+    step: Tensor,
+    flat: Callable[[Tensor, Tensor, Tensor], Tensor] | None = None,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """`search` for a batch of problems: those whose objective has not fallen enough halve their steps.
+
+    Args:
+        evaluate: value and gradient at coefficients (chosen, coefficients) of chosen problems, (chosen,) int64.
+        theta, gradient, direction: (problems, coefficients) each.
+        value: (problems,).
+        step: the lengths that are tried first, (problems,).
+        flat: of values and gradients of chosen problems: which are better where an objective has not fallen enough.
+
+    Returns:
+        The points, their values and gradients, and the steps; where no step is good, the start and 0.
+    """
+    step, slope = step.clone(), (gradient * direction).sum(1)
+    chosen = torch.arange(len(theta), device=theta.device)
+    reached, there, slopes = theta.clone(), value.clone(), gradient.clone()
+    for _ in range(MOST_HALVINGS):
+        trial = theta[chosen] + step[chosen].unsqueeze(1) * direction[chosen]
+        reached[chosen] = trial
+        there[chosen], slopes[chosen] = evaluate(trial, chosen)
+        fell = there[chosen] <= value[chosen] + SHARE * step[chosen] * slope[chosen]
+        if flat is not None:
+            fell |= flat(there[chosen], slopes[chosen], chosen)
+        chosen = chosen[~fell]
+        if not len(chosen):
+            break
+        step[chosen] /= 2
+    reached[chosen], there[chosen], slopes[chosen], step[chosen] = theta[chosen], value[chosen], gradient[chosen], 0.0
+    return reached, there, slopes, step
 
 
 def shorter(promised: float, rise: float) -> float:

@@ -20,11 +20,11 @@ from torch import Tensor, nn
 
 from logreg.core.errors import UserError
 from logreg.core.memory import free_memory
-from logreg.optim.blocks import Theta
 from logreg.optim.firth import FirthProblem
 from logreg.optim.linalg import SCALE, unit_scale
 from logreg.optim.line_search import search
 from logreg.optim.problem import Derivatives, LogisticProblem
+from logreg.optim.row_blocks import Theta
 from logreg.optim.solver import SMALL, Iteration, Latest, Solver
 
 # Matrices of the Hessian's size at once: itself, the one that is summed at the next point, a block of rows, the same

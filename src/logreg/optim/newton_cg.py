@@ -18,10 +18,10 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import nn
 
-from logreg.optim.blocks import Theta
 from logreg.optim.line_search import search, slope_is_flatter
 from logreg.optim.precondition import Preconditioner, subsample
 from logreg.optim.problem import FirstOrder, HessianProduct, LogisticProblem
+from logreg.optim.row_blocks import Theta
 from logreg.optim.solver import SMALL, Iteration, Latest, Solver
 
 LARGEST_SHARE = 0.5  # of the gradient that a solution of the model may leave

@@ -25,11 +25,11 @@ from torch import Tensor, nn
 from logreg.core._compat import has_hooks
 from logreg.core.errors import UserError
 from logreg.data.rows import LargeBatch, Rows, batch_parts
-from logreg.optim.blocks import Theta
 from logreg.optim.firth import FirthProblem
 from logreg.optim.linalg import transposed_product
 from logreg.optim.losses import LOG_LOSS, Loss
 from logreg.optim.problem import LogisticProblem
+from logreg.optim.row_blocks import Theta
 
 LogitFunction = Callable[[Tensor], Tensor]
 

@@ -22,8 +22,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from logreg.data.rows import Rows
-from logreg.optim.blocks import Block, Blocks, OfRows, Theta, block_rows
 from logreg.optim.linalg import is_sparse
+from logreg.optim.row_blocks import OfRows, RowBlock, RowBlocks, Theta, block_rows
 from logreg.optim.threads import Sums, summed
 
 INTERCEPT_TOLERANCE = 1e-14  # of mean(p) - mean(y)
@@ -76,14 +76,14 @@ class LogisticProblem:
     def __len__(self) -> int:
         return len(self.rows)
 
-    def blocks(self, width: int = 1, dtype: torch.dtype = torch.float64) -> Blocks:
+    def blocks(self, width: int = 1, dtype: torch.dtype = torch.float64) -> RowBlocks:
         """The rows, some at a time: few enough that ``width`` numbers for each are no more than a block."""
         step = block_rows(max(self.rows.width, width), dtype, self.device)
         if self.sparse and width < self.features:  # a product makes a number for each column, whatever the rows hold
             step = max(step, 2 * self.features // self.rows.width)
-        return Blocks(self.rows, step, dtype)
+        return RowBlocks(self.rows, step, dtype)
 
-    def mean(self, of_block: Callable[[Block], Sums], blocks: Blocks, at_once: bool | None = None) -> Sums:
+    def mean(self, of_block: Callable[[RowBlock], Sums], blocks: RowBlocks, at_once: bool | None = None) -> Sums:
         """The sums over blocks of what is made of each, over the number of rows.
 
         Args:
@@ -125,7 +125,7 @@ class LogisticProblem:
     def derivatives(self, theta: Theta) -> Derivatives:
         """F, its gradient and its Hessian, in one pass."""
 
-        def of_block(block: Block) -> Sums:
+        def of_block(block: RowBlock) -> Sums:
             z = block.logits(theta)
             return [*self._sums(block, z), block.gram(block.curvatures(z))]
 
@@ -144,7 +144,7 @@ class LogisticProblem:
         """
         point, width = theta.to(dtype), self.features if columns is None else len(columns)
 
-        def of_block(block: Block) -> Sums:
+        def of_block(block: RowBlock) -> Sums:
             return [block.gram(block.curvatures(block.logits(point)), columns)]
 
         return self._penalised(*self._mean_with_gram(of_block, width, dtype))
@@ -152,7 +152,7 @@ class LogisticProblem:
     def diagonal(self, theta: Theta) -> Theta:
         """That of the Hessian, in one pass."""
 
-        def of_block(block: Block) -> Sums:
+        def of_block(block: RowBlock) -> Sums:
             return [block.squared().products(block.curvatures(block.logits(theta)))]
 
         (found,) = self.mean(of_block, self.blocks())
@@ -162,7 +162,7 @@ class LogisticProblem:
     def entropy(self, theta: Theta, share: float = 1.0) -> float:
         """``-1/n sum_i s_i (a log a + (1 - a) log(1 - a))`` for ``a_i = y_i + share (p_i - y_i)``: see `certify`."""
 
-        def of_block(block: Block) -> Sums:
+        def of_block(block: RowBlock) -> Sums:
             wrong = share * torch.sigmoid((1 - 2 * block.y) * block.logits(theta))  # of the label that it is not
             terms = torch.special.xlogy(wrong, wrong) + torch.special.xlog1py(1 - wrong, -wrong)
             return [-(terms * block.weights).sum()]
@@ -175,7 +175,7 @@ class LogisticProblem:
         exact = coarse.of_type(torch.float64)
         sampled = range(0, len(coarse), max(1, len(coarse) // SAMPLED_BLOCKS))
 
-        def gradient(block: Block, at: Theta) -> Theta:
+        def gradient(block: RowBlock, at: Theta) -> Theta:
             return block.products(block.residuals(torch.sigmoid(block.logits(at))))
 
         def error(number: int) -> Sums:
@@ -212,14 +212,14 @@ class LogisticProblem:
     def _along_the_intercept(self, theta: Theta) -> tuple[float, float]:
         """First and second derivative of F by the intercept."""
 
-        def of_block(block: Block) -> Sums:
+        def of_block(block: RowBlock) -> Sums:
             z = block.logits(theta)
             return [block.residuals(torch.sigmoid(z)).sum(), block.curvatures(z).sum()]
 
         slope, curvature = self.mean(of_block, self.blocks())
         return float(slope), float(curvature)
 
-    def _sums(self, block: Block, z: OfRows) -> Sums:
+    def _sums(self, block: RowBlock, z: OfRows) -> Sums:
         """What `_first_order` needs of each block."""
         p = torch.sigmoid(z)
         numbers = block.losses(z), block.hits(p, self.threshold), block.weights
@@ -229,11 +229,11 @@ class LogisticProblem:
         gradient[:-1] += self.l2 * theta[:-1]
         return FirstOrder(float(loss) + self.penalty(theta), gradient, float(right / mass))
 
-    def _mean_with_gram(self, of_block: Callable[[Block], Sums], width: int, dtype: torch.dtype) -> Sums:
+    def _mean_with_gram(self, of_block: Callable[[RowBlock], Sums], width: int, dtype: torch.dtype) -> Sums:
         """`mean`, in blocks that a Gram matrix of so many columns is made of efficiently."""
         blocks = self.blocks(width, dtype)  # sparse rows may be made dense for it
         if width > MOST_AT_ONCE:  # where writing the matrix would take as long as multiplying
-            blocks = Blocks(self.rows, max(blocks.step, width), dtype)
+            blocks = RowBlocks(self.rows, max(blocks.step, width), dtype)
         return self.mean(of_block, blocks, at_once=width <= MOST_AT_ONCE)
 
     def _penalised(self, hessian: Tensor) -> Tensor:

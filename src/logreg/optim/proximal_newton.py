@@ -19,11 +19,11 @@ import torch
 from torch import Tensor, nn
 
 from logreg.core.errors import UserError
-from logreg.optim.blocks import Theta
 from logreg.optim.l1_quadratic import minimise
 from logreg.optim.linalg import SCALE
 from logreg.optim.line_search import MOST_TRIALS, search
 from logreg.optim.problem import FirstOrder, LogisticProblem
+from logreg.optim.row_blocks import Theta
 from logreg.optim.solver import SMALL, Iteration, Latest, Solver
 
 LEAST_NEW = 100  # columns that may enter the working set in an iteration, or as many as are in it

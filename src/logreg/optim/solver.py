@@ -26,9 +26,9 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from logreg.core.errors import UserError
-from logreg.optim.blocks import Theta
 from logreg.optim.linalg import SCALE
 from logreg.optim.problem import Derivatives, FirstOrder, LogisticProblem
+from logreg.optim.row_blocks import Theta
 from logreg.optim.threads import torch_in_one_thread
 
 SMALL = 1e-6  # an objective below which a gap is small by itself: that of separated labels falls towards zero

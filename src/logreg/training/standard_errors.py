@@ -20,9 +20,9 @@ from logreg.evaluation.coefficients.marginal_effects import marginal_effects
 from logreg.evaluation.coefficients.optimality import MOST_GRAM_COLUMNS
 from logreg.evaluation.coefficients.profile import profile
 from logreg.evaluation.coefficients.separation import Separation
-from logreg.optim.blocks import Theta
 from logreg.optim.objective import linear_coefficients, theta_of
 from logreg.optim.problem import LogisticProblem
+from logreg.optim.row_blocks import Theta
 from logreg.records.record import RunRecord
 from logreg.training.classifier import BinaryClassifier
 

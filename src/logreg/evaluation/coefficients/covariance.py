@@ -23,8 +23,8 @@ from jaxtyping import Float, Int
 from scipy.linalg import cho_factor, cho_solve
 from torch import Tensor
 
-from logreg.optim.blocks import Theta
 from logreg.optim.problem import LogisticProblem
+from logreg.optim.row_blocks import Theta
 
 KINDS = ("model", "HC0", "HC1", "cluster")
 Matrix = Float[np.ndarray, "coefficients coefficients"]
@@ -96,7 +96,7 @@ def _squared_scores(problem: LogisticProblem, theta: Theta, total: float) -> Mat
 
 
 def designs(problem: LogisticProblem, theta: Theta) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """Block by block x with a last column of ones, dense; y - p; and the row weights."""
+    """RowBlock by block x with a last column of ones, dense; y - p; and the row weights."""
     for block in problem.blocks(problem.features):
         x = block.design
         yield x, block.y - torch.sigmoid(x @ theta), torch.ones_like(block.y) if block.weight is None else block.weight

@@ -22,9 +22,9 @@ from jaxtyping import Float
 from scipy.special import xlogy
 from scipy.stats import chi2, norm
 
-from logreg.optim.blocks import Theta
 from logreg.optim.firth import FirthProblem
 from logreg.optim.problem import LogisticProblem
+from logreg.optim.row_blocks import Theta
 
 CONFIDENCE = 0.95
 QUANTILE = float(norm.ppf((1 + CONFIDENCE) / 2))

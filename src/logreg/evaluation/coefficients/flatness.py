@@ -27,8 +27,8 @@ from torch import Tensor
 
 from logreg.evaluation.coefficients.covariance import Matrix, designs
 from logreg.evaluation.coefficients.separation import Separation, independent_columns, listed
-from logreg.optim.blocks import Theta
 from logreg.optim.problem import LogisticProblem
+from logreg.optim.row_blocks import Theta
 
 MOST_COLUMNS = 2000  # of a Hessian that is looked at
 FLAT = 1e-5  # of the curvature at 0 in some direction: what is looked at
@@ -168,7 +168,7 @@ def _events(problem: LogisticProblem, theta: Theta, directions: Directions) -> F
 def _along(
     problem: LogisticProblem, theta: Theta, directions: Directions
 ) -> Iterator[tuple[Float[Tensor, "rows directions"], Float[Tensor, "rows 1"], Float[Tensor, "rows 1"]]]:
-    """Block by block the u of all directions, v, and the row weights."""
+    """RowBlock by block the u of all directions, v, and the row weights."""
     along = torch.as_tensor(directions, device=theta.device)
     for x, _, weight in designs(problem, theta):
         z = x @ theta

@@ -41,7 +41,6 @@ import torch
 from logreg.core.errors import UserError
 from logreg.evaluation.coefficients.separation import Separation, Undetermined, check_memory, find_separation
 from logreg.optim.auto import choose
-from logreg.optim.blocks import Theta
 from logreg.optim.firth import FirthProblem
 from logreg.optim.linalg import unit_scale
 from logreg.optim.newton import newton_direction
@@ -49,6 +48,7 @@ from logreg.optim.newton_cg import conjugate_gradients
 from logreg.optim.precondition import Preconditioner
 from logreg.optim.problem import Derivatives, HessianProduct, LogisticProblem
 from logreg.optim.proximal_newton import stationarity
+from logreg.optim.row_blocks import Theta
 from logreg.optim.solver import OF_ZERO, SMALL
 from logreg.records.record import Certificate
 

@@ -22,10 +22,10 @@ from jaxtyping import Float
 from scipy.stats import chi2
 
 from logreg.evaluation.coefficients.estimates import QUANTILE, Estimates
-from logreg.optim.blocks import Theta
-from logreg.optim.line_search import SHARE, shorter
+from logreg.optim.line_search import search
 from logreg.optim.newton import newton_direction
 from logreg.optim.problem import Derivatives, LogisticProblem
+from logreg.optim.row_blocks import Theta
 
 MOST_ITERATIONS = 200  # of a constrained minimum
 MOST_TRIALS = 60  # of a bound
@@ -114,8 +114,8 @@ class _ProfileDeviance:
             slope = float(at.gradient @ direction)
             if -slope * self.total <= TOLERANCE:
                 break
-            theta, at, moved = self._search(theta, at, direction, slope)
-            if not moved:
+            theta, at, step = search(self.problem.derivatives, theta, at, direction, 1.0, slope)
+            if step == 0.0:
                 break
         deviance = max(2 * self.total * (at.value - self.least), 0.0)
         return Point(theta, deviance, multiplier, move)
@@ -125,14 +125,3 @@ class _ProfileDeviance:
         free, along = newton_direction(at.hessian, at.gradient), newton_direction(at.hessian, self.function)
         multiplier = float(self.function @ free) / float(self.function @ along)
         return free - multiplier * along, multiplier, along / (self.function @ along)
-
-    def _search(self, theta: Theta, at: Derivatives, direction: Theta, slope: float) -> tuple[Theta, Derivatives, bool]:
-        step = 1.0
-        while step > 1e-10:
-            reached = theta + step * direction
-            derivatives = self.problem.derivatives(reached)
-            rise = derivatives.value - at.value
-            if rise <= SHARE * step * slope and rise < 0:
-                return reached, derivatives, True
-            step *= shorter(step * slope, rise)
-        return theta, at, False

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from logreg.core.errors import UserError
 from logreg.data.rows import TensorRows
-from logreg.optim.batch_lbfgs import Beginning, Iterations, neighbour, solve_penalties
+from logreg.optim.batch_lbfgs import BatchIteration, WarmStart, neighbour, solve_penalties
 from logreg.optim.precondition import MOST_COLUMNS
 from logreg.optim.problem import LogisticProblem
 from logreg.optim.solver import Iteration, Solver
@@ -73,7 +73,7 @@ class SolverFit(Fit):
         self.final_updates[self.active] = 0  # and so it stays for those that a signal keeps from beginning
         self._finished: set[int] = set()  # jobs that came to their end before a signal
         rows: list[dict[str, OfJobs]] = []  # what is logged, by iteration
-        self._near: dict[tuple[float, ...], Beginning] = {}  # by penalties
+        self._near: dict[tuple[float, ...], WarmStart] = {}  # by penalties
         of_a_table = len(self.jobs) // len(self.tables)
         for table in range(len(self.tables)):
             jobs = np.arange(table * of_a_table, (table + 1) * of_a_table)
@@ -101,7 +101,7 @@ class SolverFit(Fit):
             self._solve_in_turn(table, jobs, epochs, rows)
             return
 
-        def after_iteration(iteration: Iterations) -> bool:
+        def after_iteration(iteration: BatchIteration) -> bool:
             self._log(rows, iteration, [jobs[problem] for problem in iteration.problems])
             return self.interrupt
 
@@ -112,7 +112,7 @@ class SolverFit(Fit):
         settings = [self.optimizer.groups[job] for job in jobs]
         penalties = tuple(l2.tolist())
         solved = solve_penalties(
-            x, y, l2, weight, self._thetas()[jobs], most=epochs, seen=after_iteration, near=self._near.get(penalties),
+            x, y, l2, weight, self._thetas()[jobs], most=epochs, watch=after_iteration, near=self._near.get(penalties),
             thresholds=of_jobs(self.jobs[job].threshold for job in jobs),
             tolerance=of_jobs(max(LINEAR_SHARE * group["tolerance"], LEAST_TOLERANCE) for group in settings),
             lr=of_jobs(group["lr"] for group in settings),
@@ -148,7 +148,7 @@ class SolverFit(Fit):
                 if step.finished or iteration + 1 == epochs:
                     self._finished.add(number)
 
-    def _log(self, rows: list[dict[str, OfJobs]], of: Iterations, jobs: list[int]) -> None:
+    def _log(self, rows: list[dict[str, OfJobs]], of: BatchIteration, jobs: list[int]) -> None:
         """The values of one more iteration of some jobs, which each of them counts for itself."""
         columns = {
             "train/loss": of.value, "train/accuracy": of.accuracy, "train/gradient_norm": of.gradient_norm,
@@ -188,7 +188,7 @@ class SolverFit(Fit):
             self._stop(jobs, status, min(updates, 1))
 
 
-def _as_iterations(step: Iteration, iteration: int) -> Iterations:
+def _as_iterations(step: Iteration, iteration: int) -> BatchIteration:
     """A solver's iteration on one problem, in the form in which `solve_penalties` reports those of many."""
     columns = (step.value, step.accuracy, step.gradient_norm, step.gap, step.step)
-    return Iterations(iteration, [0], *(torch.tensor([value], dtype=torch.float64) for value in columns))
+    return BatchIteration(iteration, [0], *(torch.tensor([value], dtype=torch.float64) for value in columns))

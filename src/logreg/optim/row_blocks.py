@@ -20,7 +20,7 @@ OfRows = Float[Tensor, " rows"]
 BLOCK_BYTES, BLOCK_BYTES_ELSEWHERE = 2**22, 2**28
 
 
-class Block(NamedTuple):
+class RowBlock(NamedTuple):
     """Some rows: x (rows, features), dense or sparse CSR, y (rows,), weight (rows,) or None; of one float type."""
 
     x: Tensor
@@ -74,7 +74,7 @@ class Block(NamedTuple):
         found[-1, -1] = weight.sum(dtype=torch.float64)
         return found
 
-    def squared(self) -> Block:
+    def squared(self) -> RowBlock:
         """The rows with the squares of x."""
         if not is_sparse(self.x):
             return self._replace(x=self.x.square())
@@ -85,7 +85,7 @@ class Block(NamedTuple):
         return values if self.weight is None else values.mul_(self.weight)
 
 
-class Blocks(Sequence[Block]):
+class RowBlocks(Sequence[RowBlock]):
     """Rows, so many at a time.
 
     Args:
@@ -100,25 +100,25 @@ class Blocks(Sequence[Block]):
         return -(-len(self.rows) // self.step)
 
     @overload
-    def __getitem__(self, number: int) -> Block: ...
+    def __getitem__(self, number: int) -> RowBlock: ...
     @overload
-    def __getitem__(self, number: slice) -> Sequence[Block]: ...
-    def __getitem__(self, number: int | slice) -> Block | Sequence[Block]:
+    def __getitem__(self, number: slice) -> Sequence[RowBlock]: ...
+    def __getitem__(self, number: int | slice) -> RowBlock | Sequence[RowBlock]:
         if isinstance(number, slice):
             return [self[i] for i in range(len(self))[number]]
         if not 0 <= number < len(self):
             raise IndexError(number)
         bounds = self.bounds(number)
         x, y, weight = batch_parts(self.rows.span(bounds.start, bounds.stop, self.dtype))
-        return Block(x, y.to(self.dtype), None if weight is None else weight.to(self.dtype))
+        return RowBlock(x, y.to(self.dtype), None if weight is None else weight.to(self.dtype))
 
     def bounds(self, number: int) -> slice:
         """Of a block, among the rows."""
         return slice(number * self.step, min((number + 1) * self.step, len(self.rows)))
 
-    def of_type(self, dtype: torch.dtype) -> Blocks:
+    def of_type(self, dtype: torch.dtype) -> RowBlocks:
         """The same blocks with numbers of another type."""
-        return Blocks(self.rows, self.step, dtype)
+        return RowBlocks(self.rows, self.step, dtype)
 
 
 def block_rows(width: int, dtype: torch.dtype, device: torch.device) -> int:
