@@ -30,7 +30,7 @@ class BatchObjective:
         y: (rows,), 0 or 1.
         weight: (rows,) of mean 1, or None.
         l2: (problems,).
-        thresholds: (problems,), from which probability on a row is predicted to be of label 1; None where nobody asks.
+        thresholds: (problems,), from which probability on a row is predicted to be of label 1; None for no accuracy.
 
     Attributes:
         accuracy: of each problem in the last pass that chose it; zeros without thresholds.
@@ -40,7 +40,7 @@ class BatchObjective:
         self, x: Tensor, y: Tensor, weight: Tensor | None, l2: OfEach, thresholds: OfEach | None = None
     ) -> None:
         self.x, self.y, self.weight, self.l2 = x, y, weight, l2
-        self.cuts = None if thresholds is None else torch.logit(thresholds)
+        self.logit_thresholds = None if thresholds is None else torch.logit(thresholds)
         self.accuracy = torch.zeros_like(l2)
 
     def __len__(self) -> int:
@@ -54,7 +54,7 @@ class BatchObjective:
     def sample(self, count: int) -> BatchObjective:
         """The same over some of the rows, drawn in the same way each time, in float64."""
         counted = None if self.weight is None else torch.nonzero(self.weight > 0)[:, 0]
-        rows = len(self) if counted is None else len(counted)  # those without weight are as if they were not there
+        rows = len(self) if counted is None else len(counted)  # those without weight do not count
         drawn = torch.randperm(rows, generator=torch.Generator().manual_seed(0))[:count].sort().values
         drawn = drawn.to(self.y.device)
         chosen = drawn if counted is None else counted[drawn]
@@ -68,22 +68,22 @@ class BatchObjective:
         Args:
             single: whether to compute in float32 within a block of rows.
         """
-        cuts = None if self.cuts is None else self.cuts[chosen]
+        thresholds = None if self.logit_thresholds is None else self.logit_thresholds[chosen]
         x, y, weight = self.single if single else (self.x, self.y, self.weight)
         w, b = theta[:, :-1].to(x.dtype), theta[:, -1].to(x.dtype)
 
         def of_block(rows: slice) -> Sums:
             z = torch.addmm(b, x[rows], w.t())
             labels, s = y[rows].unsqueeze(1), None if weight is None else weight[rows].unsqueeze(1)
-            hits = None if cuts is None else (z >= cuts) == (labels > 0.5)
+            hits = None if thresholds is None else (z >= thresholds) == (labels > 0.5)
             losses = LOG_LOSS.of_rows(z, labels)
             residual = torch.sigmoid_(z).sub_(labels)
             if s is not None:
                 losses, residual = losses.mul_(s), residual.mul_(s)
                 hits = None if hits is None else hits * s
             right = torch.zeros_like(b) if hits is None else hits.sum(0)
-            found = losses.sum(0), residual.t() @ x[rows], residual.sum(0), right
-            return [part.double() for part in found]
+            sums = losses.sum(0), residual.t() @ x[rows], residual.sum(0), right
+            return [part.double() for part in sums]
 
         value, by_weight, by_intercept, right = self._summed(of_block, len(theta))
         gradient, penalty = torch.cat([by_weight, by_intercept.unsqueeze(1)], dim=1), self._penalties(chosen)
@@ -104,7 +104,7 @@ class BatchObjective:
         return Factors(hessians[of_problem] / len(self) + torch.diag_embed(self._penalties(chosen)))
 
     def _summed(self, of_block: Callable[[slice], Sums], width: int) -> Sums:
-        """The sums over blocks of so many rows that ``width`` numbers for each stay in cache."""
+        """The sums over blocks, of few enough rows that ``width`` numbers for each stay in cache."""
         step = max(LEAST_BLOCK, BLOCK_ELEMENTS // max(width, self.x.shape[1]))
         blocks = -(-len(self) // step)
         return summed(lambda block: of_block(slice(block * step, (block + 1) * step)), blocks, self.x.device)
@@ -115,9 +115,9 @@ class BatchObjective:
         curvature = _curvatures(x, theta)
         shared, of_problem = [0], [0]
         for i in range(1, len(theta)):
-            apart = (curvature[shared] - curvature[i]).abs().mean(1)
-            nearest = int(apart.argmin())
-            if not float(apart[nearest]) <= ALIKE * float(curvature[i].mean()):
+            distance = (curvature[shared] - curvature[i]).abs().mean(1)
+            nearest = int(distance.argmin())
+            if not float(distance[nearest]) <= ALIKE * float(curvature[i].mean()):
                 nearest = len(shared)
                 shared.append(i)
             of_problem.append(nearest)

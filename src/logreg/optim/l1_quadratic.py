@@ -41,17 +41,17 @@ def minimise(h: Float[np.ndarray, "coordinates coordinates"], c: Vector, l1: Vec
     h, c, l1, z = h / scale / scale[:, None], c / scale, l1 / scale, z * scale
     ridge = LEAST_RIDGE
     for _ in range(MOST_ROUNDS):
-        found = _guessed(h, c - ridge * z, l1, np.sign(z), ridge)
-        if found is None:
+        minimum = _by_guesses(h, c - ridge * z, l1, np.sign(z), ridge)
+        if minimum is None:
             ridge = max(RAISED * ridge, FIRST_RIDGE)
             continue
-        z, ridge = found, max(ridge / LOWERED, LEAST_RIDGE)
+        z, ridge = minimum, max(ridge / LOWERED, LEAST_RIDGE)
         if _is_least(h, c, l1, z):
             return z / scale, True
     return z / scale, False
 
 
-def _guessed(h: np.ndarray, c: Vector, l1: Vector, signs: Vector, ridge: float) -> Vector | None:
+def _by_guesses(h: np.ndarray, c: Vector, l1: Vector, signs: Vector, ridge: float) -> Vector | None:
     """The minimum with a ridge, by guesses of its signs, from these on; None where they do not become better."""
     best, left = len(c) + 1, PATIENCE
     while left:

@@ -53,9 +53,9 @@ class Factors:
 
     @staticmethod
     def _with(scale: Tensor, lower: Tensor) -> Factors:
-        made = object.__new__(Factors)
-        made.scale, made.lower = scale, lower
-        return made
+        factors = object.__new__(Factors)  # these are factorised already
+        factors.scale, factors.lower = scale, lower
+        return factors
 
 
 def unit_scale(

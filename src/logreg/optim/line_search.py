@@ -104,20 +104,21 @@ def search_each(
     """
     step, slope = step.clone(), (gradient * direction).sum(1)
     chosen = torch.arange(len(theta), device=theta.device)
-    reached, there, slopes = theta.clone(), value.clone(), gradient.clone()
+    reached, values, gradients = theta.clone(), value.clone(), gradient.clone()
     for _ in range(MOST_HALVINGS):
         trial = theta[chosen] + step[chosen].unsqueeze(1) * direction[chosen]
         reached[chosen] = trial
-        there[chosen], slopes[chosen] = evaluate(trial, chosen)
-        fell = there[chosen] <= value[chosen] + SHARE * step[chosen] * slope[chosen]
+        values[chosen], gradients[chosen] = evaluate(trial, chosen)
+        fell = values[chosen] <= value[chosen] + SHARE * step[chosen] * slope[chosen]
         if flat is not None:
-            fell |= flat(there[chosen], slopes[chosen], chosen)
+            fell |= flat(values[chosen], gradients[chosen], chosen)
         chosen = chosen[~fell]
         if not len(chosen):
             break
         step[chosen] /= 2
-    reached[chosen], there[chosen], slopes[chosen], step[chosen] = theta[chosen], value[chosen], gradient[chosen], 0.0
-    return reached, there, slopes, step
+    step[chosen] = 0.0
+    reached[chosen], values[chosen], gradients[chosen] = theta[chosen], value[chosen], gradient[chosen]
+    return reached, values, gradients, step
 
 
 def shorter(promised: float, rise: float) -> float:

@@ -110,8 +110,8 @@ def linear_coefficients(network: nn.Module) -> tuple[nn.Parameter, nn.Parameter]
     # A parametrised layer computes its weight from others, and a layer of several outputs is no binary classifier.
     plain = isinstance(weight, nn.Parameter) and isinstance(bias, nn.Parameter) and bias.numel() == 1
     # Whatever else the network learns needs a gradient too.
-    alone = {id(parameter) for parameter in network.parameters()} == {id(weight), id(bias)}
-    return (weight, bias) if plain and alone else None
+    learns_nothing_else = {id(parameter) for parameter in network.parameters()} == {id(weight), id(bias)}
+    return (weight, bias) if plain and learns_nothing_else else None
 
 
 def coefficients_of(network: nn.Module) -> tuple[nn.Parameter, nn.Parameter]:

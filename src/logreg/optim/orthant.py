@@ -6,7 +6,7 @@ any optimizer (orthant-wise; Andrew and Gao, 2007, Scalable training of L1-regul
     1. `add_l1` adds ``l1 * sign(w)`` to the gradient g; where w is 0, of all the slopes there the one nearest to zero,
        ``sign(g) * max(|g| - l1, 0)``, so that a weight leaves 0 only if that lowers the objective;
     2. the optimizer makes its step;
-    3. `hold` sets to 0 what has crossed it: the step was made for one side.
+    3. `stop_at_zero` sets to 0 what has crossed it: the step was made for one side.
 
 For plain gradient descent this is the proximal step, soft thresholding by ``lr * l1``, but that a weight which would
 come out on the other side stops at 0 for one update. Unlike soft thresholding it has the right fixed points for
@@ -33,7 +33,7 @@ def add_l1(weight: Tensor, gradient: Tensor, l1: float | Tensor) -> Tensor:
     return torch.where(side == 0, -away.sign(), side)
 
 
-def hold(weight: Tensor, side: Tensor, l1: float | Tensor = 1.0) -> None:
+def stop_at_zero(weight: Tensor, side: Tensor, l1: float | Tensor = 1.0) -> None:
     """Set the weights to 0 that are not on their side, in place; those whose ``l1`` is 0 are left alone."""
     crossed = (weight.sign() == -side) | (side == 0)
     if isinstance(l1, Tensor):

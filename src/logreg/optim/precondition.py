@@ -17,7 +17,7 @@ from logreg.optim.problem import LogisticProblem
 from logreg.optim.row_blocks import Theta
 
 LEAST, MOST = 30, 200  # rows a column of the subsample: at least and at most …
-SHARE_OF_ROWS = 1 / 20  # … and in between so much of the table
+SHARE_OF_ROWS = 1 / 20  # … and in between this share of the table
 MOST_COLUMNS = 1000  # of a factor …
 MOST_SPARSE_COLUMNS = 300  # … of sparse rows, whose Gram matrix takes longer than the passes that it would save
 SINGLE_TELLS = 1e-2  # the least squared pivot of a scaled Hessian that float32 gives accurately enough
@@ -35,8 +35,8 @@ class Preconditioner:
     def __init__(self, sample: LogisticProblem, theta: Theta, diagonal: Theta | None = None) -> None:
         self.is_diagonal = has_many_columns(sample)
         if self.is_diagonal:
-            found = sample.diagonal(theta) if diagonal is None else diagonal
-            self._diagonal = found.clamp(min=torch.finfo(theta.dtype).tiny)
+            curvature = sample.diagonal(theta) if diagonal is None else diagonal
+            self._diagonal = curvature.clamp(min=torch.finfo(theta.dtype).tiny)
             return
         stored = sample.rows.stored
         self._factors = self._of(sample.hessian(theta, dtype=stored), diagonal)
@@ -72,7 +72,7 @@ def subsample(problem: LogisticProblem, least: int = LEAST) -> LogisticProblem:
     """
     least, most = (k * (min(problem.features, MOST_COLUMNS) + 1) for k in (least, MOST))
     weight = problem.rows.weight
-    counted = None if weight is None else torch.nonzero(weight > 0)[:, 0]  # the others are as if they were not there
+    counted = None if weight is None else torch.nonzero(weight > 0)[:, 0]  # rows without weight do not count
     rows = len(problem) if counted is None else len(counted)
     count = min(max(int(SHARE_OF_ROWS * rows), least), most)
     if 2 * count >= rows:
@@ -81,5 +81,5 @@ def subsample(problem: LogisticProblem, least: int = LEAST) -> LogisticProblem:
     drawn = drawn.to(problem.rows.y.device)
     x, y, weight = batch_parts(problem.rows.take(drawn if counted is None else counted.to(drawn.device)[drawn]))
     x = x.to(problem.rows.stored)  # rows are served in the precision of the training, and stored in half of it
-    kept = TensorRows(x, y, None if weight is None else weight / weight.mean())
-    return LogisticProblem(kept, problem.l2, problem.threshold, problem.l1)
+    drawn_rows = TensorRows(x, y, None if weight is None else weight / weight.mean())
+    return LogisticProblem(drawn_rows, problem.l2, problem.threshold, problem.l1)

@@ -28,6 +28,7 @@ from logreg.optim.threads import Sums, summed
 
 INTERCEPT_TOLERANCE = 1e-14  # of mean(p) - mean(y)
 MOST_INTERCEPT_STEPS = 100
+LEAST_CURVATURE = 1e-300  # which can be divided by
 SAMPLED_BLOCKS = 4  # that are held against float64 to know how well float32 resolves a gradient
 MOST_NARROW = 100  # columns of dense rows whose products with a vector threads make a block each of
 MOST_AT_ONCE = 1000  # columns of a Gram matrix up to which each thread makes its own
@@ -71,7 +72,7 @@ class LogisticProblem:
         self.features, self.sparse = int(first.shape[1]), is_sparse(first)
         self.device = first.device
         if self.sparse:
-            rows.everything()  # which it keeps, so that it is cut quickly
+            rows.everything()  # one tensor, which the rows keep and cut blocks from quickly
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -91,8 +92,8 @@ class LogisticProblem:
                 where a block is few rows, so that what is done for it besides the products would keep them waiting.
         """
         at_once = (self.sparse or self.features <= MOST_NARROW) if at_once is None else at_once
-        found = summed(lambda number: of_block(blocks[number]), len(blocks), self.device, at_once)
-        return [part.div_(len(self)) for part in found]
+        sums = summed(lambda number: of_block(blocks[number]), len(blocks), self.device, at_once)
+        return [part.div_(len(self)) for part in sums]
 
     @property
     def penalised(self) -> bool:
@@ -109,8 +110,8 @@ class LogisticProblem:
 
     def gradient(self, theta: Theta) -> tuple[float, Theta]:
         """F and the gradient of its smooth part, in one pass."""
-        found = self.first_order(theta)
-        return found.value, found.gradient
+        at = self.first_order(theta)
+        return at.value, at.gradient
 
     def first_order(self, theta: Theta, dtype: torch.dtype = torch.float64) -> FirstOrder:
         """F, its gradient and the accuracy, in one pass that reads each row once, for ``Xw`` and for ``X'r``.
@@ -130,8 +131,8 @@ class LogisticProblem:
             return [*self._sums(block, z), block.gram(block.curvatures(z))]
 
         *sums, hessian = self._mean_with_gram(of_block, self.features, torch.float64)
-        found = self._first_order(theta, *sums)
-        return Derivatives(found.value, found.gradient, self._penalised(hessian), found.accuracy)
+        at = self._first_order(theta, *sums)
+        return Derivatives(at.value, at.gradient, self._penalised(hessian), at.accuracy)
 
     def hessian(
         self, theta: Theta, columns: Tensor | None = None, dtype: torch.dtype = torch.float64
@@ -155,9 +156,9 @@ class LogisticProblem:
         def of_block(block: RowBlock) -> Sums:
             return [block.squared().products(block.curvatures(block.logits(theta)))]
 
-        (found,) = self.mean(of_block, self.blocks())
-        found[:-1] += self.l2
-        return found
+        (diagonal,) = self.mean(of_block, self.blocks())
+        diagonal[:-1] += self.l2
+        return diagonal
 
     def entropy(self, theta: Theta, share: float = 1.0) -> float:
         """``-1/n sum_i s_i (a log a + (1 - a) log(1 - a))`` for ``a_i = y_i + share (p_i - y_i)``: see `certify`."""
@@ -181,8 +182,8 @@ class LogisticProblem:
         def error(number: int) -> Sums:
             return [gradient(coarse[sampled[number]], point) - gradient(exact[sampled[number]], theta)]
 
-        (found,) = summed(error, len(sampled), self.device)
-        return found * len(coarse) / len(sampled) / len(self)
+        (of_sample,) = summed(error, len(sampled), self.device)
+        return of_sample * len(coarse) / len(sampled) / len(self)
 
     def with_best_intercept(self, theta: Theta) -> tuple[Theta, float, Theta]:
         """The same weights with the intercept that suits them best, the objective there and its gradient.
@@ -196,16 +197,17 @@ class LogisticProblem:
             slope, curvature = self._along_the_intercept(theta)
             if abs(slope) <= INTERCEPT_TOLERANCE:
                 break
-            at = float(theta[-1])
-            low, high = (at, high) if slope < 0 else (low, at)
-            step = at - slope / max(curvature, 1e-300)
-            if not low < step < high or abs(step - at) > longest:
-                inside = math.isfinite(low) and math.isfinite(high)
-                step = (low + high) / 2 if inside else at - math.copysign(longest, slope)
+            intercept = float(theta[-1])
+            low, high = (intercept, high) if slope < 0 else (low, intercept)  # the best one is in between
+            further = intercept - slope / max(curvature, LEAST_CURVATURE)
+            # Newton's step may leave the bracket, or go anywhere from where all rows are certain.
+            if not low < further < high or abs(further - intercept) > longest:
+                bracketed = math.isfinite(low) and math.isfinite(high)
+                further = (low + high) / 2 if bracketed else intercept - math.copysign(longest, slope)
                 longest *= 2
-            if step == at:
+            if further == intercept:
                 break
-            theta[-1] = step
+            theta[-1] = further
         value, gradient = self.gradient(theta)
         return theta, value, gradient
 
@@ -267,7 +269,7 @@ class HessianProduct:
             block = self.blocks[number]
             return [block.products(self.curvature[self.blocks.bounds(number)] * block.logits(narrow))]
 
-        (found,) = summed(of_block, len(self.blocks), self.problem.device)
-        found /= len(self.problem)
-        found[:-1] += self.problem.l2 * v[:-1]
-        return found
+        (product,) = summed(of_block, len(self.blocks), self.problem.device)
+        product /= len(self.problem)
+        product[:-1] += self.problem.l2 * v[:-1]
+        return product

@@ -68,11 +68,11 @@ class RowBlock(NamedTuple):
     def gram(self, weight: OfRows, columns: Tensor | None = None) -> Float[Tensor, "coefficients coefficients"]:
         """``X' diag(weight) X`` of all columns, or of some, (columns,) int64, and that of ones; in float64."""
         x = self.x if columns is None else chosen_columns(self.x, columns)
-        found = torch.empty((x.shape[1] + 1, x.shape[1] + 1), dtype=torch.float64, device=x.device)
-        found[:-1, :-1] = gram(x, weight)
-        found[-1, :-1] = found[:-1, -1] = transposed_times(x, weight)
-        found[-1, -1] = weight.sum(dtype=torch.float64)
-        return found
+        matrix = torch.empty((x.shape[1] + 1, x.shape[1] + 1), dtype=torch.float64, device=x.device)
+        matrix[:-1, :-1] = gram(x, weight)
+        matrix[-1, :-1] = matrix[:-1, -1] = transposed_times(x, weight)
+        matrix[-1, -1] = weight.sum(dtype=torch.float64)
+        return matrix
 
     def squared(self) -> RowBlock:
         """The rows with the squares of x."""

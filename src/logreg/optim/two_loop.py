@@ -10,7 +10,7 @@ from torch import Tensor
 
 Vectors = Float[Tensor, "*problems coefficients"]
 
-CURVED = 1e-10  # the least cosine between a step and its change of the gradient that tells of a curvature
+CURVED = 1e-10  # the least cosine between a step and its change of the gradient of a pair that is used
 
 
 def inverse_times(
@@ -30,10 +30,10 @@ def inverse_times(
         share = inverse * inner(step, q)
         q -= share * change
         used.append((step, change, inverse, share))
-    found = metric(q)
+    product = metric(q)
     for step, change, inverse, share in reversed(used):
-        found += (share - inverse * inner(change, found)) * step
-    return found
+        product += (share - inverse * inner(change, product)) * step
+    return product
 
 
 def inner(a: Vectors, b: Vectors) -> Float[Tensor, "*problems one"]:

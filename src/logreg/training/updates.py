@@ -21,7 +21,7 @@ from logreg.optim.objective import (
     set_theta,
     theta_of,
 )
-from logreg.optim.orthant import add_l1, hold
+from logreg.optim.orthant import add_l1, stop_at_zero
 from logreg.optim.problem import LogisticProblem
 from logreg.optim.solver import Solver
 from logreg.training.history import History, Measured
@@ -105,7 +105,7 @@ class GradientUpdates(Updates):
         self.optimizer.step()
         with torch.no_grad():
             for parameter, side in sides:
-                hold(parameter, side)
+                stop_at_zero(parameter, side)
         return measured
 
     def backward(self, batch: Batch | LargeBatch) -> Measured:

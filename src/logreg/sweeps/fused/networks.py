@@ -24,7 +24,7 @@ from torch.func import functional_call, grad_and_value, vmap
 
 from logreg.optim.losses import LOG_LOSS, Loss
 from logreg.optim.objective import l2_penalty, linear_coefficients, logit_function, penalised_parameters
-from logreg.optim.orthant import add_l1, hold
+from logreg.optim.orthant import add_l1, stop_at_zero
 from logreg.sweeps.fused.footprint import TRIED, Footprint
 from logreg.sweeps.fused.optimizers import column
 
@@ -118,7 +118,7 @@ class Networks(ABC):
         """Set the weights that an update has taken across zero to zero."""
         for parameter, side in zip(self.parameters, sides, strict=True):
             if side is not None:
-                hold(parameter, side, column(self.l1, parameter))
+                stop_at_zero(parameter, side, column(self.l1, parameter))
 
     def _with_penalised(self, parameters: Sequence[Tensor]) -> Iterator[tuple[Tensor, bool]]:
         """Parameters, and whether they are penalised."""
