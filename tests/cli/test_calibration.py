@@ -17,7 +17,7 @@ from logreg import load_run
 from logreg.core.errors import UserError
 from logreg.records.record import read_history
 from tests.commands import run_command
-from tests.data.tables.test_table import people
+from tests.data.tables.people import people
 
 
 def command(folder: Path, *arguments: str) -> str:

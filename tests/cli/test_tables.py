@@ -21,7 +21,7 @@ from logreg.data import TableData
 from logreg.evaluation.coefficients.separation import CONSTANT
 from logreg.runs.load import Run
 from tests.commands import ROOT, Command, assert_refused, run_command
-from tests.data.tables.test_table import people
+from tests.data.tables.people import people
 from tests.helpers import shared_file
 
 SHARED = ROOT.parent / "shared" / "data"

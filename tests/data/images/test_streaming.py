@@ -1,4 +1,4 @@
-"""A folder of photos that cannot be used is refused in one sentence, and the cache is left as it was."""
+"""Files that are no photos, and attempts to decode that fail."""
 
 from __future__ import annotations
 
@@ -19,173 +19,20 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
-from logreg.core.errors import UserError
 from logreg.data.images import decoding, pixel_store, streaming
 from logreg.data.images.decoding import BadPhoto, pixels_of, read_rgb
-from logreg.data.images.discover import find_photos, labelled_photos, photos_below
-from logreg.data.images.preprocessor import ImagePreprocessor
+from logreg.data.images.discover import find_photos, photos_below
 from logreg.data.images.streaming import streamed
 from tests.data.images.photos import class_folders, images, picture, refusal, written
-from tests.helpers import digits_data, write_photos
-
-HALVES = {"train": 0.5, "val": 0.5}
-UNREADABLE = PermissionError(errno.EACCES, os.strerror(errno.EACCES))  # root may read everything
+from tests.data.images.refusals import HALVES, UNREADABLE, left_over, said
+from tests.helpers import write_photos
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     return class_folders(tmp_path / "photos", 6)
-
-
-def said(folder: Path, **settings: Any) -> str:
-    """The refusal of a folder, which leaves nothing behind; paths are shown from the folder's parent on."""
-    text = refusal(lambda: images(folder, **settings))
-    assert left_over(folder) == []
-    return text.replace(f"{folder.parent}{os.sep}", "")
-
-
-def left_over(folder: Path) -> list[Path]:
-    """Everything in the cache but locks, which are empty."""
-    cache = folder.parent / "cache"
-    found = list(cache.iterdir()) if cache.exists() else []
-    assert all(path.stat().st_size == 0 for path in found if path.suffix == ".lock")
-    return [path for path in found if path.suffix != ".lock"]
-
-
-# --- folders ----------------------------------------------------------------------------------------------------------
-
-
-def test_a_path_that_is_no_folder_of_folders(tmp_path: Path) -> None:
-    assert said(tmp_path / "no") == "data.path=no: there is no such folder."
-    file = written(tmp_path / "a.png")
-    assert said(file).startswith("data.path=a.png: this is a file; a folder with one folder of photos for each class")
-    (tmp_path / "flat").mkdir()
-    written(tmp_path / "flat" / "b.png")
-    assert said(tmp_path / "flat") == (
-        "data.path=flat: one folder of photos for each class is needed here, and there is no folder."
-    )
-
-
-def test_one_class_or_three_are_listed(tmp_path: Path) -> None:
-    text = said(class_folders(tmp_path / "one", 2, ("cats",)))
-    assert text == "data.path=one: two folders are needed, one for each class, and there is cats (2 files)."
-    text = said(class_folders(tmp_path / "three", 2, ("cats", "dogs", "birds")))
-    assert text.endswith("and there are birds (2 files), cats (2 files), dogs (2 files).")
-    many = said(class_folders(tmp_path / "many", 1, tuple(f"c{i:02}" for i in range(11))))
-    assert many.endswith("c07 (1 file) and 3 more.")
-
-
-def test_an_empty_class_is_named(folder: Path) -> None:
-    (folder / "empty").mkdir()
-    assert said(folder) == "data.path=photos: the folder empty is empty; each class needs photos."
-    (folder / "empty" / ".hidden").touch()
-    assert "empty is empty" in said(folder)
-
-
-def test_a_positive_class_that_there_is_not(folder: Path) -> None:
-    assert said(folder, positive="birds") == "data.positive=birds: the classes of data.path=photos are cats and dogs."
-
-
-def test_folders_of_splits_that_do_not_fit_together(tmp_path: Path) -> None:
-    class_folders(tmp_path / "a" / "val", 2)
-    assert said(tmp_path / "a") == "data.path=a: there is a folder val, and no folder train."
-    class_folders(tmp_path / "a" / "train", 2)
-    class_folders(tmp_path / "a" / "valid", 2)
-    assert said(tmp_path / "a") == "data.path=a: val and valid are the same split; leave one out."
-    class_folders(tmp_path / "b" / "train", 2)
-    class_folders(tmp_path / "b" / "test", 2, ("cats", "birds"))
-    assert said(tmp_path / "b") == (
-        f"data.path=b{os.sep}test: the classes are birds, cats; those of the training photos are cats and dogs."
-    )
-    class_folders(tmp_path / "c" / "train", 2)
-    class_folders(tmp_path / "c" / "val", 2, ("cats",))
-    assert said(tmp_path / "c").endswith("the classes are cats; those of the training photos are cats and dogs.")
-    class_folders(tmp_path / "d" / "train", 4)
-    assert said(tmp_path / "d", folds=2, fold=0) == "data.folds: d has folders for its splits; leave data.folds out."
-
-
-def test_photos_of_one_class_only_in_a_split(tmp_path: Path) -> None:
-    class_folders(tmp_path / "photos" / "train", 3)
-    class_folders(tmp_path / "photos" / "val", 2, first=50)
-    for path in (tmp_path / "photos" / "val" / "dogs").iterdir():
-        path.write_bytes(b"no photo")
-    text = refusal(lambda: images(tmp_path / "photos", skip_bad=True))
-    assert text == (
-        "data: val has 2 photos of cats and none of dogs that can be used; add some, or change what goes to val."
-    )
-    text = refusal(lambda: images(class_folders(tmp_path / "few", 1)))
-    assert text == (
-        "data.split: too few rows for the splits: label 0 has 1 row, label 1 has 1; train, val, test need one of each. "
-        "Leave a split out, as in data.split.test=0, with data.split.train larger by as much."
-    )
-    text = refusal(lambda: images(class_folders(tmp_path / "folds", 3), folds=5, fold=0))
-    assert text.startswith("data.folds=5: each fold needs a row of each class")
-
-
-def test_a_folder_that_may_not_be_read_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def denied(path: Path, below: str) -> bool:
-        return str(path).endswith(below)
-
-    real = {name: getattr(Path, name) for name in ("is_file", "is_dir", "iterdir")}
-    for name, below in (("iterdir", "photos"), ("is_dir", "dogs"), ("is_file", "photos"), ("is_dir", "photos")):
-
-        def refuse(self: Path, *args: Any, name: str = name, below: str = below) -> Any:
-            if denied(self, below):
-                raise UNREADABLE
-            return real[name](self, *args)
-
-        with monkeypatch.context() as patched:
-            patched.setattr(Path, name, refuse)
-            assert said(folder) == "data.path=photos: the folder cannot be read (Permission denied)."
-            if name == "is_file":
-                assert "cannot be read" in refusal(lambda: photos_below(str(folder)))
-    scandir = os.scandir
-
-    def refuse_one(path: Any) -> Any:
-        if denied(path, "dogs"):
-            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
-        return scandir(path)
-
-    with monkeypatch.context() as patched:
-        patched.setattr(os, "scandir", refuse_one)
-        assert said(folder) == f"data.path: photos{os.sep}dogs: the folder cannot be read (Permission denied)."
-
-
-def test_folders_for_evaluation_and_prediction(folder: Path, tmp_path: Path) -> None:
-    files, y = labelled_photos(str(folder), ("cats", "dogs"))
-    assert (len(files), y.tolist()) == (12, [0] * 6 + [1] * 6)
-    assert labelled_photos(str(folder), ("dogs", "cats"))[1].tolist() == [1] * 6 + [0] * 6
-    text = refusal(lambda: labelled_photos(str(folder), ("cats", "birds")))
-    assert text.endswith("photos: there is a folder dogs; the classes of the run are cats and birds.")
-    class_folders(tmp_path / "splits" / "train", 1)
-    text = refusal(lambda: labelled_photos(str(tmp_path / "splits"), ("cats", "dogs")))
-    assert "this has a folder for each split; give one of them" in text
-    assert photos_below(str(files[0])) == [files[0]]
-    assert photos_below(str(folder)) == files
-    (tmp_path / "nothing").mkdir()
-    assert "there is no file in this folder" in refusal(lambda: photos_below(str(tmp_path / "nothing")))
-    assert "there is no such file or folder" in refusal(lambda: photos_below(str(tmp_path / "absent")))
-
-
-def test_links_to_folders_are_followed_and_a_circle_of_them_ends(folder: Path, tmp_path: Path) -> None:
-    files = photos_below(str(folder))
-    (tmp_path / "links").mkdir()
-    (tmp_path / "links" / "all").symlink_to(folder, target_is_directory=True)
-    (tmp_path / "links" / "back").symlink_to(tmp_path / "links", target_is_directory=True)
-    assert [file.resolve() for file in photos_below(str(tmp_path / "links"))] == [file.resolve() for file in files]
-
-
-@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes among its files")
-def test_a_pipe_among_the_photos_is_named_and_not_waited_for(tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "pipe.jpg")
-    with pytest.raises(BadPhoto, match="is a pipe and no file"):
-        read_rgb(tmp_path / "pipe.jpg")
-
-
-# --- files ------------------------------------------------------------------------------------------------------------
 
 
 def encoded(format: str, **settings: Any) -> bytes:
@@ -318,9 +165,6 @@ def test_skip_bad_with_no_photo_of_a_class_left(folder: Path) -> None:
     assert text.endswith("photos: no file of the class cats can be read as a photo.")
 
 
-# --- the cache --------------------------------------------------------------------------------------------------------
-
-
 def act_in(monkeypatch: pytest.MonkeyPatch, name: str, act: Callable[[], None], after: int = 0) -> None:
     """Something happens when a function is called for the time after so many others."""
     real, calls = getattr(pixel_store, name), []
@@ -399,7 +243,7 @@ import signal
 import sys
 from pathlib import Path
 from logreg.data.images import pixel_store, streaming
-from tests.data.images.test_errors import lingers
+from tests.data.images.test_streaming import lingers
 from tests.helpers import image_folder
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # which whoever runs the tests in the background ignores
@@ -409,12 +253,6 @@ streaming.TOGETHER = 1
 pixel_store.write_pixels = lingers
 image_folder(path=sys.argv[1], cache_dir=str(Path(sys.argv[1]).parent / "cache")).prepare_data()
 """
-
-
-def lingers(paths: list[str], size: int, target: str, first: int) -> list[tuple[int, str]]:
-    """`write_pixels`, slowly."""
-    time.sleep(1)
-    return decoding.write_pixels(paths, size, target, first)
 
 
 @pytest.mark.slow
@@ -433,40 +271,6 @@ def test_ctrl_c_leaves_nothing_behind(folder: Path, backend: str) -> None:
     assert process.returncode != 0
     assert left_over(folder) == []
     assert len(images(folder).y) == 12
-
-
-# --- prediction -------------------------------------------------------------------------------------------------------
-
-
-def test_a_photo_that_cannot_be_predicted_is_named(tmp_path: Path) -> None:
-    preprocessor, bad = ImagePreprocessor(8), tmp_path / "bad.jpg"
-    bad.write_bytes(b"no photo")
-    good = written(tmp_path / "good.png")
-    assert [len(block) for block in preprocessor.blocks([good, str(good)])] == [2]
-    assert refusal(lambda: list(preprocessor.blocks([good, bad]))).startswith(f"{bad} is no JPEG, PNG, WebP, BMP or")
-    assert refusal(lambda: list(preprocessor.blocks(tmp_path))).startswith(f"{tmp_path} is a folder; scripts/predict")
-    gone = tmp_path / "gone.jpg"
-    assert refusal(lambda: list(preprocessor.blocks(gone))) == f"{gone} cannot be read (No such file or directory)."
-    for photo in (
-        np.zeros((4, 4)),
-        np.zeros((4, 4, 3)),
-        np.zeros((4, 4, 4), np.uint8),
-        3,
-        np.zeros((0, 4, 3), np.uint8),
-    ):
-        assert refusal(lambda photo=photo: list(preprocessor.blocks([photo]))).startswith(
-            "predict_proba got a photo of shape"
-        )
-
-
-def test_photos_may_be_paths_images_arrays_or_tensors(tmp_path: Path) -> None:
-    path, pixels = written(tmp_path / "a.png", seed=5), picture(5)
-    several = np.stack([pixels, picture(6)])
-    expected = torch.from_numpy(pixels_of(pixels, 8).reshape(1, -1)) / 255
-    for photo in (path, str(path), Image.fromarray(pixels), pixels, [path], several[:1], torch.from_numpy(several[:1])):
-        (found,) = ImagePreprocessor(8).blocks(photo)
-        torch.testing.assert_close(found.float(), expected)
-    assert not list(ImagePreprocessor(8).blocks([]))
 
 
 def test_photos_that_stream_by_are_named_and_left_out_likewise(
@@ -490,53 +294,6 @@ def test_photos_that_stream_by_are_named_and_left_out_likewise(
     assert text == "data.path: none of the 2 files can be read as a photo."
 
 
-# --- settings ---------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("settings", "key"),
-    [
-        ({"size": 0}, "data.size=0: a whole number of pixels from 1 to 4096"),
-        ({"size": 5000}, "data.size=5000"),
-        ({"folds": 3}, "data.folds and data.fold belong together"),
-        ({"folds": 3, "fold": 3}, "data.fold=3"),
-        ({"split": {"train": 0.9}}, "data.split="),
-        ({"batch_size": 0}, "data.batch_size=0"),
-        ({"augment": {"crop": 2}}, "data.augment.crop=2"),
-    ],
-)
-def test_settings_that_are_not_valid(tmp_path: Path, settings: dict[str, Any], key: str) -> None:
-    assert said(tmp_path / "never looked at", **settings).startswith(key)
-    assert refusal(lambda: digits_data(**settings)).startswith(key)
-
-
-@pytest.mark.parametrize("positive", [10, -1, "x", "1.0"])
-def test_a_digit_that_there_is_not(positive: Any) -> None:
-    with pytest.raises(UserError, match=r"^data\.positive=.*a digit from 0 to 9 is needed\.$"):
-        digits_data(positive=positive)
-
-
-@pytest.mark.parametrize(
-    ("names", "said"),
-    [
-        (("train", "test1"), "a folder train beside test1"),
-        (("Train", "unlabelled"), "a folder Train beside unlabelled"),
-        (("cats", "Validation"), "a folder Validation beside cats"),
-    ],
-)
-def test_splits_are_not_taken_for_classes(tmp_path: Path, names: tuple[str, str], said: str) -> None:
-    for name in names:
-        write_photos(tmp_path / "photos" / name, {"a": 2, "b": 2})
-    assert said in refusal(lambda: images(tmp_path / "photos"))
-
-
-def test_splits_have_their_usual_names_too(tmp_path: Path) -> None:
-    for name in ("Training", "Valid", "TESTING"):
-        write_photos(tmp_path / "photos" / name, {"a": 2, "b": 2})
-    data = images(tmp_path / "photos")
-    assert {split: len(rows) for split, rows in data.rows.items()} == {"train": 4, "val": 4, "test": 4}
-
-
 def test_what_was_skipped_is_refused_where_it_is_not_to_be_skipped(tmp_path: Path) -> None:
     """And a file that can be read again is found anew, though its content did not change."""
     folder = write_photos(tmp_path / "photos", {"a": 6, "b": 6})
@@ -546,12 +303,4 @@ def test_what_was_skipped_is_refused_where_it_is_not_to_be_skipped(tmp_path: Pat
     assert len(images(folder, skip_bad=True, split=HALVES).candidates()) == 11
     assert "photo 0.jpg" in refusal(lambda: images(folder, split=HALVES))
     bad.write_bytes(whole)
-    assert len(images(folder, skip_bad=True, split=HALVES).candidates()) == 12
-
-
-def test_a_link_that_leads_nowhere_is_a_file_that_cannot_be_read(tmp_path: Path) -> None:
-    folder = write_photos(tmp_path / "photos", {"a": 6, "b": 6})
-    (folder / "a" / "link.jpg").symlink_to(tmp_path / "nowhere.jpg")
-    text = refusal(lambda: images(folder, split=HALVES))
-    assert "link.jpg cannot be read (No such file or directory); data.skip_bad=true" in text
     assert len(images(folder, skip_bad=True, split=HALVES).candidates()) == 12
