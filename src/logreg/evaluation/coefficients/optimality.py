@@ -25,9 +25,8 @@ decrement, g' H^-1 g / 2, is what the quadratic model at this point expects to g
 distance, far from it an estimate; where the Hessian has lost directions in which the gradient still points, it says
 nothing and there is none. F* is at most log 2, that without coefficients. Where the labels are completely separated
 the least value is 0, which nothing reaches, and the distance is F itself; where they are partly separated the estimate
-does not exist either, and the decrement says how far the other directions are. H^-1 g comes from a factor of H, or
-where there are too many columns for one from conjugate gradients, of whose answer the same is asked: that H times it is
-g.
+does not exist either, and the decrement says how far the other directions are. H^-1 g comes from a factor of H, or from
+conjugate gradients where there are too many columns for one; either way H times it has to be g.
 """
 
 from __future__ import annotations
