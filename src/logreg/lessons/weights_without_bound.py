@@ -8,7 +8,7 @@ whose margin counts the intercept too, a weight of a column of ones; the usual m
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from sklearn.svm import SVC, LinearSVC
@@ -45,6 +45,21 @@ def angle(a: np.ndarray, b: np.ndarray) -> float:
     return float(np.degrees(np.arccos(np.clip(cosine, -1, 1))))
 
 
+class Descent(NamedTuple):
+    """Gradient descent at some of its updates.
+
+    Attributes:
+        at: which updates, (points,).
+        theta: weights and intercept, (features + 1,) each.
+        norm, cost: of the weights; of the fit, with its penalty; (points,).
+    """
+
+    at: np.ndarray
+    theta: list[np.ndarray]
+    norm: np.ndarray
+    cost: np.ndarray
+
+
 class WeightsWithoutBound(Lesson):
     """Norm, cost and direction over many updates, without a penalty and with one.
 
@@ -63,13 +78,13 @@ class WeightsWithoutBound(Lesson):
     def teach(self, data: BlockData, classifier: BinaryClassifier) -> Conclusion:
         x, y = training_rows(data)
         free, penalised = (self._follow(x, y, l2) for l2 in (0.0, self.l2))
-        last = free["theta"][-1]
+        last = free.theta[-1]
         if not ((2 * y - 1) * (with_ones(x) @ last) > 0).all():
             raise UserError(
                 "lesson: after all updates some rows are still on the wrong side, so there may be no line that "
                 "separates them, and then the weights are bounded; use data=toy, or more lesson.updates."
             )
-        if not penalised["norm"][-1] < LARGE:  # no number, or on its way to one
+        if not penalised.norm[-1] < LARGE:  # no number, or on its way to one
             raise UserError(
                 f"lesson.l2={self.l2:g}: gradient descent with lesson.lr={self.lr:g} diverges where the penalty curves "
                 "the cost so much; take a smaller one."
@@ -78,36 +93,32 @@ class WeightsWithoutBound(Lesson):
         numbers = self._numbers(free, penalised, of_free, counted)
         return Conclusion(self._lines(numbers), numbers, {"weights": self._draw(free, penalised, of_free, counted)})
 
-    def _follow(self, x: np.ndarray, y: np.ndarray, l2: float) -> dict[str, Any]:
+    def _follow(self, x: np.ndarray, y: np.ndarray, l2: float) -> Descent:
         """The coefficients at updates that lie evenly on a logarithmic scale, their norms and costs."""
         at = np.unique(np.concatenate([np.geomspace(1, self.updates, 200).astype(np.int64), self._decades()]))
         wanted = set(at.tolist())
         with np.errstate(over="ignore", invalid="ignore"):  # where it diverges
             thetas = [t for i, t in enumerate(descend(x, y, self.lr, self.updates, l2)) if i in wanted]
-            return {
-                "at": at,
-                "theta": thetas,
-                "norm": np.array([np.linalg.norm(t[:-1]) for t in thetas]),
-                "cost": np.array([cost(t, x, y, l2) for t in thetas]),
-            }
+            norms = np.array([np.linalg.norm(t[:-1]) for t in thetas])
+            return Descent(at, thetas, norms, np.array([cost(t, x, y, l2) for t in thetas]))
 
     def _decades(self) -> list[int]:
         return [10**k for k in range(1, 12) if 10**k <= self.updates]
 
-    def _numbers(self, free: Any, penalised: Any, of_free: np.ndarray, counted: np.ndarray) -> dict[str, Any]:
+    def _numbers(self, free: Descent, penalised: Descent, of_free: np.ndarray, counted: np.ndarray) -> dict[str, Any]:
         decades = self._decades()
-        places = [int(np.flatnonzero(free["at"] == d)[0]) for d in decades]
+        places = [int(np.flatnonzero(free.at == d)[0]) for d in decades]
         return {
             "updates": decades,
-            "norm": [float(free["norm"][i]) for i in places],
-            "cost": [float(free["cost"][i]) for i in places],
-            "degrees_from_maximum_margin": [angle(free["theta"][i], counted) for i in places],
-            "degrees_from_free_intercept": [angle(free["theta"][i], of_free) for i in places],
+            "norm": [float(free.norm[i]) for i in places],
+            "cost": [float(free.cost[i]) for i in places],
+            "degrees_from_maximum_margin": [angle(free.theta[i], counted) for i in places],
+            "degrees_from_free_intercept": [angle(free.theta[i], of_free) for i in places],
             "degrees_between_machines": angle(of_free, counted),
             "maximum_margin": counted.tolist(),
             "free_intercept": of_free.tolist(),
-            "penalised_norm": [float(penalised["norm"][i]) for i in places],
-            "penalised_cost": [float(penalised["cost"][i]) for i in places],
+            "penalised_norm": [float(penalised.norm[i]) for i in places],
+            "penalised_cost": [float(penalised.cost[i]) for i in places],
         }
 
     def _lines(self, n: dict[str, Any]) -> list[str]:
@@ -160,19 +171,19 @@ class WeightsWithoutBound(Lesson):
             return "the usual one, whose intercept is free, is the same separator here"
         return f"the usual one, whose intercept is free, is {n['degrees_from_free_intercept'][-1]:.3f} degrees away"
 
-    def _draw(self, free: Any, penalised: Any, of_free: np.ndarray, counted: np.ndarray) -> Figure:
+    def _draw(self, free: Descent, penalised: Descent, of_free: np.ndarray, counted: np.ndarray) -> Figure:
         figure, (norm, costs, direction) = panels(3, "Separable labels: weights without bound")
         for descent, color, label in ((free, BLUE, "no penalty"), (penalised, RED, f"penalty.l2={self.l2:g}")):
-            norm.plot(descent["at"], descent["norm"], color=color, label=label)
-            costs.plot(descent["at"], descent["cost"], color=color, label=label)
+            norm.plot(descent.at, descent.norm, color=color, label=label)
+            costs.plot(descent.at, descent.cost, color=color, label=label)
         norm.set(xlabel="updates", ylabel="norm of the weights", xscale="log")
         norm.legend()
         costs.set(xlabel="updates", ylabel="cost, with its penalty", xscale="log", yscale="log")
-        angles = [angle(t, counted) for t in free["theta"]]
-        direction.plot(free["at"], angles, color=GREEN, label="intercept counted as a weight")
+        angles = [angle(t, counted) for t in free.theta]
+        direction.plot(free.at, angles, color=GREEN, label="intercept counted as a weight")
         if angle(of_free, counted) >= SAME:
-            others = [angle(t, of_free) for t in free["theta"]]
-            direction.plot(free["at"], others, color=ORANGE, linestyle="--", label="intercept free")
+            others = [angle(t, of_free) for t in free.theta]
+            direction.plot(free.at, others, color=ORANGE, linestyle="--", label="intercept free")
         direction.set(xlabel="updates", ylabel="degrees from the maximum margin", xscale="log", yscale="log")
         direction.legend()
         return figure

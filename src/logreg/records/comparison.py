@@ -72,6 +72,11 @@ class Setting:
     rank: int
     indistinguishable: bool | None
 
+    @property
+    def name(self) -> str:
+        """Its keys and values as they are typed."""
+        return " ".join(f"{key}={value}" for key, value in self.settings.items() if value) or "the one setting"
+
 
 class _Moments(NamedTuple):
     mean: float
@@ -225,6 +230,11 @@ def holm(p_values: Sequence[float]) -> list[bool]:
             break
         rejected[index] = True
     return rejected
+
+
+def tied(settings: Sequence[Setting]) -> int:
+    """How many settings may be as good as the best one, the first."""
+    return sum(each.indistinguishable is not False for each in settings) - 1
 
 
 def table_rows(comparison: Mapping[str, Sequence[Setting]], digits: int = 6) -> list[list[str]]:

@@ -54,7 +54,9 @@ class JsonObject(Mapping[str, Any]):
 @functools.cache
 def _fields(cls: type) -> dict[str, tuple[_Reader, bool]]:
     """How each field is read, and whether it has a default."""
-    hints = get_type_hints(cls)  # which takes longer than a hundred thousand records of a sweep can pay one by one
+    hints = get_type_hints(
+        cls
+    )  # takes longer than reading a record, and a sweep has a hundred thousand: hence the cache
     missing = dataclasses.MISSING
     return {
         field.name: (
@@ -113,21 +115,20 @@ def _number(value: object) -> float:
 
 def _integer(value: object) -> int:
     number = _number(value)
-    return value if isinstance(value, int) else int(number)
+    return value if isinstance(value, int) else int(number)  # a seed may have more digits than a float
 
 
-def _text(value: object) -> str:
-    if not isinstance(value, str):
-        raise _OtherTypeError
-    return value
-
-
-def _boolean(value: object) -> bool:
-    if not isinstance(value, bool):
+def _exactly(kind: type, value: object) -> object:
+    if not isinstance(value, kind):
         raise _OtherTypeError
     return value
 
 
 _SCALARS: dict[object, _Reader] = {
-    float: _number, int: _integer, str: _text, bool: _boolean, object: lambda value: value, Any: lambda value: value,
-}  # fmt: skip
+    float: _number,
+    int: _integer,
+    str: functools.partial(_exactly, str),
+    bool: functools.partial(_exactly, bool),
+    object: functools.partial(_exactly, object),
+    Any: functools.partial(_exactly, object),
+}

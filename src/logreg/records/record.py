@@ -29,6 +29,7 @@ LESSON_FIGURES = "lesson_"  # how the names of its figures begin
 MARGINAL_EFFECTS = "marginal_effects.csv"
 EVALUATION = "evaluation.json"
 CONFIG = "config.json"
+Json = dict[str, Any]  # an object of a file whose keys are not all known here
 STATUSES = ("running", "completed", "failed", "diverged", "interrupted")
 
 
@@ -150,7 +151,7 @@ class RunRecord(JsonObject):
     updates: int = 0
     epochs: int = 0
     seconds: dict[str, float] = field(default_factory=dict)
-    data: dict[str, Any] = field(default_factory=dict)
+    data: Json = field(default_factory=dict)
     evaluated: Evaluated = field(default_factory=Evaluated)
     device: str = ""
     resumed_from: str | None = None
@@ -160,7 +161,7 @@ class RunRecord(JsonObject):
     hyperparameters: dict[str, object] = field(default_factory=dict)
     optimality: Certificate | None = None
     optimizer: ChosenOptimizer | None = None
-    calibration: dict[str, Any] | None = None
+    calibration: Json | None = None
     inference: dict[str, object] | None = None
     intervals: dict[str, AccuracyInterval] = field(default_factory=dict)
     baseline: Baseline | None = None
@@ -217,7 +218,7 @@ def _write(directory: Path, content: Mapping[str, object]) -> None:
     write_atomically(directory / RECORD, json.dumps(finite(content), indent=2, ensure_ascii=False) + "\n")
 
 
-def change_record(directory: Path, change: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
+def change_record(directory: Path, change: Callable[[Json], Json]) -> None:
     """Replace values of a ``run.json``; all others stay as they are, also those that this version does not know.
 
     Args:
@@ -254,7 +255,7 @@ def read_record(directory: Path) -> RunRecord:
     return record
 
 
-def _content(directory: Path) -> dict[str, Any]:
+def _content(directory: Path) -> Json:
     path = directory / RECORD
     try:
         content = _read_json(path)
@@ -298,7 +299,7 @@ def read_history(directory: Path) -> list[dict[str, float]]:
     return [{key: int(value) if key in ("step", "epoch") else value for key, value in row.items()} for row in rows]
 
 
-def read_config(directory: Path) -> dict[str, Any]:
+def read_config(directory: Path) -> Json:
     """The resolved configuration of a run, its classes by today's names.
 
     Raises:

@@ -12,7 +12,7 @@ from statistics import fmean
 from rich.console import Console
 
 from logreg.core.files import write_atomically
-from logreg.records.comparison import DATA_SEED, FOLD, Setting, compare, table_rows, verdict
+from logreg.records.comparison import DATA_SEED, FOLD, Setting, compare, table_rows, tied, verdict
 from logreg.records.jobs import Job, best_jobs, rerun_command
 from logreg.records.selection import read_choice
 from logreg.report import leaderboard
@@ -117,10 +117,9 @@ def _show(compared: Mapping[str, Sequence[Setting]], console: Console) -> None:
     console.print(table)
     for metric, settings in compared.items():
         best = settings[0]
-        name = " ".join(f"{key}={value}" for key, value in best.settings.items() if value) or "the one setting"
-        tied = sum(each.indistinguishable is not False for each in settings) - 1
-        also = f"; {tied} {'others' if tied > 1 else 'other'} may be as good" if tied else ""
-        console.print(f"best by {metric}: {name}, mean {best.mean:.6g}{also}", markup=False, highlight=False)
+        equal = tied(settings)
+        also = f"; {equal} {'others' if equal > 1 else 'other'} may be as good" if equal else ""
+        console.print(f"best by {metric}: {best.name}, mean {best.mean:.6g}{also}", markup=False, highlight=False)
         command = rerun_command(best.jobs[0].record.overrides)
         console.print("run one of its repetitions alone with")
         console.print(f"  {command}", markup=False, highlight=False, soft_wrap=True)

@@ -10,7 +10,7 @@ from statistics import fmean
 
 from logreg.core.errors import plural
 from logreg.core.numbers import is_finite
-from logreg.records.comparison import Setting, verdict
+from logreg.records.comparison import Setting, tied, verdict
 from logreg.records.jobs import DIFFERENT_LOSSES, Job, ranks_different_losses, rerun_command, swept_keys
 from logreg.report.page.numbers import decimals_of
 from logreg.report.page.tables import PagedColumn, PagedTable, bounded, numbers, settings, texts
@@ -153,11 +153,9 @@ def conclusions(jobs: Sequence[Job], compared: Mapping[str, Sequence[Setting]]) 
     lines = [f"{DIFFERENT_LOSSES[0].upper()}{DIFFERENT_LOSSES[1:]}."] if different else []
     for metric, group in compared.items():
         best = group[0]
-        name = " ".join(f"{key}={value}" for key, value in best.settings.items() if value) or "the one setting"
-        tied = sum(each.indistinguishable is not False for each in group) - 1
-        name = bounded(name, LONGEST_NAME)
-        also = f"; {tied:,} {'others' if tied > 1 else 'other'} of {len(group):,} may be as good" if tied else ""
-        if not tied and len(group) > 1:
+        name, equal = bounded(best.name, LONGEST_NAME), tied(group)
+        also = f"; {equal:,} {'others' if equal > 1 else 'other'} of {len(group):,} may be as good" if equal else ""
+        if not equal and len(group) > 1:
             also = (
                 f"; it differs from all {len(group) - 1:,} others" if len(group) > 2 else "; it differs from the other"
             )

@@ -12,9 +12,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from logreg.records.record import PREPROCESSING
 from logreg.runs.export.photos import quiet, traced
-from logreg.runs.export.to_torch import THRESHOLD
+from logreg.runs.export.to_torch import load_program, save_program
 from logreg.runs.load import Run
 
 
@@ -25,14 +24,13 @@ def write(run: Run, photos: object, path: Path) -> None:
         UserError: torch.export cannot trace the network.
     """
     program = traced(run, "torch")
-    extra = {PREPROCESSING: run.preprocessor.to_json(), THRESHOLD: repr(run.model.threshold)}
-    with quiet(), path.open("wb") as file:  # by its name, torch would ask for one that ends in .pt2
-        torch.export.save(program, file, extra_files=extra)
+    with quiet():
+        save_program(program, run, path)
 
 
 def load(run: Run, path: Path) -> Callable[[np.ndarray], np.ndarray]:
-    with quiet(), path.open("rb") as file:
-        program = torch.export.load(file).module()
+    with quiet():
+        program = load_program(path)
 
     @torch.no_grad()
     def predict(photos: np.ndarray) -> np.ndarray:

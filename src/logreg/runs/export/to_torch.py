@@ -46,7 +46,6 @@ def write(run: Run, rows: object, path: Path) -> None:
     width = pre.width if pre.sparse else len(pre.raw_columns)
     example = torch.zeros(EXAMPLE_ROWS, width, dtype=torch.float64)
     module = Pipeline(pre, run.model.network, run.model.calibration).eval()
-    extra = {PREPROCESSING: pre.to_json(), THRESHOLD: repr(run.model.threshold)}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
@@ -56,13 +55,23 @@ def write(run: Run, rows: object, path: Path) -> None:
             raise UserError(
                 f"format=torch: torch.export cannot trace {name} ({type(error).__name__}: {what})."
             ) from error
-        with path.open("wb") as file:  # by its name, torch would ask for one that ends in .pt2
-            torch.export.save(program, file, extra_files=extra)
+        save_program(program, run, path)
+
+
+def save_program(program: torch.export.ExportedProgram, run: Run, path: Path) -> None:
+    """Write a program with the run's preprocessing and threshold beside it."""
+    extra = {PREPROCESSING: run.preprocessor.to_json(), THRESHOLD: repr(run.model.threshold)}
+    with path.open("wb") as file:  # by its name, torch would ask for one that ends in .pt2
+        torch.export.save(program, file, extra_files=extra)
+
+
+def load_program(path: Path) -> nn.Module:
+    with path.open("rb") as file:
+        return torch.export.load(file).module()
 
 
 def load(run: Run, path: Path) -> Callable[[Batch], np.ndarray]:
-    with path.open("rb") as file:
-        program = torch.export.load(file).module()
+    program = load_program(path)
 
     @torch.no_grad()
     def predict(batch: Batch) -> np.ndarray:
