@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from logreg.core.aliases import ALIASES
+from logreg.core.errors import UserError
 from logreg.records.record import (
     AccuracyInterval,
     Baseline,
@@ -81,3 +83,19 @@ def test_configurations_of_earlier_versions_name_todays_classes(tmp_path: Path) 
     assert read["_target_"] == read["metrics"]["a"]["_target_"] == new
     assert read["metrics"]["b"] == config["metrics"]["b"]  # type: ignore[index]
     assert read["name"] == old
+
+
+def test_a_record_is_json_whatever_the_numbers(tmp_path: Path) -> None:
+    RunRecord(metrics={"train/loss": math.nan, "val/loss": math.inf, "x": 1.0}).write(tmp_path)
+    content = json.loads((tmp_path / "run.json").read_text())
+    assert content["metrics"] == {"train/loss": None, "val/loss": None, "x": 1.0}
+    assert content["monitor"] == content["evaluated"] == {}
+    assert read_record(tmp_path).metrics == {"x": 1.0}
+    assert [path.name for path in tmp_path.iterdir()] == ["run.json"]
+
+
+@pytest.mark.parametrize("content", ["", "{", "[1]", "\x00"])
+def test_a_record_that_is_none_is_refused(tmp_path: Path, content: str) -> None:
+    (tmp_path / "run.json").write_text(content)
+    with pytest.raises(UserError, match=r"run\.json"):
+        read_record(tmp_path)

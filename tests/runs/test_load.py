@@ -1,123 +1,14 @@
-"""The run directory: records, names, loading."""
+"""Loading what a run left behind."""
 
 from __future__ import annotations
 
-import json
-import math
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from logreg.cli.interpolations import job_directory
 from logreg.core.errors import UserError
-from logreg.core.files import write_atomically
-from logreg.records.checkpoints import find_checkpoint
-from logreg.records.jobs import failures, read_jobs, rerun_command, swept_keys
-from logreg.records.record import Monitor, RunRecord, read_record, settings_of
-from logreg.report import leaderboard
+from logreg.records.record import RunRecord
 from logreg.runs.load import load_run
-
-
-def test_a_record_is_json_whatever_the_numbers(tmp_path: Path) -> None:
-    RunRecord(metrics={"train/loss": math.nan, "val/loss": math.inf, "x": 1.0}).write(tmp_path)
-    content = json.loads((tmp_path / "run.json").read_text())
-    assert content["metrics"] == {"train/loss": None, "val/loss": None, "x": 1.0}
-    assert content["monitor"] == content["evaluated"] == {}
-    assert read_record(tmp_path).metrics == {"x": 1.0}
-    assert [path.name for path in tmp_path.iterdir()] == ["run.json"]
-
-
-def test_writing_is_all_or_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "run.json"
-    write_atomically(path, "old")
-    monkeypatch.setattr("os.replace", lambda *_: (_ for _ in ()).throw(OSError("the disk is full")))
-    with pytest.raises(OSError, match="full"):
-        write_atomically(path, "new")
-    assert path.read_text() == "old"
-    assert list(tmp_path.iterdir()) == [path]
-
-
-@pytest.mark.parametrize("content", ["", "{", "[1]", "\x00"])
-def test_a_record_that_is_none_is_refused(tmp_path: Path, content: str) -> None:
-    (tmp_path / "run.json").write_text(content)
-    with pytest.raises(UserError, match=r"run\.json"):
-        read_record(tmp_path)
-
-
-@given(st.integers(0, 9999), st.text(max_size=300))
-def test_a_jobs_directory_is_one_level_of_a_length_that_file_systems_take(number: int, overrides: str) -> None:
-    name = job_directory(number, overrides)
-    assert name.startswith(str(number))
-    assert "/" not in name
-    assert "\x00" not in name
-    assert len(name.encode()) <= 100
-
-
-def finished(folder: Path, status: str, name: str) -> Path:
-    (folder / name / "checkpoints").mkdir(parents=True)
-    (folder / name / "checkpoints" / "last.ckpt").write_bytes(b"state")
-    RunRecord(status=status).write(folder / name)
-    return folder / name / "checkpoints" / "last.ckpt"
-
-
-def test_resume_takes_a_checkpoint_a_directory_or_the_newest_completed_run_of_a_name(tmp_path: Path) -> None:
-    runs = tmp_path / "runs"
-    finished(runs / "mine", "completed", "2026-01-01_00-00-00_aaaaaa")
-    newest = finished(runs / "mine", "completed", "2026-02-01_00-00-00_aaaaaa")
-    finished(runs / "mine", "interrupted", "2026-03-01_00-00-00_aaaaaa")
-    assert find_checkpoint("mine", runs) == newest
-    assert find_checkpoint(str(newest), runs) == newest
-    assert find_checkpoint(str(newest.parents[1]), runs) == newest
-    for missing in ("other", str(tmp_path), "no/such", "x.ckpt"):
-        with pytest.raises(UserError, match="resume="):
-            find_checkpoint(missing, runs)
-
-
-def test_settings_of_overrides() -> None:
-    overrides = ["lr=0.1", "+trainer.max_time=1", "name=a", "hydra.run.dir=x", "experiment=notebook/sequential"]
-    expected = {"lr": "0.1", "trainer.max_time": "1", "name": "a", "experiment": "notebook/sequential"}
-    assert settings_of(overrides) == expected
-
-
-def job(folder: Path, number: int, score: float | None, status: str = "completed", mode: str = "min") -> None:
-    metrics = {} if score is None else {"val/loss": score}
-    record = RunRecord(status=status, metrics=metrics, monitor=Monitor("val/loss", mode))
-    record.overrides = [f"lr={number}", "epochs=3"]
-    record.write(folder / f"{number}_lr={number}")
-
-
-@pytest.mark.parametrize(("mode", "order"), [("min", [2, 0, 1, 3]), ("max", [1, 0, 2, 3])])
-def test_the_leaderboard_sorts_by_the_monitor_and_puts_failures_last(tmp_path: Path, mode: str, order: list) -> None:
-    for number, score in enumerate([0.5, 0.7, 0.2]):
-        job(tmp_path, number, score, mode=mode)
-    job(tmp_path, 3, None, status="diverged", mode=mode)
-    jobs = read_jobs(tmp_path)
-    assert [found.number for found in jobs] == order
-    assert swept_keys(jobs) == ["lr"]
-    assert [found.number for found in failures(jobs)] == [3]
-    leaderboard.write(tmp_path, jobs)
-    text = (tmp_path / "leaderboard.md").read_text()
-    assert f"python train.py lr={order[0]} epochs=3" in text
-
-
-def test_a_broken_record_is_a_failed_job_and_not_the_end_of_the_leaderboard(tmp_path: Path) -> None:
-    job(tmp_path, 0, 0.5)
-    (tmp_path / "1_x").mkdir()
-    (tmp_path / "1_x" / "run.json").write_text('{"status": "comp')
-    jobs = read_jobs(tmp_path)
-    assert [found.record.status for found in jobs] == ["completed", "failed"]
-    leaderboard.write(tmp_path, jobs)
-
-
-def test_the_rerun_command_survives_a_shell(tmp_path: Path) -> None:
-    job(tmp_path, 0, 0.5)
-    path = tmp_path / "0_lr=0" / "run.json"
-    record = json.loads(path.read_text()) | {"overrides": ["data.split={train:0.5,val:0.5}", "name=a b"]}
-    path.write_text(json.dumps(record))
-    (best,) = read_jobs(tmp_path)
-    assert rerun_command(best.record.overrides) == "python train.py 'data.split={train:0.5,val:0.5}' 'name=a b'"
 
 
 def test_loading_what_is_no_run_is_refused(tmp_path: Path) -> None:

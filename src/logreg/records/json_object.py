@@ -54,9 +54,8 @@ class JsonObject(Mapping[str, Any]):
 @functools.cache
 def _fields(cls: type) -> dict[str, tuple[_Reader, bool]]:
     """How each field is read, and whether it has a default."""
-    hints = get_type_hints(
-        cls
-    )  # takes longer than reading a record, and a sweep has a hundred thousand: hence the cache
+    # Takes longer than reading a record does, and a sweep has a hundred thousand of them: hence the cache.
+    hints = get_type_hints(cls)
     missing = dataclasses.MISSING
     return {
         field.name: (
