@@ -57,7 +57,7 @@ def resume_updates(trainer: Trainer, updates: int) -> None:
 
 
 def end_at(trainer: Trainer, epochs: int, updates: int) -> None:
-    """Let a fit end after so many of Lightning's epochs or updates, whichever comes first."""
+    """Let a fit end after these numbers of Lightning's epochs and of updates, whichever comes first."""
     trainer.fit_loop.max_epochs = epochs
     trainer.fit_loop.epoch_loop.max_steps = updates
 

@@ -24,7 +24,7 @@ SMALLEST = 16  # side of a photo of which something is left after two convolutio
 
 
 def side_of(in_features: int) -> int:
-    """The side of a square photo in three colours of so many numbers.
+    """The side of a square photo in three colours of ``in_features`` numbers.
 
     Raises:
         UserError: there is no such photo, or it is too small for two convolutions.

@@ -164,14 +164,12 @@ def _on_a_sample(rows: BatchObjective, theta: Thetas) -> WarmStart:
         active = torch.nonzero(-(gradient * direction).sum(1) / 2 > ROUGHLY * value)[:, 0]
         if not len(active):
             break
-        theta[active], value[active], gradient[active], step = search_each(
-            lambda theta, chosen: sample.of(theta, active[chosen], False),  # noqa: B023 - called in this iteration
-            theta[active],
-            value[active],
-            gradient[active],
-            direction[active],
-            torch.ones_like(value[active]),
-        )
+
+        def evaluate(theta: Thetas, chosen: Tensor, active: Tensor = active) -> tuple[OfEach, Thetas]:
+            return sample.of(theta, active[chosen], False)
+
+        start, full = (theta[active], value[active], gradient[active]), torch.ones_like(value[active])
+        theta[active], value[active], gradient[active], step = search_each(evaluate, *start, direction[active], full)
         if not bool(step.any()):
             break
     return WarmStart(theta, factors)
@@ -256,15 +254,11 @@ class _BatchLBFGS:
             smaller = inner(gradient, self.factors[chosen](gradient))[:, 0] < size[chosen]
             return (value <= self.value[chosen] + rounding[chosen]) & smaller
 
-        reached, value, gradient, step = search_each(
-            lambda theta, chosen: self.rows.of(theta, self.active[chosen], self.single),
-            self.theta,
-            self.value,
-            self.gradient,
-            direction,
-            self.settings.lr[self.active],
-            flat,
-        )
+        def evaluate(theta: Thetas, chosen: Tensor) -> tuple[OfEach, Thetas]:
+            return self.rows.of(theta, self.active[chosen], self.single)
+
+        start, lr = (self.theta, self.value, self.gradient), self.settings.lr[self.active]
+        reached, value, gradient, step = search_each(evaluate, *start, direction, lr, flat)
         self.pairs = [*self.pairs, (reached - self.theta, gradient - self.gradient)][-KEPT_PAIRS:]
         self.theta, self.value, self.gradient = reached, value, gradient
         return step

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from functools import partial
 from typing import TypedDict, cast
 
 import torch
@@ -214,15 +215,8 @@ class PreconditionedLBFGS(Solver):
     ) -> tuple[Theta, float]:
         """A point along the direction where the objective is low enough, and the step there; none is 0."""
 
-        reached, point, step = search(
-            lambda theta: self._evaluate(problem, theta),
-            theta,
-            at,
-            direction,
-            self._setting("lr"),
-            slope,
-            slope_is_flatter(direction, slope, self._rounding(at)),
-        )
+        evaluate, flat = partial(self._evaluate, problem), slope_is_flatter(direction, slope, self._rounding(at))
+        reached, point, step = search(evaluate, theta, at, direction, self._setting("lr"), slope, flat)
         s, change = reached - theta, point.gradient - at.gradient
         if step and float(s @ change) > 0:  # which a convex objective has, but for rounding
             memory = self._memory

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
+from functools import partial
 
 import torch
 from torch import nn
@@ -63,15 +64,8 @@ class NewtonCG(Solver):
             return Iteration(theta, at.value, at.accuracy, norm, gap, 0.0, finished=True)
         # 4. The step.
         rounding = problem.noise * size
-        reached, point, step = search(
-            lambda theta: self._evaluate(problem, theta),
-            theta,
-            at,
-            direction,
-            self._setting("lr"),
-            slope,
-            slope_is_flatter(direction, slope, rounding),
-        )
+        evaluate, flat = partial(self._evaluate, problem), slope_is_flatter(direction, slope, rounding)
+        reached, point, step = search(evaluate, theta, at, direction, self._setting("lr"), slope, flat)
         # Where the objective does not change any more, a gradient that does not fall either is rounding.
         stuck = at.value - point.value <= rounding and float(point.gradient.norm()) > norm / 2
         return Iteration(reached, at.value, at.accuracy, norm, gap, step, finished=step == 0.0 or stuck)

@@ -272,7 +272,7 @@ class LinearGradient(Gradient):
 def gradient_of(
     network: nn.Module, l2: float = 0.0, *, closed_form: bool = True, scale: float = 1.0, loss: Loss = LOG_LOSS
 ) -> Gradient:
-    """The fastest exact gradient for this network: closed form if it is linear and nobody listens in, else autograd."""
+    """The fastest exact gradient for this network: in closed form if it is linear and nothing listens."""
     coefficients = linear_coefficients(network)
     if coefficients is None or not closed_form or scale != 1.0 or is_observed(network):
         return AutogradGradient(network, l2, scale, loss)

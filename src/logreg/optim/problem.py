@@ -232,7 +232,7 @@ class LogisticProblem:
         return FirstOrder(float(loss) + self.penalty(theta), gradient, float(right / mass))
 
     def _mean_with_gram(self, of_block: Callable[[RowBlock], Sums], width: int, dtype: torch.dtype) -> Sums:
-        """`mean`, in blocks that a Gram matrix of so many columns is made of efficiently."""
+        """`mean`, in blocks that a Gram matrix of ``width`` columns is made of efficiently."""
         blocks = self.blocks(width, dtype)  # sparse rows may be made dense for it
         if width > MOST_AT_ONCE:  # where writing the matrix would take as long as multiplying
             blocks = RowBlocks(self.rows, max(blocks.step, width), dtype)

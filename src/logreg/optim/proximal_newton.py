@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from functools import partial
 
 import numpy as np
 import torch
@@ -98,16 +99,8 @@ class ProximalNewton(Solver):
             return float(stationarity(problem, point, known.gradient).norm()) < norm
 
         slope, trials = (-math.inf, 1) if small else (promised, MOST_TRIALS)  # nothing falls by more than infinity
-        reached, _, step = search(
-            lambda point: self._evaluate(problem, point),
-            theta,
-            at,
-            direction,
-            self._setting("lr"),
-            slope,
-            flat,
-            trials,
-        )
+        evaluate = partial(self._evaluate, problem)
+        reached, _, step = search(evaluate, theta, at, direction, self._setting("lr"), slope, flat, trials)
         return reached, step
 
 

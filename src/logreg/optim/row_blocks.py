@@ -86,7 +86,7 @@ class RowBlock(NamedTuple):
 
 
 class RowBlocks(Sequence[RowBlock]):
-    """Rows, so many at a time.
+    """Rows, ``step`` at a time.
 
     Args:
         step: rows of a block; the last one may have fewer.
@@ -122,6 +122,6 @@ class RowBlocks(Sequence[RowBlock]):
 
 
 def block_rows(width: int, dtype: torch.dtype, device: torch.device) -> int:
-    """How many rows of so many numbers a block has."""
+    """How many rows of ``width`` numbers a block has."""
     size = BLOCK_BYTES if device.type == "cpu" else BLOCK_BYTES_ELSEWHERE
     return max(1, size // dtype.itemsize // width)

@@ -24,7 +24,7 @@ class Checkpoints(Checkpoint):
 
     ``best`` is the state after the validation with the best value of ``monitor``, and that after the newest one where a
     solver trains; without validation rows there is nothing to choose by and it is the last state. ``last`` is written
-    when training ends or is interrupted, and every so many seconds, so that a run that was killed can be resumed.
+    when training ends or is interrupted, and every ``every_seconds``, so that a run that was killed can be resumed.
 
     Args:
         monitor: name of the metric.
@@ -70,7 +70,7 @@ class Checkpoints(Checkpoint):
             self.directory.mkdir(parents=True, exist_ok=True)
             shutil.copy2(earlier, self.best)
 
-    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: object) -> None:
         if time.monotonic() - self._saved_at >= self.every_seconds:
             self._save(trainer, self.last)
 
@@ -138,7 +138,7 @@ class UpdateBar(ProgressBar):
                 total=total, initial=trainer.global_step, unit=" updates", desc="training", dynamic_ncols=True
             )
 
-    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: object) -> None:
         if self._bar is not None:
             latest = getattr(pl_module, "latest", {})
             self._bar.set_postfix(

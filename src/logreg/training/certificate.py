@@ -55,7 +55,7 @@ def optimality_of(
     Args:
         separation: looks for one of the labels.
         optimizer: what they were trained by.
-        names: of the features, for what is said where none was looked for; none where nobody wants to know.
+        names: of the features, for what is said where none was looked for; empty to leave that out.
     """
     if linear_coefficients(classifier.network) is None or classifier.loss != LOG_LOSS:
         return None

@@ -34,6 +34,11 @@ TRAIN_METRICS = ("loss", "log_loss", "accuracy")  # all metrics of a large train
 
 
 def check_trainer(trainer: Trainer) -> None:
+    """Refuse what would need several processes, or updates of another kind.
+
+    Raises:
+        UserError: names the key.
+    """
     if trainer.world_size > 1:
         raise UserError("trainer.devices: training on several devices at once is not supported; use trainer.devices=1.")
     if trainer.precision not in PRECISIONS:
@@ -43,7 +48,7 @@ def check_trainer(trainer: Trainer) -> None:
         )
 
 
-def check_float64(device: torch.device, precision: Any, classifier: BinaryClassifier) -> None:
+def check_float64(device: torch.device, precision: str, classifier: BinaryClassifier) -> None:
     """Refuse what is computed in float64 on a device that has float32 alone.
 
     Raises:
@@ -183,7 +188,7 @@ def _check_watched(monitor: str, has_val: bool) -> None:
 
 
 def _check_label_weights(data: BlockData) -> None:
-    """Refuse training rows of which only those of one label count."""
+    """Refuse training rows where all of one label have weight 0."""
     if data.own_weights("train") is None:
         return
     for label, total in zip(data.preprocessor.target.labels, data.label_totals(), strict=True):

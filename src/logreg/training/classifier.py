@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from lightning.pytorch import LightningModule
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
@@ -63,7 +64,7 @@ class BinaryClassifier(LightningModule):
         threshold: float = 0.5,
         metrics: Mapping[str, Metric] | None = None,
         certify_every: int | None = None,
-        hyperparameters: Mapping[str, Any] | None = None,
+        hyperparameters: Mapping[str, object] | None = None,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
@@ -119,7 +120,7 @@ class BinaryClassifier(LightningModule):
         optimizer = self.make_optimizer(self.network.parameters())
         return optimizer, None if self.make_scheduler is None else self.make_scheduler(optimizer)
 
-    def configure_optimizers(self) -> Any:
+    def configure_optimizers(self) -> OptimizerLRScheduler:
         optimizer, scheduler = self.fresh_optimizer()
         return optimizer if scheduler is None else ([optimizer], [scheduler])
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
 
 import numpy as np
 import torch
@@ -26,7 +25,7 @@ def calibrate(
     method: str,
     batches_of: BatchesOf,
     splits: Sequence[str],
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """Calibrate a classifier on its validation rows; returns what ``run.json`` says of it.
 
     An isotonic calibration can be as steep as two validation rows are close, so that rounding logits to float32 would

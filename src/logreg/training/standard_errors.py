@@ -23,7 +23,7 @@ from logreg.evaluation.coefficients.separation import Separation
 from logreg.optim.objective import linear_coefficients, theta_of
 from logreg.optim.problem import LogisticProblem
 from logreg.optim.row_blocks import Theta
-from logreg.records.record import RunRecord
+from logreg.records.record import Certificate, RunRecord
 from logreg.training.classifier import BinaryClassifier
 
 NEAR_ENOUGH = 1e-3  # standard errors that an estimate may be from the optimum
@@ -76,9 +76,9 @@ def check_model(classifier: BinaryClassifier, data: AnyData) -> None:
 
 
 def infer(
-    classifier: BinaryClassifier, data: BlockData, optimality: Mapping[str, Any] | None, wanted: Wanted
+    classifier: BinaryClassifier, data: BlockData, optimality: Certificate | None, wanted: Wanted
 ) -> Inference | None:
-    """The inference of a trained classifier; None where nobody asks and none is due.
+    """The inference of a trained classifier; None where it is not asked for and has no meaning.
 
     Args:
         optimality: what the record says of it.
@@ -92,8 +92,8 @@ def infer(
         return None
     problem, theta = classifier.problem(data.served("train")), theta_of(classifier.network).cpu()
     total = data.training_weight
-    check_known(optimality, total, problem.features)
-    if optimality.get("separation") is None:
+    _check_known(optimality, total, problem.features)
+    if optimality.separation is None:
         _check_flatness(problem, theta, total, data.preprocessor.feature_names)
     scale, mean = data.preprocessor.raw_units
     groups = data.training_groups if wanted.covariance == "cluster" else None
@@ -134,13 +134,13 @@ def infer_run(
     return inference
 
 
-def check_known(optimality: Mapping[str, Any], total: float, features: int) -> None:
+def _check_known(optimality: Certificate, total: float, features: int) -> None:
     """Hold what the run's certificate says against what inference needs.
 
     Raises:
         NoStandardErrors: the labels are separated, columns depend on others, or the fit is not converged.
     """
-    separation = optimality.get("separation") or {}
+    separation: Mapping[str, Any] = optimality.separation or {}
     kind = separation.get("kind", "none")
     if kind != "none":
         raise NoStandardErrors(
@@ -151,13 +151,13 @@ def check_known(optimality: Mapping[str, Any], total: float, features: int) -> N
         raise NoStandardErrors(Separation("none", dependent=dependent).dependence, False)
     if features > MOST_GRAM_COLUMNS:
         raise NoStandardErrors(f"there are more than {MOST_GRAM_COLUMNS:,} features")
-    gap = optimality.get("gap")
+    gap = optimality.gap
     distance = math.inf if gap is None else math.sqrt(2 * total * max(gap, 0.0))
     if not distance <= NEAR_ENOUGH:
         far = f", about {distance:.2g} standard errors from the optimum" if math.isfinite(distance) else ""
         raise NoStandardErrors(
-            f"the fit is not converged{far}; try {optimality['remedy']}",
-            optimality.get("converged") is True,
+            f"the fit is not converged{far}; try {optimality.remedy}",
+            optimality.converged is True,
         )
 
 
