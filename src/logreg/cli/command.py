@@ -8,23 +8,24 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any
 
-import hydra
+from hydra.types import RunMode, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from logreg.cli._compat import Prepare, known_options, run_hydra
 from logreg.cli.configuration import compose
-from logreg.cli.directories import started_sweep
+from logreg.cli.directories import StartedSweep, claim_run, claim_sweep
 from logreg.cli.explain import choices_of, explain, group_names
-from logreg.cli.trust import guard_hydra, trusted_packages
+from logreg.cli.trust import check_callbacks, trusted_packages
 from logreg.cli.vocabulary import check_vocabulary
 from logreg.core.errors import UserError
 from logreg.core.settings import CONF
 
 
 def command(
-    name: str, task: Callable[[DictConfig], Any], after_sweep: Callable[[Path, bool], int] | None = None
+    name: str, task: TaskFunction, after_sweep: Callable[[Path, bool], int] | None = None
 ) -> Callable[[], None]:
     """A command line for ``task``, configured by ``conf/<name>.yaml``.
 
@@ -33,58 +34,68 @@ def command(
 
     Args:
         after_sweep: called with the sweep's directory once its jobs are over, and whether all of them were run; returns
-            how many of them failed.
+            how many of them failed. A command that has it runs in directories of its own.
     """
 
     def main() -> None:
-        full = os.environ.get("HYDRA_FULL_ERROR") == "1"
-        os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then hands its errors on instead of printing them
-        failed = 0
-        try:
-            _refuse_dashes(sys.argv[1:])
-            sys.argv[1:] = [_json_as_text(argument) for argument in sys.argv[1:]]
-            if {"--help", "-h"} & set(sys.argv[1:]):
-                print(_help(name))
-                sys.exit(0)
-            if name == "train":
-                check_vocabulary(sys.argv[1:])
-            guard_hydra(trusted_packages())
-            errors: list[Exception] = []
-            hydra.main(version_base="1.3", config_path=str(CONF), config_name=name)(_catching(task, errors))()
-            if errors:
-                raise errors[0]
-        except KeyboardInterrupt:
-            status = 130
-        except Exception as error:
-            if full:
-                raise
-            print(f"error: {explain(error, name)}", file=sys.stderr)
-            status = 1
-        else:
-            status = 0
-        sweep = started_sweep()
-        if (
-            after_sweep is not None
-            and sweep is not None
-            and sweep.directory.is_dir()
-            and not sweep.is_unchanged(status)
-        ):
-            try:
-                failed = after_sweep(sweep.directory, status == 0)
-            except Exception as error:
-                if full:
-                    raise
-                print(f"error: {explain(error, name)}", file=sys.stderr)
-                status = status or 1
-        sys.exit(status or min(failed, 1))
+        sweeps: list[StartedSweep] = []
+        failed: list[int] = []
+
+        def prepare(config: DictConfig, mode: RunMode) -> None:
+            """What is checked and claimed before Hydra makes anything of the configuration."""
+            check_callbacks(config, trusted_packages())
+            if after_sweep is not None and mode is RunMode.RUN:
+                claim_run(config)
+            elif after_sweep is not None:
+                sweeps.append(claim_sweep(config))
+
+        def finish(sweep: StartedSweep) -> None:
+            if after_sweep is not None:
+                failed.append(after_sweep(sweep.directory, status == 0))
+
+        status = _status_of(partial(_run, name, task, prepare), name)
+        for sweep in sweeps:  # one at most
+            if sweep.directory.is_dir() and not sweep.is_unchanged(status):
+                end = _status_of(partial(finish, sweep), name)
+                status = status or end
+        sys.exit(status or min(sum(failed), 1))
 
     return main
 
 
-def _catching(task: Callable[[DictConfig], Any], errors: list[Exception]) -> Callable[[DictConfig], Any]:
+def _status_of(action: Callable[[], None], name: str) -> int:
+    """The exit status of an action of a command, whose error is printed as one sentence."""
+    try:
+        action()
+    except KeyboardInterrupt:
+        return 130
+    except Exception as error:
+        if os.environ.get("HYDRA_FULL_ERROR") == "1":
+            raise
+        print(f"error: {explain(error, name)}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _run(name: str, task: TaskFunction, prepare: Prepare) -> None:
+    _refuse_dashes(sys.argv[1:])
+    sys.argv[1:] = [_json_as_text(argument) for argument in sys.argv[1:]]
+    if {"--help", "-h"} & set(sys.argv[1:]):
+        print(_help(name))
+        sys.exit(0)
+    if name == "train":
+        check_vocabulary(sys.argv[1:])
+    trusted_packages()  # which refuses what is no list of names
+    errors: list[Exception] = []
+    run_hydra(_catching(task, errors), name, CONF, prepare)
+    if errors:
+        raise errors[0]
+
+
+def _catching(task: TaskFunction, errors: list[Exception]) -> TaskFunction:
     """The task, its errors put aside: Hydra adds a line of its own to those that it sees."""
 
-    def caught(cfg: DictConfig) -> Any:
+    def caught(cfg: DictConfig) -> object:
         try:
             return task(cfg)
         except Exception as error:
@@ -96,10 +107,7 @@ def _catching(task: Callable[[DictConfig], Any], errors: list[Exception]) -> Cal
 
 def _refuse_dashes(arguments: list[str]) -> None:
     """``--lr 0.1`` is what newcomers type, and argparse's answer to it is a page long."""
-    from hydra._internal.utils import get_args_parser
-
-    parser = get_args_parser()
-    known = {option for action in parser._actions for option in action.option_strings}
+    known = known_options()
     for argument in arguments:
         flag = argument.split("=")[0]
         if argument.startswith("--") and flag not in known:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import secrets
-import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TextIO
 
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf, open_dict
@@ -21,9 +20,9 @@ SECTIONS_OF_THE_SWEEP = ("vectorized", "path")
 OF_THE_SWEEP = ("sweep.resume=", *(f"{section}." for section in SECTIONS_OF_THE_SWEEP))
 
 
-@dataclass
-class Sweep:
-    """The sweep of this command; Hydra's callbacks have no other way to hand it over.
+@dataclass(frozen=True)
+class StartedSweep:
+    """The sweep of this command.
 
     Attributes:
         lock: held as long as the process lives.
@@ -32,61 +31,62 @@ class Sweep:
     directory: Path
     resumed: bool
     dry: bool
-    lock: Any
+    lock: TextIO | None
 
     def is_unchanged(self, status: int) -> bool:
         """Whether an earlier sweep is as it was: nothing was run in it, or what was asked for was refused."""
         return self.resumed and (status == 1 or self.dry)
 
 
-_sweep: Sweep | None = None
-
-
-def started_sweep() -> Sweep | None:
-    """The sweep of this command, once its directory is claimed."""
-    return _sweep
-
-
 class ClaimDirectories(Callback):
-    """Hydra callback: the directory of a run or a sweep is created by the run or sweep itself, and by no other.
+    """What the configurations of version 0.1.0 name; `claim_run` and `claim_sweep` are called before callbacks are."""
 
-    Errors leave as `SystemExit`, since Hydra turns exceptions of a callback into warnings.
+
+def claim_run(config: DictConfig) -> None:
+    """Create the directory of a run, which no other run has.
+
+    Raises:
+        UserError: it is another's, or cannot be created; or something was asked for that only a sweep does.
     """
+    if config.get("sweep", {}).get("resume") is not None:
+        raise UserError("sweep.resume completes a sweep: add -m, and the settings that it was started with.")
+    if config.get("vectorized", {}).get("dry_run"):
+        raise UserError("vectorized.dry_run says what a sweep would do: add -m.")
+    if searches(config):
+        raise UserError("hydra/sweeper=optuna searches in a sweep: add -m.")
+    claim_directory(config, "run", holds=RECORD)
 
-    def on_run_start(self, config: DictConfig, **_: Any) -> None:
-        if config.get("sweep", {}).get("resume") is not None:
-            sys.exit("error: sweep.resume completes a sweep: add -m, and the settings that it was started with.")
-        if config.get("vectorized", {}).get("dry_run"):
-            sys.exit("error: vectorized.dry_run says what a sweep would do: add -m.")
-        if searches(config):
-            sys.exit("error: hydra/sweeper=optuna searches in a sweep: add -m.")
-        claim_directory(config, "run", holds=RECORD)
 
-    def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
-        global _sweep
-        resumed = config.get("sweep", {}).get("resume")
-        together = str(config.hydra.launcher.get("_target_")).endswith(".VectorizedLauncher")
-        dry = config.get("vectorized", {}).get("dry_run")
-        for key, asked in (("sweep.resume", resumed), ("vectorized.dry_run", dry)):
-            if asked and not together:
-                sys.exit(f"error: {key}: this is what hydra/launcher=vectorized does; leave the other launcher out.")
-        if dry and searches(config):
-            sys.exit(
-                "error: vectorized.dry_run: Optuna draws each batch after the results of the one before; leave it out."
-            )
-        if together:  # they are no settings of the jobs
-            _check_sweep(config)
-            with open_dict(config):
-                task = config.hydra.overrides.task
-                config.hydra.overrides.task = [o for o in task if not str(o).lstrip("+").startswith(OF_THE_SWEEP)]
-        if resumed is None:
-            directory = claim_directory(config, "sweep", holds="multirun.yaml")
-        else:
-            directory = resume_directory(config, str(resumed))
-        _sweep = Sweep(directory, resumed is not None, bool(dry), _locked(directory))
-        # Every job composes its own configuration, in which `name`, and so the sweep's directory, may be another one.
-        quoted = str(directory).replace("\\", "\\\\").replace("'", "\\'")
-        config.hydra.overrides.hydra.append(f"hydra.sweep.dir='{quoted}'")
+def claim_sweep(config: DictConfig) -> StartedSweep:
+    """Create the directory of a sweep, or take that of the one that is to be completed.
+
+    Raises:
+        UserError: it is another's, or cannot be created; or a setting of the sweep is not valid.
+    """
+    resumed = config.get("sweep", {}).get("resume")
+    together = str(config.hydra.launcher.get("_target_")).endswith(".VectorizedLauncher")
+    dry = config.get("vectorized", {}).get("dry_run")
+    for key, asked in (("sweep.resume", resumed), ("vectorized.dry_run", dry)):
+        if asked and not together:
+            raise UserError(f"{key}: this is what hydra/launcher=vectorized does; leave the other launcher out.")
+    if dry and searches(config):
+        raise UserError(
+            "vectorized.dry_run: Optuna draws each batch after the results of the one before; leave it out."
+        )
+    if together:  # they are no settings of the jobs
+        _check_sweep(config)
+        with open_dict(config):
+            task = config.hydra.overrides.task
+            config.hydra.overrides.task = [o for o in task if not str(o).lstrip("+").startswith(OF_THE_SWEEP)]
+    if resumed is None:
+        directory = claim_directory(config, "sweep", holds="multirun.yaml")
+    else:
+        directory = resume_directory(config, str(resumed))
+    sweep = StartedSweep(directory, resumed is not None, bool(dry), _locked(directory))
+    # Every job composes its own configuration, in which `name`, and so the sweep's directory, may be another one.
+    quoted = str(directory).replace("\\", "\\\\").replace("'", "\\'")
+    config.hydra.overrides.hydra.append(f"hydra.sweep.dir='{quoted}'")
+    return sweep
 
 
 def searches(config: DictConfig) -> bool:
@@ -94,7 +94,7 @@ def searches(config: DictConfig) -> bool:
     return "optuna" in str(config.hydra.sweeper.get("_target_"))
 
 
-def _locked(sweep: Path) -> Any:
+def _locked(sweep: Path) -> TextIO | None:
     """A lock on a sweep's directory: two commands that write the same jobs would leave neither's."""
     try:
         import fcntl
@@ -103,8 +103,8 @@ def _locked(sweep: Path) -> Any:
     file = (sweep / "multirun.yaml").open("a")
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        sys.exit(f"error: sweep.resume={sweep}: another command is at work there; wait until it is over.")
+    except BlockingIOError as error:
+        raise UserError(f"sweep.resume={sweep}: another command is at work there; wait until it is over.") from error
     except OSError:  # a file system without locks
         return None
     return file
@@ -115,19 +115,16 @@ def _check_sweep(config: DictConfig) -> None:
     for override in config.hydra.overrides.task:
         key, _, value = str(override).lstrip("+").partition("=")
         if key.partition(".")[0] in SECTIONS_OF_THE_SWEEP and ("," in value or value.startswith("range(")):
-            sys.exit(f"error: {key}={value}: this is a setting of the whole sweep; give one value.")
-    try:
-        for section in (section for section in SECTIONS_OF_THE_SWEEP if section in config):
-            check_section(section, OmegaConf.to_container(config[section]))
-    except UserError as error:
-        sys.exit(f"error: {error}")
+            raise UserError(f"{key}={value}: this is a setting of the whole sweep; give one value.")
+    for section in (section for section in SECTIONS_OF_THE_SWEEP if section in config):
+        check_section(section, OmegaConf.to_container(config[section]))
 
 
 def resume_directory(config: DictConfig, resumed: str) -> Path:
     """Make ``sweep.resume`` the directory of this sweep."""
     directory = Path(resumed)
     if not (directory / "multirun.yaml").is_file():
-        sys.exit(f"error: sweep.resume={resumed}: this is not the directory of a sweep; it has no multirun.yaml.")
+        raise UserError(f"sweep.resume={resumed}: this is not the directory of a sweep; it has no multirun.yaml.")
     with open_dict(config):
         config.hydra.sweep.dir = str(directory)
     return directory
@@ -137,8 +134,8 @@ def claim_directory(config: DictConfig, kind: str, holds: str) -> Path:
     """Create ``hydra.<kind>.dir`` exclusively; a name made up here is made up again where it is taken."""
     try:
         check_key("name", config.get("name", "run"))
-    except (UserError, OmegaConfBaseException) as error:
-        sys.exit(f"error: {error}")
+    except OmegaConfBaseException as error:
+        raise UserError(str(error)) from error
     node = config.hydra[kind]
     own_name = "unique:" in str(OmegaConf.to_container(node)["dir"])  # type: ignore[index, call-overload]
     directory = Path(str(node.dir))
@@ -147,12 +144,12 @@ def claim_directory(config: DictConfig, kind: str, holds: str) -> Path:
     try:  # whoever creates this file owns the directory, also where the directory itself was there before
         with (directory / holds).open("x", encoding="utf-8") as file:
             file.write("{}\n")
-    except FileExistsError:
-        sys.exit(f"error: hydra.{kind}.dir={directory} already holds a {kind}; give another directory.")
+    except FileExistsError as error:
+        raise UserError(f"hydra.{kind}.dir={directory} already holds a {kind}; give another directory.") from error
     except OSError as error:
-        sys.exit(
-            f"error: hydra.{kind}.dir={directory} cannot be written to ({error.strerror}); give another directory."
-        )
+        raise UserError(
+            f"hydra.{kind}.dir={directory} cannot be written to ({error.strerror}); give another directory."
+        ) from error
     with open_dict(config):
         config.hydra[kind].dir = str(directory)
     return directory
@@ -166,8 +163,8 @@ def _created(directory: Path, kind: str) -> bool:
     except OSError as error:
         if isinstance(error, FileExistsError) and directory.is_dir():
             return False
-        sys.exit(
-            f"error: hydra.{kind}.dir={directory} cannot be created ({error.strerror}: {error.filename}); "
+        raise UserError(
+            f"hydra.{kind}.dir={directory} cannot be created ({error.strerror}: {error.filename}); "
             "give a directory that can be written to."
-        )
+        ) from error
     return True

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
+from collections.abc import Sequence
 
-import hydra
-import hydra.utils
 from hydra.experimental.callback import Callback
+from hydra.utils import get_object
+from omegaconf import DictConfig, OmegaConf
 
-from logreg.core.components import check_target
+from logreg.core.components import check_target, check_targets
 from logreg.core.errors import UserError
 
 
@@ -31,15 +31,16 @@ def trusted_packages() -> list[str]:
     return names
 
 
-def guard_hydra(trusted: list[str]) -> None:
-    """Hold the callbacks of Hydra's own, which a configuration file may add, against the packages on the allow-list."""
-    original = hydra.utils.instantiate
+def check_callbacks(config: DictConfig, trusted: Sequence[str]) -> None:
+    """Hold the callbacks of Hydra's own, which a configuration file may add, against the packages on the allow-list.
 
-    def instantiate(config: Any, *args: Any, **kwargs: Any) -> Any:
-        check_target(str(config.get("_target_")), "hydra.callbacks", ["hydra", *trusted])
-        cls = hydra.utils.get_object(config["_target_"])
+    Raises:
+        UserError: one is of another package, or no callback.
+    """
+    for name, node in (config.hydra.get("callbacks") or {}).items():
+        check_targets(OmegaConf.to_container(node), ["hydra", *trusted], f"hydra.callbacks.{name}")
+        target = str(node.get("_target_"))
+        check_target(target, "hydra.callbacks", ["hydra", *trusted])
+        cls = get_object(target)
         if not (isinstance(cls, type) and issubclass(cls, Callback)):
-            raise UserError(f"hydra.callbacks: {config['_target_']} is not derived from Hydra's Callback.")
-        return original(config, *args, **kwargs)
-
-    hydra.utils.instantiate = instantiate
+            raise UserError(f"hydra.callbacks: {target} is not derived from Hydra's Callback.")

@@ -19,13 +19,12 @@ import re
 import secrets
 import traceback
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import lru_cache, partial, reduce
 from operator import eq, getitem
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from hydra._internal.config_loader_impl import get_overrides_dirname
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, OverrideType, ValueType
@@ -34,6 +33,7 @@ from hydra.errors import HydraException
 from omegaconf import AnyNode, DictConfig, OmegaConf, open_dict, read_write
 
 from logreg.cli import plain
+from logreg.cli._compat import content_of, get_overrides_dirname, repository_of, untyped_leaf, with_integer
 from logreg.cli.interpolations import job_directory
 
 JOB_DIRECTORY = "${job_directory:${hydra.job.num},${hydra.job.override_dirname}}"
@@ -101,8 +101,8 @@ class _Composer:
 
     def __init__(self, loader: Any, master: DictConfig) -> None:
         self.loader, self.master, self.parser = loader, master, OverridesParser.create()
-        own = OmegaConf.to_container(master.hydra.overrides.hydra)
-        self.repository = loader._parse_overrides_and_create_caching_repo(master.hydra.job.config_name, own)[1]
+        own = [str(override) for override in master.hydra.overrides.hydra]
+        self.repository = repository_of(loader, master.hydra.job.config_name, own)
         self.read: dict[str, _Override] = {}
         self.with_integer: dict[str, Override] = {}
         self.positions: dict[tuple[str, ...], list[int]] = {}
@@ -131,7 +131,7 @@ class _Composer:
     def _read(self, line: str) -> _Override:
         key, _, value = line.partition("=")
         if key in self.with_integer and INTEGER.fullmatch(value):  # Hydra's parser takes 0.4 ms for each
-            parsed = replace(self.with_integer[key], _value=int(value), input_line=line)
+            parsed = with_integer(self.with_integer[key], int(value), line)
         else:
             parsed = self.parser.parse_overrides([line])[0]
         group = self.repository.group_exists(parsed.key_or_group) and not isinstance(parsed.value(), dict)
@@ -192,12 +192,8 @@ def _replaceable(overrides: list[_Override]) -> list[int]:
 
 def _holds(cfg: DictConfig, override: _Override) -> bool:
     """Whether the value is there as it was given, in an untyped leaf reached through mappings alone."""
-    node: Any = cfg
-    for name in override.key.split("."):
-        if not isinstance(node, DictConfig) or not isinstance(node._content, dict):
-            return False
-        node = node._get_node(name)
-    return type(node) is AnyNode and repr(node._value()) == repr(override.value)
+    node = untyped_leaf(cfg, override.key)
+    return node is not None and repr(content_of(node)) == repr(override.value)
 
 
 class _Template:
@@ -281,7 +277,7 @@ def _update(cfg: DictConfig, keys: list[str], values: Sequence[Any]) -> None:
 
 def _is_simple(node: Any) -> bool:
     """Whether ``${a.b}`` is the only kind of interpolation, and its place has no type that a value is converted to."""
-    value = node._value()
+    value = content_of(node)
     if isinstance(value, dict | list):
         return all(map(_is_simple, value.values() if isinstance(value, dict) else value))
     if not isinstance(value, str) or "$" not in value:

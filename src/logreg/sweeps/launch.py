@@ -11,12 +11,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from hydra.core.utils import JobReturn, JobStatus, configure_log, run_job, setup_globals
+from hydra.core.utils import JobReturn, configure_log, run_job, setup_globals
 from hydra.errors import HydraException
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
 
 from logreg.cli import trusted_packages
+from logreg.cli._compat import returned
 from logreg.cli.assemble import make_sweep_lesson, quiet_lightning
 from logreg.cli.configuration import parse
 from logreg.cli.directories import searches
@@ -78,7 +79,7 @@ def launch(hydra: Hydra, job_overrides: Sequence[Sequence[str]], first: int) -> 
     unfinished: list[Path] = []
     if hydra.config.get("sweep", {}).get("resume") is not None:
         done, unfinished = earlier_jobs(sweep, jobs, settings, batches)
-        returns = {position: _returned(jobs[position], metric) for position, metric in done.items()}
+        returns = {position: returned(jobs[position].overrides, metric) for position, metric in done.items()}
         log.info("%d of %s are done already", len(returns), plural(len(jobs), "job"))
     groups = _groups(hydra, settings, [position for position in range(len(jobs)) if position not in returns])
     for line in _lines(groups, jobs):
@@ -86,12 +87,12 @@ def launch(hydra: Hydra, job_overrides: Sequence[Sequence[str]], first: int) -> 
     if hydra.vectorized.dry_run:
         for job in jobs:
             log.info("job %d: %s", job.number, " ".join(job.overrides))
-        return [_returned(job, None) for job in jobs]
+        return [returned(job.overrides, None) for job in jobs]
     check_space(sweep, len(jobs) - len(returns))
     for directory in unfinished:  # each is a job's own, as was seen
         shutil.rmtree(directory)
     for position, record in _together(hydra, groups, jobs, settings, refused):
-        returns[position] = _returned(jobs[position], record.score)
+        returns[position] = returned(jobs[position].overrides, record.score)
     if whole:
         check_any_valid(refused, len(jobs))
     for position in (position for group in groups for position in group.jobs if position not in returns):
@@ -186,10 +187,6 @@ def _lines(groups: Sequence[Group], jobs: Sequence[ComposedJob]) -> Iterator[str
             yield f"{which}: together, as they differ in {', '.join(group.differ) or 'nothing'} alone"
         else:
             yield f"{which}: {'each ' if count > 1 else ''}by itself, as {group.reason}"
-
-
-def _returned(job: ComposedJob, value: float | None) -> JobReturn:
-    return JobReturn(overrides=job.overrides, status=JobStatus.COMPLETED, _return_value=value)
 
 
 def refit(hydra: Hydra) -> None:
