@@ -306,7 +306,12 @@ def test_a_korean_document_has_what_the_english_one_has(english: str, part: str)
         ("README.md", "blocks", "```bash\npython train.py lr=0.1", "```text\npython train.py lr=0.1"),
         ("README.md", "skeleton", "\n### ", "\n## "),
         ("README.md", "skeleton", "docs/path.png", "docs/reliability.png"),
-        ("README.md", "skeleton", "| `logger` | `default` | `csv`, `tensorboard`, `none` |\n", ""),
+        (
+            "README.md",
+            "skeleton",
+            "| `csv`: `metrics.csv`; `tensorboard`: `events.out.tfevents.*` |\n",
+            "|\n| `one` | `more` | `row` | |\n",
+        ),
         ("README.md", "first cells", "| `logger` |", "| `loggers` |"),
         ("README.md", "links", "(CONTRIBUTING.md)", "(README.md)"),
         ("README.md", "links", "(docs/notebook.ko.md)", "(docs/notebook.md)"),

@@ -55,6 +55,10 @@ class PreparedHydra(Hydra):
 
     prepare: Prepare
 
+    def __getstate__(self) -> dict[str, object]:
+        """Without ``prepare``: launchers send Hydra to their workers, and the lock of a sweep cannot be sent."""
+        return {name: value for name, value in vars(self).items() if name != "prepare"}
+
     def compose_config(
         self,
         config_name: str | None,
