@@ -59,7 +59,7 @@ def schema() -> dict[str, Any]:
     assert set(groups["sweep"]["properties"]) == set(SweepSettings.__dataclass_fields__)
     known = {key: _value(key, rule) for key, rule in rules_of(Settings).items()}
     further = {"defaults": {"type": "array"}, "hydra": {"type": "object"}, "trusted_packages": {"type": "array"}}
-    known |= {name: {} for name in _variables()}
+    known |= {name: {} for name in sorted(_variables() - RULES.keys() - groups.keys())}
     references = {name: {"$ref": f"#/definitions/{name}"} for name in groups}
     settings = _object(known | references | {"lesson": lessons} | further, closed=True)
     return {
