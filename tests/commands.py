@@ -29,13 +29,14 @@ Command = Callable[..., subprocess.CompletedProcess[str]]
 
 
 class Server:
-    """A `tests.fork_server`, which lives as long as this process."""
+    """A `tests.fork_server` of the package as it stands in a checkout; it lives as long as this process."""
 
-    def __init__(self) -> None:
+    def __init__(self, checkout: Path) -> None:
         self.socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.process = subprocess.Popen(
             [sys.executable, str(ROOT / "tests" / "fork_server.py"), str(theirs.fileno())],
             cwd=ROOT,
+            env=os.environ if checkout == ROOT else os.environ | {"PYTHONPATH": str(checkout / "src")},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             pass_fds=[theirs.fileno()],
@@ -97,9 +98,12 @@ class Running:
         fresh: bool = False,
         without_torch: bool = False,
         stderr: int | None = None,
+        checkout: Path = ROOT,
     ) -> None:
-        path = str(ROOT / script)
+        path = str(checkout / script)
         env = {key: value for key, value in os.environ.items() if key != "HYDRA_FULL_ERROR"} | environment
+        if checkout != ROOT:
+            env["PYTHONPATH"] = str(checkout / "src")
         if without_torch:
             env["PYTHONPATH"] = WITHOUT_TORCH
         self._out, self._err = tempfile.TemporaryFile(), tempfile.TemporaryFile()  # noqa: SIM115
@@ -110,7 +114,7 @@ class Running:
             self._process = subprocess.Popen(command, cwd=cwd, env=env, stdout=out, stderr=err)
         else:
             request = {"script": path, "arguments": arguments, "cwd": str(cwd), "environment": env}
-            self._process = server().fork(request, out, err)
+            self._process = server(checkout).fork(request, out, err)
 
     @property
     def stdout(self) -> str:
@@ -160,10 +164,16 @@ def run_command(
     timeout: float = 240,
     fresh: bool = False,
     without_torch: bool = False,
+    checkout: Path = ROOT,
     **environment: str,
 ) -> subprocess.CompletedProcess[str]:
-    """A command from start to end, in a directory of its own."""
-    running = Running(script, arguments, cwd, environment, fresh=fresh, without_torch=without_torch)
+    """A command from start to end, in a directory of its own.
+
+    Args:
+        checkout: whose script and package it is.
+    """
+    options = {"fresh": fresh, "without_torch": without_torch}
+    running = Running(script, arguments, cwd, environment, checkout=checkout, **options)
     status = running.wait(timeout)
     return subprocess.CompletedProcess([script, *arguments], status, running.stdout, running.stderr)
 

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shlex
 import shutil
-import subprocess
-import sys
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
@@ -56,10 +53,7 @@ CONTRIBUTING = [line for body in blocks("CONTRIBUTING.md", "bash") for line in b
 def test_contributing(checkout: Path, line: str) -> None:
     program, script, *arguments = shlex.split(line)
     assert program == "python"
-    environment = os.environ | {"PYTHONPATH": str(checkout / "src")}
-    process = subprocess.run(
-        [sys.executable, script, *arguments], cwd=checkout, env=environment, capture_output=True, text=True, timeout=240
-    )
+    process = run_command(script, *arguments, cwd=checkout, checkout=checkout)
     assert process.returncode == 0, process.stderr
 
 
