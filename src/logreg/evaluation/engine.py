@@ -16,7 +16,7 @@ from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Shaped
 
 Scores = Float[np.ndarray, "models rows"]
 OfModels = Float[np.ndarray, " models"]
@@ -92,7 +92,7 @@ class ScoredRows:
         other._weigh(weight)
         return other
 
-    def mean(self, values: Scores) -> OfModels:
+    def mean(self, values: Shaped[np.ndarray, "#models rows"]) -> OfModels:
         """The weighted mean over the rows."""
         return (self.w * values).sum(1) / self.total
 
