@@ -83,8 +83,7 @@ def train(
         record: the record to fill in, if there is one already.
         rule: choose the classifier's threshold by it afterwards, on the validation rows.
         splits: whose rows the result is measured on.
-        most_searched: rows times columns up to which a separation of the labels is looked for; infinity: whatever the
-            penalty, too.
+        most_searched: rows times columns up to which a separation of the labels is looked for; infinity: always.
         calibration: ``sigmoid`` or ``isotonic``: calibrate the classifier's probabilities afterwards, on the validation
             rows. A network trained on `BlockData` computes in float64 from then on.
 
@@ -111,14 +110,8 @@ def train(
     # 3. The fit.
     record.threshold, record.versions = classifier.threshold, versions()
     record.device, record.resumed_from = str(trainer.strategy.root_device), str(checkpoint) if checkpoint else None
-    with _settings_kept(trainer):
-        trainer.gradient_clip_val, trainer.accumulate_grad_batches = None, 1  # `UpdateOptions` has them
-        if data.blocks is not None:
-            _plan_passes(trainer, data.blocks, state)
-        _fit(record, data, classifier, trainer, checkpoint)
-    record.seconds, record.updates = {"fit": time.perf_counter() - started}, trainer.global_step
-    record.data = data.describe()
-    record.epochs = trainer.current_epoch if data.blocks is None else data.blocks.position["passes"]
+    _fit(record, data, classifier, trainer, checkpoint, state)
+    record.seconds = {"fit": time.perf_counter() - started}
     # 4. How good the result is. The evaluation finds out whether the very last update diverged.
     if record.status != "diverged":
         data.setup("test")
@@ -145,16 +138,29 @@ def _check_fit(
         check_labels(calibration, validation_labels(data.batches_of("val")))
 
 
-def _fit(record: RunRecord, data: AnyData, classifier: BinaryClassifier, trainer: Trainer, path: Path | None) -> None:
-    record.status = "completed"
+def _fit(
+    record: RunRecord,
+    data: AnyData,
+    classifier: BinaryClassifier,
+    trainer: Trainer,
+    checkpoint: Path | None,
+    state: Mapping[str, Any] | None,
+) -> None:
+    """Fit from where the checkpoint, whose content is ``state``, has come to; the record says how far it came."""
+    record.status, weights_only = "completed", None if checkpoint is None else True
     try:
-        with signals_stop(classifier.stop):
-            trainer.fit(classifier, datamodule=data.module, ckpt_path=path, weights_only=True if path else None)
+        with _settings_kept(trainer), signals_stop(classifier.stop):
+            trainer.gradient_clip_val, trainer.accumulate_grad_batches = None, 1  # `UpdateOptions` has them
+            if data.blocks is not None:
+                _plan_passes(trainer, data.blocks, state)
+            trainer.fit(classifier, datamodule=data.module, ckpt_path=checkpoint, weights_only=weights_only)
     except Diverged as divergence:
         record.updates = divergence.updates
         record.end("diverged")
     except (Interrupted, SIGTERMException):
         record.end("interrupted")
+    record.updates, record.data = trainer.global_step, data.describe()
+    record.epochs = trainer.current_epoch if data.blocks is None else data.blocks.position["passes"]
 
 
 def _measure(
