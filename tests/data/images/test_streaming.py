@@ -243,7 +243,7 @@ import signal
 import sys
 from pathlib import Path
 from logreg.data.images import pixel_store, streaming
-from tests.data.images.test_streaming import lingers
+from tests.data.images.refusals import lingers
 from tests.helpers import image_folder
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # which whoever runs the tests in the background ignores
