@@ -19,10 +19,10 @@ from torch import Tensor
 from logreg.core.seeds import generator
 from logreg.data.rows import Batch, LargeBatch, Rows
 
-# A block is what happens between two looks at the clock (progress bar, log files, Lightning's hooks): so many updates
+# A block is what happens between two looks at the clock (progress bar, log files, Lightning's hooks): this many updates
 # at the most, and fewer when a batch is large, so that a block of any table takes a fraction of a second.
 MAX_UPDATES = 100
-# The order of a pass is drawn in windows of so many rows, each of which gathers stretches from all over the table: its
+# The order of a pass is drawn in windows of ``WINDOW`` rows; each gathers stretches from all over the table: its
 # memory does not grow with the table, and what is read together lies together on disk. A table of no more rows than a
 # window is simply permuted.
 WINDOW, STRETCH = 2**20, 2**10
@@ -182,7 +182,7 @@ class BlockLoader:
         return -(-self.batches_per_pass // self.plan.accumulate)
 
     def advanced(self, passes: int, batches: int, updates: int) -> tuple[int, int]:
-        """The position so many updates further."""
+        """The position ``updates`` updates further."""
         further, within = divmod(batches // self.plan.accumulate + updates, self.updates_per_pass)
         return passes + further, within * self.plan.accumulate
 

@@ -163,7 +163,7 @@ class BlockData(LightningDataModule, ABC):
         return self.served("train"), self.preprocessor.feature_names
 
     def serve(self, dtype: torch.dtype, accumulate: int | None = None) -> None:
-        """Serve features of this type from now on, and so many batches to an update."""
+        """Serve features of this type from now on, and ``accumulate`` batches to an update."""
         self.dtype = dtype
         if accumulate is not None:
             self.plan = replace(self.plan, accumulate=accumulate)
@@ -295,13 +295,13 @@ def label_weights(given: ClassWeight, labels: tuple[str, str], totals: tuple[flo
         if given != BALANCED:
             raise UserError(f"class_weight={given}: {BALANCED}, a weight for each label, or null is needed.")
         return (sum(totals) / (2 * totals[0]), sum(totals) / (2 * totals[1]))
-    found = [1.0, 1.0]
+    weights = [1.0, 1.0]
     for key, value in given.items():
         name = str(key)
         if name not in labels and name not in ("0", "1"):
             raise UserError(f"class_weight: there is no label {name}; the labels are {labels[0]} and {labels[1]}.")
-        found[labels.index(name) if name in labels else int(name)] = float(value)
-    return found[0], found[1]
+        weights[labels.index(name) if name in labels else int(name)] = float(value)
+    return weights[0], weights[1]
 
 
 def weighted_rows(y: np.ndarray, weight: np.ndarray | None, of_labels: tuple[float, float]) -> np.ndarray:

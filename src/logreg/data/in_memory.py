@@ -51,9 +51,9 @@ def check_table(table: Table) -> None:
     Raises:
         UserError: labels other than 0 and 1, one label only, or features that are missing or infinite.
     """
-    found = np.unique(table.y).tolist()
-    if found != [0, 1]:
-        shown = ", ".join(map(str, found[:5]))
+    labels = np.unique(table.y).tolist()
+    if labels != [0, 1]:
+        shown = ", ".join(map(str, labels[:5]))
         raise UserError(f"data: the labels are {shown}; both 0 and 1 are needed, and nothing else.")
     bad = ~np.isfinite(table.x)
     if bad.any():

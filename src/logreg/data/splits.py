@@ -18,7 +18,7 @@ SPLIT_NAMES = {"train": "training", "val": "validation", "test": "test"}  # as i
 
 
 def in_folds(labels: np.ndarray, folds: int, fold: int, seed: int) -> dict[str, np.ndarray]:
-    """Row numbers per split, ascending: one fold of so many to validate on, the others to train on.
+    """Row numbers per split, ascending: one of ``folds`` folds to validate on, the others to train on.
 
     Raises:
         UserError: a class has fewer rows than there are folds.
@@ -138,7 +138,7 @@ def grouped_shares(
 
     Args:
         groups: (rows,) of whole numbers from 0.
-        weight: (rows,), counted as so many rows.
+        weight: (rows,): a row of weight 3 counts as three rows.
     """
     count = int(groups.max()) + 1 if len(groups) else 0
     weight = np.ones(len(groups)) if weight is None else weight

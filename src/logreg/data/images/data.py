@@ -82,8 +82,8 @@ class ImageData(BlockData):
     def dealt(self, numbers: np.ndarray, fractions: Mapping[str, float]) -> dict[str, np.ndarray]:
         """Photos dealt out to the splits."""
         y = self.y[numbers].astype(np.int64)
-        found = dealt(y, fractions, self.folds, self.fold, self.seed)
-        return {split: numbers[rows] for split, rows in found.items()}
+        rows_of = dealt(y, fractions, self.folds, self.fold, self.seed)
+        return {split: numbers[rows] for split, rows in rows_of.items()}
 
     def _check_splits(self) -> None:
         """Refuse a split of photos of one class.

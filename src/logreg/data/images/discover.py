@@ -49,14 +49,14 @@ def find_photos(path: str, positive: str | None, key: str = "data.path") -> Phot
     of_splits = _split_folders(folder, key)
     if of_splits is None:
         by_class = _classes(folder, key)
-        labels = _labels({name: len(found) for name, found in by_class.items()}, positive, f"{key}={path}")
+        labels = _labels({name: len(files) for name, files in by_class.items()}, positive, f"{key}={path}")
         files, y = _listed(by_class, labels)
         return Photos(files, y, labels, None)
-    found = {split: _classes(below, key) for split, below in of_splits.items()}
-    counts = {name: len(files) for name, files in found["train"].items()}
+    by_split = {split: _classes(below, key) for split, below in of_splits.items()}
+    counts = {name: len(files) for name, files in by_split["train"].items()}
     labels = _labels(counts, positive, f"{key}={of_splits['train']}")
     parts = []
-    for split, by_class in found.items():
+    for split, by_class in by_split.items():
         if set(by_class) != set(labels):
             theirs, ours = ", ".join(by_class), " and ".join(labels)
             raise UserError(
@@ -101,10 +101,10 @@ def photos_below(path: str, key: str = "data.path") -> list[Path]:
             return [given]
         if not given.exists():
             raise UserError(f"{key}={path}: there is no such file or folder.")
-    found = _files(_checked_folder(path, key), key)
-    if not found:
+    files = _files(_checked_folder(path, key), key)
+    if not files:
         raise UserError(f"{key}={path}: there is no file in this folder.")
-    return found
+    return files
 
 
 def _checked_folder(path: str, key: str) -> Path:
@@ -197,15 +197,15 @@ def _files(folder: Path, key: str) -> list[Path]:
     def fail(error: OSError) -> None:
         raise UserError(f"{key}: {error.filename}: the folder cannot be read ({error.strerror}).") from error
 
-    found, met = [], set()
+    files, visited = [], set()
     for place, folders, names in os.walk(folder, onerror=fail, followlinks=True):
-        if (real := os.path.realpath(place)) in met:
+        if (real := os.path.realpath(place)) in visited:
             folders.clear()
             continue
-        met.add(real)
+        visited.add(real)
         folders[:] = [name for name in folders if not _is_hidden(name)]
-        found += [Path(place, name) for name in names if not _is_hidden(name)]
-    return sorted(found)
+        files += [Path(place, name) for name in names if not _is_hidden(name)]
+    return sorted(files)
 
 
 def _is_hidden(name: str) -> bool:

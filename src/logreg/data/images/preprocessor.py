@@ -110,8 +110,8 @@ class ImagePreprocessor(FittedPreprocessor):
         several = _listed(photos)
         step = max(1, ELEMENTS // self.width)
         for first in range(0, len(several), step):
-            found = [self._pixels(photo) for photo in several[first : first + step]]
-            yield self.normalised(torch.from_numpy(np.stack(found)), dtype)
+            pixels = [self._pixels(photo) for photo in several[first : first + step]]
+            yield self.normalised(torch.from_numpy(np.stack(pixels)), dtype)
 
     def _pixels(self, photo: object) -> np.ndarray:
         try:

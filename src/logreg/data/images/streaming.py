@@ -51,9 +51,9 @@ def in_parallel(
     with bar, Parallel(n_jobs=-1, backend=backend, return_as="generator") as parallel:
         results = parallel(tasks)
         try:
-            for numbers, found in zip(firsts, results, strict=True):
+            for numbers, result in zip(firsts, results, strict=True):
                 bar.update(len(numbers))
-                yield numbers, found
+                yield numbers, result
         except BrokenProcessPool as error:
             raise UserError("data: a process that decodes photos was killed, perhaps as memory is short.") from error
         finally:
@@ -73,11 +73,11 @@ def streamed(files: Sequence[Path], size: int, skip_bad: bool, key: str) -> Iter
     """
     bad: list[Bad] = []
     with closing(in_parallel(read_pixels, files, size)) as decoded:
-        for numbers, (pixels, found) in decoded:
-            bad += found
+        for numbers, (pixels, unreadable) in decoded:
+            bad += unreadable
             if bad and not skip_bad:
                 raise refusal(files, bad[0], key)
-            reasons = dict(found)
+            reasons = dict(unreadable)
             good = [i for i in numbers if i not in reasons]
             if good:
                 yield good, pixels[[i - numbers.start for i in good]]

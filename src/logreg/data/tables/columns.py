@@ -111,8 +111,8 @@ class Categorical:
         """The feature of each row, (rows,) int32; -1 for none."""
         column = self.spelled(column)
         known = pl.Enum(list(self.position))
-        found = column.cast(known, strict=False).to_physical().cast(pl.Int32)
-        codes = found.fill_null(-1).to_numpy().copy()
+        places = column.cast(known, strict=False).to_physical().cast(pl.Int32)
+        codes = places.fill_null(-1).to_numpy().copy()
         if self.rare:
             codes = np.minimum(codes, len(self.levels))
         if self.missing:

@@ -56,11 +56,11 @@ def assign_rows(raw: RawTable, y: np.ndarray, own_files: Sequence[str], split: S
     Raises:
         UserError: a class has fewer rows, or groups, than there are splits or folds.
     """
-    part = np.full(raw.rows, -1, dtype=np.int8)
+    split_of = np.full(raw.rows, -1, dtype=np.int8)
     first = raw.origins[0]
     start = first
     for name, count in zip(own_files, raw.origins[1:], strict=True):
-        part[start : start + count] = SPLITS.index(name)
+        split_of[start : start + count] = SPLITS.index(name)
         start += count
     has_label = np.asarray(y[:first]) >= 0
     labelled: np.ndarray | slice = slice(None) if has_label.all() else has_label  # no copies, if it can be
@@ -84,21 +84,21 @@ def assign_rows(raw: RawTable, y: np.ndarray, own_files: Sequence[str], split: S
         _, begins, groups = np.unique(hashes, return_index=True, return_inverse=True)
         groups = np.argsort(np.argsort(begins))[groups]  # numbered as they first appear
         weight = raw.array("weight", np.float64, raw.rows)[:first][labelled] if raw.has_weight else None
-        dealt = grouped_shares(labels, groups, weight, fractions, random)
+        parts = grouped_shares(labels, groups, weight, fractions, random)
     else:
-        dealt = shares(labels, fractions, random)
-    both = _counts(dealt, labels, len(names))
+        parts = shares(labels, fractions, random)
+    both = _counts(parts, labels, len(names))
     for i, name in enumerate(names):
         if (both[i] == 0).any():
             raise UserError(f"data.group: the groups are too few or too large to give {name} rows of both classes.")
     if split.folds is not None:
-        dealt = (dealt == split.fold).astype(np.int8)  # 0 is train, 1 is val
+        parts = (parts == split.fold).astype(np.int8)  # 0 is train, 1 is val
     else:
-        dealt = np.array([SPLITS.index(name) for name in names], dtype=np.int8)[dealt]
-    part[:first][labelled] = dealt
+        parts = np.array([SPLITS.index(name) for name in names], dtype=np.int8)[parts]
+    split_of[:first][labelled] = parts
     if len(own_files):
-        part[np.asarray(y) < 0] = -1
-    return part
+        split_of[np.asarray(y) < 0] = -1
+    return split_of
 
 
 def split_counts(part: np.ndarray, y: np.ndarray) -> tuple[dict[str, int], dict[str, list[int]]]:
@@ -120,12 +120,12 @@ def evenly_spaced(part: np.ndarray, number: int, most: int) -> np.ndarray:
     """Row numbers of a part: about ``most`` of them, evenly spaced; in blocks, as a row number takes eight bytes."""
     blocks = range(0, len(part), 2**20)
     step = max(1, sum(int(np.count_nonzero(part[i : i + 2**20] == number)) for i in blocks) // most)
-    found, seen = [], 0
+    sample, seen = [], 0
     for first in blocks:
         rows = np.flatnonzero(part[first : first + 2**20] == number) + first
-        found.append(rows[-seen % step :: step].copy())  # a view would keep all of them
+        sample.append(rows[-seen % step :: step].copy())  # a view would keep all of them
         seen += len(rows)
-    return np.concatenate(found)
+    return np.concatenate(sample)
 
 
 def write_rows(part: np.ndarray, folder: Path) -> None:

@@ -23,12 +23,12 @@ def leaks(columns: Preprocessor, x: np.ndarray, y: np.ndarray, auroc: float) -> 
     """
     if min(y.sum(), len(y) - y.sum()) < FEWEST:
         return {}
-    found: dict[str, float] = {}
+    areas: dict[str, float] = {}
     for column, first in columns.spans():
         for score in _scores(column, x[:, first : first + column.width], y):
-            if (area := folded_auroc(score, y)) >= max(auroc, found.get(column.feature, 0.0)):
-                found[column.feature] = area
-    return found
+            if (area := folded_auroc(score, y)) >= max(auroc, areas.get(column.feature, 0.0)):
+                areas[column.feature] = area
+    return areas
 
 
 def sparse_leaks(x: csr_array, y: np.ndarray, auroc: float) -> dict[int, float]:
@@ -67,9 +67,9 @@ def _shares(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     half = np.random.default_rng(0).permutation(len(y)) % 2
     score = np.empty(len(y))
     for side in (0, 1):
-        there, other = half == side, half != side
+        own, other = half == side, half != side
         prior = y[other].mean()
         share = (y[other] @ x[other] + prior) / (x[other].sum(axis=0) + 1)
-        none = x[there].sum(axis=1) == 0
-        score[there] = np.where(none, prior, x[there] @ share)
+        none = x[own].sum(axis=1) == 0
+        score[own] = np.where(none, prior, x[own] @ share)
     return score

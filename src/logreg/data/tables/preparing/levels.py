@@ -18,7 +18,7 @@ class LevelDictionary:
     Attributes:
         values: the level of each number.
         present: rows that have a value.
-        overflowed: there are more than ``most`` levels; they are not told apart any more.
+        overflowed: there are more than ``most`` levels; they are not distinguished any more.
     """
 
     def __init__(self, most: int) -> None:

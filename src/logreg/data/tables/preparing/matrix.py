@@ -99,9 +99,9 @@ class Matrix:
         x[:, self.places] = numbers
         codes = raw.codes[part.rows]
         for table, position, first in self.codes:
-            found = table[codes[:, position]]
-            here = np.flatnonzero(found >= 0)
-            x[here, first + found[here]] = 1.0
+            places = table[codes[:, position]]
+            present = np.flatnonzero(places >= 0)
+            x[present, first + places[present]] = 1.0
         return x
 
 

@@ -32,7 +32,7 @@ from logreg.data.tables.preprocessor import Preprocessor
 from logreg.data.tables.reading.progress import RowBar
 from logreg.data.tables.reading.source import Source, WrongKinds
 
-# Up to so many bytes of text, or of float64 features, numbers are kept in float64; above, in float32.
+# Up to this many bytes of text, or of float64 features, numbers are kept in float64; above it, in float32.
 FLOAT64_BYTES = 2**27
 LEAK_ROWS, LEAK_VALUES = 20_000, 2**24  # of the sample in which leaks are looked for
 MOST_READINGS = 4  # of a text file whose beginning did not tell what is in it
@@ -90,15 +90,15 @@ class TablePreparation:
             chosen = roles.assign(train.columns, self.roles, train.key)
             for source in sources.values():
                 check_columns(source, chosen)
-            known = train.row_count
-            size = 8 * known * len(chosen.features) if known else sum(source.size for source in sources.values())
+            bytes_of_files = sum(source.size for source in sources.values())
+            size = 8 * train.row_count * len(chosen.features) if train.row_count else bytes_of_files
             try:
                 raw = Conversion(list(sources.values()), chosen, folder, dtype_of(size, storage), bar.add).run()
                 break
             except WrongKinds as wrong:  # the text files are read once more, with what they turned out to hold
-                found = wrong.source
-                sources = {split: found if s.key == found.key else s for split, s in sources.items()}
-                sources = {split: with_kinds(s, found) for split, s in sources.items()}
+                corrected = wrong.source
+                sources = {split: corrected if s.key == corrected.key else s for split, s in sources.items()}
+                sources = {split: with_kinds(s, corrected) for split, s in sources.items()}
                 bar.restart()
         else:
             raise UserError(
@@ -184,15 +184,15 @@ class TablePreparation:
         labels = np.asarray(y[sample], dtype=np.float64)
         if pre.sparse:
             by_number = leaks.sparse_leaks(sparse_rows(raw, sample, pre.width), labels, self.options.leak_auroc)
-            found = {pre.columns[i].feature: area for i, area in by_number.items()}
+            areas = {pre.columns[i].feature: area for i, area in by_number.items()}
         else:
             x = np.memmap(raw.folder / "x", dtype=raw.dtype, mode="r", shape=(raw.rows, pre.width))
-            found = leaks.leaks(pre, np.asarray(x[sample]), labels, self.options.leak_auroc)
+            areas = leaks.leaks(pre, np.asarray(x[sample]), labels, self.options.leak_auroc)
         out = "leave it out" + ("" if pre.sparse else " with 'data.exclude=[{}]'")
         return [
             f"column {column} (AUROC {area:.4f}) alone tells the labels apart almost perfectly; if it would not be "
             f"known when a prediction is made, {out.format(column)}"
-            for column, area in found.items()
+            for column, area in areas.items()
         ]
 
 

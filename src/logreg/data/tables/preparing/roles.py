@@ -96,15 +96,15 @@ def _matching(columns: Mapping[str, str], patterns: Sequence[str], name: str, ke
     Raises:
         UserError: one of them stands for none.
     """
-    found: list[str] = []
+    matches: list[str] = []
     for pattern in patterns:
-        fitting = [c for c in columns if c == pattern] or [c for c in columns if fnmatchcase(c, pattern)]
-        if not fitting:
+        matching = [c for c in columns if c == pattern] or [c for c in columns if fnmatchcase(c, pattern)]
+        if not matching:
             raise UserError(
                 f"data.{name}: {key} has no column {pattern}{nearest(pattern, columns)}; it has {_some(columns)}."
             )
-        found += fitting
-    return list(dict.fromkeys(found))
+        matches += matching
+    return list(dict.fromkeys(matches))
 
 
 def _some(columns: Mapping[str, str], most: int = 12) -> str:

@@ -50,9 +50,9 @@ class TrainingStatistics:
     def __init__(self, raw: RawTable, weight: np.ndarray) -> None:
         self.raw, self.weight = raw, weight
         self.width = len(raw.numbers)
-        whole = all(bool((part == np.floor(part)).all()) for part in self._weight_parts())
+        are_whole = all(bool((part == np.floor(part)).all()) for part in self._weight_parts())
         # Whole weights say how often a row is there; of any others, levels are counted by rows.
-        self.level_weight = weight if weight.dtype == bool or whole else weight > 0
+        self.level_weight = weight if weight.dtype == bool or are_whole else weight > 0
 
     def _weight_parts(self) -> Iterator[np.ndarray]:
         for first in range(0, len(self.weight) if self.weight.dtype != bool else 0, LEVEL_ROWS):
@@ -79,7 +79,7 @@ class TrainingStatistics:
 
         def sums(chunk: Chunk) -> np.ndarray:
             """(3, numbers): the sums of the values and of their squares, and the weight of the missing ones."""
-            found = np.zeros((3, self.width))
+            by_chunk = np.zeros((3, self.width))
             for part in chunk.parts(BLOCK_ROWS):
                 weight = self._weights(part)
                 x = np.empty(len(part))
@@ -89,31 +89,31 @@ class TrainingStatistics:
                     if not np.isfinite(second):  # also where the weight is 0
                         gaps = self._gaps(i, column, part.first)
                         x[gaps] = 0.0
-                        found[2, i] += weight[gaps].sum()
+                        by_chunk[2, i] += weight[gaps].sum()
                         first, second = _sums(weight, x)
-                    found[:2, i] += first, second
-            return found
+                    by_chunk[:2, i] += first, second
+            return by_chunk
 
         total = float(np.sum(self.weight, dtype=np.float64))
-        found = in_threads(sums, self.raw.store.chunks())
-        first, second, missing = np.sum(found, axis=0) if found else np.zeros((3, 0))
+        by_chunk = in_threads(sums, self.raw.store.chunks())
+        first, second, missing = np.sum(by_chunk, axis=0) if by_chunk else np.zeros((3, 0))
         with np.errstate(invalid="ignore", divide="ignore"):
-            there = total - missing
-            mean = first / there
-            variance = np.maximum(second / there - mean**2, 0.0)
+            present = total - missing
+            mean = first / present
+            variance = np.maximum(second / present - mean**2, 0.0)
         return about + mean, variance, missing, total
 
     def _some_value(self) -> np.ndarray:
         """A value of each column; moments about it are exact for a constant column and lose no digits to an offset."""
-        found = np.full(self.width, np.nan)
+        values = np.full(self.width, np.nan)
         for chunk in self.raw.store.chunks():
             training = self._weights(chunk) > 0
-            for i in np.flatnonzero(np.isnan(found)).tolist():
-                there = training & np.isfinite(chunk.columns[i])
-                found[i] = chunk.columns[i][there.argmax()] if there.any() else np.nan
-            if not np.isnan(found).any():
+            for i in np.flatnonzero(np.isnan(values)).tolist():
+                present = training & np.isfinite(chunk.columns[i])
+                values[i] = chunk.columns[i][present.argmax()] if present.any() else np.nan
+            if not np.isnan(values).any():
                 break
-        return np.nan_to_num(found)
+        return np.nan_to_num(values)
 
     def _gaps(self, i: int, column: np.ndarray, first: int) -> np.ndarray:
         """Where values of some rows are missing, (rows,).
@@ -132,12 +132,12 @@ class TrainingStatistics:
         self.raw.has_missing[i] |= bool(gaps.any())
         return gaps
 
-    def medians(self, rows: int, there: np.ndarray) -> np.ndarray:
+    def medians(self, rows: int, present: np.ndarray) -> np.ndarray:
         """(numbers,), in the units of the store; NaN where no value is there.
 
         Args:
             rows: how many training rows there are.
-            there: the weight of the values of each column that are not missing.
+            present: the weight of the values of each column that are not missing.
         """
         if not self.width:
             return np.empty(0)
@@ -150,12 +150,12 @@ class TrainingStatistics:
         if exact.any():
             columns = np.flatnonzero(exact)
             low, high = (np.array([weighted_quantile(sample[i], weight, q) for i in columns]) for q in BRACKET)
-            found = self._between(columns, low.astype(self.raw.dtype), high.astype(self.raw.dtype), there[columns])
+            found = self._between(columns, low.astype(self.raw.dtype), high.astype(self.raw.dtype), present[columns])
             result[exact] = [self._median(int(i)) if x is None else x for i, x in zip(columns, found, strict=True)]
         return result
 
     def _sample(self, step: int) -> tuple[np.ndarray, np.ndarray]:
-        """Every so many-th row, if it is for training: (numbers, rows) of values, (rows,) of weights."""
+        """Every ``step``-th row, if it is for training: (numbers, rows) of values, (rows,) of weights."""
         values, weights = [np.empty((self.width, 0))], [np.empty(0)]
         for chunk in self.raw.store.chunks():
             weight = self._weights(chunk)[-chunk.first % step :: step]
@@ -275,13 +275,13 @@ def _sums(weight: np.ndarray, x: np.ndarray) -> tuple[float, float]:
 
 
 def weighted_median(values: np.ndarray, weights: np.ndarray, below: float = 0.0, total: float | None = None) -> float:
-    """The middle of values repeated so many times; between two of them, their mean.
+    """The median of values, each repeated as often as its weight says; between two of them, their mean.
 
     Args:
         below, total: where the values are an excerpt, the weight of smaller ones and of all.
     """
-    there = ~np.isnan(values) & (weights > 0)
-    values, weights = values[there], weights[there]
+    present = ~np.isnan(values) & (weights > 0)
+    values, weights = values[present], weights[present]
     if not len(values):
         return float("nan")
     if total is None and weights[0] == weights.max() == weights.min():
@@ -297,9 +297,9 @@ def weighted_median(values: np.ndarray, weights: np.ndarray, below: float = 0.0,
 
 def weighted_quantile(values: np.ndarray, weights: np.ndarray, q: float) -> float:
     """One of the values, up to which so much of the weight lies; NaN where no value is there."""
-    there = ~np.isnan(values) & (weights > 0)
-    if not there.any():
+    present = ~np.isnan(values) & (weights > 0)
+    if not present.any():
         return float("nan")
-    order = np.argsort(values[there])
-    reached = np.cumsum(weights[there][order])
-    return float(values[there][order][min(int(np.searchsorted(reached, q * reached[-1])), len(order) - 1)])
+    order = np.argsort(values[present])
+    reached = np.cumsum(weights[present][order])
+    return float(values[present][order][min(int(np.searchsorted(reached, q * reached[-1])), len(order) - 1)])

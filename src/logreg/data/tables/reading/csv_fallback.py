@@ -43,7 +43,7 @@ def rows(block: TextBlock, dialect: Dialect, key: str, width: int | None = None)
                 place = _place(block.line + before, block.line + lines.line_num - 1)
                 raise UserError(
                     f"{key}: {place} has {len(row)} field{'s' * (len(row) > 1)} where {width} are expected, as in the "
-                    "first line; mend that line, or set data.delimiter and data.quote."
+                    "first line; correct the line, or set data.delimiter and data.quote."
                 )
             yield block.line + lines.line_num - 1, row
         before = lines.line_num
@@ -81,11 +81,11 @@ def _unreadable(block: TextBlock, dialect: Dialect, key: str, before: int, last:
     """The error for a row that ends in line ``last`` of a block, after the line ``before``."""
     first, last = block.line + before, block.line + max(last, before + 1) - 1
     if "unexpected end of data" in str(error) or "field limit" in str(error):
-        hint = "mend that line, or set data.quote; data.quote='' is for no quotes at all"
+        hint = "correct the line, or set data.quote; data.quote='' is for no quotes at all"
         return UserError(f"{key}: line {first} has a quote that is not closed; {hint}.")
     if "new-line character" in str(error):
-        return UserError(f"{key}: {_place(first, last)} has a carriage return in the midst of it; mend that line.")
-    hint = "a quote stands where none can; mend that line, or set data.quote" if dialect.quote else str(error)
+        return UserError(f"{key}: {_place(first, last)} contains a carriage return; correct the line.")
+    hint = "a quote stands where none can; correct the line, or set data.quote" if dialect.quote else str(error)
     return UserError(f"{key}: {_place(first, last)} cannot be read as a row: {hint}.")
 
 

@@ -103,7 +103,7 @@ def sniff(
     """The dialect of a text's beginning; what is given is taken, the rest found out.
 
     Args:
-        whole: the text is the whole file, not its first part alone.
+        whole: the text is the whole file, not just its first part.
         missing: the texts that stand for a missing value.
         key: what to name in errors, such as ``data.path=churn.csv``.
         names: of columns that are known to be there.
@@ -140,11 +140,11 @@ def _is_padded(rows: list[list[str]]) -> bool:
 def _quotes(text: str, delimiter: str | None) -> list[str | None]:
     """The quote characters that stand at the edge of a field somewhere."""
     edge = r"(?:^|[,;|\t ]){q}|{q}(?:$|[,;|\t ])"
-    found: list[str | None] = [q for q in QUOTES if q != delimiter and re.search(edge.format(q=q), text, re.MULTILINE)]
+    quotes: list[str | None] = [q for q in QUOTES if q != delimiter and re.search(edge.format(q=q), text, re.MULTILINE)]
     # The apostrophe of a word is no quote: it opens and closes fields where it is one.
-    if "'" in found and not re.search(r"(?:^|[,;|\t ])'[^'\n]*'(?:\r?$|[,;|\t ])", text, re.MULTILINE):
-        found.remove("'")
-    return found or ["'" if delimiter == '"' else '"']
+    if "'" in quotes and not re.search(r"(?:^|[,;|\t ])'[^'\n]*'(?:\r?$|[,;|\t ])", text, re.MULTILINE):
+        quotes.remove("'")
+    return quotes or ["'" if delimiter == '"' else '"']
 
 
 @dataclass(frozen=True)
@@ -178,9 +178,9 @@ def _has_header(rows: list[list[str]], missing: Collection[str]) -> bool:
     """Whether the first row names the columns: texts that are all different, unlike what stands below them."""
     first = [field.strip() for field in rows[0]]
     below = [[row[i].strip() for row in rows[1:] if i < len(row)] for i in range(len(first))]
-    there = [[field for field in column if field not in missing] for column in below]
+    present = [[field for field in column if field not in missing] for column in below]
     # Above numbers stand names, and a few of them may look like numbers, as years do.
-    above = [name for name, column in zip(first, there, strict=True) if column and all(map(is_number, column))]
+    above = [name for name, column in zip(first, present, strict=True) if column and all(map(is_number, column))]
     numbers = sum(is_number(name) for name in above)
     names = sum(name not in missing for name in above) - numbers
     different = len(set(first)) == len(first)

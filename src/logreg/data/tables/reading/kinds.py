@@ -26,7 +26,7 @@ DTYPES: dict[str, PolarsType] = {
 POLARS_ERRORS = (pl.exceptions.PolarsError, pl.exceptions.PanicException)
 NUMBERS = ("integer", "float")
 DATES = ("date", "datetime")
-# A column of which so many values are numbers is a column of numbers with something wrong in it; so it is for dates.
+# From this share of numbers on, a column is one of numbers with something wrong in it; the same holds for dates.
 MOSTLY = 0.9
 # Numbers that were written with a comma, of decimals or of thousands: not a kind, since nothing reads them.
 COMMA = "comma"
@@ -63,9 +63,9 @@ def of(dtype: pl.DataType) -> str:
     return "empty" if dtype == pl.Null else "other"
 
 
-def common(found: Sequence[str]) -> str:
+def common(kinds: Sequence[str]) -> str:
     """The kind of a column whose files differ."""
-    several = set(found) - {"empty"}
+    several = set(kinds) - {"empty"}
     if len(several) <= 1:
         return next(iter(several), "empty")
     if several <= set(NUMBERS):
@@ -140,20 +140,20 @@ class KindInference:
 
     def strays(self) -> dict[str, str]:
         """The first text that does not belong, of every column that is numbers or dates but for a few others."""
-        found = {}
+        strays = {}
         for name, first in self._first.items():
             if main := self._main(name):
                 others = [place for kind, place in first.items() if kind not in main]
                 if others:
-                    found[name] = min(others)[1]
-        return found
+                    strays[name] = min(others)[1]
+        return strays
 
     def _kind(self, name: str) -> str:
         if name in self._text:
             return "string"
         counts, main = self._counts[name], self._main(name)
-        there = [kind for kind in counts if not main or kind in main]
-        return common(["string" if kind == COMMA else kind for kind in there]) if there or not main else "float"
+        present = [kind for kind in counts if not main or kind in main]
+        return common(["string" if kind == COMMA else kind for kind in present]) if present or not main else "float"
 
     def _main(self, name: str) -> tuple[str, ...]:
         """The kinds that nearly all values of a column are of, if those are numbers or dates."""

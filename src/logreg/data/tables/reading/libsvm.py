@@ -42,14 +42,14 @@ def read_blocks(source_key: str, path: Path, zero_based: bool = False) -> Iterat
     Raises:
         UserError: a line with a label or value that is no number, or with an index that is bad or out of order.
     """
-    lines = done = 0
+    lines = bytes_read = 0
     try:
         with open_bytes(path) as file:
             for block in _blocks(file):
-                done += len(block)
+                bytes_read += len(block)
                 text = block if lines else block.removeprefix(b"\xef\xbb\xbf")
                 if text.strip():
-                    yield *_parsed(text, lines, source_key, zero_based), done
+                    yield *_parsed(text, lines, source_key, zero_based), bytes_read
                 lines += block.count(b"\n")
     except TRUNCATED as error:
         raise truncated(source_key, error) from error

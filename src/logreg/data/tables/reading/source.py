@@ -235,5 +235,5 @@ def _look(source: Source) -> Source:
 
 
 def batch_rows(columns: int) -> int:
-    """Rows of a batch: many, since each batch waits for polars' threads, but only so many values."""
+    """Rows of a batch: many, since each batch waits for polars' threads, but with a limit on its values."""
     return int(min(MOST_BATCH_ROWS, max(1024, BATCH_VALUES // max(1, columns))))

@@ -1,7 +1,7 @@
 """The rows of a text file as frames: read by polars, or where it cannot, by `logreg.data.tables.reading.csv_fallback`.
 
 A file is read in blocks of whole rows, so that memory is constant, rows keep their order, and a row that polars does
-not like costs time in its block alone.
+not like costs time in its own block only.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from logreg.data.tables.reading.text_blocks import OTHERS, TextBlock, blocks, he
 
 CAREFUL_ROWS, CAREFUL_FIELDS = 2**11, 2**16  # at once, as many as the processor's cache holds
 SAMPLED_ROWS, FEWEST_SAMPLED, SAMPLED_FIELDS = 1000, 20, 2**20  # to find out what columns hold
-NOTHING_FOUND: Mapping[str, str] = {}
+NO_KINDS: Mapping[str, str] = {}
 # The kinds that polars parses as it reads; of dates it takes too many for one.
 SCANNED = {kind: kinds.DTYPES[kind] for kind in ("integer", "float", "boolean")}
 
@@ -57,14 +57,14 @@ class TextFile:
     strays: dict[str, str] = field(default_factory=dict)
     applied: bool = False
 
-    def frames(self, columns: Sequence[str], found: Mapping[str, str]) -> Iterator[pl.DataFrame]:
+    def frames(self, columns: Sequence[str], found_kinds: Mapping[str, str]) -> Iterator[pl.DataFrame]:
         """These columns of all rows, as the kinds that were found.
 
         Raises:
             UserError: the file cannot be read; names the line.
             Misread: a column holds something else.
         """
-        yield from in_order(lambda block: self._frame(block, columns, found), self._blocks())
+        yield from in_order(lambda block: self._frame(block, columns, found_kinds), self._blocks())
 
     def texts(self, columns: Sequence[str]) -> Iterator[pl.DataFrame]:
         """These columns of all rows as texts without blanks around them, null where a value is missing.
@@ -76,10 +76,10 @@ class TextFile:
 
     def infer(self, declared: Sequence[str]) -> KindInference:
         """What the columns hold, from all rows."""
-        found = KindInference(self.names, declared)
+        found_kinds = KindInference(self.names, declared)
         for frame in self.texts(self.names):
-            found.add(frame)
-        return found
+            found_kinds.add(frame)
+        return found_kinds
 
     def refuse_stray(self, column: str, kind: str) -> None:
         """Say where the text is that does not belong into a column of this kind.
@@ -96,9 +96,9 @@ class TextFile:
         if kinds.parse(pl.Series([text]), kinds.COMMA)[0] is not None:
             raise UserError(f"{what}; write numbers as in 1234.5{declare}.")
         others = "numbers" if kind in kinds.NUMBERS else "dates"
-        hint = f"mend it, add it to data.missing (now {', '.join(sorted(self.missing - {''}))})"
+        hint = f"correct it, add it to data.missing (now {', '.join(sorted(self.missing - {''}))})"
         if line == 1:
-            hint = "set data.header=true if the first line names the columns, mend it"
+            hint = "set data.header=true if the first line names the columns, correct it"
         raise UserError(f"{what}, whose other values are {others}; {hint}{declare}.")
 
     def rows(self) -> Iterator[tuple[int, list[str]]]:
@@ -121,21 +121,21 @@ class TextFile:
     def _rows(self, block: TextBlock) -> Iterator[tuple[int, list[str]]]:
         return csv_fallback.rows(block, self.dialect, self.key, len(self.names) or None)
 
-    def _frame(self, block: TextBlock, columns: Sequence[str], found: Mapping[str, str]) -> pl.DataFrame:
+    def _frame(self, block: TextBlock, columns: Sequence[str], found_kinds: Mapping[str, str]) -> pl.DataFrame:
         # Without texts to look for, polars is much faster; it fails at the first one of them.
-        for missing in ((),) if kinds.VERBATIM in found.values() else ((), self.missing):
-            frame = self._plain(block, columns, found, missing)
-            if frame is not None and (typed := self._typed(frame, found)) is not None:
+        for missing in ((),) if kinds.VERBATIM in found_kinds.values() else ((), self.missing):
+            frame = self._plain(block, columns, found_kinds, missing)
+            if frame is not None and (typed := self._typed(frame, found_kinds)) is not None:
                 return typed
-        typed = self._typed(self._texts(block, columns, found), found)  # a blank behind a number comes here
+        typed = self._typed(self._texts(block, columns, found_kinds), found_kinds)  # a blank behind a number comes here
         if typed is None:
             raise Misread
         return typed
 
     def _texts(
-        self, block: TextBlock, columns: Sequence[str], found: Mapping[str, str] = NOTHING_FOUND
+        self, block: TextBlock, columns: Sequence[str], found_kinds: Mapping[str, str] = NO_KINDS
     ) -> pl.DataFrame:
-        verbatim = {column: kind for column, kind in found.items() if kind == kinds.VERBATIM}
+        verbatim = {column: kind for column, kind in found_kinds.items() if kind == kinds.VERBATIM}
         frame = self._plain(block, columns, verbatim)
         return self.careful_texts(self._rows(block), columns, verbatim) if frame is None else frame
 
@@ -152,7 +152,7 @@ class TextFile:
         return self._cleaned(pl.concat(frames), verbatim)
 
     def _plain(
-        self, block: TextBlock, columns: Sequence[str], found: Mapping[str, str], missing: Collection[str] = ()
+        self, block: TextBlock, columns: Sequence[str], found_kinds: Mapping[str, str], missing: Collection[str] = ()
     ) -> pl.DataFrame | None:
         """What polars makes of a block; None if it cannot, or may have misunderstood it."""
         if not self.dialect.plain:
@@ -165,7 +165,7 @@ class TextFile:
                 separator=self.dialect.delimiter,
                 quote_char=self.dialect.quote,
                 has_header=False,
-                schema={name: scanned.get(found.get(name, ""), pl.String) for name in self.names},
+                schema={name: scanned.get(found_kinds.get(name, ""), pl.String) for name in self.names},
                 null_values=list(missing) or None,
                 raise_if_empty=False,
             )
@@ -174,19 +174,20 @@ class TextFile:
         # A short row and a blank line look like missing values at the end: counting tells.
         if frame[self.names[-1]].null_count() and not csv_fallback.is_complete(block, self.dialect, len(self.names)):
             return None
-        return self._cleaned(frame.select(columns), [c for c, kind in found.items() if kind == kinds.VERBATIM])
+        return self._cleaned(frame.select(columns), [c for c, kind in found_kinds.items() if kind == kinds.VERBATIM])
 
     def _cleaned(self, frame: pl.DataFrame, verbatim: Collection[str]) -> pl.DataFrame:
         texts = [c for c, dtype in frame.schema.items() if dtype == pl.String and c not in verbatim]
         return frame.with_columns(kinds.cleaned(texts, self.missing)) if texts else frame
 
-    def _typed(self, frame: pl.DataFrame, found: Mapping[str, str]) -> pl.DataFrame | None:
+    def _typed(self, frame: pl.DataFrame, found_kinds: Mapping[str, str]) -> pl.DataFrame | None:
         """A frame with its texts as the kinds that were found, or None where one is not of that kind."""
         changed = []
         for column in frame:
             typed = column
-            if column.dtype == pl.String and found.get(column.name) not in (None, "string", "empty", kinds.VERBATIM):
-                typed = kinds.parse(column, found[column.name])
+            kind = found_kinds.get(column.name)
+            if column.dtype == pl.String and kind not in (None, "string", "empty", kinds.VERBATIM):
+                typed = kinds.parse(column, kind)
                 if typed.null_count() > column.null_count():
                     return None
             # However it is written; a sum is quicker than looking at each value.
