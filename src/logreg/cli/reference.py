@@ -21,6 +21,7 @@ from logreg.core.rules import Rule, Schema, lookup, rules_of
 from logreg.core.settings import ARGUMENTS, CONF, PARTS, RULES, Settings, SweepSettings, TrainerSettings
 
 ROOT = CONF.parent
+Node = dict[str, Any]  # of a JSON schema, or of a configuration
 DATA_RULES: dict[str, Rule] = {
     key: rule for parts in DATA.values() for part in parts for key, rule in rules_of(part, part.prefix).items()
 }
@@ -36,12 +37,12 @@ BEGIN, END = "<!-- keys: python -m logreg.cli.reference -->\n", "<!-- end of key
 
 
 @functools.cache
-def schema() -> dict[str, Any]:
+def schema() -> Node:
     """The JSON schema of the files of ``conf/``: one definition for each group, see `definition_of`."""
     component = _object({"_target_": {"type": "string"}}, closed=False)
     components = {"type": "object", "additionalProperties": {"anyOf": [component, {"type": "null"}]}}
     arguments = {key: _value(key, rule) for key, rule in (DATA_RULES | ARGUMENTS).items()}
-    groups: dict[str, Any] = dict.fromkeys(("model", "scheduler"), component)
+    groups: Node = dict.fromkeys(("model", "scheduler"), component)
     groups |= dict.fromkeys(("metrics", "logger"), components)
     groups["data"] = _object({"_target_": {"type": "string"}, **_below("data", arguments)}, closed=True)
     groups["optimizer"] = _object({"_target_": {"type": "string"}, **_below("optimizer", arguments)}, closed=False)
@@ -96,22 +97,22 @@ def _variables() -> set[str]:
     return {key for text in texts for key in re.findall(r"^(\w+):", text, re.M) if f"${{{key}" in text}
 
 
-def _object(properties: Mapping[str, Schema], closed: bool) -> dict[str, Any]:
+def _object(properties: Mapping[str, Schema], closed: bool) -> Node:
     return {"type": "object", "properties": dict(properties)} | ({"additionalProperties": False} if closed else {})
 
 
-def _with_defaults(group: dict[str, Any]) -> dict[str, Any]:
+def _with_defaults(group: Node) -> Node:
     """A group's file may also choose other files of its group."""
     return group | {"properties": {"defaults": {"type": "array"}, **group.get("properties", {})}}
 
 
-def _value(key: str, rule: Rule) -> dict[str, Any]:
+def _value(key: str, rule: Rule) -> Node:
     comment = comments().get(key)
     described = {"description": comment or rule.words.rstrip(",")}
     return {"anyOf": [dict(rule.schema), dict(ELSEWHERE)], **described}
 
 
-def _below(prefix: str, schemas: Mapping[str, Any]) -> dict[str, Any]:
+def _below(prefix: str, schemas: Mapping[str, Any]) -> Node:
     """The schemas of the keys right below a prefix."""
     names = {key: key.removeprefix(f"{prefix}.") for key in schemas if key.startswith(f"{prefix}.")}
     return {name: schemas[key] for key, name in names.items() if "." not in name}
@@ -160,7 +161,7 @@ def with_table(language: str) -> str:
 
 
 @functools.cache
-def _composed(group: str) -> dict[str, Any]:
+def _composed(group: str) -> Node:
     """The configuration for each choice of a group, the usual one first."""
     usual = compose("train", with_hydra=True).hydra.runtime.choices[group]
     configurations = {}

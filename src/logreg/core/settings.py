@@ -34,6 +34,7 @@ from logreg.core.rules import (
     whole,
 )
 
+Config = dict[str, Any]  # a resolved configuration, as Hydra composes and config.json holds it
 CONF = Path(__file__).resolve().parents[3] / "conf"
 
 NO_RULES: Mapping[str, Rule] = {}
@@ -239,7 +240,7 @@ class Settings:
         return cls._of(complete(config))
 
     @classmethod
-    def _of(cls, config: dict[str, Any]) -> Settings:
+    def _of(cls, config: Config) -> Settings:
         config = in_force(config)
         sweep, trainer, path, chosen = config["sweep"], config["trainer"], config.get("path"), config.get("chosen")
         return cls(
@@ -263,7 +264,7 @@ class Settings:
             source=config,
         )
 
-    def as_config(self) -> dict[str, Any]:
+    def as_config(self) -> Config:
         """The configuration as ``config.json`` holds it, with what a run has filled in."""
         config = dict(self.source)
         config["penalty"] = config["penalty"] | {"l2": self.penalty.l2}
@@ -326,7 +327,7 @@ def _lesson(node: object, key: str) -> Component | None:
     return None if node is None else Component.of(node, key)
 
 
-def complete(config: Mapping[str, Any]) -> dict[str, Any]:
+def complete(config: Mapping[str, Any]) -> Config:
     """A configuration with every group and key there, also those that were left out or that an older version had not.
 
     Raises:
@@ -351,14 +352,14 @@ def complete(config: Mapping[str, Any]) -> dict[str, Any]:
     return config
 
 
-def in_force(config: dict[str, Any]) -> dict[str, Any]:
+def in_force(config: Config) -> Config:
     """The same with the short keys saying what is in force, also where the long ones were given."""
     long = {"lr": "optimizer.lr", "accelerator": "trainer.accelerator", "epochs": "trainer.max_epochs"}
     return config | {key: lookup(config, name, config.get(key)) for key, name in long.items()}
 
 
 @functools.cache
-def _defaults() -> dict[str, Any]:
+def _defaults() -> Config:
     import yaml  # type: ignore[import-untyped]
 
     return yaml.safe_load((CONF / "train.yaml").read_text(encoding="utf-8"))
