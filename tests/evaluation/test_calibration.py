@@ -26,7 +26,7 @@ from logreg.models import LogisticRegression as OwnModel
 from logreg.runs.export import FORMATS
 from logreg.runs.load import Run
 from logreg.runs.tables import RESULTS, Predictor
-from tests.runs.export.test_tables import mixed, mixed_rows, run_of, written
+from tests.runs.export.runs import mixed, mixed_rows, run_of, written
 
 METHODS = ("sigmoid", "isotonic")
 

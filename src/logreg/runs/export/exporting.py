@@ -1,4 +1,4 @@
-"""`export_run`: write a run in another format, load it again, hold it against the run, and only then leave it there."""
+"""`export_run`: write a run in another format, load it again, compare it with the run, and only then keep the file."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import copy
 import importlib
 import importlib.util
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TypeVar
 
 import numpy as np
 
@@ -18,36 +18,9 @@ from logreg.core.files import replacing
 from logreg.data.preprocessing import is_of_photos
 from logreg.records.checkpoints import applied_checkpoint
 from logreg.records.record import PREPROCESSING, shown
-from logreg.runs.load import Run
 
-Probabilities = Callable[[Any], np.ndarray]  # of raw rows, which are of one kind in a format and of another in the next
-
-
-class Compared(Protocol):
-    """The rows, or photos, that an export is compared on; in batches, over and over.
-
-    Attributes:
-        count: rows of all batches together.
-        total: rows that these were chosen from.
-    """
-
-    count: int
-    total: int
-
-    def __iter__(self) -> Iterator[Any]: ...
-
-
-class Writer(Protocol):
-    """What a module such as `logreg.runs.export.to_onnx` offers."""
-
-    def write(self, run: Run, rows: Compared, path: Path) -> None:
-        """Write the run into a file; ``rows`` are those of its table, or its photos."""
-
-    def load(self, run: Run, path: Path) -> Probabilities:
-        """The function from a batch of raw rows, or photos, to probabilities, (rows,), that the file holds."""
-
-    def snippet(self, run: Run, path: str) -> str:
-        """Two or three lines of Python that use the file."""
+Batch = TypeVar("Batch")
+Probabilities = Callable[[Batch], np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -55,7 +28,9 @@ class Format:
     """A format to export to.
 
     Attributes:
-        module: where it is written.
+        module: what writes it. ``write(run, rows, path)`` writes the run into a file; rows are those of its table, or
+            its photos. ``load(run, path)`` returns the function from a batch of rows to probabilities that the file
+            holds. ``snippet(run, path)`` is some lines of Python that use it.
         packages: what it needs that the project itself does not.
         tolerance: the largest difference of a probability from that of the run.
         linear: whether the network must be ``sigmoid(x @ w + b)``.
@@ -74,7 +49,7 @@ FORMATS = {
 }
 PHOTO_FORMATS = {
     "onnx": Format("logreg.runs.export.photos_to_onnx", ("onnx", "onnxruntime", "onnxscript"), 1e-5, linear=False),
-    "torch": Format("logreg.runs.export.photos_to_torch", (), 1e-6, linear=False),
+    "torch": FORMATS["torch"],
 }
 
 
@@ -96,7 +71,7 @@ class Export:
     total: int
     difference: float
     snippet: str
-    what: str = "row"
+    what: str
 
     def __str__(self) -> str:
         total = plural(self.total, self.what)
@@ -109,7 +84,7 @@ class Export:
 
 
 def check_request(run: object, format: object, output: object) -> None:
-    """Refuse values that are wrong, as far as that shows without importing anything heavy.
+    """Refuse values that are wrong, as far as that can be seen without importing anything heavy.
 
     Raises:
         UserError: names the key and what is valid.
@@ -118,8 +93,7 @@ def check_request(run: object, format: object, output: object) -> None:
         raise UserError("run: give a run directory, as in run=outputs/runs/<name>/<run>.")
     if format not in FORMATS:
         given = "format" if format is None else f"format={format}"
-        hint = nearest(str(format), FORMATS)
-        raise UserError(f"{given}: one of {', '.join(FORMATS)} is needed{hint}.")
+        raise UserError(f"{given}: one of {', '.join(FORMATS)} is needed{nearest(str(format), FORMATS)}.")
     if output is None:
         raise UserError("output: give the file to write, as in output=model.onnx.")
     path = Path(str(output))
@@ -133,7 +107,7 @@ def check_request(run: object, format: object, output: object) -> None:
             f"format={format}: a scikit-learn pipeline holds tables, and this run was trained on photos; format=onnx "
             "and format=torch hold photos."
         )
-    packages = (PHOTO_FORMATS if of_photos else FORMATS)[format].packages
+    packages = (PHOTO_FORMATS if of_photos else FORMATS)[str(format)].packages
     if any(importlib.util.find_spec(name) is None for name in packages):
         *others, last = packages
         named = f"s {', '.join(others)} and {last}" if others else f" {last}"
@@ -182,38 +156,33 @@ def export_run(
     if chosen.linear and linear_coefficients(run.model.network) is None:
         name = type(run.model.network).__name__
         raise UserError(f"format={format}: {name} is not a linear model, which is all it can hold; format=torch can.")
-    rows: Compared = (photos_of if of_photos else rows_of)(run, data_path, trusted)
+    rows = photos_of(run, data_path, trusted) if of_photos else rows_of(run, data_path, trusted)
     path = Path(output)
     _check_target(path, Path(run_directory), data_path or str(run.settings.value("data.path") or ""))
-    part = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")  # some libraries know a format by its suffix
+    part = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")  # libraries may look at the ending
+    writer = importlib.import_module(chosen.module)
+    # The closed form of a linear model is exported in double precision, whatever the precision it was trained in: the
+    # rounding of the run itself is then no part of the comparison.
+    reference = replace(run, model=copy.deepcopy(run.model).double()) if chosen.linear else run
     with replacing(path, part):
-        writer: Any = importlib.import_module(chosen.module)
-        difference = _write_and_compare(writer, run, rows, part, format, chosen)
+        writer.write(run, rows, part)
+        difference = largest_difference(reference.predict_proba, writer.load(run, part), rows)
+        if not difference <= chosen.tolerance:
+            raise UserError(
+                f"format={format}: the probabilities of the export differ from those of the run by {difference:.2g}, "
+                f"more than {chosen.tolerance:g}; nothing was written."
+            )
         size = part.stat().st_size
-    what = "photo" if of_photos else "row"
-    return Export(path, format, size, rows.count, rows.total, difference, writer.snippet(run, str(path)), what)
+    return Export(path, format, size, rows.count, rows.total, difference, writer.snippet(run, str(path)), rows.what)
 
 
 def _check_target(path: Path, run_directory: Path, table: str) -> None:
     """Refuse to write over what the export is made from."""
-    if path.exists() and (Path(table).is_file() and path.samefile(table)):
+    if path.exists() and Path(table).is_file() and path.samefile(table):
         raise UserError(f"output={path}: this is the data itself; give another file.")
     inside = path.resolve().is_relative_to(run_directory.resolve())
     if inside and path.exists() and path.suffix in ("", ".json", ".csv", ".ckpt", ".log", ".png", ".yaml"):
         raise UserError(f"output={path}: this file belongs to the run; give another one.")
-
-
-def _write_and_compare(writer: Writer, run: Run, rows: Compared, part: Path, format: str, chosen: Format) -> float:
-    writer.write(run, rows, part)
-    # The closed form of a linear model is exported in double precision, whatever the precision it was trained in.
-    reference = in_double(run) if chosen.linear else run
-    difference = largest_difference(reference.predict_proba, writer.load(run, part), rows)
-    if not difference <= chosen.tolerance:
-        raise UserError(
-            f"format={format}: the probabilities of the export differ from those of the run by {difference:.2g}, more "
-            f"than {chosen.tolerance:g}; nothing was written."
-        )
-    return difference
 
 
 def _readable(size: float) -> str:
@@ -224,19 +193,14 @@ def _readable(size: float) -> str:
     return f"{size:.1f} GB"
 
 
-def in_double(run: Run) -> Run:
-    """The same run, computing in float64: its own rounding is then no part of a comparison."""
-    return replace(run, model=copy.deepcopy(run.model).double())
-
-
-def largest_difference(expected: Probabilities, exported: Probabilities, rows: Iterable[object]) -> float:
+def largest_difference(expected: Probabilities, actual: Probabilities, rows: Iterable[Batch]) -> float:
     """The largest absolute difference of two functions from batches of rows to probabilities, (rows,).
 
     NaN if one of them returns NaN, infinite if they disagree about the number of rows.
     """
     largest = 0.0
     for batch in rows:
-        p, q = np.asarray(expected(batch), dtype=np.float64), np.asarray(exported(batch), dtype=np.float64)
+        p, q = np.asarray(expected(batch), dtype=np.float64), np.asarray(actual(batch), dtype=np.float64)
         if p.shape != q.shape:
             return float("inf")
         largest = float(np.maximum(largest, np.abs(p - q).max(initial=0.0)))  # NaN stays

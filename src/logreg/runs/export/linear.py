@@ -1,4 +1,4 @@
-"""The coefficients of a linear run."""
+"""A linear run on a table as all formats see it: its coefficients, and which of them belong to which raw values."""
 
 from __future__ import annotations
 
@@ -10,80 +10,75 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from logreg.data.tables.columns import Categorical
+from logreg.data.tables.columns import Categorical, Numeric
+from logreg.data.tables.preprocessor import Preprocessor
 from logreg.data.tables.values import as_levels
 from logreg.evaluation.calibration import IsotonicCalibration, SigmoidCalibration
-from logreg.optim.objective import linear_coefficients
+from logreg.optim.objective import coefficients_of
 from logreg.runs.load import Run
 
-STEEPEST_SIGMOID = 0.25
+BOOLEANS = {"true": True, "false": False}
+WHOLE = re.compile(r"0|-?[1-9][0-9]{0,14}")  # of so few digits, float64 holds every number
 
 
 @dataclass(frozen=True)
-class Linear:
+class LinearModel:
     """``sigmoid(x @ weight + bias)`` of features x, or ``isotonic(x @ weight + bias)``.
 
     Attributes:
-        weight: (features,) float64; with a sigmoid calibration those of the model times its slope.
+        weight: (features,) float64; with a sigmoid calibration those of the network times its slope.
     """
 
     weight: np.ndarray
     bias: float
     isotonic: IsotonicCalibration | None = None
 
-    @property
-    def steepest(self) -> float:
-        """The derivative of the probability with respect to ``x @ weight`` at the most."""
-        return STEEPEST_SIGMOID if self.isotonic is None else float(self.isotonic.slopes.max())
+    @classmethod
+    def of(cls, run: Run) -> LinearModel:
+        """The coefficients of a run whose network is linear, whatever its precision, and what follows them."""
+        parameters = coefficients_of(run.model.network)
+        weight, (bias,) = (parameter.detach().double().reshape(-1).cpu().numpy() for parameter in parameters)
+        calibration = run.model.calibration
+        if isinstance(calibration, SigmoidCalibration):
+            return cls(calibration.slope * weight, float(calibration.slope * bias + calibration.intercept))
+        return cls(weight, float(bias), calibration)
 
 
-def linear(run: Run) -> Linear:
-    """The coefficients of a run whose network is linear, in float64, and what follows them."""
-    pair = linear_coefficients(run.model.network)
-    assert pair is not None
-    weight, bias = (parameter.detach().double().reshape(-1).cpu().numpy().copy() for parameter in pair)
-    calibration, intercept = run.model.calibration, float(bias[0])
-    if isinstance(calibration, SigmoidCalibration):
-        return Linear(calibration.slope * weight, calibration.slope * intercept + calibration.intercept)
-    return Linear(weight, intercept, calibration)
+def number_spans(pre: Preprocessor) -> list[tuple[Numeric, int]]:
+    """The numbers and parts of dates, each with its first feature; an indicator of missing values follows it."""
+    return [(column, first) for column, first in pre.spans() if isinstance(column, Numeric)]
 
 
-BOOLEANS = {"true": True, "false": False}
-_WHOLE = re.compile(r"-?\d{1,15}")  # float64 tells them apart
+def level_spans(pre: Preprocessor) -> list[tuple[Categorical, int]]:
+    """The columns of levels, each with its first feature: of the levels, of the rare ones, of missing values."""
+    return [(column, first) for column, first in pre.spans() if isinstance(column, Categorical)]
 
 
-def numbers_of(levels: Sequence[str]) -> dict[str, float | int | bool]:
-    """The levels that a number or a boolean stands for, with it.
+def spellings(column: Categorical, first: int = 0) -> dict[str, int]:
+    """Every way of writing a known level that the run itself takes for it, with its feature.
 
-    A table in which some levels are numbers has no booleans: 1 and True would be one value.
+    Args:
+        first: the first feature of the column.
     """
-    integers: dict[str, float | int | bool] = {t: int(t) for t in levels if is_whole(t)}
-    fractions = {t: value for t in levels if t not in integers and (value := _fraction(t)) is not None}
-    texts = as_levels(pl.Series("level", list(fractions.values()), dtype=pl.Float64)).to_list()
-    same = {t: value for (t, value), text in zip(fractions.items(), texts, strict=True) if t == text}
-    return integers | same or {t: BOOLEANS[t.lower()] for t in levels if t.lower() in BOOLEANS}
-
-
-def spellings(column: Categorical) -> dict[str, int]:
-    """The feature of each level, in every way of writing it that the run itself takes for the same."""
-    features = dict(column.position)
-    for level, place in column.position.items():
+    written = [*column.levels, *column.rare]  # of booleans, `position` has small letters only
+    features = {level: column.position[level.lower() if column.is_boolean else level] for level in written}
+    features |= column.position
+    for level, feature in column.position.items():
         if column.is_boolean:
             others = [level.capitalize(), level.upper(), "1" if level == "true" else "0"]
         else:
-            others = [f"{level}.0"] if is_whole(level) else []
-        features |= {other: place for other in others if other not in features}
-    return features
+            others = [f"{level}.0"] if WHOLE.fullmatch(level) else []
+        features |= {other: feature for other in others if other not in features}
+    return {level: first + feature for level, feature in features.items()}
 
 
-def is_whole(level: str) -> bool:
-    """Whether a level is a whole number, which a text file may write as ``1.0`` too."""
-    return bool(_WHOLE.fullmatch(level)) and str(int(level)) == level
+def numbers_of(levels: Sequence[str]) -> dict[str, float]:
+    """The levels that a number or a boolean stands for, with that value.
 
-
-def _fraction(text: str) -> float | None:
-    try:
-        value = float(text)
-    except ValueError:
-        return None
-    return value if math.isfinite(value) else None
+    A table in which some levels are numbers has no booleans: 1 and True would be one value.
+    """
+    values = pl.Series("level", levels, dtype=pl.String).cast(pl.Float64, strict=False)
+    texts = as_levels(values)  # 1000.0 is the level "1000": the level "1e3" is a text and no number
+    numbers = {level: value for level, value, text in zip(levels, values, texts, strict=True) if level == text}
+    finite = {level: value for level, value in numbers.items() if math.isfinite(value)}
+    return finite or {level: BOOLEANS[level.lower()] for level in levels if level.lower() in BOOLEANS}

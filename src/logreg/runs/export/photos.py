@@ -6,76 +6,27 @@ Input ``image`` uint8 [photos, height, width, 3]: photos of one size, upright, i
 
 from __future__ import annotations
 
-import logging
-import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 
+import numpy as np
 import PIL
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch._ops import OpOverload
 from torch.export import ExportedProgram
 
-from logreg.core.errors import UserError
 from logreg.data.images.preprocessor import LARGEST, ImagePreprocessor
-from logreg.evaluation.calibration import Calibration
-from logreg.optim.objective import logit_function
-from logreg.runs.export.to_torch import IsotonicModule, SigmoidModule
+from logreg.runs.export.tracing import Calibrated, buffer, traced
 from logreg.runs.load import Run
 
-IMAGE, PROBABILITY, PREDICTION = "image", "probability", "prediction"
+IMAGE = "image"
 DIMENSIONS = ("photos", "height", "width")
-EXAMPLE = (3, 5, 7, 3)  # torch.export takes 0 and 1 for constants, and sizes that are equal for the same
-CHATTY = ("torch.onnx", "onnxscript", "onnx_ir")
+EXAMPLE = (3, 5, 7, 3)  # torch.export takes sizes that are equal for the same
+DECODED = 'ImageOps.exif_transpose(Image.open("photo.jpg")).convert("RGB")'  # in the lines that show how to load
 
 
-class PhotoPipeline(nn.Module):
-    """Shrunk as by Pillow, normalised and calibrated as by the run, the network in its own precision.
-
-    Args:
-        threshold: of the prediction.
-    """
-
-    scale: Tensor
-    shift: Tensor
-
-    def __init__(
-        self, pre: ImagePreprocessor, network: nn.Module, threshold: float, calibration: Calibration | None = None
-    ) -> None:
-        super().__init__()
-        self.resize, self.network, self.threshold = BoxResize(pre.size), network, threshold
-        self.dtype = next(network.parameters()).dtype
-        self._keep("scale", [1 / (LARGEST * std) for std in pre.std])
-        self._keep("shift", [-mean / std for mean, std in zip(pre.mean, pre.std, strict=True)])
-        self.calibration = None if calibration is None else CALIBRATIONS[calibration.method](calibration)
-
-    def _keep(self, name: str, values: list[float]) -> None:
-        self.register_buffer(name, torch.tensor(values, dtype=self.dtype).view(-1, 1, 1))
-
-    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """Probabilities and predictions, (photos,) each, of (photos, height, width, 3) uint8."""
-        x = (self.resize(image).to(self.dtype) * self.scale + self.shift).flatten(1)
-        if self.calibration is None:
-            p = self.network(x).reshape(-1)
-        else:
-            p = self.calibration(logit_function(self.network)(x).reshape(-1).double())
-        return p.float(), (p >= self.threshold).long()
-
-
-class CountedIsotonic(IsotonicModule):
-    """The same without ``searchsorted``, which ONNX does not have."""
-
-    def forward(self, z: Tensor) -> Tensor:
-        z = torch.minimum(torch.maximum(z, self.knots[0]), self.knots[-1])
-        below = (z.unsqueeze(1) >= self.knots).long().sum(1) - 1
-        return self.values[below] + self.slopes[below] * (z - self.knots[below])
-
-
-CALIBRATIONS: dict[str, Callable[..., nn.Module]] = {"sigmoid": SigmoidModule, "isotonic": CountedIsotonic}
-
-
-def traced(run: Run, format: str, network: nn.Module | None = None) -> torch.export.ExportedProgram:
+def photo_program(run: Run, format: str, network: nn.Module | None = None) -> ExportedProgram:
     """The program of a run, for photos of any size.
 
     Args:
@@ -86,88 +37,78 @@ def traced(run: Run, format: str, network: nn.Module | None = None) -> torch.exp
     """
     pre, model = run.preprocessor, run.model
     assert isinstance(pre, ImagePreprocessor)
-    module = PhotoPipeline(pre, network or model.network, model.threshold, model.calibration).eval()
-    sizes = {i: torch.export.Dim(name) for i, name in enumerate(DIMENSIONS)}
-    with quiet():
-        try:
-            return torch.export.export(module, (torch.zeros(EXAMPLE, dtype=torch.uint8),), dynamic_shapes=(sizes,))
-        except Exception as error:  # whatever the network does that cannot be traced
-            name, what = type(model.network).__name__, " ".join(str(error).split())[:200]
-            raise UserError(
-                f"format={format}: torch.export cannot trace {name} ({type(error).__name__}: {what})."
-            ) from error
+    module = PhotoPipeline(pre, Calibrated(network or model.network, model.calibration), model.threshold)
+    return traced(module, torch.zeros(EXAMPLE, dtype=torch.uint8), DIMENSIONS, format, model.network)
 
 
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Without what exporters say about themselves."""
-    loggers = [logging.getLogger(name) for name in CHATTY]
-    levels = [logger.level for logger in loggers]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        for logger in loggers:
-            logger.setLevel(logging.ERROR)
-        try:
-            yield
-        finally:
-            for logger, level in zip(loggers, levels, strict=True):
-                logger.setLevel(level)
+class PhotoPipeline(nn.Module):
+    """Shrunk as by Pillow, normalised and calibrated as by the run.
+
+    Args:
+        threshold: of the prediction.
+    """
+
+    def __init__(self, pre: ImagePreprocessor, classifier: Calibrated, threshold: float) -> None:
+        super().__init__()
+        self.resize, self.classifier, self.threshold = BoxResize(pre.size), classifier, threshold
+        scale, shift = (
+            [1 / (LARGEST * std) for std in pre.std],
+            [-m / s for m, s in zip(pre.mean, pre.std, strict=True)],
+        )
+        # (3, 1, 1) each
+        self.scale, self.shift = (buffer(np.reshape(part, (3, 1, 1)), classifier.dtype) for part in (scale, shift))
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """Probabilities and predictions, (photos,) each, of (photos, height, width, 3) uint8."""
+        p = self.classifier((self.resize(image).to(self.classifier.dtype) * self.scale + self.shift).flatten(1))
+        return p.float(), (p >= self.threshold).long()
 
 
-CONVOLUTIONS = (torch.ops.aten.conv2d.default, torch.ops.aten.conv2d.padding)
+def in_onnx_operators(program: ExportedProgram, convolutions: bool) -> ExportedProgram:
+    """The same program without operators that ONNX, or ONNX Runtime in float64, does not have.
+
+    Args:
+        convolutions: whether those over two directions become products of matrices.
+    """
+    aten = torch.ops.aten
+    replaced: dict[OpOverload, Callable[..., Tensor]] = {aten.searchsorted.Tensor: count_not_above}
+    if convolutions:
+        replaced |= dict.fromkeys((aten.conv2d.default, aten.conv2d.padding), conv2d)
+    return program.run_decompositions(replaced)
 
 
-def without_convolutions(program: ExportedProgram) -> ExportedProgram:
-    """The same program, with its convolutions over two directions as products of matrices."""
-    return program.run_decompositions(dict.fromkeys(CONVOLUTIONS, conv2d))
+def count_not_above(knots: Tensor, z: Tensor, right: bool) -> Tensor:
+    """``torch.searchsorted(knots, z, right=True)``, where there are not many knots."""
+    return (z.unsqueeze(1) >= knots).long().sum(1)
 
 
 def conv2d(
     x: Tensor,
     weight: Tensor,
     bias: Tensor | None = None,
-    stride: Sequence[int] = (1,),
-    padding: Sequence[int] | str = (0,),
-    dilation: Sequence[int] = (1,),
+    stride: Sequence[int] = (1, 1),
+    padding: Sequence[int] | str = (0, 0),
+    dilation: Sequence[int] = (1, 1),
     groups: int = 1,
 ) -> Tensor:
     """``torch.conv2d`` of x (photos, channels, height, width): the patches beside each other, times the weights."""
     kernel = weight.shape[2:]
-    steps, gaps = _pair(stride), _pair(dilation)
-    for i, (before, after) in enumerate(_padded(padding, kernel, gaps)):
-        x = F.pad(x, (0, 0, before, after) if i == 0 else (before, after))
-    rows, columns = (
-        torch.arange(kernel[i]).unsqueeze(1) * gaps[i]
-        + torch.arange((x.shape[2 + i] - gaps[i] * (kernel[i] - 1) - 1) // steps[i] + 1) * steps[i]
-        for i in range(2)
-    )
-    patches = x.index_select(2, rows.flatten()).index_select(3, columns.flatten())
-    patches = patches.unflatten(3, columns.shape).unflatten(2, rows.shape)
-    # photos, channels, kernel's height, height, kernel's width, width: to (photos, groups, of a patch, places)
-    beside = patches.permute(0, 1, 2, 4, 3, 5).flatten(4).unflatten(1, (groups, -1)).flatten(2, 4)
-    y = torch.matmul(weight.unflatten(0, (groups, -1)).flatten(2), beside)
-    y = y.flatten(1, 2).unflatten(2, (rows.shape[1], columns.shape[1]))
+    if padding == "same":  # the odd zero of an even kernel goes to the right and to the bottom
+        rows, columns = (gap * (length - 1) for gap, length in zip(dilation, kernel, strict=True))
+        x = F.pad(x, (columns // 2, columns - columns // 2, rows // 2, rows - rows // 2))
+    zeros = (0, 0) if isinstance(padding, str) else padding
+    # (photos, channels x a patch, places of a patch) to (photos, groups, channels of a group x a patch, places)
+    patches = F.unfold(x, tuple(kernel), tuple(dilation), tuple(zeros), tuple(stride)).unflatten(1, (groups, -1))
+    y = torch.matmul(weight.unflatten(0, (groups, -1)).flatten(2), patches).flatten(1, 2)
+    height = (x.shape[2] + 2 * zeros[0] - dilation[0] * (kernel[0] - 1) - 1) // stride[0] + 1
+    y = y.unflatten(2, (height, -1))
     return y if bias is None else y + bias.view(-1, 1, 1)
 
 
-def _pair(several: Sequence[int]) -> tuple[int, int]:
-    return several[0], several[-1]
-
-
-def _padded(padding: Sequence[int] | str, kernel: Sequence[int], gaps: Sequence[int]) -> list[tuple[int, int]]:
-    """The zeros before and after, in each direction."""
-    if padding == "same":
-        totals = [gap * (length - 1) for gap, length in zip(gaps, kernel, strict=True)]
-        return [(total // 2, total - total // 2) for total in totals]
-    if isinstance(padding, str):
-        return [(0, 0), (0, 0)]
-    return [(zeros, zeros) for zeros in _pair(padding)]
-
-
 BITS = 22  # behind the point of a coefficient: Pillow's PRECISION_BITS
-WHITE = 255
-# Since then Pillow begins with the vertical pass where that takes away more than twice as many rows as there are
-# columns to take away (https://github.com/python-pillow/Pillow/pull/9549). Rounding makes a difference of 1 of it.
+# From version 13 on, Pillow begins with the vertical pass where that takes away more than twice as many rows as there
+# are columns to take away (https://github.com/python-pillow/Pillow/pull/9549). Rounding between the passes makes the
+# results differ by up to 1.
 TALL_FIRST = int(PIL.__version__.partition(".")[0]) >= 13
 
 
@@ -178,53 +119,39 @@ class BoxResize(nn.Module):
     the shape decides: a graph of one path is traced in a tenth of the time, and runs everywhere.
     """
 
-    centres: Tensor
-
     def __init__(self, size: int, tall_first: bool = TALL_FIRST) -> None:
         super().__init__()
         self.size, self.tall_first = size, tall_first
-        self.register_buffer("centres", torch.arange(size, dtype=torch.float64) + 0.5, persistent=False)
+        self.centres = buffer(np.arange(size) + 0.5)
 
     def forward(self, image: Tensor) -> Tensor:
         photos = image.permute(0, 3, 1, 2).float()
         (down, height), (across, width) = self.windows(image.shape[1]), self.windows(image.shape[2])
-        across_first = _pass_down(down, _pass_across(photos, across))
+        across_first = _shrunk(_shrunk(photos, across).mT, down).mT
         if not self.tall_first:
             return across_first
         is_tall = height - self.size > 2 * (width - self.size)
-        return torch.where(is_tall, _pass_across(_pass_down(down, photos), across), across_first)
+        return torch.where(is_tall, _shrunk(_shrunk(photos.mT, down).mT, across), across_first)
 
     def windows(self, length: int) -> tuple[Tensor, Tensor]:
         """Whether each pixel of a direction counts for one of the result, (size, length) of 0 or 1; and the length.
 
-        What is computed here, and in which order, is Pillow's ``precompute_coeffs``: windows end where it rounds. All
-        of it is float64.
+        This computes what Pillow's ``precompute_coeffs`` does, in its order and in float64: where windows end depends
+        on how it rounds.
         """
         at = torch.arange(length, dtype=torch.float64, device=self.centres.device)
-        measured = at[-1] + 1  # as a tensor: exporters make float32 of other numbers
-        scale = measured / self.size
+        float_length = at[-1] + 1  # as a tensor: exporters make float32 of other numbers
+        scale = float_length / self.size
         width = scale.clamp(min=1.0)
         centre = (self.centres * scale).unsqueeze(1)
         first, end = torch.floor(centre - 0.5 * width + 0.5), torch.floor(centre + 0.5 * width + 0.5)
         place = (at - centre + 0.5) * (1.0 / width)
         inside = (place > -0.5) & (place <= 0.5) & (at >= first) & (at < end)
-        return inside.double(), measured
+        return inside.double(), float_length
 
 
-def _pass_across(x: Tensor, inside: Tensor) -> Tensor:
-    """x (…, rows, length) to (…, rows, size)."""
-    return _bytes(torch.matmul(x, inside.float().t()), _coefficients(inside))
-
-
-def _pass_down(inside: Tensor, x: Tensor) -> Tensor:
-    """x (…, length, columns) to (…, size, columns)."""
-    return _bytes(torch.matmul(inside.float(), x), _coefficients(inside).unsqueeze(1))
-
-
-def _coefficients(inside: Tensor) -> Tensor:
-    """What a pixel of each window is multiplied by, as a whole number, (size,)."""
-    return torch.floor(0.5 + (1.0 / inside.sum(1).clamp(min=1.0)) * 2**BITS)
-
-
-def _bytes(sums: Tensor, coefficients: Tensor) -> Tensor:
-    return torch.floor((sums.double() * coefficients + 2 ** (BITS - 1)) * 2.0**-BITS).clamp(0, WHITE).float()
+def _shrunk(x: Tensor, inside: Tensor) -> Tensor:
+    """x (…, length) to (…, size): the mean of each window, rounded as Pillow does, in whole numbers of `BITS` bits."""
+    coefficients = torch.floor(0.5 + (1.0 / inside.sum(1).clamp(min=1.0)) * 2**BITS)
+    sums = torch.matmul(x, inside.float().t()).double()
+    return torch.floor((sums * coefficients + 2 ** (BITS - 1)) * 2.0**-BITS).clamp(0, LARGEST).float()

@@ -11,21 +11,21 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import onnxruntime
 import torch
-from onnx import helper
 from onnxruntime.capi.onnxruntime_pybind11_state import NotImplemented as Unsupported
 from torch import nn
 
 from logreg.core.errors import UserError
-from logreg.records.record import PREPROCESSING
-from logreg.runs.export.photos import DIMENSIONS, IMAGE, PREDICTION, PROBABILITY, quiet, traced, without_convolutions
+from logreg.evaluation.calibration import IsotonicCalibration
+from logreg.runs.export import photos
+from logreg.runs.export.to_onnx import PREDICTION, PROBABILITY, save, session_of
+from logreg.runs.export.tracing import in_brief, quiet
 from logreg.runs.load import Run
 
 MOST_BYTES = 2**31 - 2**24  # of parameters: a protobuf has no more, with room for the graph
 
 
-def write(run: Run, photos: object, path: Path) -> None:
+def write(run: Run, rows: object, path: Path) -> None:
     """Write the model of a run.
 
     A calibrated run computes in float64, and so does its model. Where ONNX Runtime has no such operator, the network of
@@ -42,40 +42,39 @@ def write(run: Run, photos: object, path: Path) -> None:
         )
     _write(run, network, path)
     try:
-        _session(path)
-    except Unsupported as error:
-        if next(network.parameters()).dtype != torch.float64:
-            raise _refusal(network, error) from error
+        session_of(path)
+    except Unsupported:
         _write(run, copy.deepcopy(network).float(), path)
 
 
 def load(run: Run, path: Path) -> Callable[[np.ndarray], np.ndarray]:
     try:
-        session = _session(path)
+        session = session_of(path)
     except Unsupported as error:
         raise _refusal(run.model.network, error) from error
-    return lambda photos: session.run([PROBABILITY], {IMAGE: photos})[0]
+    return lambda batch: session.run([PROBABILITY], {photos.IMAGE: batch})[0]
 
 
 def snippet(run: Run, path: str) -> str:
     return (
         "import numpy, onnxruntime\n"
         "from PIL import Image, ImageOps\n"
-        'image = numpy.asarray(ImageOps.exif_transpose(Image.open("photo.jpg")).convert("RGB"))[None]  # 8 bits\n'
-        f"probability, prediction = onnxruntime.InferenceSession({path!r}).run(None, {{{IMAGE!r}: image}})"
+        f"image = numpy.asarray({photos.DECODED})[None]  # 8 bits\n"
+        f"probability, prediction = onnxruntime.InferenceSession({path!r}).run(None, {{{photos.IMAGE!r}: image}})"
     )
 
 
 def _write(run: Run, network: nn.Module, path: Path) -> None:
-    program = traced(run, "onnx", network)
-    if next(network.parameters()).dtype == torch.float64:
-        program = without_convolutions(program)
+    program = photos.photo_program(run, "onnx", network)
+    is_double = next(network.parameters()).dtype == torch.float64
+    if is_double or isinstance(run.model.calibration, IsotonicCalibration):
+        program = photos.in_onnx_operators(program, convolutions=is_double)
     with quiet():
         try:
             exported = torch.onnx.export(
                 program,
                 dynamo=True,
-                input_names=[IMAGE],
+                input_names=[photos.IMAGE],
                 output_names=[PROBABILITY, PREDICTION],
                 external_data=False,
                 verbose=False,
@@ -85,36 +84,21 @@ def _write(run: Run, network: nn.Module, path: Path) -> None:
     assert exported is not None
     model = exported.model_proto
     _name_sizes(model)
-    pre = run.preprocessor
-    properties = {
-        "threshold": repr(run.model.threshold),
-        "target": pre.target.column,
-        "labels": ", ".join(pre.target.labels),
-        PREPROCESSING: pre.to_json(),
-    }
-    helper.set_model_props(model, properties)
-    model.producer_name = "lightning-logreg"
-    onnx.checker.check_model(model)
-    onnx.save_model(model, path)
+    save(model, run, path, full_check=False)
 
 
 def _name_sizes(model: onnx.ModelProto) -> None:
-    """Call the sizes of the input by their names; whoever exports calls them s40 and the like."""
+    """Call the sizes of the input by their names: the exporter calls them s40 and the like."""
     dims = model.graph.input[0].type.tensor_type.shape.dim
-    names = {dim.dim_param: name for dim, name in zip(dims, DIMENSIONS, strict=False)}
+    names = {dim.dim_param: name for dim, name in zip(dims, photos.DIMENSIONS, strict=False)}
     for value in (*model.graph.input, *model.graph.output, *model.graph.value_info):
         for dim in value.type.tensor_type.shape.dim:
             if dim.dim_param in names:
                 dim.dim_param = names[dim.dim_param]
 
 
-def _session(path: Path) -> onnxruntime.InferenceSession:
-    return onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-
-
 def _refusal(network: nn.Module, error: Exception) -> UserError:
-    what = " ".join(str(error).split())[:200]
     return UserError(
-        f"format=onnx: {type(network).__name__} cannot be expressed in ONNX ({type(error).__name__}: {what}); "
+        f"format=onnx: {type(network).__name__} cannot be expressed in ONNX ({in_brief(error)}); "
         "format=torch may hold it."
     )

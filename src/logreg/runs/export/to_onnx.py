@@ -13,57 +13,64 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import onnx
 import onnxruntime
 import polars as pl
 from onnx import TensorProto, helper
+from scipy.sparse import csr_matrix
 
 from logreg.core.errors import UserError
-from logreg.data.tables.columns import Categorical, Numeric
+from logreg.data.tables.columns import Categorical
 from logreg.data.tables.preprocessor import Preprocessor
-from logreg.data.tables.values import as_levels, as_numbers
 from logreg.evaluation.calibration import IsotonicCalibration
 from logreg.records.record import PREPROCESSING
-from logreg.runs.export.dates import date_part, seconds_of
 from logreg.runs.export.graph import PREFIX, Graph, GraphValue
-from logreg.runs.export.linear import Linear, linear, spellings
-from logreg.runs.export.rows import Batch
+from logreg.runs.export.linear import LinearModel, level_spans, number_spans, spellings
+from logreg.runs.export.raw import date_part, raw_numbers, raw_values
+from logreg.runs.export.rows import RawRows
 from logreg.runs.load import Run
 
 OPSETS = {"": 17, "ai.onnx.ml": 2}  # what ONNX Runtime has had since 1.12
 IR_VERSION = 8
 PROBABILITY, PREDICTION = "probability", "prediction"
 SPARSE = "x"
+Values = TypeVar("Values", np.ndarray, csr_matrix)
+DTYPES: dict[str, type] = {"tensor(float)": np.float32, "tensor(double)": np.float64, "tensor(string)": object}
 # What rounding the inputs to float32 may cost in a probability, half of what an export may differ by.
 ROUNDING = 5e-6
 
 
-def write(run: Run, rows: Iterable[Batch], path: Path) -> None:
+def write(run: Run, rows: Iterable[RawRows], path: Path) -> None:
     """Write the model of a linear run.
 
     Raises:
         UserError: columns are called as the outputs.
     """
-    model = linear(run)
-    doubles = double_inputs(run.table_preprocessor, model, rows)
-    built = build_model(run.table_preprocessor, model, run.model.threshold, doubles)
-    target = run.table_preprocessor.target
+    pre, model = run.table_preprocessor, LinearModel.of(run)
+    save(build_model(pre, model, run.model.threshold, double_inputs(pre, model, rows)), run, path)
+
+
+def save(model: onnx.ModelProto, run: Run, path: Path, full_check: bool = True) -> None:
+    """Write a model with the metadata of a run: ``threshold``, ``target``, ``labels`` and preprocessing.json."""
+    target = run.preprocessor.target
     properties = {"threshold": repr(run.model.threshold), "target": target.column, "labels": ", ".join(target.labels)}
-    helper.set_model_props(built, {**properties, PREPROCESSING: run.table_preprocessor.to_json()})
-    onnx.checker.check_model(built, full_check=True)
-    onnx.save_model(built, path)
+    helper.set_model_props(model, properties | {PREPROCESSING: run.preprocessor.to_json()})
+    model.producer_name = "lightning-logreg"
+    onnx.checker.check_model(model, full_check=full_check)
+    onnx.save_model(model, path)
 
 
-def load(run: Run, path: Path) -> Callable[[Batch], np.ndarray]:
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+def session_of(path: Path) -> onnxruntime.InferenceSession:
+    return onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+
+
+def load(run: Run, path: Path) -> Callable[[RawRows], np.ndarray]:
+    session = session_of(path)
     types = {node.name: node.type for node in session.get_inputs()}
-
-    def predict(batch: Batch) -> np.ndarray:
-        return session.run([PROBABILITY], inputs(batch, run.table_preprocessor, types))[0]
-
-    return predict
+    return lambda batch: session.run([PROBABILITY], inputs(batch, run.table_preprocessor, types))[0]
 
 
 def snippet(run: Run, path: str) -> str:
@@ -75,45 +82,37 @@ def snippet(run: Run, path: str) -> str:
     )
 
 
-def inputs(batch: Batch, pre: Preprocessor, types: dict[str, str]) -> dict[str, np.ndarray]:
+def inputs(batch: RawRows, pre: Preprocessor, types: dict[str, str]) -> dict[str, np.ndarray]:
     """A batch of raw rows as the model takes it.
 
     Args:
         types: of the inputs by name, as ONNX Runtime calls them.
     """
-    kinds: dict[str, type[np.floating]] = {"tensor(float)": np.float32, "tensor(double)": np.float64}
     if not isinstance(batch, pl.DataFrame):
-        return {SPARSE: batch.toarray().astype(kinds[types[SPARSE]])}
-    arrays = {}
-    for column in pre.columns:
-        series = batch[column.feature]
-        if isinstance(column, Categorical):
-            values = as_levels(series).fill_null("").to_numpy().astype(object)
-        else:
-            values = as_numbers(series, None, "frame") if column.part is None else seconds_of(series, "frame")
-            values = values.astype(kinds[types[column.feature]])
-        arrays[column.feature] = values.reshape(-1, 1)
-    return arrays
+        return {SPARSE: batch.toarray().astype(DTYPES[types[SPARSE]])}
+    columns = raw_values(batch, pre, lambda levels, _: levels.fill_null("").to_numpy())
+    return {name: values.astype(DTYPES[types[name]]).reshape(-1, 1) for name, values in columns.items()}
 
 
-def double_inputs(pre: Preprocessor, model: Linear, rows: Iterable[Batch]) -> set[str]:
-    """The numbers whose rounding to float32 would cost too much, those that cost most first.
+def double_inputs(pre: Preprocessor, model: LinearModel, rows: Iterable[RawRows]) -> set[str]:
+    """Dates, and the numbers whose rounding to float32 would cost too much, those that cost most first.
 
     The cost is measured on the rows: whole numbers below 2**24 have none, whatever their offset.
     """
     costs: dict[str, float] = {}
-    columns = [(c, abs(model.weight[first]) / c.scale) for c, first in pre.spans() if isinstance(c, Numeric)]
+    # The probability changes by at most this where the logit changes by 1: a sigmoid has its steepest slope at 0.
+    steepest = 0.25 if model.isotonic is None else model.isotonic.slopes.max()
+    weight = np.abs(model.weight) * steepest
+    spans = [] if pre.sparse else number_spans(pre)
+    columns = [(column, weight[first] / column.scale) for column, first in spans if column.part is None]
     for batch in rows:
-        if not isinstance(batch, pl.DataFrame):
-            rounded = abs(batch - batch.astype(np.float32).astype(np.float64)) @ np.abs(model.weight)
-            costs[SPARSE] = max(costs.get(SPARSE, 0.0), model.steepest * float(rounded.max(initial=0.0)))
-            continue
-        for column, slope in columns:
-            if column.part is None:
-                values = as_numbers(batch[column.feature], None, "frame")
-                lost = np.nan_to_num(np.abs(values - values.astype(np.float32))).max(initial=0.0)
-                costs[column.feature] = max(costs.get(column.feature, 0.0), model.steepest * float(slope * lost))
-    doubles, left = set(), sum(costs.values())
+        if isinstance(batch, pl.DataFrame):
+            numbers = ((column.feature, raw_numbers(batch[column.feature], column), slope) for column, slope in columns)
+            lost = {name: np.nan_to_num(_rounding(values) * slope) for name, values, slope in numbers}
+        else:
+            lost = {SPARSE: _rounding(batch) @ weight}
+        costs |= {name: max(costs.get(name, 0.0), float(cost.max(initial=0.0))) for name, cost in lost.items()}
+    doubles, left = {column.feature for column, _ in spans if column.part is not None}, sum(costs.values())
     for name, cost in sorted(costs.items(), key=lambda pair: -pair[1]):
         if left <= ROUNDING:
             break
@@ -122,15 +121,13 @@ def double_inputs(pre: Preprocessor, model: Linear, rows: Iterable[Batch]) -> se
     return doubles
 
 
-def build_model(pre: Preprocessor, model: Linear, threshold: float, doubles: set[str]) -> onnx.ModelProto:
-    """The model.
+def _rounding(values: Values) -> Values:
+    """What float32 takes away from float64."""
+    return abs(values - values.astype(np.float32).astype(np.float64))
 
-    Args:
-        doubles: the numbers that are ``tensor(double)``.
 
-    Raises:
-        UserError: columns are called as the outputs.
-    """
+def build_model(pre: Preprocessor, model: LinearModel, threshold: float, doubles: set[str]) -> onnx.ModelProto:
+    """The model, in which ``doubles`` are the inputs of that type; see `write`."""
     taken = [name for name in pre.raw_columns if name in (PROBABILITY, PREDICTION) or name.startswith(PREFIX)]
     if taken and not pre.sparse:
         raise UserError(
@@ -140,44 +137,21 @@ def build_model(pre: Preprocessor, model: Linear, threshold: float, doubles: set
     graph = Graph()
     kinds: dict[str, int]
     if pre.sparse:
-        kinds = {SPARSE: TensorProto.DOUBLE if SPARSE in doubles else TensorProto.FLOAT}
-        x = graph.add("Cast", SPARSE, to=TensorProto.DOUBLE)
-        terms = [graph.add("MatMul", x, graph.constant(model.weight.reshape(-1, 1)))]
+        kinds = {SPARSE: TensorProto.FLOAT}
+        terms = [GraphValue(graph, SPARSE).cast(TensorProto.DOUBLE) @ model.weight.reshape(-1, 1)]
     else:
-        kinds = {column.feature: _kind(column, doubles) for column in pre.columns}
-        terms = [*_numbers(graph, pre, model.weight, kinds), *_levels(graph, pre, model.weight)]
-    z = graph.add("Sum", *terms, graph.constant([[model.bias]]))
-    if model.isotonic is None:
-        p = graph.add("Sigmoid", graph.add("Squeeze", z, graph.constant(np.array([1]))))
-    else:
-        p = _isotonic(graph, z, model.isotonic)
-    graph.add("Cast", p, output=PROBABILITY, to=TensorProto.FLOAT)
-    reached = graph.add("GreaterOrEqual", p, graph.constant(float(threshold)))
-    graph.add("Cast", reached, output=PREDICTION, to=TensorProto.INT64)
-    return _model(graph, kinds, pre.width if pre.sparse else 1)
+        is_level = {column.feature: isinstance(column, Categorical) for column in pre.columns}
+        kinds = {name: TensorProto.STRING if is_level[name] else TensorProto.FLOAT for name in pre.raw_columns}
+        terms = [*_numbers(graph, pre, model.weight, doubles), *_levels(graph, pre, model.weight)]
+    kinds |= dict.fromkeys(doubles, TensorProto.DOUBLE)
+    z = graph.add("Sum", *terms, [[model.bias]])
+    p = graph.add("Sigmoid", z.column()) if model.isotonic is None else _isotonic(z, model.isotonic)
+    p.cast(TensorProto.FLOAT, PROBABILITY)
+    graph.add("GreaterOrEqual", p, threshold).cast(TensorProto.INT64, PREDICTION)
 
-
-def _isotonic(graph: Graph, z: str, calibration: IsotonicCalibration) -> str:
-    """Calibrated probabilities, (rows,), of logits z, (rows, 1): the value at the knot below and the slope from there.
-
-    This is what `numpy.interp` computes, to the bit.
-    """
-    knots = np.array(calibration.knots)
-    z = graph.add("Max", graph.add("Min", z, graph.constant(knots[-1])), graph.constant(knots[0]))
-    reached = graph.add("Cast", graph.add("GreaterOrEqual", z, graph.constant(knots)), to=TensorProto.INT64)
-    count = graph.add("ReduceSum", reached, graph.constant(np.array([1])), keepdims=0)
-    below = graph.add("Sub", count, graph.constant(np.array(1)))
-    value, knot, slope = (
-        graph.add("Gather", graph.constant(np.asarray(of)), below)
-        for of in (calibration.values, knots, calibration.slopes)
-    )
-    rise = graph.add("Sub", graph.add("Squeeze", z, graph.constant(np.array([1]))), knot)
-    return graph.add("Add", graph.add("Mul", slope, rise), value)
-
-
-def _model(graph: Graph, kinds: dict[str, int], width: int) -> onnx.ModelProto:
     outputs = {PROBABILITY: TensorProto.FLOAT, PREDICTION: TensorProto.INT64}
-    onnx_graph = helper.make_graph(
+    width = pre.width if pre.sparse else 1
+    content = helper.make_graph(
         graph.nodes,
         "logreg",
         [helper.make_tensor_value_info(name, kind, ["rows", width]) for name, kind in kinds.items()],
@@ -185,60 +159,58 @@ def _model(graph: Graph, kinds: dict[str, int], width: int) -> onnx.ModelProto:
         graph.constants,
     )
     opsets = [helper.make_opsetid(domain, version) for domain, version in OPSETS.items()]
-    return helper.make_model(onnx_graph, opset_imports=opsets, ir_version=IR_VERSION, producer_name="lightning-logreg")
+    return helper.make_model(content, opset_imports=opsets, ir_version=IR_VERSION)
 
 
-def _kind(column: Numeric | Categorical, doubles: set[str]) -> int:
-    if isinstance(column, Categorical):
-        return TensorProto.STRING
-    return TensorProto.DOUBLE if column.part is not None or column.feature in doubles else TensorProto.FLOAT
-
-
-def _numbers(graph: Graph, pre: Preprocessor, weight: np.ndarray, kinds: dict[str, int]) -> list[str]:
+def _numbers(graph: Graph, pre: Preprocessor, weight: np.ndarray, doubles: set[str]) -> list[GraphValue]:
     """The terms of the logit that come from numbers and dates, (rows, 1) each."""
-    spans = [(column, first) for column, first in pre.spans() if isinstance(column, Numeric)]
-    floats, doubles = (
-        [pair for pair in spans if pair[0].part is None and kinds[pair[0].feature] == kind]
-        for kind in (TensorProto.FLOAT, TensorProto.DOUBLE)
-    )
-    dates = [pair for pair in spans if pair[0].part is not None]
-    values: list[str] = []
-    if floats:
-        together = graph.concatenated([column.feature for column, _ in floats])
-        values.append(graph.add("Cast", together, to=TensorProto.DOUBLE))
-    values += [column.feature for column, _ in doubles]
-    values += [date_part(graph.value(c.feature), str(c.part), GraphValue.floor).name for c, _ in dates]
-    ordered = [*floats, *doubles, *dates]
-    return _standardised(graph, graph.concatenated(values), ordered, weight) if ordered else []
-
-
-def _standardised(graph: Graph, x: str, spans: list[tuple[Numeric, int]], weight: np.ndarray) -> list[str]:
-    """The terms of the logit for numbers x, (rows, numbers) with NaN where they are missing."""
+    ordered = sorted(number_spans(pre), key=lambda span: span[0].feature in doubles)
+    if not ordered:
+        return []
+    values = [GraphValue(graph, column.feature) for column, _ in ordered]
+    floats = sum(column.feature not in doubles for column, _ in ordered)
+    together = [graph.beside(values[:floats]).cast(TensorProto.DOUBLE)] if floats else []  # one node for all of them
+    for value, (column, _) in zip(values[floats:], ordered[floats:], strict=True):
+        together.append(value if column.part is None else date_part(value, column.part, GraphValue.floor))
+    means, scales, fills = ([[getattr(c, name) for c, _ in ordered]] for name in ("mean", "scale", "fill"))
+    x = graph.beside(together)
     gaps = graph.add("IsNaN", x)
-    x = graph.add("Where", gaps, graph.constant([[column.fill for column, _ in spans]]), x)
-    x = graph.add("Sub", x, graph.constant([[column.mean for column, _ in spans]]))
-    x = graph.add("Div", x, graph.constant([[column.scale for column, _ in spans]]))
-    terms = [graph.add("MatMul", x, graph.constant([[weight[first]] for _, first in spans]))]
-    if any(column.indicator for column, _ in spans):
-        missing = [[weight[first + 1] if column.indicator else 0.0] for column, first in spans]
-        terms.append(graph.add("MatMul", graph.add("Cast", gaps, to=TensorProto.DOUBLE), graph.constant(missing)))
+    standardised = (graph.add("Where", gaps, fills, x) - means) / scales
+    terms = [standardised @ [[weight[first]] for _, first in ordered]]
+    if any(column.indicator for column, _ in ordered):
+        missing = [[weight[first + 1] if column.indicator else 0.0] for column, first in ordered]
+        terms.append(gaps.cast(TensorProto.DOUBLE) @ missing)
     return terms
 
 
-def _levels(graph: Graph, pre: Preprocessor, weight: np.ndarray) -> list[str]:
+def _levels(graph: Graph, pre: Preprocessor, weight: np.ndarray) -> list[GraphValue]:
     """The terms of the logit that come from levels, (rows, 1) each."""
+    by_feature = graph.constant(np.append(weight, 0.0))  # the last one is for unseen levels
     terms = []
-    for column, first in pre.spans():
-        if isinstance(column, Categorical):
-            feature = spellings(column) | ({"": column.width - 1} if column.missing else {})
-            code = graph.add(
-                "LabelEncoder",
-                column.feature,
-                domain="ai.onnx.ml",
-                keys_strings=list(feature),
-                values_int64s=list(feature.values()),
-                default_int64=column.width,
-            )
-            by_feature = np.append(weight[first : first + column.width], 0.0)  # the last one is for unseen levels
-            terms.append(graph.add("Gather", graph.constant(by_feature), code))
+    for column, first in level_spans(pre):
+        features = spellings(column, first) | ({"": first + column.width - 1} if column.missing else {})
+        feature = graph.add(
+            "LabelEncoder",
+            GraphValue(graph, column.feature),
+            domain="ai.onnx.ml",
+            keys_strings=list(features),
+            values_int64s=list(features.values()),
+            default_int64=len(weight),
+        )
+        terms.append(graph.add("Gather", by_feature, feature))
     return terms
+
+
+def _isotonic(z: GraphValue, calibration: IsotonicCalibration) -> GraphValue:
+    """Calibrated probabilities, (rows,), of logits z, (rows, 1): the value at the knot below and the slope from there.
+
+    This is what `numpy.interp` computes, to the bit.
+    """
+    graph, knots = z.graph, np.array(calibration.knots)
+    z = graph.add("Max", graph.add("Min", z, knots[-1]), knots[0])
+    reached = graph.add("GreaterOrEqual", z, knots).cast(TensorProto.INT64)
+    below = graph.add("ReduceSum", reached, np.array([1]), keepdims=0) - np.array(1)
+    value, knot, slope = (
+        graph.add("Gather", np.array(by_knot), below) for by_knot in (calibration.values, knots, calibration.slopes)
+    )
+    return slope * (z.column() - knot) + value
