@@ -87,7 +87,7 @@ def reliability(p: np.ndarray, y: np.ndarray, bins: int, weight: np.ndarray | No
         bins: how many, of equal width.
     """
     w = np.ones(len(p)) if weight is None else weight
-    counted = w > 0
+    counted = w > 0  # rows of weight 0 are not counted among the rows of a bin
     of, p, y, w = (
         bin_numbers(p, bins)[counted],
         p[counted].astype(np.float64),
@@ -100,7 +100,7 @@ def reliability(p: np.ndarray, y: np.ndarray, bins: int, weight: np.ndarray | No
     def sums(values: np.ndarray) -> np.ndarray:
         return np.bincount(of, values, bins)
 
-    weights = np.where(filled, sums(w), 1.0)
+    weights = np.where(filled, sums(w), 1.0)  # of empty bins, which are left out below, anything but 0
     mean, share = sums(w * p) / weights, sums(w * y) / weights
     from_mean, from_share = p - mean[of], y - share[of]
     within = float(w @ (from_mean * (from_mean - 2 * from_share)) / w.sum())

@@ -52,7 +52,7 @@ class Estimates:
     def wald(cls, estimate: Vector, variance: Vector) -> Estimates:
         """Normal theory: p and the interval from the standard error alone."""
         error = np.sqrt(variance)
-        with np.errstate(divide="ignore", invalid="ignore"):
+        with np.errstate(divide="ignore", invalid="ignore"):  # an effect that is 0 in every row has no error
             z = estimate / error
         return cls(estimate, error, z, 2 * norm.sf(np.abs(z)), estimate - QUANTILE * error, estimate + QUANTILE * error)
 

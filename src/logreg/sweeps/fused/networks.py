@@ -163,7 +163,7 @@ class LinearNetworks(Networks):
 
     def _logits(self, x: StackedRows) -> Float[Tensor, "tables of_table rows"]:
         weight, bias = self._views()
-        if self.tables == 1:
+        if self.tables == 1:  # one matrix product for all jobs, where a batched one would make a small one for each
             return torch.addmm(bias[0], weight[0], x[0].t()).unsqueeze(0)
         return torch.baddbmm(bias, weight, x.transpose(1, 2))
 
@@ -177,7 +177,7 @@ class LinearNetworks(Networks):
         residual = self.loss.slope(logits, y.unsqueeze(1))
         if weight is not None:
             residual.mul_(weight.unsqueeze(1))
-        residual.div_(y.shape[1])
+        residual.div_(y.shape[1])  # by the number of rows also where they have weights, whose mean over all rows is 1
         by_weight = (residual[0] @ x[0]).unsqueeze(0) if self.tables == 1 else torch.bmm(residual, x)
         if self.has_l2:
             w, l2 = self._views()[0], self.l2.view(self.tables, -1, 1)
@@ -283,7 +283,7 @@ class NetworksInTurn(Networks):
     ) -> tuple[Logits, list[Tensor]]:
         logits, rows = x.new_zeros(len(self), y.shape[1]), y.shape[1]
         gradients = [torch.zeros_like(parameter) for parameter in self.parameters]
-        with torch.enable_grad():
+        with torch.enable_grad():  # a fit runs under no_grad
             for job, table in self._turns(wanted):
                 self._become(job, gradients)
                 for part in pieces(rows, self.footprint.at_once):
@@ -315,6 +315,7 @@ def agree(stacked: Networks, networks: Sequence[nn.Module], x: StackedRows) -> b
         RuntimeError, NotImplementedError: torch.func cannot take their forward.
     """
     few = x[:, :TRIED]
+    # A backward pass first: it shows whether torch.func can take the network at all.
     stacked.gradients(few, torch.zeros(few.shape[:2], dtype=few.dtype, device=few.device), None)
     together, of_a_table = stacked.logits(few).cpu().float(), len(networks) // stacked.tables
     # Jobs of one seed share a network, which is tried once for each table.

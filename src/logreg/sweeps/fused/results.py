@@ -64,7 +64,7 @@ class Results:
         calibration = from_record(self.calibrations[job])
         classifier = self._classifier.to(self.fit.settings.dtype if calibration is None else torch.float64)
         state = self.fit.networks.state_dict_of(job, self.parameters)
-        classifier.network.load_state_dict(state, strict=False)
+        classifier.network.load_state_dict(state, strict=False)  # a fused state has no buffers
         classifier.objective = replace(classifier.objective, l1=self.fit.jobs[job].l1, l2=self.fit.jobs[job].l2)
         classifier.threshold = self.thresholds[job]
         classifier.calibration = calibration
