@@ -74,6 +74,8 @@ AT_ONCE = [
     (["--config-name=nope"], ["nope", "evaluate", "train"]),
     (["epochs"], ["epochs", "key=value"]),
     (["--lr", "0.1"], ["--lr", "lr=value"]),
+    (["vectorized=3"], ["vectorized=3", "one by one"]),
+    (["-m", "lr=1,2", "sweep=null"], ["sweep=None", "one by one"]),
     (["data=images", "data.path=nowhere"], ["data.path=nowhere", "no such folder"]),
     (["data=images", "data.path=.", "data.augment.crop=2"], ["data.augment.crop=2", "from 0 to below 1"]),
     (["data=digits", "callbacks.photos.every_n_epochs=0"], ["callbacks.photos.every_n_epochs=0", "above 0"]),

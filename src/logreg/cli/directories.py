@@ -48,6 +48,7 @@ def claim_run(config: DictConfig) -> None:
     Raises:
         UserError: it is another's, or cannot be created; or something was asked for that only a sweep does.
     """
+    _check_groups(config)
     if config.get("sweep", {}).get("resume") is not None:
         raise UserError("sweep.resume completes a sweep: add -m, and the settings that it was started with.")
     if config.get("vectorized", {}).get("dry_run"):
@@ -63,6 +64,7 @@ def claim_sweep(config: DictConfig) -> StartedSweep:
     Raises:
         UserError: it is another's, or cannot be created; or a setting of the sweep is not valid.
     """
+    _check_groups(config)
     resumed = config.get("sweep", {}).get("resume")
     together = str(config.hydra.launcher.get("_target_")).endswith(".VectorizedLauncher")
     dry = config.get("vectorized", {}).get("dry_run")
@@ -87,6 +89,12 @@ def claim_sweep(config: DictConfig) -> StartedSweep:
     quoted = str(directory).replace("\\", "\\\\").replace("'", "\\'")
     config.hydra.overrides.hydra.append(f"hydra.sweep.dir='{quoted}'")
     return sweep
+
+
+def _check_groups(config: DictConfig) -> None:
+    for group in ("sweep", *SECTIONS_OF_THE_SWEEP):
+        if group in config and not OmegaConf.is_dict(config[group]):
+            raise UserError(f"{group}={config[group]}: its keys are set one by one; --help shows them.")
 
 
 def searches(config: DictConfig) -> bool:
@@ -117,7 +125,7 @@ def _check_sweep(config: DictConfig) -> None:
         if key.partition(".")[0] in SECTIONS_OF_THE_SWEEP and ("," in value or value.startswith("range(")):
             raise UserError(f"{key}={value}: this is a setting of the whole sweep; give one value.")
     for section in (section for section in SECTIONS_OF_THE_SWEEP if section in config):
-        check_section(section, OmegaConf.to_container(config[section]))
+        check_section(section, {str(key): config[section][key] for key in config[section]})
 
 
 def resume_directory(config: DictConfig, resumed: str) -> Path:

@@ -21,11 +21,6 @@ def check_together(settings: Settings) -> None:
     _check_inference(settings)
     _check_optimizer(settings)
     _check_loss(settings)
-    path = settings.path
-    if path is not None and path.smallest > path.largest:
-        raise UserError(
-            f"path.smallest={path.smallest} is above path.largest={path.largest}; give the smaller number first."
-        )
 
 
 def _penalised(settings: Settings) -> list[str]:

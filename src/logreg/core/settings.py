@@ -117,6 +117,12 @@ class PenaltyPath:
     points: int = setting(COUNT)
     rule: str = setting(choice("best", "one_standard_error"))
 
+    def __post_init__(self) -> None:
+        if self.smallest > self.largest:
+            raise UserError(
+                f"path.smallest={self.smallest} is above path.largest={self.largest}; give the smaller number first."
+            )
+
 
 @dataclass(frozen=True)
 class SweepSettings:
@@ -390,13 +396,16 @@ for _name, _class in PARTS.items():
     RULES |= rules_of(_class, f"{_name}.")
 
 
-def check_section(name: str, values: object) -> None:
+def check_section(name: str, values: Mapping[str, Any]) -> None:
     """Hold the values of a part such as ``vectorized`` against their rules.
 
     Raises:
         UserError: names the first key whose value is not valid.
     """
-    check({name: values}, rules_of(PARTS[name], f"{name}."))
+    part = PARTS[name]
+    check({name: values}, rules_of(part, f"{name}."))
+    if all(each.name in values for each in fields(part)):  # what its values are together
+        _part(part, values)
 
 
 def check_key(key: str, value: object) -> None:
