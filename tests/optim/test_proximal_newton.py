@@ -27,7 +27,7 @@ from tests.optim.problems import SOLVERS, drawn, problem_of, solve
 
 def assert_optimal(problem: LogisticProblem, theta: Theta, tolerance: float = 1e-7) -> None:
     """The conditions of glmnet's paper: slopes are -l1 sign(w) where w is not zero, and at most l1 where it is."""
-    gradient, w = problem.gradient(theta)[1], theta[:-1]
+    gradient, w = problem.first_order(theta).gradient, theta[:-1]
     slope = gradient[:-1]
     np.testing.assert_allclose(slope[w != 0], -problem.l1 * w[w != 0].sign(), atol=tolerance)
     assert float(slope[w == 0].abs().max() if bool((w == 0).any()) else 0.0) <= problem.l1 + tolerance

@@ -20,13 +20,14 @@ one of descent, and near the optimum it converges linearly.
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from logreg.core.errors import UserError
 from logreg.data.rows import Rows
-from logreg.optim.problem import Derivatives, LogisticProblem
+from logreg.optim.problem import Derivatives, FirstOrder, LogisticProblem
 from logreg.optim.row_blocks import RowBlock, Theta
 from logreg.optim.threads import Sums, summed
 
@@ -75,16 +76,15 @@ class FirthProblem(LogisticProblem):
         at = self.likelihood.derivatives(theta)
         return at.value + self._penalty(at.hessian)
 
-    def gradient(self, theta: Theta) -> tuple[float, Theta]:
-        at = self.derivatives(theta)
-        return at.value, at.gradient
+    def first_order(self, theta: Theta, dtype: torch.dtype = torch.float64) -> FirstOrder:
+        return self.derivatives(theta)
 
     def derivatives(self, theta: Theta) -> Derivatives:
         """F, its gradient and, for its Hessian, the information; in two passes."""
         plain = self.likelihood.derivatives(theta)
         factor, failed = torch.linalg.cholesky_ex(plain.hessian)
         if int(failed):  # so far out that all rows are certain: no step goes there
-            return Derivatives(math.inf, plain.gradient, plain.hessian, plain.accuracy)
+            return replace(plain, value=math.inf)
         inverse, blocks = torch.cholesky_inverse(factor) / len(self), self.blocks(self.features)
 
         def of_block(block: RowBlock) -> Sums:
@@ -95,7 +95,7 @@ class FirthProblem(LogisticProblem):
 
         (change,) = summed(lambda number: of_block(blocks[number]), len(blocks), self.device)
         value = plain.value + self._penalty(plain.hessian)
-        return Derivatives(value, plain.gradient - self.firth * change, plain.hessian, plain.accuracy)
+        return replace(plain, value=value, gradient=plain.gradient - self.firth * change)
 
 
 def _log_det(matrix: Tensor) -> float:

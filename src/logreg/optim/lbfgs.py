@@ -65,7 +65,7 @@ class Memory(TypedDict):
     careful: bool
 
 
-class PreconditionedLBFGS(Solver):
+class PreconditionedLBFGS(Solver[FirstOrder]):
     """See the module.
 
     Args:
@@ -82,25 +82,23 @@ class PreconditionedLBFGS(Solver):
     ) -> None:
         super().__init__(params, lr, tolerance)
         self.param_groups[0]["history_size"] = history_size
-        self._first_order, self._sample = Latest[FirstOrder](), Latest[LogisticProblem]()
-        self._metric = Latest[Preconditioner]()
+        self._sample, self._metric = Latest[LogisticProblem](), Latest[Preconditioner]()
         self._sampled_rows = LEAST  # a column
-
-    def forget(self) -> None:
-        for latest in (self._first_order, self._sample, self._metric):
-            latest.forget()
 
     def _iterate(self, problem: LogisticProblem, theta: Theta) -> Iteration:
         memory = self._remember(problem, theta)
         if not memory["begun"]:
             memory["point"], theta = self._start(problem, theta)
             memory["begun"] = True
-        # 1. Value and gradient at theta.
-        at = self._evaluate(problem, theta)
-        self._check(at.value)
-        if (back := self._from_afar(theta, at)) is not None:
-            memory["point"], memory["pairs"] = back.theta, []
-            return back
+        return super()._iterate(problem, theta)
+
+    def _from_afar(self, theta: Theta, at: FirstOrder) -> Iteration | None:
+        if (back := super()._from_afar(theta, at)) is not None:
+            self._memory["point"], self._memory["pairs"] = back.theta, []
+        return back
+
+    def _go_on(self, problem: LogisticProblem, theta: Theta, at: FirstOrder) -> Iteration:
+        memory = self._memory
         # 2. The direction and its gap.
         direction = self._direction(problem, at.gradient)
         slope = float(at.gradient @ direction)
@@ -124,10 +122,6 @@ class PreconditionedLBFGS(Solver):
         if step == 0.0:
             memory["exact"], memory["pairs"] = True, []
         return self._iteration(reached, at, gap, step, finished=hopeless)
-
-    @staticmethod
-    def _iteration(theta: Theta, at: FirstOrder, gap: float, step: float, finished: bool = False) -> Iteration:
-        return Iteration(theta, at.value, at.accuracy, float(at.gradient.norm()), gap, step, finished)
 
     # --- what is kept from one iteration to the next, and in checkpoints ----------------------------------------------
 
@@ -156,7 +150,10 @@ class PreconditionedLBFGS(Solver):
     # --- the parts of an iteration ------------------------------------------------------------------------------------
 
     def _evaluate(self, problem: LogisticProblem, theta: Theta) -> FirstOrder:
-        return self._first_order(lambda: problem.first_order(theta, self._dtype), problem, theta, self._dtype)
+        return self._at(lambda: self._derive(problem, theta), problem, theta, self._dtype)
+
+    def _derive(self, problem: LogisticProblem, theta: Theta) -> FirstOrder:
+        return problem.first_order(theta, self._dtype)
 
     def _subsample(self, problem: LogisticProblem) -> LogisticProblem:
         return self._sample(lambda: subsample(problem, self._sampled_rows), problem)

@@ -33,26 +33,20 @@ HELD = 6
 NEGLIGIBLE = 1e-12  # of the largest eigenvalue of the scaled Hessian
 
 
-class Newton(Solver):
+class Newton(Solver[Derivatives]):
     """See the module."""
 
     name = "newton"
 
     def __init__(self, params: Iterable[nn.Parameter], lr: float = 1.0, tolerance: float = 1e-12) -> None:
         super().__init__(params, lr, tolerance)
-        self._derivatives, self._room = Latest[Derivatives](), Latest[None]()
+        self._room = Latest[None]()
 
-    def forget(self) -> None:
-        self._derivatives.forget()
-        self._room.forget()
-
-    def _iterate(self, problem: LogisticProblem, theta: Theta) -> Iteration:
-        # 1. The derivatives at theta, in one pass over the rows, or from the last search.
+    def _derive(self, problem: LogisticProblem, theta: Theta) -> Derivatives:
         self._room(lambda: check_memory(problem), problem)
-        at = self._evaluate(problem, theta)
-        self._check(at.value)
-        if (back := self._from_afar(theta, at)) is not None:
-            return back
+        return problem.derivatives(theta)
+
+    def _go_on(self, problem: LogisticProblem, theta: Theta, at: Derivatives) -> Iteration:
         if not bool(at.hessian.isfinite().all()):
             raise UserError(f"optimizer={self.name}: the Hessian is not finite; {SCALE}.")
         # 2. The direction and its gap.
@@ -69,11 +63,7 @@ class Newton(Solver):
             reached, step = self._search(problem, theta, at, direction, slope)
         if step == 0.0:
             reached, step = self._in_the_noise(problem, theta, at, direction, gap)
-        norm = float(at.gradient.norm())
-        return Iteration(reached, at.value, at.accuracy, norm, gap, step, finished=last or step == 0.0)
-
-    def _evaluate(self, problem: LogisticProblem, theta: Theta) -> Derivatives:
-        return self._derivatives(lambda: problem.derivatives(theta), problem, theta)
+        return self._iteration(reached, at, gap, step, finished=last or step == 0.0)
 
     def _search(
         self, problem: LogisticProblem, theta: Theta, at: Derivatives, direction: Theta, slope: float
@@ -93,9 +83,9 @@ class Newton(Solver):
         problem: LogisticProblem, theta: Theta, at: Derivatives, direction: Theta, gap: float
     ) -> tuple[Theta, float]:
         """A full step where the objective changes by less than its rounding: the gap tells better from worse."""
-        value, gradient = problem.gradient(theta + direction)
-        gap_there = -float(gradient @ newton_direction(at.hessian, gradient)) / 2
-        better = value <= at.value + problem.noise * max(at.value, SMALL) and gap_there < gap
+        further = problem.first_order(theta + direction)
+        gap_there = -float(further.gradient @ newton_direction(at.hessian, further.gradient)) / 2
+        better = further.value <= at.value + problem.noise * max(at.value, SMALL) and gap_there < gap
         return (theta + direction, 1.0) if better else (theta, 0.0)
 
 

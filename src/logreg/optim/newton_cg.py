@@ -30,29 +30,23 @@ MOST_PRODUCTS = 500  # of an iteration
 LEAST_DISTANCE = 1e-300  # which can be divided by
 
 
-class NewtonCG(Solver):
+class NewtonCG(Solver[FirstOrder]):
     """See the module."""
 
     name = "newton_cg"
 
     def __init__(self, params: Iterable[nn.Parameter], lr: float = 1.0, tolerance: float = 1e-16) -> None:
         super().__init__(params, lr, tolerance)
-        self._first_order, self._sample = Latest[FirstOrder](), Latest[LogisticProblem]()
+        self._sample = Latest[LogisticProblem]()
 
-    def forget(self) -> None:
-        self._first_order.forget()
-        self._sample.forget()
+    def _derive(self, problem: LogisticProblem, theta: Theta) -> FirstOrder:
+        return problem.first_order(theta)
 
-    def _iterate(self, problem: LogisticProblem, theta: Theta) -> Iteration:
-        # 1. Value and gradient at theta.
-        at = self._evaluate(problem, theta)
-        self._check(at.value)
-        if (back := self._from_afar(theta, at)) is not None:
-            return back
+    def _go_on(self, problem: LogisticProblem, theta: Theta, at: FirstOrder) -> Iteration:
         # 2. The direction, by conjugate gradients: the nearer the optimum, the more exactly.
         sample = self._sample(lambda: subsample(problem), problem)
         precondition = Preconditioner(sample, theta, problem.diagonal(theta))
-        norm, size = float(at.gradient.norm()), max(at.value, SMALL)
+        size = max(at.value, SMALL)
         distance = max(float(at.gradient @ precondition(at.gradient)) / size, LEAST_DISTANCE)
         # The square root makes the convergence superlinear. Closer than the tolerance asks for no share is needed.
         share = min(LARGEST_SHARE, max(math.sqrt(distance), 0.1 * math.sqrt(self._setting("tolerance") / distance)))
@@ -61,17 +55,14 @@ class NewtonCG(Solver):
         gap = -slope / 2
         # 3. A small gap ends it.
         if self._is_small(gap, at):
-            return Iteration(theta, at.value, at.accuracy, norm, gap, 0.0, finished=True)
+            return self._iteration(theta, at, gap, 0.0, finished=True)
         # 4. The step.
         rounding = problem.noise * size
         evaluate, flat = partial(self._evaluate, problem), slope_is_flatter(direction, slope, rounding)
         reached, point, step = search(evaluate, theta, at, direction, self._setting("lr"), slope, flat)
         # Where the objective does not change any more, a gradient that does not fall either is rounding.
-        stuck = at.value - point.value <= rounding and float(point.gradient.norm()) > norm / 2
-        return Iteration(reached, at.value, at.accuracy, norm, gap, step, finished=step == 0.0 or stuck)
-
-    def _evaluate(self, problem: LogisticProblem, theta: Theta) -> FirstOrder:
-        return self._first_order(lambda: problem.first_order(theta), problem, theta)
+        stuck = at.value - point.value <= rounding and float(point.gradient.norm()) > float(at.gradient.norm()) / 2
+        return self._iteration(reached, at, gap, step, finished=step == 0.0 or stuck)
 
 
 def conjugate_gradients(

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
@@ -34,7 +34,8 @@ MOST_NARROW = 100  # columns of dense rows whose products with a vector threads 
 MOST_AT_ONCE = 1000  # columns of a Gram matrix up to which each thread makes its own
 
 
-class FirstOrder(NamedTuple):
+@dataclass(frozen=True)
+class FirstOrder:
     """Of the objective at one point."""
 
     value: float
@@ -42,13 +43,9 @@ class FirstOrder(NamedTuple):
     accuracy: float  # of the predictions at this point, as a share of the rows' weight
 
 
-class Derivatives(NamedTuple):
-    """Of the objective at one point."""
-
-    value: float
-    gradient: Theta
+@dataclass(frozen=True)
+class Derivatives(FirstOrder):
     hessian: Float[Tensor, "coefficients coefficients"]
-    accuracy: float  # of the predictions at this point, as a share of the rows' weight
 
 
 class LogisticProblem:
@@ -108,11 +105,6 @@ class LogisticProblem:
         (loss,) = self.mean(lambda block: [block.losses(block.logits(theta)).sum()], self.blocks())
         return float(loss) + self.penalty(theta)
 
-    def gradient(self, theta: Theta) -> tuple[float, Theta]:
-        """F and the gradient of its smooth part, in one pass."""
-        at = self.first_order(theta)
-        return at.value, at.gradient
-
     def first_order(self, theta: Theta, dtype: torch.dtype = torch.float64) -> FirstOrder:
         """F, its gradient and the accuracy, in one pass that reads each row once, for ``Xw`` and for ``X'r``.
 
@@ -132,7 +124,7 @@ class LogisticProblem:
 
         *sums, hessian = self._mean_with_gram(of_block, self.features, torch.float64)
         at = self._first_order(theta, *sums)
-        return Derivatives(at.value, at.gradient, self._penalised(hessian), at.accuracy)
+        return Derivatives(at.value, at.gradient, at.accuracy, self._penalised(hessian))
 
     def hessian(
         self, theta: Theta, columns: Tensor | None = None, dtype: torch.dtype = torch.float64
@@ -173,7 +165,7 @@ class LogisticProblem:
     def rounding(self, theta: Theta, dtype: torch.dtype) -> Theta:
         """About the error of a gradient that is computed in ``dtype``, from a few blocks."""
         coarse, point = self.blocks(dtype=dtype), theta.to(dtype)
-        exact = coarse.of_type(torch.float64)
+        exact = RowBlocks(self.rows, coarse.step, torch.float64)
         sampled = range(0, len(coarse), max(1, len(coarse) // SAMPLED_BLOCKS))
 
         def gradient(block: RowBlock, at: Theta) -> Theta:
@@ -185,8 +177,8 @@ class LogisticProblem:
         (of_sample,) = summed(error, len(sampled), self.device)
         return of_sample * len(coarse) / len(sampled) / len(self)
 
-    def with_best_intercept(self, theta: Theta) -> tuple[Theta, float, Theta]:
-        """The same weights with the intercept that suits them best, the objective there and its gradient.
+    def with_best_intercept(self, theta: Theta) -> tuple[Theta, FirstOrder]:
+        """The same weights with the intercept that suits them best, and the objective there.
 
         Newton's method on one number, safeguarded by bisection: the derivative by the intercept, mean(p) - mean(y),
         rises with it. Every step is a pass over the rows.
@@ -208,8 +200,7 @@ class LogisticProblem:
             if further == intercept:
                 break
             theta[-1] = further
-        value, gradient = self.gradient(theta)
-        return theta, value, gradient
+        return theta, self.first_order(theta)
 
     def _along_the_intercept(self, theta: Theta) -> tuple[float, float]:
         """First and second derivative of F by the intercept."""

@@ -25,30 +25,25 @@ from logreg.optim.linalg import SCALE
 from logreg.optim.line_search import MOST_TRIALS, search
 from logreg.optim.problem import FirstOrder, LogisticProblem
 from logreg.optim.row_blocks import Theta
-from logreg.optim.solver import SMALL, Iteration, Latest, Solver
+from logreg.optim.solver import SMALL, Iteration, Solver
 
 LEAST_NEW = 100  # columns that may enter the working set in an iteration, or as many as are in it
 MOST_WORKING = 3000  # columns of a Gram matrix
 
 
-class ProximalNewton(Solver):
+class ProximalNewton(Solver[FirstOrder]):
     """See the module."""
 
     name = "proximal_newton"
 
     def __init__(self, params: Iterable[nn.Parameter], lr: float = 1.0, tolerance: float = 1e-12) -> None:
         super().__init__(params, lr, tolerance)
-        self._first_order = Latest[FirstOrder]()
 
-    def forget(self) -> None:
-        self._first_order.forget()
+    def _derive(self, problem: LogisticProblem, theta: Theta) -> FirstOrder:
+        """The derivatives are those of the smooth part."""
+        return problem.first_order(theta)
 
-    def _iterate(self, problem: LogisticProblem, theta: Theta) -> Iteration:
-        # 1. Value and gradient of the smooth part at theta.
-        at = self._evaluate(problem, theta)
-        self._check(at.value)
-        if (back := self._from_afar(theta, at)) is not None:
-            return back
+    def _go_on(self, problem: LogisticProblem, theta: Theta, at: FirstOrder) -> Iteration:
         # 2. The direction: to the minimum of the model over the working set. The gap is the fall on the way.
         working, complete = working_set(problem, theta, at.gradient)
         direction, promised, solved = self._step_of_the_model(problem, theta, at, working)
@@ -59,9 +54,6 @@ class ProximalNewton(Solver):
         reached, step = self._search(problem, theta, at, direction, small)
         norm = float(stationarity(problem, theta, at.gradient).norm())
         return Iteration(reached, at.value, at.accuracy, norm, gap, step, finished=small or step == 0.0)
-
-    def _evaluate(self, problem: LogisticProblem, theta: Theta) -> FirstOrder:
-        return self._first_order(lambda: problem.first_order(theta), problem, theta)
 
     @staticmethod
     def _step_of_the_model(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple, overload
+from collections.abc import Iterator
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -85,7 +85,7 @@ class RowBlock(NamedTuple):
         return values if self.weight is None else values.mul_(self.weight)
 
 
-class RowBlocks(Sequence[RowBlock]):
+class RowBlocks:
     """Rows, ``step`` at a time.
 
     Args:
@@ -99,26 +99,17 @@ class RowBlocks(Sequence[RowBlock]):
     def __len__(self) -> int:
         return -(-len(self.rows) // self.step)
 
-    @overload
-    def __getitem__(self, number: int) -> RowBlock: ...
-    @overload
-    def __getitem__(self, number: slice) -> Sequence[RowBlock]: ...
-    def __getitem__(self, number: int | slice) -> RowBlock | Sequence[RowBlock]:
-        if isinstance(number, slice):
-            return [self[i] for i in range(len(self))[number]]
-        if not 0 <= number < len(self):
-            raise IndexError(number)
+    def __getitem__(self, number: int) -> RowBlock:
         bounds = self.bounds(number)
         x, y, weight = batch_parts(self.rows.span(bounds.start, bounds.stop, self.dtype))
         return RowBlock(x, y.to(self.dtype), None if weight is None else weight.to(self.dtype))
 
+    def __iter__(self) -> Iterator[RowBlock]:
+        return map(self.__getitem__, range(len(self)))
+
     def bounds(self, number: int) -> slice:
         """Of a block, among the rows."""
         return slice(number * self.step, min((number + 1) * self.step, len(self.rows)))
-
-    def of_type(self, dtype: torch.dtype) -> RowBlocks:
-        """The same blocks with numbers of another type."""
-        return RowBlocks(self.rows, self.step, dtype)
 
 
 def block_rows(width: int, dtype: torch.dtype, device: torch.device) -> int:

@@ -27,7 +27,7 @@ from torch.optim import Optimizer
 
 from logreg.core.errors import UserError
 from logreg.optim.linalg import SCALE
-from logreg.optim.problem import Derivatives, FirstOrder, LogisticProblem
+from logreg.optim.problem import FirstOrder, LogisticProblem
 from logreg.optim.row_blocks import Theta
 from logreg.optim.threads import torch_in_one_thread
 
@@ -35,6 +35,7 @@ SMALL = 1e-6  # an objective below which a gap is small by itself: that of separ
 OF_ZERO = math.log(2) * (1 + 1e-6)  # the objective of coefficients that are zero, and its rounding
 
 Made = TypeVar("Made")
+At = TypeVar("At", bound=FirstOrder)  # what is known of the objective at a point
 
 
 class Iteration(NamedTuple):
@@ -77,7 +78,7 @@ def _is_same(a: object, b: object) -> bool:
     return torch.equal(a, b) if isinstance(a, Tensor) and isinstance(b, Tensor) else a is b
 
 
-class Solver(Optimizer):
+class Solver(Optimizer, Generic[At]):
     """An optimizer that solves for the coefficients of a linear classifier, from derivatives of the whole objective.
 
     It is made and kept like any optimizer of torch's; the classifier calls `iterate` where it would call ``step``.
@@ -95,6 +96,7 @@ class Solver(Optimizer):
 
     def __init__(self, params: Iterable[nn.Parameter], lr: float = 1.0, tolerance: float = 1e-12) -> None:
         super().__init__(params, {"lr": lr, "tolerance": tolerance})
+        self._at = Latest[At]()
 
     def step(self, closure: Callable[[], float] | None = None) -> Never:
         raise RuntimeError(f"{type(self).__name__} needs the objective itself; call iterate")
@@ -105,12 +107,28 @@ class Solver(Optimizer):
         with torch_in_one_thread():
             return self._iterate(problem, theta)
 
-    @abstractmethod
     def forget(self) -> None:
         """Let go of the rows; what a resume needs is kept."""
+        for part in vars(self).values():
+            if isinstance(part, Latest):
+                part.forget()
+
+    def _iterate(self, problem: LogisticProblem, theta: Theta) -> Iteration:
+        at = self._evaluate(problem, theta)
+        self._check(at.value)
+        return self._from_afar(theta, at) or self._go_on(problem, theta, at)
+
+    def _evaluate(self, problem: LogisticProblem, theta: Theta) -> At:
+        """What is known at theta, in one pass over the rows, or from the last search."""
+        return self._at(lambda: self._derive(problem, theta), problem, theta)
 
     @abstractmethod
-    def _iterate(self, problem: LogisticProblem, theta: Theta) -> Iteration: ...
+    def _derive(self, problem: LogisticProblem, theta: Theta) -> At:
+        """The objective and its derivatives at theta, as many as the method needs."""
+
+    @abstractmethod
+    def _go_on(self, problem: LogisticProblem, theta: Theta, at: At) -> Iteration:
+        """Parts 2 to 4 of an iteration."""
 
     def solve(
         self, problem: LogisticProblem, theta: Theta | None = None, most: int = 200
@@ -132,14 +150,13 @@ class Solver(Optimizer):
             theta = iterations[-1].theta
         return theta, iterations
 
-    @staticmethod
-    def _from_afar(theta: Theta, at: FirstOrder | Derivatives) -> Iteration | None:
+    def _from_afar(self, theta: Theta, at: At) -> Iteration | None:
         """The step to no coefficients at all, where that is better: far out rows are certain and have no curvature."""
-        if at.value <= OF_ZERO:
-            return None
-        return Iteration(
-            torch.zeros_like(theta), at.value, at.accuracy, float(at.gradient.norm()), at.value, 1.0, False
-        )
+        return None if at.value <= OF_ZERO else self._iteration(torch.zeros_like(theta), at, at.value, 1.0)
+
+    @staticmethod
+    def _iteration(theta: Theta, at: FirstOrder, gap: float, step: float, finished: bool = False) -> Iteration:
+        return Iteration(theta, at.value, at.accuracy, float(at.gradient.norm()), gap, step, finished)
 
     def _check(self, value: float) -> None:
         """Refuse an objective that is no number: a step never leads to one, so it is that of the start.
@@ -153,7 +170,7 @@ class Solver(Optimizer):
                 "coefficients."
             )
 
-    def _is_small(self, gap: float, at: FirstOrder | Derivatives) -> bool:
+    def _is_small(self, gap: float, at: FirstOrder) -> bool:
         return gap <= self._setting("tolerance") * max(at.value, SMALL)
 
     def _setting(self, name: str) -> float:

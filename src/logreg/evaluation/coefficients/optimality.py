@@ -45,7 +45,7 @@ from logreg.optim.linalg import unit_scale
 from logreg.optim.newton import newton_direction
 from logreg.optim.newton_cg import conjugate_gradients
 from logreg.optim.precondition import Preconditioner
-from logreg.optim.problem import Derivatives, HessianProduct, LogisticProblem
+from logreg.optim.problem import Derivatives, FirstOrder, HessianProduct, LogisticProblem
 from logreg.optim.proximal_newton import stationarity
 from logreg.optim.row_blocks import Theta
 from logreg.optim.solver import OF_ZERO, SMALL
@@ -161,10 +161,10 @@ def certify(
     ridge_or_lasso = problem.penalised and not firth
     # Firth's problem makes the matrix for its gradient anyway.
     has_factor = not ridge_or_lasso and (firth or problem.features <= MOST_GRAM_COLUMNS)
-    at = problem.derivatives(theta) if has_factor else None
-    value, gradient = problem.gradient(theta) if at is None else (at.value, at.gradient)
+    at = problem.derivatives(theta) if has_factor else problem.first_order(theta)
+    value = at.value
     uncertified = Optimality(
-        value, float(stationarity(problem, theta, gradient).norm()), None, None, None, None, separation,
+        value, float(stationarity(problem, theta, at.gradient).norm()), None, None, None, None, separation,
         penalised=problem.penalised, remedy=_remedy(problem, optimizer),
     )  # fmt: skip
     if not math.isfinite(value):
@@ -179,7 +179,7 @@ def certify(
         return replace(uncertified, gap=value, method="separation", converged=False, separation=Separation("complete"))
     if value > OF_ZERO:
         return replace(uncertified, gap=value - OF_ZERO, converged=False)
-    decrement = _decrement_by_products(problem, theta, value, gradient) if at is None else _newton_decrement(at)
+    decrement = _newton_decrement(at) if isinstance(at, Derivatives) else _by_products(problem, theta, at)
     if decrement is None:
         return uncertified
     certified = _with_gap(uncertified, decrement, "half squared Newton decrement")
@@ -210,21 +210,21 @@ def _with_gap(optimality: Optimality, gap: float, method: str) -> Optimality:
 
 
 def _duality_gap(problem: LogisticProblem, theta: Theta, value: float) -> float:
-    _, best_value, gradient = problem.with_best_intercept(theta)
-    return max(value - best_value, 0.0) + float(gradient[:-1].square().sum()) / (2 * problem.l2)
+    _, best = problem.with_best_intercept(theta)
+    return max(value - best.value, 0.0) + float(best.gradient[:-1].square().sum()) / (2 * problem.l2)
 
 
 def _gap_with_l1(problem: LogisticProblem, theta: Theta, value: float) -> float:
-    at, best_value, gradient = problem.with_best_intercept(theta)
+    at, best = problem.with_best_intercept(theta)
     w, l1, l2 = at[:-1], problem.l1, problem.l2
-    u = gradient[:-1] - l2 * w
+    u = best.gradient[:-1] - l2 * w
     largest = float(u.abs().max())
     share = min(1.0, l1 / largest) if largest > 0 else 1.0
-    gap = best_value - problem.entropy(at, share)
+    gap = best.value - problem.entropy(at, share)
     if l2 > 0:
         excess = (u.abs() - l1).clamp(min=0).square() / (2 * l2)
         gap = min(gap, float((w * u + l1 * w.abs() + l2 / 2 * w.square() + excess).sum()))
-    return max(value - best_value, 0.0) + max(gap, 0.0)
+    return max(value - best.value, 0.0) + max(gap, 0.0)
 
 
 def _newton_decrement(at: Derivatives) -> float | None:
@@ -239,9 +239,10 @@ def _newton_decrement(at: Derivatives) -> float | None:
     return max(-0.5 * float(at.gradient @ direction), 0.0)
 
 
-def _decrement_by_products(problem: LogisticProblem, theta: Theta, value: float, gradient: Theta) -> float | None:
+def _by_products(problem: LogisticProblem, theta: Theta, at: FirstOrder) -> float | None:
     """The same from products of the Hessian; None where they find neither H^-1 g nor that the optimum is far."""
     precondition, product = Preconditioner(problem, theta), HessianProduct(problem, theta)
+    value, gradient = at.value, at.gradient
     enough = UNSOLVED * max(value, SMALL)
     slopes = max(float(gradient @ precondition(gradient)), enough)
     # The residual that conjugate gradients reckon with drifts from the true one: they are to end well below it.
