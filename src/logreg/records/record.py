@@ -256,24 +256,20 @@ def read_record(directory: Path) -> RunRecord:
 
 
 def _content(directory: Path) -> Json:
-    path = directory / RECORD
-    try:
-        content = _read_json(path)
-    except (FileNotFoundError, NotADirectoryError):
-        raise UserError(f"{directory} is not a run directory: it has no {RECORD}.") from None
-    if not isinstance(content, dict):
-        raise UserError(f"{path} is not the record of a run.")
-    return content
+    return _read_json(directory / RECORD, "record", f"{directory} is not a run directory: it has no {RECORD}.")
 
 
-def _read_json(path: Path) -> object:
-    """The content of a JSON file; raises UserError where there is one that cannot be read."""
+def _read_json(path: Path, noun: str, missing: str) -> Json:
+    """The object in a JSON file; raises UserError, ``missing`` where there is no file."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
-        raise
+        raise UserError(missing) from None
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise UserError(f"{path} cannot be read as JSON ({error}).") from error
+    if not isinstance(content, dict):
+        raise UserError(f"{path} is not the {noun} of a run.")
+    return content
 
 
 def settings_of(overrides: list[str]) -> dict[str, str]:
@@ -305,12 +301,8 @@ def read_config(directory: Path) -> Json:
     Raises:
         UserError: the run ended before it had one, or the file cannot be read.
     """
-    try:
-        config = renamed(_read_json(directory / CONFIG))
-    except (FileNotFoundError, NotADirectoryError):
-        raise UserError(f"{directory} has no {CONFIG}; it was not written by train.py.") from None
-    if not isinstance(config, dict):
-        raise UserError(f"{directory / CONFIG} is not the configuration of a run.")
+    missing = f"{directory} has no {CONFIG}; it was not written by train.py."
+    config: Json = renamed(_read_json(directory / CONFIG, "configuration", missing))
     return config
 
 
