@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import csv
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TextIO
 
@@ -14,6 +15,12 @@ from logreg.core.errors import UserError
 def write_atomically(path: Path, text: str) -> None:
     with open_atomically(path) as file:
         file.write(text)
+
+
+def write_csv(path: Path, rows: Iterable[Iterable[object]]) -> None:
+    """A CSV file, which appears under its name when it is complete."""
+    with open_atomically(path) as file:
+        csv.writer(file, lineterminator="\n").writerows(rows)
 
 
 @contextlib.contextmanager

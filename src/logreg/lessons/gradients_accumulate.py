@@ -4,22 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from itertools import accumulate
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from matplotlib.figure import Figure
 from torch import Tensor
+from torch.nn.utils import parameters_to_vector
 
+from logreg.data.datamodule import BlockData
 from logreg.lessons.lesson import Conclusion, Lesson, training_rows
 from logreg.models import HandWritten
 from logreg.report.figures.theme import BLUE, GREY, RED, panels
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-    from logreg.data.datamodule import BlockData
-    from logreg.training.classifier import BinaryClassifier
+from logreg.training.classifier import BinaryClassifier
 
 LARGE = 1e6  # from here on in powers of ten
 MOVING = 1e-3  # of a cost that has not come to rest
@@ -49,18 +47,14 @@ def trace(x: Tensor, y: Tensor, lr: float, updates: int, zero: bool, momentum: f
     costs, stored, fresh = [], [], []
     for _ in range(updates):
         cost = F.binary_cross_entropy_with_logits(network.logits(x).squeeze(1), y)
-        fresh.append(_flat(torch.autograd.grad(cost, parameters, retain_graph=True)))
+        fresh.append(parameters_to_vector(torch.autograd.grad(cost, parameters, retain_graph=True)))
         if zero:
             optimizer.zero_grad()
         cost.backward()
-        stored.append(_flat([p.grad for p in parameters if p.grad is not None]))
+        stored.append(parameters_to_vector(p.grad for p in parameters if p.grad is not None))
         optimizer.step()
         costs.append(float(cost.detach()))
     return Trace(np.array(costs), torch.stack(stored), torch.stack(fresh))
-
-
-def _flat(parts: Sequence[Tensor]) -> Tensor:
-    return torch.cat([part.detach().reshape(-1) for part in parts])
 
 
 class GradientsAccumulate(Lesson):
@@ -87,7 +81,8 @@ class GradientsAccumulate(Lesson):
         x, y = (torch.from_numpy(part).float() for part in training_rows(data))
         zeroed, added = (trace(x, y, self.lr, self.updates, zero) for zero in (True, False))
         momentum = trace(x, y, self.lr, self.updates, zero=True, momentum=1.0)
-        off = float((added.stored - _running_sums(added.fresh)).abs().max())
+        # one after another as ``backward`` adds, where `torch.cumsum` may add in another order
+        off = float((added.stored - torch.stack([*accumulate(added.fresh)])).abs().max())
         is_momentum = bool(np.array_equal(added.costs, momentum.costs, equal_nan=True))
         over = [trace(*self.overlapping, self.lr, self.updates, zero) for zero in (True, False)]
         ranges = [(float(t.costs[-LAST:].min()), float(t.costs[-LAST:].max())) for t in over]
@@ -154,15 +149,6 @@ def _rest(zeroed: tuple[float, float], summed: tuple[float, float]) -> str:
 
 def _shown(cost: float) -> str:
     return f"{cost:.3g}" if cost else "0 in float32"
-
-
-def _running_sums(fresh: Tensor) -> Tensor:
-    """Sums in the order in which ``backward`` adds, where `torch.cumsum` may add in another."""
-    sums, total = [], torch.zeros_like(fresh[0])
-    for each in fresh:
-        total = total + each
-        sums.append(total)
-    return torch.stack(sums)
 
 
 def _first(gradients: Tensor) -> str:

@@ -4,24 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LogNorm
+from matplotlib.figure import Figure
 
 from logreg.core.errors import UserError
 from logreg.core.numbers import is_number
+from logreg.data.datamodule import BlockData
 from logreg.lessons.descent import cost, largest_curvature
 from logreg.lessons.lesson import Conclusion, SweepLesson, refuse, training_rows
+from logreg.records.jobs import Job
 from logreg.records.record import read_history
 from logreg.report.figures.theme import RED, panels
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-    from logreg.data.datamodule import BlockData
-    from logreg.records.jobs import Job
 
 NEAR = 0.01  # of the optimum's cost, within which a fit has arrived
 Costs = dict[str, dict[float, float]]  # by optimizer and learning rate; infinite where the job diverged

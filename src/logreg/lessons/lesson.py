@@ -17,6 +17,7 @@ from logreg.core.files import write_atomically
 from logreg.core.numbers import is_number
 from logreg.optim.losses import LOG_LOSS
 from logreg.records.record import LESSON, LESSON_FIGURES, finite
+from logreg.report.terminal.tables import say
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -55,8 +56,7 @@ class Conclusion:
         save_figures(drawings, directory, events, 0)
         events.close()
         console.print("\nwhat this lesson shows", style="bold")
-        for line in self.lines:
-            console.print(f"  {line}", markup=False, highlight=False, soft_wrap=True)
+        say(console, *(f"  {line}" for line in self.lines))
         for name in self.figures:
             console.print(f"  figures/{LESSON_FIGURES}{name}.png", style="dim", markup=False, highlight=False)
 

@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from matplotlib.figure import Figure
 from scipy.special import expit
 
+from logreg.data.datamodule import BlockData
 from logreg.lessons.lesson import Conclusion, Lesson
 from logreg.optim.losses import LOSSES
 from logreg.report.figures.theme import BLUE, GREY, ORANGE, RED, panels
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-    from logreg.data.datamodule import BlockData
-    from logreg.training.classifier import BinaryClassifier
+from logreg.training.classifier import BinaryClassifier
 
 
 class Sigmoid(Lesson):

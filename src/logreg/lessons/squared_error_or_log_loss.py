@@ -6,24 +6,21 @@ import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from matplotlib.colors import SymLogNorm
+from matplotlib.figure import Figure
 
 from logreg.core.errors import UserError
+from logreg.data.datamodule import BlockData
 from logreg.lessons.descent import descend_together, mean_gradients, with_ones
 from logreg.lessons.lesson import Conclusion, SweepLesson, refuse, training_rows
 from logreg.lessons.surface import Surface, smallest_eigenvalues, surface
 from logreg.optim.losses import LOSSES, loss_of
+from logreg.records.jobs import Job
 from logreg.records.record import COEFFICIENTS
 from logreg.report.figures.theme import GREEN, RED, panels
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-    from logreg.data.datamodule import BlockData
-    from logreg.records.jobs import Job
 
 ABOVE = 1e-3  # of the cost
 ROUNDING = 1e-12  # of an eigenvalue

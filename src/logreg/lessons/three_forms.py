@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import torch
 import torch.nn.functional as F
+from matplotlib.figure import Figure
 from torch import Tensor, nn
+from torch.nn.utils import parameters_to_vector
 
+from logreg.data.datamodule import BlockData
 from logreg.lessons.lesson import Conclusion, Lesson, training_rows
 from logreg.models import HandWritten, LogisticRegression, SequentialRegression
 from logreg.optim.objective import linear_coefficients
 from logreg.report.figures.theme import BLUE, ORANGE, RED, panels
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-    from logreg.data.datamodule import BlockData
-    from logreg.training.classifier import BinaryClassifier
+from logreg.training.classifier import BinaryClassifier
 
 DTYPES = (torch.float32, torch.float64)
 WHY = (
@@ -108,7 +104,7 @@ class ThreeForms(Lesson):
             f"what a Sequential calls, in order: {' -> '.join(order)}",
             "with its layers swapped the sigmoid comes first, and what comes out is no probability: from "
             f"{float(swapped.min()):.3f} to {float(swapped.max()):.3f} on these rows"
-            if _outside(swapped)
+            if ((swapped < 0) | (swapped > 1)).any()
             else "with its layers swapped the sigmoid comes first, and nothing keeps the output between 0 and 1",
             f"model(x) ran the model's hook {_times(hooks['call'])}, model.forward(x) {_times(hooks['forward'])}: "
             f"calling runs hooks and forward, forward alone does not (the hooks of the {hooks['inside']} layers "
@@ -129,8 +125,7 @@ class ThreeForms(Lesson):
             network.to(dtype)
             p = network(x).reshape(-1)
             slopes = torch.autograd.grad(F.binary_cross_entropy(p, y), parameters(network))
-            gradient = torch.cat([part.reshape(-1) for part in slopes])
-            values_of[name] = {"outputs": p.detach().numpy(), "gradients": gradient.numpy()}
+            values_of[name] = {"outputs": p.detach().numpy(), "gradients": parameters_to_vector(slopes).numpy()}
         for name, costs in self._traces(x, y).items():
             values_of[name]["costs"] = costs
         reference = values_of.pop("Sequential")
@@ -150,10 +145,6 @@ class ThreeForms(Lesson):
         costs.legend()
         differences.set(xlabel="update", ylabel="difference from the cost of Sequential")
         return figure
-
-
-def _outside(p: Tensor) -> bool:
-    return bool(((p < 0) | (p > 1)).any())
 
 
 def _times(count: int) -> str:

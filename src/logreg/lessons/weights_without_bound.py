@@ -8,21 +8,18 @@ whose margin counts the intercept too, a weight of a column of ones; the usual m
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+from matplotlib.figure import Figure
 from sklearn.svm import SVC, LinearSVC
 
 from logreg.core.errors import UserError
+from logreg.data.datamodule import BlockData
 from logreg.lessons.descent import cost, descend, with_ones
 from logreg.lessons.lesson import Conclusion, Lesson, training_rows
 from logreg.report.figures.theme import BLUE, GREEN, ORANGE, RED, panels
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-    from logreg.data.datamodule import BlockData
-    from logreg.training.classifier import BinaryClassifier
+from logreg.training.classifier import BinaryClassifier
 
 SAME = 0.05  # degrees between two machines, as near as they are solved
 SETTLED = 1.0  # degrees from the direction that it tends to
@@ -50,12 +47,12 @@ class Descent(NamedTuple):
 
     Attributes:
         at: which updates, (points,).
-        theta: weights and intercept, (features + 1,) each.
+        theta: weights and intercept, (points, features + 1).
         norm, cost: of the weights; of the fit, with its penalty; (points,).
     """
 
     at: np.ndarray
-    theta: list[np.ndarray]
+    theta: np.ndarray
     norm: np.ndarray
     cost: np.ndarray
 
@@ -98,27 +95,27 @@ class WeightsWithoutBound(Lesson):
         at = np.unique(np.concatenate([np.geomspace(1, self.updates, 200).astype(np.int64), self._decades()]))
         wanted = set(at.tolist())
         with np.errstate(over="ignore", invalid="ignore"):  # where it diverges
-            thetas = [t for i, t in enumerate(descend(x, y, self.lr, self.updates, l2)) if i in wanted]
-            norms = np.array([np.linalg.norm(t[:-1]) for t in thetas])
-            return Descent(at, thetas, norms, np.array([cost(t, x, y, l2) for t in thetas]))
+            theta = np.array([t for i, t in enumerate(descend(x, y, self.lr, self.updates, l2)) if i in wanted])
+            norms = np.array([np.linalg.norm(t[:-1]) for t in theta])
+            return Descent(at, theta, norms, np.array([cost(t, x, y, l2) for t in theta]))
 
     def _decades(self) -> list[int]:
         return [10**k for k in range(1, 12) if 10**k <= self.updates]
 
     def _numbers(self, free: Descent, penalised: Descent, of_free: np.ndarray, counted: np.ndarray) -> dict[str, Any]:
         decades = self._decades()
-        places = [int(np.flatnonzero(free.at == d)[0]) for d in decades]
+        places = np.searchsorted(free.at, decades)
         return {
             "updates": decades,
-            "norm": [float(free.norm[i]) for i in places],
-            "cost": [float(free.cost[i]) for i in places],
-            "degrees_from_maximum_margin": [angle(free.theta[i], counted) for i in places],
-            "degrees_from_free_intercept": [angle(free.theta[i], of_free) for i in places],
+            "norm": free.norm[places].tolist(),
+            "cost": free.cost[places].tolist(),
+            "degrees_from_maximum_margin": [angle(t, counted) for t in free.theta[places]],
+            "degrees_from_free_intercept": [angle(t, of_free) for t in free.theta[places]],
             "degrees_between_machines": angle(of_free, counted),
             "maximum_margin": counted.tolist(),
             "free_intercept": of_free.tolist(),
-            "penalised_norm": [float(penalised.norm[i]) for i in places],
-            "penalised_cost": [float(penalised.cost[i]) for i in places],
+            "penalised_norm": penalised.norm[places].tolist(),
+            "penalised_cost": penalised.cost[places].tolist(),
         }
 
     def _lines(self, n: dict[str, Any]) -> list[str]:

@@ -83,6 +83,14 @@ def _rank(job: Job) -> tuple[bool, str, float, int]:
     return False, job.monitor, job.sign * job.score, job.number
 
 
+def by_monitor(jobs: Sequence[Job]) -> dict[str, list[Job]]:
+    """The jobs that monitor each metric, in their order."""
+    groups: dict[str, list[Job]] = {}
+    for job in jobs:
+        groups.setdefault(job.monitor, []).append(job)
+    return groups
+
+
 def swept_keys(jobs: list[Job]) -> list[str]:
     """The keys whose value is not the same in every job, but for jobs whose record cannot be read."""
     jobs = [job for job in jobs if job.settings]
@@ -92,11 +100,7 @@ def swept_keys(jobs: list[Job]) -> list[str]:
 
 def best_jobs(jobs: list[Job]) -> list[Job]:
     """The best job of each monitor; one, where all jobs of the sweep are comparable."""
-    best: dict[str, Job] = {}
-    for job in jobs:
-        if job.is_ranked:
-            best.setdefault(job.monitor, job)
-    return list(best.values())
+    return [group[0] for group in by_monitor([job for job in jobs if job.is_ranked]).values()]
 
 
 def ranks_different_losses(jobs: Sequence[Job]) -> bool:

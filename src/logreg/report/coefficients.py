@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import csv
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import overload
 
 import numpy as np
 
-from logreg.core.files import open_atomically
+from logreg.core.files import write_csv
 from logreg.data.preprocessing import FittedPreprocessor
 from logreg.evaluation.coefficients.estimates import Estimates
 from logreg.evaluation.coefficients.separation import CONSTANT
@@ -94,13 +93,13 @@ class Coefficients(Sequence[Coefficient]):
 
     def write(self, directory: Path) -> None:
         """Write ``coefficients.csv`` into a run directory."""
-        with open_atomically(directory / COEFFICIENTS) as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow((*COLUMNS, *(ERRORS if self.has_errors else ())))
-            for i, r in enumerate(self):
-                values = self.values(r)
-                cells = [repr(value) for value in values] + (self._errors(i, values[0]) if self.has_errors else [])
-                writer.writerow((r.feature, r.level, *cells))
+        write_csv(directory / COEFFICIENTS, self._lines())
+
+    def _lines(self) -> Iterator[tuple[str, ...]]:
+        yield *COLUMNS, *(ERRORS if self.has_errors else ())
+        for i, row in enumerate(self):
+            values = self.values(row)
+            yield row.feature, row.level, *map(repr, values), *(self._errors(i, values[0]) if self.has_errors else ())
 
     def values(self, row: Coefficient) -> tuple[float, float]:
         """The coefficient in raw and in standardised units, infinite where the number found says nothing."""

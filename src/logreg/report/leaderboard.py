@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from rich.console import Console
 
 from logreg.core.errors import plural
-from logreg.core.files import write_atomically
+from logreg.core.files import write_atomically, write_csv
 from logreg.records.jobs import Job, best_jobs, failures, rerun_command, swept_keys
 from logreg.records.record import shown
-from logreg.report.terminal.tables import compact_table
+from logreg.report.terminal.tables import compact_table, say
 
 SHOWN = 10
 
@@ -50,9 +48,7 @@ def write(
         ]
         for job in jobs
     ]
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([header, *rows])
-    write_atomically(sweep / "leaderboard.csv", text.getvalue())
+    write_csv(sweep / "leaderboard.csv", [header, *rows])
     write_atomically(sweep / "leaderboard.md", _markdown(sweep, jobs, preface))
 
 
@@ -114,6 +110,7 @@ def show(sweep: Path, jobs: list[Job], console: Console, by_job: bool = True) ->
     console.print(table)
     for best in best_jobs(jobs) if by_job else ():
         console.print(f"best: job {best.number}, {best.monitor} = {_short(best.score)}; run it alone with")
-        console.print(f"  {rerun_command(best.record.overrides)}", markup=False, highlight=False, soft_wrap=True)
-    console.print(f"leaderboard: {shown(sweep / 'leaderboard.csv')}", markup=False, highlight=False, soft_wrap=True)
-    console.print(f"look at it:  tensorboard --logdir {shown(sweep)}", markup=False, highlight=False, soft_wrap=True)
+        say(console, f"  {rerun_command(best.record.overrides)}")
+    say(
+        console, f"leaderboard: {shown(sweep / 'leaderboard.csv')}", f"look at it:  tensorboard --logdir {shown(sweep)}"
+    )

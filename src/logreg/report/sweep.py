@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,12 +9,12 @@ from statistics import fmean
 
 from rich.console import Console
 
-from logreg.core.files import write_atomically
+from logreg.core.files import write_csv
 from logreg.records.comparison import DATA_SEED, FOLD, Setting, compare, table_rows, tied, verdict
 from logreg.records.jobs import Job, best_jobs, rerun_command
 from logreg.records.selection import read_choice
 from logreg.report import leaderboard
-from logreg.report.terminal.tables import compact_table
+from logreg.report.terminal.tables import compact_table, say
 
 SHOWN = 10
 MOST_TESTED = 5  # metrics of the test rows on the terminal
@@ -44,9 +42,7 @@ def write_tables(directory: Path, jobs: list[Job]) -> dict[str, list[Setting]]:
     compared = compare(jobs, overlap=overlap(jobs))
     table, preface = table_rows(compared), []
     if compared:
-        text = io.StringIO()
-        csv.writer(text, lineterminator="\n").writerows(table)
-        write_atomically(directory / "settings.csv", text.getvalue())
+        write_csv(directory / "settings.csv", table)
         preface = ["Settings over their repetitions:", "", *leaderboard.markdown_table(table[0], table[1:]), ""]
         preface += ["Jobs:", ""]
     leaderboard.write(directory, jobs, _of_setting(compared), preface)
@@ -88,8 +84,7 @@ def _show_tested(best: Mapping[str, Sequence[Job]], console: Console) -> None:
         if means:
             which = "" if len(jobs) == 1 else f", mean of its {len(jobs)} repetitions"
             values = ", ".join(f"{name} {value:.6g}" for name, value in means.items())
-            line = f"the winner on test rows{which}: {values}"
-            console.print(line, markup=False, highlight=False, soft_wrap=True)
+            say(console, f"the winner on test rows{which}: {values}")
 
 
 def overlap(jobs: Sequence[Job]) -> float | None:
@@ -120,9 +115,7 @@ def _show(compared: Mapping[str, Sequence[Setting]], console: Console) -> None:
         equal = tied(settings)
         also = f"; {equal} {'others' if equal > 1 else 'other'} may be as good" if equal else ""
         console.print(f"best by {metric}: {best.name}, mean {best.mean:.6g}{also}", markup=False, highlight=False)
-        command = rerun_command(best.jobs[0].record.overrides)
-        console.print("run one of its repetitions alone with")
-        console.print(f"  {command}", markup=False, highlight=False, soft_wrap=True)
+        say(console, "run one of its repetitions alone with", f"  {rerun_command(best.jobs[0].record.overrides)}")
         if len(settings) > 1 and len(best.jobs) < FEW:
             console.print(f"{len(best.jobs)} repetitions tell few settings apart; more seeds or folds tell more")
 

@@ -13,7 +13,7 @@ from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 
 from logreg.core.numbers import is_number
-from logreg.records.jobs import Job
+from logreg.records.jobs import Job, by_monitor
 from logreg.report.figures.theme import INK, MUTED, PAPER, RED, WIDE, new_chart, page_colors
 from logreg.report.page.charts import Chart, chart
 from logreg.report.page.histories import spans_much
@@ -42,16 +42,14 @@ def parallel_coordinates(jobs: Sequence[Job], keys: Sequence[str]) -> list[Chart
     """
     drawn = sorted(keys, key=lambda key: -len({job.settings.get(key) for job in jobs}))[:MOST_AXES]
     drawn = [key for key in keys if key in drawn]
-    groups: dict[str, dict[tuple[str, ...], list[Job]]] = {}
-    for job in (job for job in jobs if job.is_ranked):
-        settings = job.settings
-        values = tuple(settings.get(key, "") for key in keys)
-        groups.setdefault(job.monitor, {}).setdefault(values, []).append(job)
     charts = []
-    for i, (metric, by_values) in enumerate(list(groups.items())[:MOST_METRICS]):
+    groups = by_monitor([job for job in jobs if job.is_ranked])
+    for i, (metric, group) in enumerate(list(groups.items())[:MOST_METRICS]):
+        by_values: dict[tuple[str, ...], list[Job]] = {}
+        for job in group:
+            by_values.setdefault(tuple(job.settings.get(key, "") for key in keys), []).append(job)
         if len(by_values) < 2:
             continue
-        direction = next(iter(by_values.values()))[0].sign
         points = [tuple(values[keys.index(key)] for key in drawn) for values in by_values]
         means = np.array([fmean(float(job.score or 0.0) for job in each) for each in by_values.values()])
         repeated = any(len(each) > 1 for each in by_values.values())
@@ -64,7 +62,7 @@ def parallel_coordinates(jobs: Sequence[Job], keys: Sequence[str]) -> list[Chart
             if len(means) > MOST_LINES:
                 caption += f" {MOST_LINES:,} of the {len(means):,} settings are drawn, evenly spread over the ranks."
             caption += f" The {left_out} keys with the fewest values have no axis." if left_out else ""
-            figure = _draw(metric, drawn, points, means, direction)
+            figure = _draw(metric, drawn, points, means, group[0].sign)
             charts.append(chart(figure, f"parallel{i}", f"{metric} by {', '.join(drawn)}", caption, is_wide=True))
     return charts
 

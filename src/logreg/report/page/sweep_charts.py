@@ -12,7 +12,7 @@ from matplotlib.collections import LineCollection
 
 from logreg.core.numbers import is_number
 from logreg.records.comparison import Setting, compared_keys
-from logreg.records.jobs import Job
+from logreg.records.jobs import Job, by_monitor
 from logreg.records.selection import read_choice
 from logreg.report.figures.theme import (
     BLUE,
@@ -43,10 +43,7 @@ STRETCHES, FEW_STRETCHES, MANY = 100, 30, 1_000  # of a curve, and of one among 
 
 def curve_charts(jobs: Sequence[Job]) -> list[Chart]:
     """For each monitored metric the curves of all jobs over updates, the best ones in colour."""
-    groups: dict[str, list[Job]] = {}
-    for job in jobs:
-        if job.monitor:
-            groups.setdefault(job.monitor, []).append(job)
+    groups = by_monitor([job for job in jobs if job.monitor])
     with page_colors():
         charts = [_curves(f"curves{i}", *group) for i, group in enumerate(list(groups.items())[:MOST_METRICS])]
     return [each for each in charts if each is not None]
@@ -171,9 +168,9 @@ def _path_chart(directory: Path, compared: dict[str, list[Setting]]) -> list[Cha
 def spread(jobs: Sequence[Job]) -> list[Chart]:
     """How the scores of equal settings are spread over seeds and folds."""
     charts = []
-    metrics = list(dict.fromkeys(job.monitor for job in jobs if job.is_ranked))[:MOST_METRICS]
-    for i, metric in enumerate(metrics):
-        scores = np.array([float(job.score or 0.0) for job in jobs if job.is_ranked and job.monitor == metric])
+    groups = by_monitor([job for job in jobs if job.is_ranked])
+    for i, (metric, group) in enumerate(list(groups.items())[:MOST_METRICS]):
+        scores = np.array([float(job.score or 0.0) for job in group])
         if len(scores) < 2:
             continue
         with page_colors():

@@ -11,6 +11,7 @@ from rich.table import Table
 from logreg.core.errors import plural
 from logreg.records.record import shown
 from logreg.report.terminal.sentences import brier_lines, is_part
+from logreg.report.terminal.tables import numeric, say
 from logreg.runs.evaluate import NewRowsEvaluation
 
 
@@ -23,30 +24,24 @@ def show(result: NewRowsEvaluation, labels: tuple[str, str], path: Path, console
     if not (zeros and ones):
         title += "; what needs both labels has no value"
     percent = f"{100 * result.confidence:g} % interval"
-    table = Table("metric", "value", percent, "majority class", title=escape(title), title_justify="left")
-    for column in table.columns[1:]:
-        column.justify = "right"
+    table = numeric("metric", "value", percent, "majority class", title=escape(title))
     for name, value in result.metrics.items():
         if name == "loss" or is_part(name):  # the log loss under the name that checkpoints watch; a line says the parts
             continue
         low, high = result.intervals.get(name, (None, None))
         interval = "" if low is None or high is None else f"{low:.6f} to {high:.6f}"
-        baseline = result.baseline.get(name)
-        table.add_row(name, _cell(value), interval, _cell(baseline))
+        table.add_row(name, _cell(value), interval, _cell(result.baseline.get(name)))
     console.print(table)
     if result.calibration is not None:
         console.print(f"the probabilities are calibrated, calibration={result.calibration}", highlight=False)
-    for line in brier_lines(result.metrics, f"these {result.data['rows']:,}"):
-        console.print(line, highlight=False, soft_wrap=True)
-    confusion = Table(
-        "", f"predicted {labels[0]}", f"predicted {labels[1]}", title=f"at threshold {result.threshold:g}"
-    )
-    confusion.title_justify = "left"
+    say(console, *brier_lines(result.metrics, f"these {result.data['rows']:,}"))
+    predicted = (f"predicted {label}" for label in labels)
+    confusion = Table("", *predicted, title=f"at threshold {result.threshold:g}", title_justify="left")
     counts = result.confusion
     confusion.add_row(f"is {labels[0]}", f"{counts['true_negative']:,}", f"{counts['false_positive']:,}")
     confusion.add_row(f"is {labels[1]}", f"{counts['false_negative']:,}", f"{counts['true_positive']:,}")
     console.print(confusion)
-    console.print(f"evaluation: {shown(path)}", markup=False, highlight=False, soft_wrap=True)
+    say(console, f"evaluation: {shown(path)}")
 
 
 def _cell(value: float | None) -> str:

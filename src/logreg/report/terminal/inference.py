@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
 
 from rich.console import Console
@@ -10,11 +9,11 @@ from rich.markup import escape
 from rich.table import Table
 from scipy.stats import chi2
 
-from logreg.core.files import open_atomically
+from logreg.core.files import write_csv
 from logreg.evaluation.coefficients.estimates import Estimates, Inference
 from logreg.records.record import MARGINAL_EFFECTS
 from logreg.report.coefficients import Coefficients
-from logreg.report.terminal.tables import frameless
+from logreg.report.terminal.tables import frameless, say
 
 NARROWEST = 100  # characters, where the output is no terminal
 EFFECTS = ("standard_error", "z", "p", "lower", "upper")
@@ -27,20 +26,16 @@ COVARIANCES = {
 
 def write_marginal_effects(effects: Estimates, names: Coefficients, directory: Path) -> None:
     """Write ``marginal_effects.csv`` into a run directory."""
-    with open_atomically(directory / MARGINAL_EFFECTS) as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(("feature", "level", "effect", *EFFECTS))
-        for i, row in enumerate(names[1:]):
-            values = (effects.estimate, *(getattr(effects, name) for name in EFFECTS))
-            writer.writerow((row.feature, row.level, *(repr(float(value[i])) for value in values)))
+    columns = (effects.estimate, *(getattr(effects, name) for name in EFFECTS))
+    rows = ((r.feature, r.level, *(repr(float(values[i])) for values in columns)) for i, r in enumerate(names[1:]))
+    write_csv(directory / MARGINAL_EFFECTS, [("feature", "level", "effect", *EFFECTS), *rows])
 
 
 def show_inference(inference: Inference, rows: Coefficients, console: Console, most: int) -> None:
     """How well it fits, the coefficients with their errors, and the average marginal effects."""
     if not console.is_terminal:
         console = Console(file=console.file, width=max(console.width, NARROWEST))
-    for line in _head(inference):
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+    say(console, *_head(inference))
     top = rows.largest(most)
     place = {(row.feature, row.level): i for i, row in enumerate(rows[1:])}
     chosen = [place[row.feature, row.level] for row in top]

@@ -18,6 +18,7 @@ from logreg.records.record import Baseline, RunRecord, shown, splits_of
 from logreg.report.coefficients import Coefficients
 from logreg.report.terminal.inference import show_inference
 from logreg.report.terminal.sentences import conclusions, headline, is_part
+from logreg.report.terminal.tables import numeric, say
 from logreg.training.classifier import BinaryClassifier
 
 MOST_ROWS = 20  # a table of more rows is not printed row by row
@@ -34,15 +35,14 @@ def show(
     inference: Inference | NoInference | None = None,
 ) -> None:
     """Final metrics, learned coefficients, predictions of a small table, and where to look next."""
-    console.print(headline(record), highlight=False, soft_wrap=True)
+    say(console, headline(record))
     if record.metrics:
         console.print(metrics_table(record.metrics, record.baseline))
-        for line in conclusions(record):
-            console.print(line, markup=False, highlight=False, soft_wrap=True)
+        say(console, *conclusions(record))
         if record.calibration is not None and coefficients is not None:
             console.print("W and b are those of the model, before calibration", highlight=False)
         if isinstance(inference, NoInference) and inference.is_news:
-            console.print(inference.sentence, markup=False, highlight=False, soft_wrap=True)
+            say(console, inference.sentence)
         if isinstance(inference, Inference) and coefficients is not None:
             show_inference(inference, coefficients, console, MOST_COEFFICIENTS)
         elif not isinstance(data, ImageData):  # a pixel by itself says nothing; figures/filters.png shows them all
@@ -50,8 +50,7 @@ def show(
         if isinstance(data, InMemoryData):
             _predictions(classifier, data, console)
     here = shown(directory)
-    for line in (f"run directory: {here}", f"look at it:    tensorboard --logdir {here}"):
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+    say(console, f"run directory: {here}", f"look at it:    tensorboard --logdir {here}")
 
 
 def show_briefly(record: RunRecord, console: Console) -> None:
@@ -63,9 +62,7 @@ def show_briefly(record: RunRecord, console: Console) -> None:
 def metrics_table(metrics: dict[str, float], baseline: Baseline | None = None) -> Table:
     """`metric_rows`, for the terminal."""
     header, *rows = metric_rows(metrics, baseline)
-    table = Table(*header)
-    for column in table.columns[1:]:
-        column.justify = "right"
+    table = numeric(*header)
     for row in rows:
         table.add_row(*row)
     return table
@@ -95,10 +92,7 @@ def _coefficients(rows: Coefficients | None, console: Console) -> None:
     if rows is None:
         return
     shown = 2 if rows.differ else 1
-    title = "learned W and b"
-    table = Table("column", *("W", "W, standardised")[:shown], title=title, title_justify="left")
-    for column in table.columns[1:]:
-        column.justify = "right"
+    table = numeric("column", *("W", "W, standardised")[:shown], title="learned W and b")
     top = rows.largest(MOST_COEFFICIENTS)
     for row in top:
         table.add_row(escape(row.name), *map(_number, rows.values(row)[:shown]))

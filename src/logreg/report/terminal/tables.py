@@ -9,11 +9,23 @@ from typing import Literal
 from rich import box
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 
 LONG = 16  # characters of a text, from where on it is folded where there is no room
 BETWEEN = 2  # columns of a table
 NUMBERS = re.compile(r"[-+.]?\d.*|")  # and intervals of them, and nothing
+
+
+def say(console: Console, *lines: str) -> None:
+    """Print lines as they are: brackets are no markup, and a long line is not broken."""
+    for line in lines:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def numeric(*names: str, title: str | None = None) -> Table:
+    """A table whose columns but the first hold numbers."""
+    columns = (Column(name, justify="right") for name in names[1:])
+    return Table(names[0], *columns, title=title, title_justify="left")
 
 
 def frameless(title: str, *names: str) -> Table:
