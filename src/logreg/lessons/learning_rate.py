@@ -61,10 +61,8 @@ class LearningRate(SweepLesson):
             "arrived": arrived,
             "diverged": {l2: {n: _diverged(of) for n, of in each.items()} for l2, each in by_l2.items()},
             "costs": {l2: {n: list(of.items()) for n, of in each.items()} for l2, each in by_l2.items()},
+            "is_separated": any(job.metrics.get("train/accuracy") == 1 for job in jobs),  # which only a line can do
         }
-        numbers["is_separated"] = any(
-            job.metrics.get("train/accuracy") == 1 for job in jobs
-        )  # which only a line can do
         lines = self._lines(numbers, by_l2)
         drawn = {"heat_map": self._heat_maps(by_l2, stable), "curves": self._curves(by_penalty[self.l2], least)}
         return Conclusion(lines, numbers, drawn)

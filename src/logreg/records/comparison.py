@@ -32,6 +32,7 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from statistics import fmean, stdev
 from typing import NamedTuple
 
@@ -172,20 +173,21 @@ def _ranked(
 ) -> list[Setting]:
     """The settings of one metric, best first; a group holds the jobs of a setting by repetition."""
     direction = next(iter(groups[0].values())).sign
-    ranked = [(design.moments(_scores(group)), group) for group in groups]
-    # A setting that lost repetitions is known by its luckier ones: it comes after those that have all.
-    lost = {id(group): failed.get(_values_of(next(iter(group.values())), keys), 0) > 0 for _, group in ranked}
-    ranked.sort(key=lambda pair: (lost[id(pair[1])], direction * pair[0].mean))
-    best = _scores(ranked[0][1])
-    verdicts = [True, *_indistinguishable(best, [_scores(group) for _, group in ranked[1:]], direction, design)]
-    order = [(lost[id(group)], direction * moments.mean) for moments, group in ranked]
+    ranked = []
+    for group in groups:
+        missing = failed.get(_values_of(next(iter(group.values())), keys), 0)
+        moments = design.moments(_scores(group))
+        # A setting that lost repetitions is known by its luckier ones: it comes after those that have all.
+        ranked.append(((missing > 0, direction * moments.mean), missing, moments, group))
+    ranked.sort(key=itemgetter(0))
+    best, *others = (_scores(group) for *_, group in ranked)
+    verdicts = [True, *_indistinguishable(best, others, direction, design)]
     settings = []
-    for (moments, group), verdict in zip(ranked, verdicts, strict=True):
+    for (place, missing, moments, group), verdict in zip(ranked, verdicts, strict=True):
         jobs = list(group.values())
         values = {key: jobs[0].settings.get(key, "") for key in keys}
-        rank = 1 + bisect_left(order, (lost[id(group)], direction * moments.mean))
+        rank = 1 + bisect_left(ranked, place, key=itemgetter(0))
         low, high = _interval(moments.mean, moments.error, moments.freedom)
-        missing = failed.get(_values_of(jobs[0], keys), 0)
         settings.append(Setting(values, jobs, missing, moments.mean, moments.deviation, low, high, rank, verdict))
     return settings
 

@@ -20,7 +20,7 @@ from logreg.evaluation.coefficients.estimates import Inference, NoInference
 from logreg.evaluation.metrics import bins_of
 from logreg.records.record import RunRecord, read_settings, splits_of
 from logreg.report.coefficients import Coefficients, coefficients, infinite_of
-from logreg.report.figures.boundary import BoundarySeries, is_plane, points_of
+from logreg.report.figures.boundary import BoundarySeries, is_plane, points_of, write_series
 from logreg.report.tensorboard.events import EventFile, TensorBoardLogger
 from logreg.report.tensorboard.texts import write_curves, write_texts
 from logreg.report.terminal import run
@@ -57,7 +57,7 @@ def report_run(
     if events is not None:
         for callback in trainer.callbacks if with_figures and trainer is not None else ():  # type: ignore[attr-defined]
             if isinstance(callback, BoundarySeries) and table is not None:
-                callback.write(events, classifier, table)
+                write_series(events, classifier, callback.states, table)
         write_texts(events, record, read_settings(directory), directory)
         events.layout()
         events.hyperparameters(hyperparameters, group=f"{directory.parent.name}/{directory.name}")

@@ -100,10 +100,6 @@ class BoundarySeries(Callback):
         else:  # a divergence is found after the block that it happened in
             self.states = {update: state for update, state in self.states.items() if update <= trainer.global_step}
 
-    def write(self, events: EventFile, classifier: BinaryClassifier, data: BlockData) -> None:
-        """Draw what was copied into an event file."""
-        write_series(events, classifier, self.states, data)
-
 
 def write_series(
     events: EventFile, classifier: BinaryClassifier, states: Mapping[int, Mapping[str, Tensor]], data: BlockData

@@ -90,8 +90,7 @@ def sweep_figures(jobs: Sequence[Job], look: Look = Look.FILE) -> dict[str, Draw
                 scores = panel.setdefault(_title(job, line_keys), {}).setdefault(point, [])
                 scores.append(job.score if job.is_ranked else None)
         name = re.sub(r"[^\w-]+", "_", f"{sweep.metric}_by_{'_'.join(numeric)}")
-        draw = _curves if len(numeric) == 1 else _scatter if sweep.is_sparse() else _heat_maps
-        figures[name] = draw(sweep, look)
+        figures[name] = _curves(sweep, look) if len(numeric) == 1 else _colored(sweep, look)
     return figures
 
 
@@ -217,54 +216,62 @@ def _curve(ax: Axes, cells: Cells, label: str, index: int, height: float) -> Non
     ax.plot(failed, [height] * len(failed), "x", color=color, transform=ax.get_xaxis_transform())
 
 
-def _heat_maps(sweep: SweptMetric, look: Look) -> Drawing:
-    """The mean over repetitions as a colour, bright is good; hatched where no repetition has a result."""
-    drawing, axes = _figure(sweep, "mean", look)
-    grids = [sweep.swept(axis) for axis in (0, 1)]
-    panels, best = {panel: sweep.panels[panel][""] for panel in axes}, sweep.best(sweep.cells())
-    colors, extend = _colors(sweep, panels.values())
-    for panel, ax in axes.items():
-        cells = panels[panel]
-        values = [[_mean(cells.get((x, y), [])) for x in grids[0]] for y in grids[1]]
-        style: dict[str, Any] = {"norm": colors.norm, "cmap": colors.cmap, "edgecolor": "white", "linewidth": 0.5}
-        ax.pcolormesh(np.ma.masked_invalid(values), **style)
-        for (x, y), scores in cells.items():
-            at = grids[0].index(x), grids[1].index(y)
-            _mark(ax, scores, at, colors, labelled=max(map(len, grids)) <= MOST_LABELLED)
-            if sweep.sign * _mean(scores) == best:
-                ax.add_patch(Rectangle((at[0] + 0.03, at[1] + 0.03), 0.94, 0.94, fill=False, lw=2.5, label="best"))
-        for axis, grid in zip((ax.xaxis, ax.yaxis), grids, strict=True):
-            _label_ticks(axis, np.arange(len(grid)) + 0.5, grid)
-    drawing.figure.colorbar(colors, ax=list(axes.values()), label=_metric(sweep), extend=extend, format="{x:g}")
-    _legend(drawing.figure, axes.values())
-    return drawing
-
-
-def _scatter(sweep: SweptMetric, look: Look) -> Drawing:
-    """A dot a point, coloured by its mean as in a heat map; crosses where a repetition has no result."""
+def _colored(sweep: SweptMetric, look: Look) -> Drawing:
+    """The mean over repetitions as a colour over both numbers, bright is good."""
+    draw = _scatter if sweep.is_sparse() else _heat_map
     points_of_panel = fmean(len(cells) for cells in sweep.cells())
-    if len(sweep.panels) > MOST_PANELS and points_of_panel < 2:  # a name for each job: no panel would say anything
-        sweep = _pooled(sweep)
+    if draw is _scatter and len(sweep.panels) > MOST_PANELS and points_of_panel < 2:
+        sweep = _pooled(sweep)  # a name for each job: no panel would say anything
     drawing, axes = _figure(sweep, "mean", look)
     panels, best = {panel: sweep.panels[panel][""] for panel in axes}, sweep.best(sweep.cells())
-    colors, extend = _colors(sweep, panels.values())
+    means = [_mean(scores) for cells in panels.values() for scores in cells.values() if _results(scores)]
+    norm, extend = _color_scale(np.array(means), sweep.sign)
+    colors = ScalarMappable(norm, "viridis_r" if sweep.sign == 1 else "viridis")
     for panel, ax in axes.items():
-        _scale_swept(ax, sweep)
-        means = {point: _mean(scores) for point, scores in panels[panel].items() if _results(scores)}
-        points = sorted(means, key=lambda point: -sweep.sign * means[point])  # the best on top
-        x, y = ([point[axis] for point in points] for axis in (0, 1))
-        style: dict[str, Any] = {"norm": colors.norm, "cmap": colors.cmap, "edgecolors": "0.35", "linewidths": 0.25}
-        size = max(8, min(36, 20_000 / max(1, len(points))))
-        ax.scatter(x, y, size, [means[point] for point in points], rasterized=True, **style)
-        failed = [point for point, scores in panels[panel].items() if None in scores]
-        if failed:
-            ax.plot(*zip(*failed, strict=True), "x", color="0.5", ms=3, mew=0.7, label="without a result", zorder=1.5)
-        for point in points:
-            if sweep.sign * means[point] == best:
-                ax.plot(*point, "o", color="black", fillstyle="none", markersize=11, mew=2, label="best")
+        draw(ax, sweep, panels[panel], colors, best)
     drawing.figure.colorbar(colors, ax=list(axes.values()), label=_metric(sweep), extend=extend, format="{x:g}")
     _legend(drawing.figure, axes.values())
     return drawing
+
+
+def _heat_map(ax: Axes, sweep: SweptMetric, cells: Cells, colors: ScalarMappable, best: float) -> None:
+    """A cell for each pair of values; hatched where no repetition has a result."""
+    grids = [sweep.swept(axis) for axis in (0, 1)]
+    values = [[_mean(cells.get((x, y), [])) for x in grids[0]] for y in grids[1]]
+    style: dict[str, Any] = {"norm": colors.norm, "cmap": colors.cmap, "edgecolor": "white", "linewidth": 0.5}
+    ax.pcolormesh(np.ma.masked_invalid(values), **style)
+    for (x, y), scores in cells.items():
+        at = grids[0].index(x), grids[1].index(y)
+        _mark(ax, scores, at, colors, labelled=max(map(len, grids)) <= MOST_LABELLED)
+        if sweep.sign * _mean(scores) == best:
+            ax.add_patch(Rectangle((at[0] + 0.03, at[1] + 0.03), 0.94, 0.94, fill=False, lw=2.5, label="best"))
+    for axis, grid in zip((ax.xaxis, ax.yaxis), grids, strict=True):
+        _label_ticks(axis, np.arange(len(grid)) + 0.5, grid)
+
+
+def _scatter(ax: Axes, sweep: SweptMetric, cells: Cells, colors: ScalarMappable, best: float) -> None:
+    """A dot a point; crosses where a repetition has no result.
+
+    Both axes are logarithmic where values span much, with numbers of their own: the swept ones are too many.
+    """
+    for place, (axis, rescale) in enumerate(((ax.xaxis, ax.set_xscale), (ax.yaxis, ax.set_yscale))):
+        scale, further = _swept_scale(sweep.swept(place))
+        rescale(scale, **further)
+        if scale != "linear":
+            axis.set_major_formatter("{x:g}")
+            axis.set_minor_formatter(NullFormatter())
+    means = {point: _mean(scores) for point, scores in cells.items() if _results(scores)}
+    points = sorted(means, key=lambda point: -sweep.sign * means[point])  # the best on top
+    x, y = ([point[axis] for point in points] for axis in (0, 1))
+    style: dict[str, Any] = {"norm": colors.norm, "cmap": colors.cmap, "edgecolors": "0.35", "linewidths": 0.25}
+    size = max(8, min(36, 20_000 / max(1, len(points))))
+    ax.scatter(x, y, size, [means[point] for point in points], rasterized=True, **style)
+    failed = [point for point, scores in cells.items() if None in scores]
+    if failed:
+        ax.plot(*zip(*failed, strict=True), "x", color="0.5", ms=3, mew=0.7, label="without a result", zorder=1.5)
+    for point in points:
+        if sweep.sign * means[point] == best:
+            ax.plot(*point, "o", color="black", fillstyle="none", markersize=11, mew=2, label="best")
 
 
 def _pooled(sweep: SweptMetric) -> SweptMetric:
@@ -274,23 +281,6 @@ def _pooled(sweep: SweptMetric) -> SweptMetric:
         for point, scores in cells.items():
             pooled.setdefault(point, []).extend(scores)
     return SweptMetric(sweep.metric, sweep.sign, sweep.numeric, {"": {"": pooled}})
-
-
-def _scale_swept(ax: Axes, sweep: SweptMetric) -> None:
-    """Both axes logarithmic where values span much, with numbers of their own: the swept ones are too many."""
-    for place, (axis, rescale) in enumerate(((ax.xaxis, ax.set_xscale), (ax.yaxis, ax.set_yscale))):
-        scale, further = _swept_scale(sweep.swept(place))
-        rescale(scale, **further)
-        if scale != "linear":
-            axis.set_major_formatter("{x:g}")
-            axis.set_minor_formatter(NullFormatter())
-
-
-def _colors(sweep: SweptMetric, drawn: Iterable[Cells]) -> tuple[ScalarMappable, str]:
-    """The colours of the means that are drawn, bright is good, and which end of them is open."""
-    means = [_mean(scores) for cells in drawn for scores in cells.values() if _results(scores)]
-    norm, extend = _color_scale(np.array(means), sweep.sign)
-    return ScalarMappable(norm, "viridis_r" if sweep.sign == 1 else "viridis"), extend
 
 
 def _mark(

@@ -121,26 +121,24 @@ def settings_table(compared: Mapping[str, Sequence[Setting]]) -> tuple[PagedTabl
 
     None where nothing was repeated.
     """
-    rows = [(metric, each, group) for metric, group in compared.items() for each in group]
+    rows = [each for group in compared.values() for each in group]
     if not rows:
         return None, ""
-    keys = list(dict.fromkeys(key for _, each, _ in rows for key in each.settings))
-    columns = [numbers("rank", [each.rank for _, each, _ in rows], 0)]
-    if len(compared) > 1:
-        columns.append(texts("metric", [metric for metric, _, _ in rows]))
-    columns += [
-        settings(bounded(key, 60), [each.settings.get(key, "") for _, each, _ in rows]) for key in keys[:MOST_KEYS]
-    ]
-    columns.append(numbers("n", [len(each.jobs) for _, each, _ in rows], 0))
-    if any(each.failed for _, each, _ in rows):
-        columns.append(numbers("failed", [each.failed for _, each, _ in rows], 0))
-    means = numbers("mean", [each.mean for _, each, _ in rows])
-    columns += [
+    keys = list(dict.fromkeys(key for each in rows for key in each.settings))
+    metrics = [metric for metric, group in compared.items() for _ in group]
+    failed = [each.failed for each in rows]
+    means = numbers("mean", [each.mean for each in rows])
+    columns = [
+        numbers("rank", [each.rank for each in rows], 0),
+        *([texts("metric", metrics)] if len(compared) > 1 else []),
+        *(settings(bounded(key, 60), [each.settings.get(key, "") for each in rows]) for key in keys[:MOST_KEYS]),
+        numbers("n", [len(each.jobs) for each in rows], 0),
+        *([numbers("failed", failed, 0)] if any(failed) else []),
         means,
-        numbers("sd", [each.deviation for _, each, _ in rows], means.decimals),
-        numbers("95 % from", [each.low for _, each, _ in rows], means.decimals),
-        numbers("to", [each.high for _, each, _ in rows], means.decimals),
-        texts("verdict", [verdict(each, group) for _, each, group in rows]),
+        numbers("sd", [each.deviation for each in rows], means.decimals),
+        numbers("95 % from", [each.low for each in rows], means.decimals),
+        numbers("to", [each.high for each in rows], means.decimals),
+        texts("verdict", [verdict(each, compared[metric]) for each, metric in zip(rows, metrics, strict=True)]),
     ]
     table = PagedTable("settings", columns, "settings.csv", page=20, order=(0, True)).within(SETTINGS_BYTES)
     counts = {"settings": (table.count, len(rows)), "swept keys": (min(MOST_KEYS, len(keys)), len(keys))}
