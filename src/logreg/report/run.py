@@ -19,7 +19,7 @@ from logreg.data.splits import SPLITS
 from logreg.evaluation.coefficients.estimates import Inference, NoInference
 from logreg.evaluation.metrics import bins_of
 from logreg.records.record import RunRecord, read_settings, splits_of
-from logreg.report.coefficients import Coefficients, coefficients, infinite_of
+from logreg.report.coefficients import Coefficients, coefficients
 from logreg.report.figures.boundary import BoundarySeries, is_plane, points_of, write_series
 from logreg.report.tensorboard.events import EventFile, TensorBoardLogger
 from logreg.report.tensorboard.texts import write_curves, write_texts
@@ -69,11 +69,8 @@ def report_run(
         events.close()
     learned: Coefficients | None = None
     if record.metrics and table is not None:
-        learned = coefficients(classifier, table.preprocessor)
+        learned = coefficients(classifier, table.preprocessor, record.optimality, inference)
         if learned is not None:
-            learned.infinite = infinite_of(record.optimality, learned)
-            learned.has_errors = inference is not None
-            learned.estimates = inference.coefficients if isinstance(inference, Inference) else None
             learned.write(directory)
     if isinstance(inference, Inference) and learned is not None:
         write_marginal_effects(inference.marginal_effects, learned, directory)

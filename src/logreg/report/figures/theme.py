@@ -26,6 +26,8 @@ BLUE, ORANGE, GREEN, RED = "#4c72b0", "#de8f05", "#029e73", "#c44e52"
 VERMILION, PURPLE, BROWN, SKY, GREY = "#d55e00", "#cc78bc", "#ca9161", "#56b4e9", "#949494"
 CATEGORIES = (BLUE, ORANGE, GREEN, VERMILION, PURPLE, BROWN, SKY, GREY)
 LABELS = (RED, BLUE)  # label 0, label 1
+OF_SPLIT = {"train": GREY, "val": BLUE, "test": ORANGE}
+OF_RANK = (RED, BLUE, GREEN, ORANGE, PURPLE)  # the best first
 # The colours of the light page. In SVG they become the page's own, which a dark page has others for.
 INK, MUTED, RULE, PAPER = "#1c2733", "#5b6776", "#d5dbe3", "#fefefe"
 SMALL, HALF, WIDE = (4.5, 3.1), (6.2, 4.3), (9.4, 4.0)  # inches, of charts of a page

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -74,15 +73,12 @@ def shortened(curve: Curve, stretches: int = STRETCHES) -> Curve:
     order = np.argsort(x, kind="stable")
     x, y = x[order], y[order]
     edges = np.linspace(x[0], x[-1], stretches + 1)[1:-1]
-    bounds = np.unique([0, *np.searchsorted(x, edges).tolist(), len(x)])
+    known = np.flatnonzero(np.isfinite(y))
+    stretch = np.searchsorted(edges, x[known], side="right")
     extremes = {0, len(x) - 1}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # a stretch without a finite value
-        for start, end in zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True):
-            part = y[start:end]
-            known = np.flatnonzero(np.isfinite(part))
-            if len(known):
-                extremes |= {start + int(known[part[known].argmin()]), start + int(known[part[known].argmax()])}
+    for sign in (1, -1):
+        order = known[np.lexsort((sign * y[known], stretch))]  # by stretch, which is sorted already, then by value
+        extremes |= set(order[np.unique(stretch, return_index=True)[1]].tolist())
     places = sorted(extremes)
     return x[places], y[places]
 

@@ -12,18 +12,7 @@ from matplotlib.ticker import MaxNLocator
 
 from logreg.data.splits import SPLIT_NAMES
 from logreg.records.record import LESSON_FIGURES, RunRecord
-from logreg.report.figures.theme import (
-    BLUE,
-    GREY,
-    INK,
-    MUTED,
-    ORANGE,
-    SMALL,
-    Drawing,
-    logarithmic,
-    new_chart,
-    page_colors,
-)
+from logreg.report.figures.theme import BLUE, INK, MUTED, OF_SPLIT, SMALL, Drawing, logarithmic, new_chart, page_colors
 from logreg.report.page.charts import Chart, chart, image_file, photograph
 from logreg.report.page.histories import STRETCHES, Curve, read_curves, shortened, spans_much
 from logreg.report.page.run_sections import as_number, name_of, spoken
@@ -33,7 +22,6 @@ MOST_PANELS = 12
 MOST_IN_FOREST = 20
 FIRST = ("loss", "log_loss", "accuracy", "auroc", "average_precision", "f1", "brier", "calibration_error")
 PARTS = ("_reliability", "_resolution", "_uncertainty", "_within_bins")
-COLORS = {"train": GREY, "val": BLUE, "test": ORANGE}
 TITLES = {
     "roc": "ROC curve", "precision_recall": "Precision and recall", "reliability": "Reliability of the probabilities",
     "decision_boundary": "Decision boundary", "photos": "Photos it is surest of", "filters": "First layer",
@@ -63,7 +51,7 @@ def _same(a: Curve | None, b: Curve | None) -> bool:
 
 def _curves(name: str, metric: str, curves: Mapping[str, Curve], best: int | None) -> Chart:
     figure, axes = new_chart()
-    for split, color in (COLORS | {each: BLUE for each in curves if each not in COLORS}).items():
+    for split, color in (OF_SPLIT | {each: BLUE for each in curves if each not in OF_SPLIT}).items():
         if split in curves:
             x, y = shortened(curves[split])
             few: dict[str, Any] = {"marker": "o", "markersize": 3} if len(x) < 12 else {}

@@ -14,19 +14,7 @@ from logreg.core.numbers import is_number
 from logreg.records.comparison import Setting, compared_keys
 from logreg.records.jobs import Job, by_monitor
 from logreg.records.selection import read_choice
-from logreg.report.figures.theme import (
-    BLUE,
-    GREEN,
-    GREY,
-    HALF,
-    ORANGE,
-    PURPLE,
-    RED,
-    Look,
-    logarithmic,
-    new_chart,
-    page_colors,
-)
+from logreg.report.figures.theme import BLUE, GREY, HALF, OF_RANK, RED, Look, logarithmic, new_chart, page_colors
 from logreg.report.page.charts import Chart, chart
 from logreg.report.page.histories import Curve, read_curves, shortened, spans_much
 from logreg.report.page.parallel import parallel_coordinates
@@ -35,8 +23,6 @@ from logreg.report.page.tables import bounded
 MOST_METRICS = 3  # monitored ones, a chart each
 MOST_VECTORS = 60  # curves that are drawn as lines; more of them are one picture
 MOST_BYTES = 60_000_000  # of metrics.csv files, beyond which a part of the jobs is read
-BEST = (RED, BLUE, GREEN, ORANGE, PURPLE)  # of the best jobs
-MOST_HIGHLIGHTED = len(BEST)
 FALLBACK = "train/loss"
 STRETCHES, FEW_STRETCHES, MANY = 100, 30, 1_000  # of a curve, and of one among many
 
@@ -58,14 +44,14 @@ def _curves(name: str, metric: str, jobs: Sequence[Job]) -> Chart | None:
     if not known:
         return None
     figure, axes = new_chart(HALF)
-    best = [pair for pair in known if pair[0].is_ranked][:MOST_HIGHLIGHTED]
+    best = [pair for pair in known if pair[0].is_ranked][: len(OF_RANK)]
     others = [curve for job, curve in known if all(job is not each for each, _ in best)]
     many = len(others) > MOST_VECTORS
     stretches = STRETCHES if len(others) < MANY else FEW_STRETCHES
     lines = [np.column_stack(shortened(curve, stretches)) for curve in others]
     alpha = max(0.012, min(0.6, 25 / max(1, len(lines))))
     axes.add_collection(LineCollection(lines, colors=GREY, linewidths=0.8, alpha=alpha, rasterized=many))
-    for (job, curve), color in zip(reversed(best), reversed(BEST[: len(best)]), strict=True):
+    for (job, curve), color in zip(reversed(best), reversed(OF_RANK[: len(best)]), strict=True):
         axes.plot(*shortened(curve, STRETCHES), color=color, label=f"job {job.number}", linewidth=1.6)
     remark = _limits(axes, [curve for _, curve in known], read[0].sign)
     axes.set(xlabel="updates", ylabel=metric)
@@ -87,7 +73,7 @@ def _read(jobs: Sequence[Job], metrics: Sequence[str]) -> tuple[Sequence[Job], d
     total = sum(_size(job.directory / "metrics.csv") for job in jobs)
     if total > MOST_BYTES:
         places = np.unique(np.linspace(0, len(jobs) - 1, max(100, int(len(jobs) * MOST_BYTES / total))).astype(int))
-        best = range(min(len(jobs), MOST_HIGHLIGHTED))
+        best = range(min(len(jobs), len(OF_RANK)))
         jobs = [jobs[i] for i in sorted({*best, *places.tolist()})]
     return jobs, {job.directory: read_curves(job.directory / "metrics.csv", metrics) for job in jobs}
 

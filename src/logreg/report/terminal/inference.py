@@ -27,7 +27,8 @@ COVARIANCES = {
 def write_marginal_effects(effects: Estimates, names: Coefficients, directory: Path) -> None:
     """Write ``marginal_effects.csv`` into a run directory."""
     columns = (effects.estimate, *(getattr(effects, name) for name in EFFECTS))
-    rows = ((r.feature, r.level, *(repr(float(values[i])) for values in columns)) for i, r in enumerate(names[1:]))
+    features = (names[i] for i in range(1, len(names)))
+    rows = ((r.feature, r.level, *(repr(float(values[i])) for values in columns)) for i, r in enumerate(features))
     write_csv(directory / MARGINAL_EFFECTS, [("feature", "level", "effect", *EFFECTS), *rows])
 
 
@@ -37,19 +38,17 @@ def show_inference(inference: Inference, rows: Coefficients, console: Console, m
         console = Console(file=console.file, width=max(console.width, NARROWEST))
     say(console, *_head(inference))
     top = rows.largest(most)
-    place = {(row.feature, row.level): i for i, row in enumerate(rows[1:])}
-    chosen = [place[row.feature, row.level] for row in top]
     table = _coefficient_table(inference)
-    for row, i in zip(top, chosen, strict=True):
-        table.add_row(escape(row.name), *_coefficient_cells(inference, i))
+    for i in top:
+        table.add_row(escape(rows[i].name), *_coefficient_cells(inference, i - 1))
     if len(top) < len(rows) - 1:
         table.add_row(f"… {len(rows) - 1 - len(top)} smaller ones")
     table.add_row("(intercept)", *_coefficient_cells(inference, len(rows) - 1))
     console.print(table)
     effects = inference.marginal_effects
     table = _table("average marginal effects", "", "dp/dx", "std err", "z", "P>|z|", "[0.025", "0.975]")
-    for row, i in zip(top, chosen, strict=True):
-        table.add_row(escape(row.name), *_cells(effects, i), *_interval(effects, i))
+    for i in top:
+        table.add_row(escape(rows[i].name), *_cells(effects, i - 1), *_interval(effects, i - 1))
     console.print(table)
 
 

@@ -94,7 +94,7 @@ def _coefficients(rows: Coefficients | None, console: Console) -> None:
     shown = 2 if rows.differ else 1
     table = numeric("column", *("W", "W, standardised")[:shown], title="learned W and b")
     top = rows.largest(MOST_COEFFICIENTS)
-    for row in top:
+    for row in map(rows.__getitem__, top):
         table.add_row(escape(row.name), *map(_number, rows.values(row)[:shown]))
     if len(top) < len(rows) - 1:
         table.add_row(f"… {len(rows) - 1 - len(top)} smaller ones")

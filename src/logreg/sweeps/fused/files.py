@@ -216,9 +216,8 @@ class JobFiles:
         if pair is not None:
             weight, bias = pair
             raw, intercept = self.data.preprocessor.raw_coefficients(weight, bias)
-            learned = Coefficients(self.data.preprocessor, raw, weight, (intercept, bias))
-            learned.infinite = infinite_of(self.record.optimality, learned)
-            learned.write(self.directory)
+            infinite = infinite_of(self.record.optimality, self.data.preprocessor)
+            Coefficients(self.data.preprocessor, raw, weight, (intercept, bias), infinite).write(self.directory)
 
     # --- checkpoints --------------------------------------------------------------------------------------------------
 
