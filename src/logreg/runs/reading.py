@@ -24,7 +24,7 @@ def read_options(run: Mapping[str, Any], given: Mapping[str, Any], directory: Pa
         values["format"] = None  # the new table may well be of another one
     values["encoding"], values["missing"] = values["encoding"] or "utf-8", tuple(values["missing"] or MISSING)
     form, columns = _form_and_columns(directory) if directory is not None else (None, ())
-    return ReadOptions(**values, names=columns, form=form)
+    return ReadOptions(**values, zero_based=bool(run.get("zero_based")), names=columns, form=form)
 
 
 def _form_and_columns(directory: Path) -> tuple[Form | None, tuple[str, ...]]:

@@ -16,9 +16,7 @@ from logreg.core.errors import UserError
 from logreg.data.tables.columns import Categorical
 from logreg.data.tables.preprocessor import Preprocessor
 from logreg.data.tables.reading import kinds
-from logreg.data.tables.reading.libsvm import read_blocks
-from logreg.data.tables.reading.progress import RowBar
-from logreg.data.tables.reading.source import Source, WrongKinds
+from logreg.data.tables.reading.source import Source, WrongKinds, row_bar
 from logreg.data.tables.values import level_expression
 from logreg.evaluation.calibration import Calibration
 from logreg.optim.objective import linear_coefficients
@@ -199,25 +197,24 @@ def scored(predictor: Predictor, source: Source, others: Sequence[str]) -> Itera
     Raises:
         UserError: the source cannot be read, or a value is not what it was in training.
     """
-    with RowBar([source], "predicting") as bar:
+    with row_bar([source], "predicting") as bar:
         if source.format == "libsvm":
             batches = _scored_sparse(predictor, source)
         else:
             batches = _scored_columns(predictor, source, list(others))
         for frame, z in batches:
-            bar.add(len(z))
+            bar.update(len(z))
             yield frame, z
 
 
 def _scored_sparse(predictor: Predictor, source: Source) -> Iterator[tuple[pl.DataFrame, np.ndarray]]:
     widest = predictor.preprocessor.width
-    for path in source.files:
-        for x, y, _ in read_blocks(source.key, path, bool(predictor.run.settings.value("data.zero_based"))):
-            if x.shape[1] > widest:
-                widest = x.shape[1]
-                message = "%s has %d columns; those beyond the %d of the training rows are left out"
-                log.warning(message, source.key, widest, predictor.preprocessor.width)
-            yield pl.DataFrame({"label": y}), predictor.sparse_logits(x)
+    for x, y in source.sparse_blocks():
+        if x.shape[1] > widest:
+            widest = x.shape[1]
+            message = "%s has %d columns; those beyond the %d of the training rows are left out"
+            log.warning(message, source.key, widest, predictor.preprocessor.width)
+        yield pl.DataFrame({"label": y}), predictor.sparse_logits(x)
 
 
 def _scored_columns(

@@ -21,7 +21,6 @@ from logreg.data.images.data import ImageData
 from logreg.data.images.decoding import BadPhoto, read_rgb
 from logreg.data.images.discover import photos_below
 from logreg.data.tables.preprocessor import Preprocessor
-from logreg.data.tables.reading.libsvm import read_blocks
 from logreg.data.tables.reading.source import Source, WrongKinds, open_source
 from logreg.data.tables.table import with_kinds
 from logreg.runs.load import Run
@@ -115,7 +114,7 @@ def rows_of(run: Run, data_path: str | None = None, trusted: Sequence[str] = ())
 def _of_sources(sources: list[Source], run: Run) -> Sample[RawRows]:
     pre = run.table_preprocessor
     if pre.sparse:
-        read = partial(_sparse_batches, sources, pre.width, bool(run.settings.value("data.zero_based")))
+        read = partial(_sparse_batches, sources, pre.width)
         return sample_of_rows(read, sum(batch.shape[0] for batch in read()), pre.width)
     for source in sources:
         pre.check(list(source.columns), source.key)
@@ -123,13 +122,12 @@ def _of_sources(sources: list[Source], run: Run) -> Sample[RawRows]:
     return sample_of_rows(lambda: (x for s in settled for x in s.batches(pre.raw_columns)), total, pre.width)
 
 
-def _sparse_batches(sources: list[Source], width: int, zero_based: bool) -> Iterator[csr_matrix]:
+def _sparse_batches(sources: list[Source], width: int) -> Iterator[csr_matrix]:
     """Blocks of the run's width: columns that training did not have count for nothing."""
     for source in sources:
-        for path in source.files:
-            for x, _, _ in read_blocks(source.key, path, zero_based):
-                x = x[:, :width]
-                yield csr_matrix((x.data, x.indices, x.indptr), shape=(x.shape[0], width))
+        for x, _ in source.sparse_blocks():
+            x = x[:, :width]
+            yield csr_matrix((x.data, x.indices, x.indptr), shape=(x.shape[0], width))
 
 
 def _settled(sources: list[Source], pre: Preprocessor) -> tuple[list[Source], int]:

@@ -31,7 +31,7 @@ DISTINCT_COMPARED = 2**24  # values of all integer columns together, which are k
 FIRST_ROWS = 2**16  # by which the units of float32 columns are chosen
 FAR = 4.0  # standard deviations: a column whose mean is further from 0 is kept relative to its mean
 
-Progress = Callable[[int], None]
+Progress = Callable[[int], object]
 
 
 class Conversion:
@@ -78,11 +78,7 @@ class Conversion:
                     self._add(frame, files, counts, source.key, rows)
                     rows += len(frame)
                     self.progress(len(frame))
-                if not rows:
-                    raise UserError(f"{source.key}: there are no rows.")
-                raw.origins.append(rows)
-                raw.keys.append(source.key)
-                raw.label_counts.append(counts)
+                raw.end_source(source.key, rows, counts)
                 if len(raw.origins) == 1:  # whether a column is an id shows in one file: another one counts anew
                     raw.distinct_numbers = {name for name, ids in self._ids.items() if ids.looks_like_id(rows)}
                     raw.distinct_texts = {name: (len(d.values), d.present) for name, d in raw.levels.items()}

@@ -6,7 +6,7 @@ All of it in blocks of rows over mapped files, so that memory does not grow with
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -31,138 +31,124 @@ MOST_FEATURES = 1000  # of a categorical, for the commonest of its levels; the o
 SHARE_COUNT, MOST_COUNT = 0.01, 10
 
 
-def fit_columns(
-    raw: RawTable,
-    roles: Roles,
-    training: TrainingStatistics,
-    rows: int,
-    standardize: bool,
-    min_count: int | None,
-    key: str,
-    notes: list[str],
-) -> tuple[list[Column], dict[str, str]]:
-    """The preprocessing of every column that is used, and why the others are left out.
+@dataclass
+class ColumnFit:
+    """How the columns of a table become features.
 
-    Args:
+    Attributes:
         rows: how many training rows there are.
         key: the table, for errors.
         notes: is added to.
-
-    Raises:
-        UserError: nothing is left, or a column has no value in any row.
-        NeedsFloat64: float32 does not hold the numbers of a column.
+        left_out: why columns are not used; `columns` fills it.
     """
-    left_out: dict[str, str] = {}
-    columns: list[Column] = [
-        *_fit_numbers(raw, roles, training, rows, standardize, key, left_out),
-        *_fit_levels(raw, roles, training, min_count, key, notes, left_out),
-    ]
-    for name in roles.dates:
-        if not any(column.feature == name for column in columns):
-            left_out[name] = ONE_VALUE
-    if not columns:
-        why = "; ".join(f"{name}: {reason}" for name, reason in list(left_out.items())[:5])
-        raise UserError(f"{key}: no feature is left ({why}); 'data.features=[…]' keeps the columns that it names.")
-    order = {name: i for i, name in enumerate(roles.features)}
-    return sorted(columns, key=lambda column: order[column.feature]), left_out
+
+    raw: RawTable
+    roles: Roles
+    training: TrainingStatistics
+    rows: int
+    standardize: bool
+    min_count: int | None
+    key: str
+    notes: list[str]
+    left_out: dict[str, str] = field(default_factory=dict)
+
+    def columns(self) -> list[Column]:
+        """The preprocessing of every column that is used.
+
+        Raises:
+            UserError: nothing is left, or a column has no value in any row.
+            NeedsFloat64: float32 does not hold the numbers of a column.
+        """
+        columns: list[Column] = [*self._numbers(), *self._categoricals()]
+        used = {column.feature for column in columns}
+        self.left_out |= {name: ONE_VALUE for name in self.roles.dates if name not in used}
+        if not columns:
+            why = "; ".join(f"{name}: {reason}" for name, reason in list(self.left_out.items())[:5])
+            raise UserError(
+                f"{self.key}: no feature is left ({why}); 'data.features=[…]' keeps the columns that it names."
+            )
+        order = {name: i for i, name in enumerate(self.roles.features)}
+        return sorted(columns, key=lambda column: order[column.feature])
+
+    def _numbers(self) -> Iterator[Numeric]:
+        raw = self.raw
+        mean, variance, missing, total = self.training.moments()
+        for i in np.flatnonzero(~np.isfinite(variance) & np.isfinite(mean)).tolist():
+            raise UserError(
+                f"{self.key}: the numbers of column {raw.numbers[i][0]} are too large to be squared; rescale it."
+            )
+        if raw.dtype == np.float32:
+            with np.errstate(all="ignore"):
+                coarse = (np.abs(mean) * EPSILON32 > COARSEST * np.sqrt(variance)) & (variance > 0)
+                if (raw.rounded & (coarse | (variance > LARGEST_DEVIATION**2))).any():
+                    raise NeedsFloat64
+        medians = self.training.medians(self.rows, total - missing)
+        for i, (name, part) in enumerate(raw.numbers):
+            if np.isnan(mean[i]) and self.training.is_empty(i):
+                raise UserError(empty_column(self.key, name))
+            if reason := self._useless_number(name, mean[i], variance[i], missing[i]):
+                if part is None:  # a date is left out when all its parts are
+                    self.left_out[name] = reason
+                continue
+            # Mean and variance of the column once its gaps are filled with the median: a mixture of the two.
+            gaps = missing[i] / total
+            centre = mean[i] + gaps * (medians[i] - mean[i])
+            spread = (1 - gaps) * (variance[i] + (mean[i] - centre) ** 2) + gaps * (medians[i] - centre) ** 2
+            scale = float(raw.scale[i] * np.sqrt(spread)) if self.standardize and spread > 0 else 1.0
+            # The store holds (x - shift) / scale.
+            centre, fill = (float(raw.shift[i] + raw.scale[i] * stored) for stored in (centre, medians[i]))
+            indicator = bool(missing[i] > 0) and part in (None, DATE_PARTS[0])  # one for all parts of a date
+            yield Numeric(name, centre if self.standardize else 0.0, scale, fill, indicator, part)
+
+    def _useless_number(self, name: str, mean: float, variance: float, missing: float) -> str | None:
+        if np.isnan(mean):
+            return NO_VALUE
+        if variance == 0 and not missing:
+            return ONE_VALUE
+        is_id = name in self.raw.distinct_numbers and self.raw.origins[0] >= FEWEST_ROWS_OF_AN_ID
+        if is_id and name not in self.roles.asked_for:
+            return "all its values are different whole numbers, as in a row id"
+        return None
+
+    def _categoricals(self) -> Iterator[Categorical]:
+        by_share = int(np.clip(np.ceil(SHARE_COUNT * self.training.level_rows), 2, MOST_COUNT))
+        least = by_share if self.min_count is None else self.min_count
+        for name, counts in zip(self.raw.categorical, self.training.levels(), strict=True):
+            if not self.raw.levels[name].values:
+                raise UserError(empty_column(self.key, name))
+            column = self._categorical(name, counts, least)
+            if isinstance(column, str):
+                self.left_out[name] = column
+                continue
+            if len(column.levels) == MOST_FEATURES and column.rare:
+                levels = len(column.levels) + len(column.rare)
+                most = f"the commonest {MOST_FEATURES:,} have a feature each"
+                self.notes.append(f"column {name} has {levels:,} levels: {most}")
+            yield column
+
+    def _categorical(self, name: str, counts: np.ndarray, least: int) -> Categorical | str:
+        """The column, or why it is left out."""
+        values = self.raw.levels[name]
+        if values.overflowed:
+            return f"it has more than {values.most:,} different texts"
+        different, present = self.raw.distinct_texts[name]
+        like_an_id = present >= FEWEST_ROWS_OF_AN_ID and different >= NEARLY_ALL_DIFFERENT * present
+        if like_an_id and name not in self.roles.asked_for:
+            return "nearly all its values are different texts, as in a row id or a name"
+        of_level = {value: n for value, n in zip(values.values, counts[1:].tolist(), strict=True) if n > 0}
+        seen = sorted(of_level)
+        commonest = sorted(seen, key=lambda value: -of_level[value])[:MOST_FEATURES]
+        own = {value for value in commonest if of_level[value] >= least}
+        levels, rare = [value for value in seen if value in own], [value for value in seen if value not in own]
+        column = Categorical(name, levels, rare, bool(counts[0] > 0))
+        if not seen:
+            return NO_VALUE
+        if column.width == 1:
+            return ONE_VALUE if levels else "each of its values is rare"
+        return column
 
 
-def _fit_numbers(
-    raw: RawTable,
-    roles: Roles,
-    training: TrainingStatistics,
-    rows: int,
-    standardize: bool,
-    key: str,
-    left_out: dict[str, str],
-) -> Iterator[Numeric]:
-    mean, variance, missing, total = training.moments()
-    for i in np.flatnonzero(~np.isfinite(variance) & np.isfinite(mean)).tolist():
-        raise UserError(f"{key}: the numbers of column {raw.numbers[i][0]} are too large to be squared; rescale it.")
-    if raw.dtype == np.float32:
-        with np.errstate(all="ignore"):
-            coarse = raw.rounded & (np.abs(mean) * EPSILON32 > COARSEST * np.sqrt(variance)) & (variance > 0)
-            coarse |= raw.rounded & (variance > LARGEST_DEVIATION**2)
-        if coarse.any():
-            raise NeedsFloat64
-    medians = training.medians(rows, total - missing)
-    for i, (name, part) in enumerate(raw.numbers):
-        if np.isnan(mean[i]) and training.is_empty(i):
-            raise UserError(empty_column(key, name))
-        if reason := _useless_number(raw, name, mean[i], variance[i], missing[i], roles):
-            if part is None:  # a date is left out when all its parts are
-                left_out[name] = reason
-            continue
-        # Mean and variance of the column once its gaps are filled with the median: a mixture of the two.
-        gaps = missing[i] / total
-        centre = mean[i] + gaps * (medians[i] - mean[i])
-        spread = (1 - gaps) * (variance[i] + (mean[i] - centre) ** 2) + gaps * (medians[i] - centre) ** 2
-        scale = float(raw.scale[i] * np.sqrt(spread)) if standardize and spread > 0 else 1.0
-        # The store holds (x - shift) / scale.
-        in_raw_units = [float(raw.shift[i] + raw.scale[i] * stored) for stored in (centre, medians[i])]
-        indicator = bool(missing[i] > 0) and part in (None, DATE_PARTS[0])  # one for all parts of a date
-        yield Numeric(name, in_raw_units[0] if standardize else 0.0, scale, in_raw_units[1], indicator, part)
-
-
-def _fit_levels(
-    raw: RawTable,
-    roles: Roles,
-    training: TrainingStatistics,
-    min_count: int | None,
-    key: str,
-    notes: list[str],
-    left_out: dict[str, str],
-) -> Iterator[Categorical]:
-    by_share = int(np.clip(np.ceil(SHARE_COUNT * training.level_rows), 2, MOST_COUNT))
-    least = by_share if min_count is None else min_count
-    for name, counts in zip(raw.categorical, training.levels(), strict=True):
-        if not raw.levels[name].values:
-            raise UserError(empty_column(key, name))
-        column = _levels(raw, name, counts, least, roles)
-        if isinstance(column, str):
-            left_out[name] = column
-            continue
-        if len(column.levels) == MOST_FEATURES and column.rare:
-            levels = len(column.levels) + len(column.rare)
-            notes.append(f"column {name} has {levels:,} levels: the commonest {MOST_FEATURES:,} have a feature each")
-        yield column
-
-
-def _useless_number(raw: RawTable, name: str, mean: float, variance: float, missing: float, roles: Roles) -> str | None:
-    if np.isnan(mean):
-        return NO_VALUE
-    if variance == 0 and not missing:
-        return ONE_VALUE
-    if name in raw.distinct_numbers and name not in roles.asked_for and raw.origins[0] >= FEWEST_ROWS_OF_AN_ID:
-        return "all its values are different whole numbers, as in a row id"
-    return None
-
-
-def _levels(raw: RawTable, name: str, counts: np.ndarray, least: int, roles: Roles) -> Categorical | str:
-    values = raw.levels[name]
-    if values.overflowed:
-        return f"it has more than {values.most:,} different texts"
-    different, present = raw.distinct_texts[name]
-    like_an_id = present >= FEWEST_ROWS_OF_AN_ID and different >= NEARLY_ALL_DIFFERENT * present
-    if like_an_id and name not in roles.asked_for:
-        return "nearly all its values are different texts, as in a row id or a name"
-    seen = sorted((value, count) for value, count in zip(values.values, counts[1:].tolist(), strict=True) if count > 0)
-    commonest = sorted(seen, key=lambda pair: -pair[1])[:MOST_FEATURES]
-    own = {value for value, count in commonest if count >= least}
-    levels = [value for value, _ in seen if value in own]
-    rare = [value for value, _ in seen if value not in own]
-    column = Categorical(name, levels, rare, bool(counts[0] > 0))
-    if not seen:
-        return NO_VALUE
-    if column.width == 1:
-        return ONE_VALUE if levels else "each of its values is rare"
-    return column
-
-
-Reference = str | Mapping[str, str] | None
-
-
-def without_reference(columns: Sequence[Column], reference: Reference, key: str) -> list[Column]:
+def without_reference(columns: Sequence[Column], reference: str | Mapping[str, str] | None, key: str) -> list[Column]:
     """The columns with a level of each text column left out: the one that is named, else the first in order.
 
     Raises:
@@ -186,7 +172,7 @@ def _without(column: Categorical, wanted: str | None) -> Categorical:
     if wanted is None:
         wanted = next(iter(known))
     # A boolean is the same level with capitals and without.
-    same = [level for level in known if (level.lower() if column.is_boolean else level) == _spelled(column, wanted)]
+    same = [x for x in known if x == wanted or (column.is_boolean and x.lower() == wanted.lower())]
     if not same:
         many = " …" if len(known) > 10 else ""
         raise UserError(
@@ -199,7 +185,3 @@ def _without(column: Categorical, wanted: str | None) -> Categorical:
         rare=[level for level in column.rare if level != same[0]],
         reference=same[0],
     )
-
-
-def _spelled(column: Categorical, level: str) -> str:
-    return level.lower() if column.is_boolean else level

@@ -7,13 +7,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from tqdm import tqdm
 
 from logreg.core.errors import UserError, plural
 from logreg.data.labels import SHOWN_VALUES, Target, label_codes, shown
 from logreg.data.options import SPLITS, SplitOptions
 from logreg.data.tables.columns import NumberedColumns
 from logreg.data.tables.options import PrepareOptions, RoleOptions
-from logreg.data.tables.preparing import fit, leaks, roles
+from logreg.data.tables.preparing import leaks, roles
 from logreg.data.tables.preparing.assign import (
     assign_rows,
     binary_target,
@@ -22,15 +23,14 @@ from logreg.data.tables.preparing.assign import (
     write_rows,
 )
 from logreg.data.tables.preparing.convert import Conversion
-from logreg.data.tables.preparing.fit import without_reference
+from logreg.data.tables.preparing.fit import ColumnFit, without_reference
 from logreg.data.tables.preparing.matrix import Matrix
 from logreg.data.tables.preparing.raw_table import NeedsFloat64, RawTable, append
 from logreg.data.tables.preparing.sparse import convert_sparse, sparse_rows
 from logreg.data.tables.preparing.statistics import TrainingStatistics
 from logreg.data.tables.preparing.table_store import TableManifest
 from logreg.data.tables.preprocessor import Preprocessor
-from logreg.data.tables.reading.progress import RowBar
-from logreg.data.tables.reading.source import Source, WrongKinds
+from logreg.data.tables.reading.source import Source, WrongKinds, row_bar
 
 # Up to this many bytes of text, or of float64 features, numbers are kept in float64; above it, in float32.
 FLOAT64_BYTES = 2**27
@@ -62,7 +62,7 @@ class TablePreparation:
         Raises:
             UserError: the table cannot be read or trained on.
         """
-        with RowBar(list(sources.values())) as bar:
+        with row_bar(list(sources.values())) as bar:
             if sources["train"].format == "libsvm":
                 return self._make_sparse(sources, folder, bar)
             try:
@@ -72,18 +72,18 @@ class TablePreparation:
                     raise UserError(
                         "data.storage=float32 does not hold the numbers of this table; use float64."
                     ) from None
-                bar.restart()
+                bar.reset()
                 return self._make_dense(sources, folder, bar, "float64")
 
-    def _make_sparse(self, sources: dict[str, Source], folder: Path, bar: RowBar) -> TableManifest:
+    def _make_sparse(self, sources: dict[str, Source], folder: Path, bar: tqdm) -> TableManifest:
         dtype = dtype_of(sum(source.size for source in sources.values()), self.options.storage)
-        raw, width, entries, notes = convert_sparse(list(sources.values()), folder, dtype, bar.add)
+        raw, width, entries, notes = convert_sparse(list(sources.values()), folder, dtype, bar.update)
         y, labels = binary_target(raw, self.roles, [s.key for s in sources.values()], notes)
         part = assign_rows(raw, y, list(sources)[1:], self.split, self.seed)
         pre = Preprocessor(NumberedColumns(width), Target("", labels), {}, sparse=True)
         return self._manifest(sources, raw, part, y, pre, notes, entries)
 
-    def _make_dense(self, sources: dict[str, Source], folder: Path, bar: RowBar, storage: str | None) -> TableManifest:
+    def _make_dense(self, sources: dict[str, Source], folder: Path, bar: tqdm, storage: str | None) -> TableManifest:
         names = list(sources)
         for _ in range(MOST_READINGS):
             train = sources["train"]
@@ -93,32 +93,29 @@ class TablePreparation:
             bytes_of_files = sum(source.size for source in sources.values())
             size = 8 * train.row_count * len(chosen.features) if train.row_count else bytes_of_files
             try:
-                raw = Conversion(list(sources.values()), chosen, folder, dtype_of(size, storage), bar.add).run()
+                raw = Conversion(list(sources.values()), chosen, folder, dtype_of(size, storage), bar.update).run()
                 break
             except WrongKinds as wrong:  # the text files are read once more, with what they turned out to hold
                 corrected = wrong.source
                 sources = {split: corrected if s.key == corrected.key else s for split, s in sources.items()}
                 sources = {split: with_kinds(s, corrected) for split, s in sources.items()}
-                bar.restart()
+                bar.reset()
         else:
             raise UserError(
                 f"{sources['train'].key}: the file cannot be read consistently; set data.delimiter and data.quote."
             )
         notes: list[str] = []
-        bar.stage("fitting")
+        bar.set_postfix_str("fitting")
         y, labels = binary_target(raw, self.roles, [s.key for s in sources.values()], notes)
         part = assign_rows(raw, y, names[1:], self.split, self.seed)
         weight = self._training_weight(raw, part)
         training = TrainingStatistics(raw, weight)
         rows = int(np.count_nonzero(part == 0))
-        columns, left_out = fit.fit_columns(
-            raw, chosen, training, rows, self.standardize, self.options.min_count, train.key, notes
-        )
-        columns = without_reference(columns, self.options.reference, train.key)
-        target = Target(self.roles.target or "", labels)
-        pre = Preprocessor(columns, target, left_out)
-        notes += [f"column {name} is left out: {reason}" for name, reason in left_out.items()]
-        bar.stage("writing")
+        fit = ColumnFit(raw, chosen, training, rows, self.standardize, self.options.min_count, train.key, notes)
+        columns = without_reference(fit.columns(), self.options.reference, train.key)
+        pre = Preprocessor(columns, Target(self.roles.target or "", labels), fit.left_out)
+        notes += [f"column {name} is left out: {reason}" for name, reason in fit.left_out.items()]
+        bar.set_postfix_str("writing")
         Matrix(raw, columns).write(folder / "x")
         return self._manifest(sources, raw, part, y, pre, notes)
 

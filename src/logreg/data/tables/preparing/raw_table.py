@@ -10,6 +10,7 @@ from typing import IO
 
 import numpy as np
 
+from logreg.core.errors import UserError
 from logreg.data.tables.preparing.column_store import ColumnStore
 from logreg.data.tables.preparing.levels import LevelDictionary
 
@@ -57,6 +58,14 @@ class RawTable:
     @property
     def rows(self) -> int:
         return sum(self.origins)
+
+    def end_source(self, key: str, rows: int, label_counts: Counter[int]) -> None:
+        """Take down that one source has been read to its end."""
+        if not rows:
+            raise UserError(f"{key}: there are no rows.")
+        self.keys.append(key)
+        self.origins.append(rows)
+        self.label_counts.append(label_counts)
 
     def place(self, row: int) -> tuple[str, int]:
         """The source that a row came from, and its number there, counted from 1."""

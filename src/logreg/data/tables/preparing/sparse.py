@@ -15,9 +15,8 @@ from scipy.sparse import csr_array
 from logreg.core.errors import UserError
 from logreg.data.rows import gathered
 from logreg.data.tables.preparing.convert import Progress
-from logreg.data.tables.preparing.levels import LevelDictionary, occurrences
+from logreg.data.tables.preparing.levels import occurrences
 from logreg.data.tables.preparing.raw_table import MOST_LABELS, RawTable, append
-from logreg.data.tables.reading.libsvm import read_blocks
 from logreg.data.tables.reading.source import Source
 
 
@@ -42,42 +41,32 @@ def convert_sparse(
         for source in sources:
             is_first = not raw.origins
             rows, widest, counts = 0, 0, Counter[int]()
-            for path in source.files:
-                for x, y, _ in read_blocks(source.key, path, source.options.zero_based):
-                    widest = max(widest, x.shape[1])
-                    if not is_first and x.shape[1] > width:
-                        x = x[:, :width]
-                    if not np.isfinite(x.data).all():
-                        raise UserError(f"{source.key}: a value is infinite or no number.")
-                    append(indptr, entries + x.indptr[1:].astype(np.int64))
-                    append(indices, x.indices.astype(np.int32))
-                    append(values, x.data.astype(dtype))
-                    entries += x.nnz
-                    codes = _codes(raw.labels, y, source.key)
-                    counts.update(occurrences(codes))
-                    append(target, codes.astype(np.int8))
-                    rows += len(y)
-                    progress(len(y))
-            if not rows:
-                raise UserError(f"{source.key}: there are no rows.")
+            for x, y in source.sparse_blocks():
+                widest = max(widest, x.shape[1])
+                if not is_first and x.shape[1] > width:
+                    x = x[:, :width]
+                append(indptr, entries + x.indptr[1:].astype(np.int64))
+                append(indices, x.indices.astype(np.int32))
+                append(values, x.data.astype(dtype))
+                entries += x.nnz
+                codes = raw.labels.codes(pl.Series("label", y))
+                if raw.labels.overflowed:
+                    several = f"there are more than {MOST_LABELS} different ones"
+                    raise UserError(f"{source.key}: two labels are needed, and {several}.")
+                counts.update(occurrences(codes))
+                append(target, codes.astype(np.int8))
+                rows += len(y)
+                progress(len(y))
+            raw.end_source(source.key, rows, counts)
             if is_first:
                 width = widest
             elif widest > width:
                 notes.append(
                     f"{source.key} has {widest} columns; those beyond the {width} of the training rows are left out"
                 )
-            raw.origins.append(rows)
-            raw.label_counts.append(counts)
     if not width:
         raise UserError(f"{sources[0].key}: no row has any feature.")
     return raw, width, entries, notes
-
-
-def _codes(labels: LevelDictionary, y: np.ndarray, key: str) -> np.ndarray:
-    codes = labels.codes(pl.Series("label", y))
-    if labels.overflowed:
-        raise UserError(f"{key}: two labels are needed, and there are more than {MOST_LABELS} different ones.")
-    return codes
 
 
 def sparse_rows(raw: RawTable, rows: np.ndarray, width: int) -> csr_array:

@@ -34,22 +34,21 @@ def looks_like_libsvm(text: str) -> bool:
     return any(":" in line for line in fitting) and len(fitting) >= REGULAR * len(lines)
 
 
-def read_blocks(source_key: str, path: Path, zero_based: bool = False) -> Iterator[tuple[csr_matrix, np.ndarray, int]]:
-    """Features (rows, columns) with the first column at 0, labels (rows,), and the bytes read so far.
+def read_blocks(source_key: str, path: Path, zero_based: bool = False) -> Iterator[tuple[csr_matrix, np.ndarray]]:
+    """Features (rows, columns) with the first column at 0, and labels (rows,).
 
     Every block has as many columns as it needs; all its values are finite.
 
     Raises:
         UserError: a line with a label or value that is no number, or with an index that is bad or out of order.
     """
-    lines = bytes_read = 0
+    lines = 0
     try:
         with open_bytes(path) as file:
             for block in _blocks(file):
-                bytes_read += len(block)
                 text = block if lines else block.removeprefix(b"\xef\xbb\xbf")
                 if text.strip():
-                    yield *_parsed(text, lines, source_key, zero_based), bytes_read
+                    yield _parsed(text, lines, source_key, zero_based)
                 lines += block.count(b"\n")
     except TRUNCATED as error:
         raise truncated(source_key, error) from error

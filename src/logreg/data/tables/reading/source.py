@@ -6,17 +6,22 @@ Text is read by `logreg.data.tables.reading.text`, Parquet and Arrow by `logreg.
 from __future__ import annotations
 
 import hashlib
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
+import numpy as np
 import polars as pl
+from scipy.sparse import csr_matrix
+from tqdm import tqdm
 
 from logreg.core.errors import UserError
 from logreg.data.tables.options import Form, ReadOptions
 from logreg.data.tables.reading import columnar, kinds
 from logreg.data.tables.reading.files import files_of, format_of
+from logreg.data.tables.reading.libsvm import read_blocks
 from logreg.data.tables.reading.partitions import partitions_of
 from logreg.data.tables.reading.text import Misread, TextFile, look
 
@@ -59,6 +64,11 @@ class Source:
         if not self.texts:
             for path in self.files:
                 yield from self._binary_batches(path, list(columns))
+
+    def sparse_blocks(self) -> Iterator[tuple[csr_matrix, np.ndarray]]:
+        """Features and labels of a LIBSVM source; see `read_blocks`."""
+        for path in self.files:
+            yield from read_blocks(self.key, path, self.options.zero_based)
 
     def lazy(self) -> pl.LazyFrame | None:
         """All columns as a lazy frame that is read in constant memory; None for text and for large row groups."""
@@ -190,8 +200,7 @@ def open_source(path: str, options: ReadOptions, key: str) -> Source:
             odd = sorted(set(other.columns) ^ set(first.columns)) or ["their order"]
             raise UserError(f"{other.key}: its columns are not those of {files[0].name}: {', '.join(odd[:5])}.")
         _check_same_kinds(first, other)
-    counts = [other.row_count for other in opened]
-    total = sum(count for count in counts if count is not None) if None not in counts else None
+    total = total_rows(opened)
     if total == 0:
         raise UserError(f"{name}: there are no rows.")
     columns = {column: kinds.common([other.columns[column] for other in opened]) for column in first.columns}
@@ -232,6 +241,18 @@ def _look(source: Source) -> Source:
         return replace(source, columns=columns, texts=(text,))
     columns, rows = columnar.opened(path, source.format, source.key)
     return replace(source, columns=columns, row_count=rows)
+
+
+def total_rows(sources: Sequence[Source]) -> int | None:
+    """The rows of all sources; None where one of them does not say."""
+    counts = [source.row_count for source in sources if source.row_count is not None]
+    return sum(counts) if len(counts) == len(sources) else None
+
+
+def row_bar(sources: Sequence[Source], description: str = "preparing") -> tqdm:
+    """A progress bar of rows that are read; silent where the output is not a terminal."""
+    silent, total = not sys.stderr.isatty(), total_rows(sources)
+    return tqdm(total=total, unit=" rows", unit_scale=True, desc=description, disable=silent, leave=False)
 
 
 def batch_rows(columns: int) -> int:
