@@ -18,7 +18,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float
@@ -117,22 +116,20 @@ def solve_penalties(
         lr: the length of a step that is tried first; of all, or of each.
     """
     rows = BatchObjective(x, y, weight, l2.double(), None if thresholds is None else thresholds.double())
-    settings = _Settings(
-        *(torch.as_tensor(value, device=x.device).double().expand(len(l2)) for value in (tolerance, lr))
-    )
+    tolerance, lr = (torch.as_tensor(value, device=x.device).double().expand(len(l2)) for value in (tolerance, lr))
     with torch_in_one_thread():
         if near is not None:
-            solver = _BatchLBFGS(rows, near, settings, most, watch)
+            solver = _BatchLBFGS(rows, near, tolerance, lr, most, watch)
             if bool((solver.value <= OF_ZERO).all()):  # or the tables are not alike
                 return solver.run()
         shape = (len(l2), x.shape[1] + 1)
         theta = torch.zeros(shape, dtype=torch.float64, device=x.device) if start is None else start.double().clone()
         begin = _on_a_sample(rows, theta)
-        solver = _BatchLBFGS(rows, begin, settings, most, watch)
+        solver = _BatchLBFGS(rows, begin, tolerance, lr, most, watch)
         too_far = ~(solver.value <= OF_ZERO)  # where a sample is not like the rest
         if bool(too_far.any()):
             theta = torch.where(too_far.unsqueeze(1), 0.0, begin.theta)
-            solver = _BatchLBFGS(rows, WarmStart(theta, rows.factors(theta, solver.active)), settings, most, watch)
+            solver = _BatchLBFGS(rows, WarmStart(theta, rows.factors(theta, solver.active)), tolerance, lr, most, watch)
         return solver.run()
 
 
@@ -175,21 +172,14 @@ def _on_a_sample(rows: BatchObjective, theta: Thetas) -> WarmStart:
     return WarmStart(theta, factors)
 
 
-class _Settings(NamedTuple):
-    """Of each problem; see `solve_penalties`."""
-
-    tolerance: OfEach
-    lr: OfEach
-
-
 class _BatchLBFGS:
     """The passes over all rows; what is indexed by problem has those alone that are not finished."""
 
     def __init__(
-        self, rows: BatchObjective, begin: WarmStart, settings: _Settings, most: int,
+        self, rows: BatchObjective, begin: WarmStart, tolerance: OfEach, lr: OfEach, most: int,
         watch: Callable[[BatchIteration], bool] | None,
     ) -> None:  # fmt: skip
-        self.rows, self.settings, self.most, self.watch = rows, settings, most, watch
+        self.rows, self.tolerance, self.lr, self.most, self.watch = rows, tolerance, lr, most, watch
         self.single = rows.x.dtype == torch.float64 and rows.x.numel() > BLOCK_ELEMENTS
         self.theta, self.factors = begin.theta, begin.metric
         self.active = torch.arange(len(self.theta), device=self.theta.device)
@@ -206,7 +196,7 @@ class _BatchLBFGS:
             direction = -inverse_times(self.pairs, self.gradient, self.factors)
             gap = -inner(self.gradient, direction)[:, 0] / 2
             # 2. Problems whose gaps are small leave, those that ask for more than float32 tells once all are so far.
-            tolerance = self.settings.tolerance[self.active]
+            tolerance = self.tolerance[self.active]
             too_coarse = (tolerance < SINGLE_TELLS) if self.single else torch.zeros_like(gap, dtype=torch.bool)
             if bool(too_coarse.any()) and bool((gap <= tolerance.clamp(min=SINGLE_TELLS) * self.value).all()):
                 self._in_double()
@@ -257,7 +247,7 @@ class _BatchLBFGS:
         def evaluate(theta: Thetas, chosen: Tensor) -> tuple[OfEach, Thetas]:
             return self.rows.of(theta, self.active[chosen], self.single)
 
-        start, lr = (self.theta, self.value, self.gradient), self.settings.lr[self.active]
+        start, lr = (self.theta, self.value, self.gradient), self.lr[self.active]
         reached, value, gradient, step = search_each(evaluate, *start, direction, lr, flat)
         self.pairs = [*self.pairs, (reached - self.theta, gradient - self.gradient)][-KEPT_PAIRS:]
         self.theta, self.value, self.gradient = reached, value, gradient

@@ -6,6 +6,7 @@ of others but for rounding, gets the least ridge of a few that makes it regular.
 
 from __future__ import annotations
 
+from copy import copy
 from typing import Any
 
 import numpy as np
@@ -44,18 +45,14 @@ class Factors:
 
     def __getitem__(self, chosen: Tensor) -> Factors:
         """Those of some Hessians of a stack, chosen by number or by a mask."""
-        return self._with(self.scale[chosen], self.lower[chosen])
+        some = copy(self)
+        some.scale, some.lower = self.scale[chosen], self.lower[chosen]
+        return some
 
     @property
     def least_pivot(self) -> float:
         """The least square on the diagonals: how far from singular the scaled Hessians are, from 0 to 1."""
         return float(self.lower.diagonal(dim1=-2, dim2=-1).min()) ** 2
-
-    @staticmethod
-    def _with(scale: Tensor, lower: Tensor) -> Factors:
-        factors = object.__new__(Factors)  # these are factorised already
-        factors.scale, factors.lower = scale, lower
-        return factors
 
 
 def unit_scale(

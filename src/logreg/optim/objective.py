@@ -58,11 +58,9 @@ class Objective:
     def penalty(self, network: nn.Module) -> Tensor:
         """``l1 * ||w||_1 + l2 / 2 * ||w||^2`` at the present weights, a scalar."""
         penalty = l2_penalty(network, self.l2)
-        return penalty + l1_penalty(network, self.l1) if self.l1 else penalty
-
-    def gradient(self, network: nn.Module, *, closed_form: bool = True, scale: float = 1.0) -> Gradient:
-        """What puts the gradient of the smooth part into the network's parameters; see `gradient_of`."""
-        return gradient_of(network, self.l2, closed_form=closed_form, scale=scale, loss=self.loss)
+        if not self.l1:
+            return penalty
+        return penalty + self.l1 * torch.stack([p.abs().sum() for p in penalised_parameters(network)]).sum()
 
     def problem(self, rows: Rows, threshold: float) -> LogisticProblem:
         """The same for a linear network over some rows, as a function of its coefficients; on the log loss alone."""
@@ -143,11 +141,6 @@ def l2_penalty(network: nn.Module, l2: float) -> Tensor:
     """``l2 / 2 * ||w||^2`` over the penalised parameters, a scalar."""
     squares = [parameter.square().sum() for parameter in penalised_parameters(network)]
     return 0.5 * l2 * torch.stack(squares).sum()
-
-
-def l1_penalty(network: nn.Module, l1: float) -> Tensor:
-    """``l1 * ||w||_1`` over the penalised parameters, a scalar."""
-    return l1 * torch.stack([parameter.abs().sum() for parameter in penalised_parameters(network)]).sum()
 
 
 class Gradient(ABC):

@@ -230,6 +230,7 @@ def evaluate_own_rows(run: Run, data: AnyData) -> dict[str, float]:
     Raises:
         UserError: the data cannot be read split by split, or is not what it was.
     """
+    from logreg.data.adapter import adapted
     from logreg.training.measure import evaluate
 
     table = data.needs_blocks(f"run={run.directory}: its data cannot be read split by split; derive it from BlockData.")
@@ -237,7 +238,7 @@ def evaluate_own_rows(run: Run, data: AnyData) -> dict[str, float]:
         raise UserError(f"run={run.directory}: its data has changed since it was trained.")
     table.serve(next(run.model.parameters()).dtype)
     firth = 1 / table.training_weight if run.settings.penalty.firth else 0.0
-    return evaluate(run.model, table, firth=firth)
+    return evaluate(run.model, adapted(table).batches_of, firth=firth)
 
 
 def differences(recorded: Mapping[str, float], metrics: Mapping[str, float]) -> Sequence[str]:

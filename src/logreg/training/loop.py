@@ -175,7 +175,7 @@ def _measure(
     """Measure the state that the run hands over, on those of the splits that have rows."""
     checkpoints = next((c for c in callbacks_of(trainer) if isinstance(c, Checkpoints)), None)
     record.evaluated = Evaluated("last", trainer.global_step)
-    if not math.isfinite(evaluate(classifier, data, ("train",))["train/loss"]):  # by the very last update
+    if not math.isfinite(evaluate(classifier, data.batches_of, ("train",))["train/loss"]):  # by the very last update
         record.end("diverged")
         return
     if checkpoints is not None and checkpoints.best_score is not None and checkpoints.best.is_file():
@@ -191,7 +191,7 @@ def _measure(
         classifier.threshold, value = rule.choose(*held_out(classifier, data.batches_of("val")))
         record.threshold_rule = ChosenThreshold(rule.name, value)
         record.threshold = classifier.threshold
-    record.metrics = evaluate(classifier, data, splits)
+    record.metrics = evaluate(classifier, data.batches_of, splits)
     record.intervals = accuracy_intervals(record.metrics, data)
 
 

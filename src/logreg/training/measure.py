@@ -6,9 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 import torch
-from lightning.pytorch import LightningDataModule
 
-from logreg.data.adapter import LoaderData, adapted
 from logreg.data.rows import Batch, batch_parts
 from logreg.data.splits import SPLITS
 from logreg.evaluation.calibration import fit_calibration
@@ -34,7 +32,7 @@ def calibrate(
     Raises:
         UserError: the validation rows are none, or of one label only.
     """
-    before = evaluate_splits(classifier, batches_of, [split for split in splits if split != "train"])
+    before = evaluate(classifier, batches_of, [split for split in splits if split != "train"])
     z, y, weight = held_out(classifier, batches_of("val"), logits=True)
     classifier.calibration = fit_calibration(method, z, y, weight)
     uncalibrated = {name: value for name, value in before.items() if name.partition("/")[2] in OF_CALIBRATION}
@@ -69,7 +67,7 @@ def held_out(
 
 def evaluate(
     classifier: BinaryClassifier,
-    data: LightningDataModule | LoaderData,
+    batches_of: BatchesOf,
     splits: Iterable[str] = SPLITS,
     firth: float | None = None,
 ) -> dict[str, float]:
@@ -81,16 +79,6 @@ def evaluate(
     Args:
         firth: weight of Firth's penalty, where the classifier was loaded and does not know it.
     """
-    return evaluate_splits(classifier, adapted(data).batches_of, splits, firth)
-
-
-def evaluate_splits(
-    classifier: BinaryClassifier,
-    batches_of: BatchesOf,
-    splits: Iterable[str] = SPLITS,
-    firth: float | None = None,
-) -> dict[str, float]:
-    """`evaluate`, given the batches of each split; None where there are none."""
     metrics: dict[str, float] = {}
     objective = classifier.objective
     firth = objective.firth if firth is None else firth

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,10 +19,8 @@ from logreg.evaluation.coefficients.flatness import flatness
 from logreg.evaluation.coefficients.marginal_effects import marginal_effects
 from logreg.evaluation.coefficients.optimality import MOST_GRAM_COLUMNS
 from logreg.evaluation.coefficients.profile import profile
-from logreg.evaluation.coefficients.separation import Separation
+from logreg.evaluation.coefficients.separation import dependence
 from logreg.optim.objective import linear_coefficients, theta_of
-from logreg.optim.problem import LogisticProblem
-from logreg.optim.row_blocks import Theta
 from logreg.records.record import Certificate, RunRecord
 from logreg.training.classifier import BinaryClassifier
 
@@ -52,18 +50,6 @@ class Wanted:
         return "profile" if firth and coefficients <= MOST_PROFILED else "wald"
 
 
-class NoStandardErrors(Exception):
-    """Why a fit has no standard errors.
-
-    Args:
-        is_news: whether the certificate does not say it already.
-    """
-
-    def __init__(self, reason: str, is_news: bool = True) -> None:
-        super().__init__(reason)
-        self.is_news = is_news
-
-
 def check_model(classifier: BinaryClassifier, data: AnyData) -> None:
     """Refuse inference that no training would give a meaning to.
 
@@ -84,7 +70,7 @@ def infer(
         optimality: what the record says of it.
 
     Raises:
-        NoStandardErrors: it would be meaningless.
+        NoInference: it would be meaningless.
     """
     objective = classifier.objective
     linear = linear_coefficients(classifier.network) is not None
@@ -94,19 +80,25 @@ def infer(
     total = data.training_weight
     _check_known(optimality, total, problem.features)
     if optimality.separation is None:
-        _check_flatness(problem, theta, total, data.preprocessor.feature_names)
+        # What the linear programs would have found, had they been asked.
+        flat = flatness(problem, theta, data.preprocessor.feature_names, total)
+        if flat.dependent:
+            raise NoInference(dependence(flat.dependent))
+        if flat.separating:
+            raise NoInference(f"{flat.separation}; use penalty=firth")
     scale, mean = data.preprocessor.raw_units
     groups = data.training_groups if wanted.covariance == "cluster" else None
-    clusters = None if groups is None else _number_of(groups, data.own_weights("train"))
+    weight = data.own_weights("train")
+    clusters = None if groups is None else len(np.unique(groups if weight is None else groups[weight > 0]))
     if clusters is not None and clusters < 2:
-        raise NoStandardErrors("data.group has one group only, and covariance=cluster needs several")
+        raise NoInference("data.group has one group only, and covariance=cluster needs several")
     if wanted.covariance in ("HC1", "cluster") and total <= len(theta):
-        raise NoStandardErrors(f"covariance={wanted.covariance} needs more rows than coefficients")
+        raise NoInference(f"covariance={wanted.covariance} needs more rows than coefficients")
     raw = raw_matrix(scale, mean)
     try:
         spread = covariance(problem, theta, total, wanted.covariance, groups)
     except np.linalg.LinAlgError:
-        raise NoStandardErrors("the Fisher information is singular") from None
+        raise NoInference("the Fisher information is singular") from None
     coefficients = Estimates.wald(raw @ theta.numpy(), np.einsum("ij,jk,ik->i", raw, spread, raw, optimize=True))
     method = wanted.method(bool(objective.firth), len(theta))
     return Inference(
@@ -128,8 +120,8 @@ def infer_run(
     inference: Inference | NoInference | None
     try:
         inference = infer(classifier, data.blocks, record.optimality, wanted)
-    except NoStandardErrors as reason:
-        inference = NoInference(f"no standard errors: {reason}.", reason.is_news or wanted.by_name)
+    except NoInference as reason:
+        inference = NoInference(str(reason), reason.is_news or wanted.by_name)
     record.inference = None if inference is None else inference.as_record()
     return inference
 
@@ -138,42 +130,24 @@ def _check_known(optimality: Certificate, total: float, features: int) -> None:
     """Hold what the run's certificate says against what inference needs.
 
     Raises:
-        NoStandardErrors: the labels are separated, columns depend on others, or the fit is not converged.
+        NoInference: the labels are separated, columns depend on others, or the fit is not converged.
     """
     separation: Mapping[str, Any] = optimality.separation or {}
     kind = separation.get("kind", "none")
     if kind != "none":
-        raise NoStandardErrors(
+        raise NoInference(
             f"the labels are {ADVERBS[kind]} separated, so that there is no finite estimate; penalty=firth has one",
             False,
         )
     if dependent := separation.get("dependent"):
-        raise NoStandardErrors(Separation("none", dependent=dependent).dependence, False)
+        raise NoInference(dependence(dependent), False)
     if features > MOST_GRAM_COLUMNS:
-        raise NoStandardErrors(f"there are more than {MOST_GRAM_COLUMNS:,} features")
+        raise NoInference(f"there are more than {MOST_GRAM_COLUMNS:,} features")
     gap = optimality.gap
     distance = math.inf if gap is None else math.sqrt(2 * total * max(gap, 0.0))
     if not distance <= NEAR_ENOUGH:
         far = f", about {distance:.2g} standard errors from the optimum" if math.isfinite(distance) else ""
-        raise NoStandardErrors(
+        raise NoInference(
             f"the fit is not converged{far}; try {optimality.remedy}",
             optimality.converged is True,
         )
-
-
-def _number_of(groups: np.ndarray, weight: np.ndarray | None) -> int:
-    """How many groups there are, of rows that count."""
-    return len(np.unique(groups if weight is None else groups[weight > 0]))
-
-
-def _check_flatness(problem: LogisticProblem, theta: Theta, total: float, names: Sequence[str]) -> None:
-    """Look for what the linear programs would have found, had they been asked.
-
-    Raises:
-        NoStandardErrors: the labels seem to be separated, or columns depend on others.
-    """
-    directions = flatness(problem, theta, names, total)
-    if directions.dependent:
-        raise NoStandardErrors(directions.dependence)
-    if directions.separating:
-        raise NoStandardErrors(f"{directions.separation}; use penalty=firth")

@@ -17,6 +17,7 @@ from logreg.optim.objective import (
     LinearGradient,
     Objective,
     check_network,
+    gradient_of,
     penalised_parameters,
     set_theta,
     theta_of,
@@ -81,7 +82,8 @@ class GradientUpdates(Updates):
         # Anomaly detection is autograd's, so whoever asks for it gets autograd. So does accumulation, as the closed
         # form overwrites gradients.
         closed_form = exact and options.accumulate == 1 and not torch.is_anomaly_enabled()
-        self.gradient = objective.gradient(network, closed_form=closed_form, scale=1 / options.accumulate)
+        scale = 1 / options.accumulate
+        self.gradient = gradient_of(network, objective.l2, closed_form=closed_form, scale=scale, loss=objective.loss)
 
     def make(self, batches: Batches, block: Block | SingleBatch, history: History) -> bool:
         if not self._checked:

@@ -99,4 +99,4 @@ def designs(problem: LogisticProblem, theta: Theta) -> Iterator[tuple[Tensor, Te
     """RowBlock by block x with a last column of ones, dense; y - p; and the row weights."""
     for block in problem.blocks(problem.features):
         x = block.design
-        yield x, block.y - torch.sigmoid(x @ theta), torch.ones_like(block.y) if block.weight is None else block.weight
+        yield x, block.y - torch.sigmoid(x @ theta), block.weights

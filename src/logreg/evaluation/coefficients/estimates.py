@@ -115,17 +115,16 @@ class Inference:
         return head | {"clusters": self.clusters, **asdict(self.statistics)}
 
 
-@dataclass(frozen=True)
-class NoInference:
+class NoInference(Exception):
     """Why a fit has no standard errors.
 
-    Attributes:
-        sentence: the reason.
+    Args:
         is_news: whether the run's certificate does not say it already.
     """
 
-    sentence: str
-    is_news: bool
+    def __init__(self, reason: str, is_news: bool = True) -> None:
+        super().__init__(reason)
+        self.sentence, self.is_news = f"no standard errors: {reason}.", is_news
 
     def as_record(self) -> dict[str, object]:
         return {"refused": self.sentence}
@@ -173,10 +172,7 @@ def statistics(
 
 def share_of_ones(problem: LogisticProblem) -> float:
     """The weighted share of label 1."""
-    ones = 0.0
-    for block in problem.blocks():
-        ones += float((block.y if block.weight is None else block.y * block.weight).sum())
-    return ones / len(problem)
+    return sum(float((block.weights * block.y).sum()) for block in problem.blocks()) / len(problem)
 
 
 def raw_matrix(

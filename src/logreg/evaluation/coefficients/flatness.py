@@ -26,7 +26,7 @@ from scipy.linalg import eigh
 from torch import Tensor
 
 from logreg.evaluation.coefficients.covariance import Matrix, designs
-from logreg.evaluation.coefficients.separation import Separation, independent_columns, listed
+from logreg.evaluation.coefficients.separation import dependence, independent_columns, listed
 from logreg.optim.problem import LogisticProblem
 from logreg.optim.row_blocks import Theta
 
@@ -61,11 +61,6 @@ class Flatness:
         return f"the labels are separated by {listed(self.separating)}, or nearly, so that {what} little"
 
     @property
-    def dependence(self) -> str:
-        """Which columns are combinations of others."""
-        return Separation("none", dependent=self.dependent).dependence
-
-    @property
     def remark(self) -> str | None:
         """What a run says of it; None of nothing."""
         parts = []
@@ -74,7 +69,7 @@ class Flatness:
                 f"{self.separation}; use penalty.l2=<number> or penalty=firth, or separation=true to make sure"
             )
         if self.dependent:
-            parts.append(self.dependence)
+            parts.append(dependence(self.dependent))
         return "; ".join(parts) or None
 
 

@@ -38,7 +38,13 @@ from dataclasses import asdict, dataclass, replace
 import torch
 
 from logreg.core.errors import UserError
-from logreg.evaluation.coefficients.separation import Separation, Undetermined, check_memory, find_separation
+from logreg.evaluation.coefficients.separation import (
+    Separation,
+    Undetermined,
+    check_memory,
+    dependence,
+    find_separation,
+)
 from logreg.optim.auto import choose
 from logreg.optim.firth import FirthProblem
 from logreg.optim.linalg import unit_scale
@@ -109,7 +115,7 @@ class Optimality:
             return self._distance + (without if separation.kind != "none" else "")
         if separation.kind != "none":
             return self._of_separation(separation)
-        return self._distance + (f"; {separation.dependence}" if separation.dependent else "")
+        return self._distance + (f"; {dependence(separation.dependent)}" if separation.dependent else "")
 
     @property
     def _distance(self) -> str:
@@ -129,11 +135,8 @@ class Optimality:
                 f"{separation.sentence}: the maximum-likelihood estimate does not exist and the cost falls without "
                 f"end, here to {self.objective:.3g}; use penalty.l2=<number> or penalty=firth"
             )
-        what = (
-            "its maximum-likelihood estimate is"
-            if len(separation.columns) == 1
-            else "their maximum-likelihood estimates are"
-        )
+        one, several = "its maximum-likelihood estimate is", "their maximum-likelihood estimates are"
+        what = one if len(separation.columns) == 1 else several
         return (
             f"{separation.sentence}: {what} infinite, and the number found says only when training "
             "stopped; use penalty.l2=<number> or penalty=firth"
@@ -173,10 +176,10 @@ def certify(
         gap = _gap_with_l1(problem, theta, value) if problem.l1 > 0 else _duality_gap(problem, theta, value)
         return _with_gap(uncertified, gap, "duality gap")
     separated = separation is not None and separation.kind != "none" and not uncertified.penalised
-    if separated and separation is not None and separation.kind == "complete":
-        return replace(uncertified, gap=value, method="separation", converged=False)
     if separation is None and not uncertified.penalised and value < _of_one_row(problem):
-        return replace(uncertified, gap=value, method="separation", converged=False, separation=Separation("complete"))
+        separation = Separation("complete")
+    if separation is not None and separation.kind == "complete" and not uncertified.penalised:
+        return replace(uncertified, gap=value, method="separation", converged=False, separation=separation)
     if value > OF_ZERO:
         return replace(uncertified, gap=value - OF_ZERO, converged=False)
     decrement = _newton_decrement(at) if isinstance(at, Derivatives) else _by_products(problem, theta, at)
@@ -272,14 +275,9 @@ def separation_of(problem: LogisticProblem, names: list[str], most: float = MOST
     except UserError as reason:
         log.warning("not looked for a separation of the labels: %s", reason)
         return None
-    blocks = list(problem.blocks(problem.features))
-    x = torch.cat([block.dense for block in blocks])
-    y = torch.cat([block.y for block in blocks])
-    weight = None if blocks[0].weight is None else torch.cat([b.weight for b in blocks if b.weight is not None])
-    arrays = [None if part is None else part.cpu().numpy() for part in (x, y, weight)]
-    assert arrays[0] is not None
-    assert arrays[1] is not None
+    parts = zip(*((block.dense, block.y, block.weights) for block in problem.blocks(problem.features)), strict=True)
+    x, y, weight = (torch.cat(part).cpu().numpy() for part in parts)
     try:
-        return find_separation(arrays[0], arrays[1], names, arrays[2])
+        return find_separation(x, y, names, weight)
     except Undetermined:
         return None

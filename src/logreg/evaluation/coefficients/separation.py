@@ -44,6 +44,10 @@ INFEASIBLE = 2  # the status of scipy's linprog
 CONSTANT = "(intercept)"
 
 
+Bound = tuple[float | None, float | None]
+Bounds = Bound | Sequence[Bound]  # of all variables, or of each
+
+
 class Undetermined(Exception):
     """A linear program was not solved."""
 
@@ -96,15 +100,15 @@ class Separation:
         names = [f"{name} ({'+' if self.direction[name] > 0 else '-'})" for name in self.columns]
         return f"quasi-completely separated by {listed(names)}"
 
-    @property
-    def dependence(self) -> str:
-        """Which columns are combinations of others, and what to do."""
-        verb, what = ("is a combination", "its") if len(self.dependent) == 1 else ("are combinations", "their")
-        plural = "coefficient is" if len(self.dependent) == 1 else "coefficients are"
-        return (
-            f"{listed(self.dependent)} {verb} of other columns, so that {what} {plural} not determined; "
-            "data.exclude leaves columns out, data.reference=first a level of each text column"
-        )
+
+def dependence(columns: Sequence[str]) -> str:
+    """What to say, and to do, of columns that are combinations of others."""
+    one = "is a combination of other columns, so that its coefficient is"
+    several = "are combinations of other columns, so that their coefficients are"
+    return (
+        f"{listed(columns)} {one if len(columns) == 1 else several} not determined; "
+        "data.exclude leaves columns out, data.reference=first a level of each text column"
+    )
 
 
 def find_separation(x: np.ndarray, y: np.ndarray, names: Sequence[str], weight: np.ndarray | None = None) -> Separation:
@@ -217,10 +221,9 @@ def independent_columns(design: np.ndarray, tolerance: float = RANK_TOLERANCE) -
 
 def _most_separating(signed: np.ndarray) -> np.ndarray | None:
     """The direction with the largest sum of margins, none of which is negative; None if that sum is zero."""
-    program = linprog(-signed.sum(0), A_ub=-signed, b_ub=np.zeros(len(signed)), bounds=(-1, 1), method="highs")
-    if -_least(program) <= LEAST_MARGIN * max(1.0, np.abs(signed).sum(0).max() / len(signed)):
-        return None
-    return np.asarray(program.x)
+    direction, least = _solved(-signed.sum(0), -signed, np.zeros(len(signed)), (-1, 1))
+    separates = -least > LEAST_MARGIN * max(1.0, np.abs(signed).sum(0).max() / len(signed))
+    return direction if separates else None
 
 
 def _with_fewest_columns(signed: np.ndarray, separated: np.ndarray) -> np.ndarray:
@@ -228,9 +231,7 @@ def _with_fewest_columns(signed: np.ndarray, separated: np.ndarray) -> np.ndarra
     columns = signed.shape[1]
     cost = np.ones(2 * columns)  # of the positive parts and of the negative ones
     cost[[0, columns]] = 0
-    program = linprog(cost, A_ub=np.hstack([-signed, signed]), b_ub=-separated.astype(float), method="highs")
-    _least(program)
-    solution = np.asarray(program.x)
+    solution, _ = _solved(cost, np.hstack([-signed, signed]), -separated.astype(float), (0, None))
     return solution[:columns] - solution[columns:]
 
 
@@ -239,18 +240,18 @@ def _separates_all(signed: np.ndarray) -> bool:
     cost[-1] = -1
     bounds = [(-1, 1)] * signed.shape[1] + [(None, 1)]
     constraints = np.hstack([-signed, np.ones((len(signed), 1))])
-    program = linprog(cost, A_ub=constraints, b_ub=np.zeros(len(signed)), bounds=bounds, method="highs")
-    return -_least(program) > LEAST_MARGIN
+    return -_solved(cost, constraints, np.zeros(len(signed)), bounds)[1] > LEAST_MARGIN
 
 
-def _least(program: OptimizeResult) -> float:
-    """The least value of a linear program.
+def _solved(cost: np.ndarray, matrix: np.ndarray, most: np.ndarray, bounds: Bounds) -> tuple[np.ndarray, float]:
+    """Where ``cost @ d`` is least subject to ``matrix @ d <= most``, and its value there.
 
     Raises:
-        Undetermined: it has none, or none was reached.
+        Undetermined: it has no least value, or none was reached.
     """
+    program: OptimizeResult = linprog(cost, A_ub=matrix, b_ub=most, bounds=bounds, method="highs")
     if program.status == INFEASIBLE:
         raise Infeasible(program.message)
     if program.status != 0:
         raise Undetermined(program.message)
-    return float(program.fun)
+    return np.asarray(program.x), float(program.fun)

@@ -26,7 +26,7 @@ from logreg.sweeps.fused.metrics import BatchedEvaluation
 from logreg.sweeps.fused.optimizers import column
 from logreg.training.certificate import optimality_of
 from logreg.training.classifier import BinaryClassifier
-from logreg.training.measure import calibrate, evaluate_splits, held_out
+from logreg.training.measure import calibrate, evaluate, held_out
 
 
 @dataclass
@@ -111,7 +111,7 @@ def measure(
             results.thresholds[job] = classifier.threshold
             results.rules[job] = ChosenThreshold(rule.name, value)
         results.optimality[job] = table.optimality_of(classifier)
-        results.metrics[job] = evaluate_splits(classifier, batches, splits)
+        results.metrics[job] = evaluate(classifier, batches, splits)
     return results
 
 
