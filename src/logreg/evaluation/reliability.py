@@ -88,12 +88,8 @@ def reliability(p: np.ndarray, y: np.ndarray, bins: int, weight: np.ndarray | No
     """
     w = np.ones(len(p)) if weight is None else weight
     counted = w > 0  # rows of weight 0 are not counted among the rows of a bin
-    of, p, y, w = (
-        bin_numbers(p, bins)[counted],
-        p[counted].astype(np.float64),
-        y[counted].astype(np.float64),
-        w[counted],
-    )
+    of = bin_numbers(p, bins)[counted]
+    p, y, w = (part[counted].astype(np.float64) for part in (p, y, w))
     rows = np.bincount(of, minlength=bins)
     filled = rows > 0
 

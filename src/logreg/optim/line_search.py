@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
-from logreg.optim.problem import FirstOrder
+from logreg.optim.problem import FirstOrder, Value
 from logreg.optim.row_blocks import Theta
 
 SHARE = 1e-4  # of the promised fall that a step has to keep
@@ -24,14 +24,7 @@ MOST_HALVINGS = 30
 STANDSTILL = 1e-16  # of the length of theta: a shorter step does not change it
 
 
-class HasValue(Protocol):
-    """What is known of the objective at a point."""
-
-    @property
-    def value(self) -> float: ...
-
-
-Point = TypeVar("Point", bound=HasValue)
+Point = TypeVar("Point", bound=Value)  # what is known of the objective at a point
 
 # Of a point, what is known there and the rise of the objective: whether it is better, as far as rounding lets one tell.
 Flat = Callable[[Theta, Point, float], bool]

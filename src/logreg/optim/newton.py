@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -23,7 +22,7 @@ from logreg.core.memory import free_memory
 from logreg.optim.firth import FirthProblem
 from logreg.optim.linalg import SCALE, unit_scale
 from logreg.optim.line_search import search
-from logreg.optim.problem import Derivatives, LogisticProblem
+from logreg.optim.problem import Derivatives, LogisticProblem, Value
 from logreg.optim.row_blocks import Theta
 from logreg.optim.solver import SMALL, Iteration, Latest, Solver
 
@@ -70,9 +69,9 @@ class Newton(Solver[Derivatives]):
     ) -> tuple[Theta, float]:
         """`search`: the first trial is accepted as a rule and makes the Hessian too, others the value alone."""
         trials = itertools.count()
-        start: Derivatives | Value = at
+        start: Value = at
 
-        def evaluate(point: Theta) -> Derivatives | Value:
+        def evaluate(point: Theta) -> Value:
             return self._evaluate(problem, point) if next(trials) == 0 else Value(problem.value(point))
 
         reached, _, step = search(evaluate, theta, start, direction, self._setting("lr"), slope)
@@ -87,12 +86,6 @@ class Newton(Solver[Derivatives]):
         gap_there = -float(further.gradient @ newton_direction(at.hessian, further.gradient)) / 2
         better = further.value <= at.value + problem.noise * max(at.value, SMALL) and gap_there < gap
         return (theta + direction, 1.0) if better else (theta, 0.0)
-
-
-class Value(NamedTuple):
-    """Of the objective at a point, all that a trial needs."""
-
-    value: float
 
 
 def check_memory(problem: LogisticProblem) -> None:

@@ -13,7 +13,6 @@ Shapes: ``x`` (rows, features), dense or sparse CSR, ``y`` (rows,) of 0 and 1, `
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeGuard
@@ -143,18 +142,6 @@ def l2_penalty(network: nn.Module, l2: float) -> Tensor:
     return 0.5 * l2 * torch.stack(squares).sum()
 
 
-class Gradient(ABC):
-    """Puts the gradient of the objective into ``.grad`` of the parameters."""
-
-    @abstractmethod
-    def __call__(self, x: Tensor, y: Tensor, weight: Tensor | None = None) -> Tensor:
-        """Of one batch; returns its logits, (rows,)."""
-
-    @abstractmethod
-    def over(self, batch: LargeBatch, threshold: float) -> tuple[float, float]:
-        """Of a batch in parts; returns its mean loss and its accuracy."""
-
-
 class _Sums:
     """Loss and accuracy of a batch that comes in parts."""
 
@@ -175,7 +162,7 @@ class _Sums:
         return self.loss / self.total, self.right / self.total
 
 
-class AutogradGradient(Gradient):
+class AutogradGradient:
     """The gradient of any network, by autograd; it is added to what ``.grad`` holds.
 
     Args:
@@ -189,6 +176,7 @@ class AutogradGradient(Gradient):
     def __call__(
         self, x: Float[Tensor, "rows ..."], y: Float[Tensor, " rows"], weight: Float[Tensor, " rows"] | None = None
     ) -> Float[Tensor, " rows"]:
+        """Put the gradient of one batch into ``.grad``; returns its logits."""
         logits = self.logits(x).to(y.dtype)  # autocast may have made them bfloat16
         loss = self.loss.mean(logits, y, weight)
         if self.l2:
@@ -199,6 +187,7 @@ class AutogradGradient(Gradient):
         return logits.detach()
 
     def over(self, batch: LargeBatch, threshold: float) -> tuple[float, float]:
+        """Of a batch in parts; returns its mean loss and its accuracy."""
         sums, rows = _Sums(threshold, self.loss), len(batch)
         for part in batch.parts():
             x, y, weight = batch_parts(part)
@@ -210,7 +199,7 @@ class AutogradGradient(Gradient):
         return sums.means
 
 
-class LinearGradient(Gradient):
+class LinearGradient:
     """The gradient of ``sigmoid(x @ w + b)`` in closed form: ``X's/n + l2 w`` and ``mean(s)``.
 
     ``s`` is the slope of the loss by the logit, ``p - y`` for the log loss.
@@ -264,7 +253,7 @@ class LinearGradient(Gradient):
 
 def gradient_of(
     network: nn.Module, l2: float = 0.0, *, closed_form: bool = True, scale: float = 1.0, loss: Loss = LOG_LOSS
-) -> Gradient:
+) -> AutogradGradient | LinearGradient:
     """The fastest exact gradient for this network: in closed form if it is linear and nothing listens."""
     coefficients = linear_coefficients(network)
     if coefficients is None or not closed_form or scale != 1.0 or is_observed(network):

@@ -35,10 +35,14 @@ MOST_AT_ONCE = 1000  # columns of a Gram matrix up to which each thread makes it
 
 
 @dataclass(frozen=True)
-class FirstOrder:
+class Value:
     """Of the objective at one point."""
 
     value: float
+
+
+@dataclass(frozen=True)
+class FirstOrder(Value):
     gradient: Theta
     accuracy: float  # of the predictions at this point, as a share of the rows' weight
 

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
-from torch.optim import Optimizer
+from torch.optim import LBFGS, Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from torchmetrics import Metric
 
@@ -24,9 +24,17 @@ from logreg.evaluation.metrics import Evaluation
 from logreg.optim.losses import LOG_LOSS, Loss, loss_of
 from logreg.optim.objective import Objective, check_network, logit_function, theta_of
 from logreg.optim.problem import LogisticProblem
+from logreg.optim.solver import Solver
 from logreg.training.history import History, TrainingLog, finite_part
 from logreg.training.restore import apply_settings, random_state, restore_random_state
-from logreg.training.updates import CHECKED_ROWS, FULL_PRECISIONS, UpdateOptions, updates_of
+from logreg.training.updates import (
+    CHECKED_ROWS,
+    FULL_PRECISIONS,
+    GradientUpdates,
+    LBFGSUpdates,
+    SolverUpdates,
+    UpdateOptions,
+)
 
 CERTIFIED = ("objective", "gradient_norm", "gap", "relative_gap")  # what is logged of a certificate
 
@@ -155,10 +163,13 @@ class BinaryClassifier(LightningModule):
         assert isinstance(optimizer, Optimizer)
         self._optimizer = optimizer
         self._scheduler = scheduler if isinstance(scheduler, LRScheduler) else None
-        exact = self.trainer.precision in FULL_PRECISIONS
-        self._updates = updates_of(
-            self.network, optimizer, self.objective, self.threshold, self._options, exact, self._problem_of
-        )
+        self._updates: GradientUpdates | SolverUpdates
+        if isinstance(optimizer, Solver):
+            self._updates = SolverUpdates(self.network, optimizer, self._problem_of)
+        else:
+            kind = LBFGSUpdates if isinstance(optimizer, LBFGS) else GradientUpdates
+            exact = self.trainer.precision in FULL_PRECISIONS
+            self._updates = kind(self.network, optimizer, self.objective, self.threshold, self._options, exact)
         log_every: int = getattr(self.trainer, "log_every_n_steps", 0) or 1
         self._training_log = TrainingLog(self.loggers, log_every, self.trainer.global_step)
         start_counting(self.trainer)
@@ -168,7 +179,8 @@ class BinaryClassifier(LightningModule):
 
     def on_train_end(self) -> None:
         self._problem = None  # and with it the rows
-        self._updates.end()
+        if isinstance(self._optimizer, Solver):
+            self._optimizer.forget()
 
     def training_step(self, batch: Block | Sequence[Tensor], batch_idx: int) -> None:
         block = batch if isinstance(batch, Block) else SingleBatch(batch, self.trainer.current_epoch)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from lightning.pytorch import Trainer
 from torch import Tensor, nn
-from torch.optim import LBFGS, Optimizer
+from torch.optim import Optimizer
 
 from logreg.data.blocks import Block, SingleBatch
 from logreg.data.rows import Batch, LargeBatch, Rows, batch_parts, dense_rows
@@ -53,20 +52,13 @@ class UpdateOptions:
         return cls(trainer.gradient_clip_val or 0.0, str(algorithm), trainer.accumulate_grad_batches)
 
 
-class Updates(ABC):
-    """Makes the updates of a fit and measures the state before each."""
+class GradientUpdates:
+    """The notebook's three lines: zero the gradients, go backward, step.
 
-    @abstractmethod
-    def make(self, batches: Batches, block: Block | SingleBatch, history: History) -> bool:
-        """One update from its batches, which are of this block; whether it was the last one that is needed."""
-
-    @abstractmethod
-    def end(self) -> None:
-        """Let go of the rows."""
-
-
-class GradientUpdates(Updates):
-    """The notebook's three lines: zero the gradients, go backward, step."""
+    Args:
+        threshold: of predictions, for the accuracy of batches that come in parts.
+        exact: whether gradients are computed in the parameters' own type; see `FULL_PRECISIONS`.
+    """
 
     def __init__(
         self,
@@ -86,15 +78,13 @@ class GradientUpdates(Updates):
         self.gradient = gradient_of(network, objective.l2, closed_form=closed_form, scale=scale, loss=objective.loss)
 
     def make(self, batches: Batches, block: Block | SingleBatch, history: History) -> bool:
+        """One update from its batches, which are of this block; whether it was the last one that is needed."""
         if not self._checked:
             check_network(self.network, _first_rows(batches[0]))
             self._checked = True
         penalty = self.objective.penalty(self.network) if self.objective.penalised else None
         history.add(self._step(batches), batches, penalty)
         return False
-
-    def end(self) -> None:
-        """It has kept none."""
 
     def _step(self, batches: Batches) -> list[Measured]:
         """One step of the optimizer; returns what the batches gave before it."""
@@ -152,7 +142,7 @@ class LBFGSUpdates(GradientUpdates):
         return evaluations[:1]
 
 
-class SolverUpdates(Updates):
+class SolverUpdates:
     """Iterations of a solver on the objective over all training rows."""
 
     def __init__(self, network: nn.Module, solver: Solver, problem: Callable[[Rows], LogisticProblem]) -> None:
@@ -166,31 +156,6 @@ class SolverUpdates(Updates):
         named = {f"train/{name}": value for name, value in further.items()}
         history.add_iteration(iteration.value, iteration.accuracy, named)
         return iteration.finished
-
-    def end(self) -> None:
-        self.solver.forget()
-
-
-def updates_of(
-    network: nn.Module,
-    optimizer: Optimizer,
-    objective: Objective,
-    threshold: float,
-    options: UpdateOptions,
-    exact: bool,
-    problem: Callable[[Rows], LogisticProblem],
-) -> Updates:
-    """How this optimizer updates this network.
-
-    Args:
-        exact: whether gradients are computed in the parameters' own type; see `FULL_PRECISIONS`.
-        threshold: of predictions, for the accuracy of batches that come in parts.
-        problem: the objective over some rows, for solvers.
-    """
-    if isinstance(optimizer, Solver):
-        return SolverUpdates(network, optimizer, problem)
-    kind = LBFGSUpdates if isinstance(optimizer, LBFGS) else GradientUpdates
-    return kind(network, optimizer, objective, threshold, options, exact)
 
 
 def _first_rows(batch: Batch | LargeBatch) -> Tensor:
