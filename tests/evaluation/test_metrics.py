@@ -7,7 +7,7 @@ import pytest
 import sklearn.metrics
 import torch
 
-from logreg.evaluation.metrics import Evaluation, accuracies, predict
+from logreg.evaluation.metrics import Evaluation, accuracies
 from logreg.evaluation.scores import BinaryLogLoss
 
 
@@ -37,8 +37,8 @@ def test_evaluation_agrees_with_scikit_learn(threshold: float) -> None:
 
 def test_a_probability_of_exactly_the_threshold_is_positive() -> None:
     zeros = torch.zeros(4)
-    assert predict(zeros, 0.5).all()
-    assert accuracies([zeros], [torch.tensor([1.0, 1.0, 1.0, 0.0])], 0.5) == [0.75]
+    assert Evaluation(0.5).predictions(zeros).all()
+    assert accuracies([[zeros, torch.tensor([1.0, 1.0, 1.0, 0.0])]], 0.5) == [0.75]
     evaluation = Evaluation(0.5)
     evaluation.update(zeros, torch.tensor([1.0, 1.0, 1.0, 0.0]))
     assert evaluation.compute()["accuracy"] == 0.75
@@ -47,7 +47,7 @@ def test_a_probability_of_exactly_the_threshold_is_positive() -> None:
 def test_accuracies_are_exact_fractions_for_batches_of_any_size() -> None:
     logits = [torch.tensor([1.0, -1, 1, 1, 1, 1]), torch.tensor([1.0, 1, -1])]
     labels = [torch.tensor([1.0, 0, 1, 1, 1, 0]), torch.tensor([1.0, 1, 1])]
-    assert accuracies(logits, labels, 0.5) == [5 / 6, 2 / 3]
+    assert accuracies(list(zip(logits, labels, strict=True)), 0.5) == [5 / 6, 2 / 3]
 
 
 def test_log_loss_is_finite_where_probabilities_round_to_zero() -> None:

@@ -79,7 +79,7 @@ def test_loss_from_logits_is_the_cross_entropy_of_the_sigmoid(rows: list[tuple[f
     z = torch.tensor([row[0] for row in rows], dtype=torch.float64)
     y = torch.tensor([float(row[1]) for row in rows], dtype=torch.float64)
     expected = float(F.binary_cross_entropy(torch.sigmoid(z), y))
-    assert math.isclose(batch_losses([z], [y])[0], expected, rel_tol=1e-3, abs_tol=1e-9)
+    assert math.isclose(batch_losses([[z, y]])[0], expected, rel_tol=1e-3, abs_tol=1e-9)
 
 
 @pytest.mark.parametrize("z", [37.0, 40.0, 500.0, 1e4])
@@ -91,7 +91,7 @@ def test_loss_and_gradient_are_exact_where_the_sigmoid_rounds_to_one(z: float) -
     for gradient in (gradient_of(network), AutogradGradient(network)):
         network.zero_grad()
         logits = gradient(x, wrong)
-        assert math.isclose(batch_losses([logits], [wrong])[0], z, rel_tol=1e-12)  # log(1 + e^z) = z here
+        assert math.isclose(batch_losses([[logits, wrong]])[0], z, rel_tol=1e-12)  # log(1 + e^z) = z here
         assert math.isclose(float(network.W.grad), 1.0, rel_tol=1e-12)
 
 

@@ -35,11 +35,6 @@ from logreg.evaluation.scores import BrierScore, MeanLoss
 from logreg.optim.losses import LOG_LOSS, Loss
 
 
-def predict(logits: Float[Tensor, "*shape"], threshold: float) -> Bool[Tensor, "*shape"]:
-    """Whether each row is predicted to be of label 1."""
-    return torch.sigmoid(logits) >= threshold
-
-
 def default_metrics() -> dict[str, Metric]:
     """What a classifier measures by default; the same as ``conf/metrics/default.yaml``."""
     return {
@@ -193,8 +188,10 @@ class Evaluation:
             weighted = measured(self.scored_rows(*self._gathered()), self.of_predictions | self.of_probabilities)
             values |= {name: float(value[0]) for name, value in weighted.items()}
         values = {name: values[name] for name in self.order}
-        if final:
-            values |= self._decomposed()
+        for name, metric in self._brier.items() if final else ():
+            z, y, _, *weight = self._gathered()
+            bins = reliability(self.probabilities(torch.from_numpy(z)).numpy(), y, metric.n_bins, *weight)
+            values |= {f"{name}_{part}": value for part, value in bins.decomposition.items()}
         self.reset()
         return values
 
@@ -217,39 +214,29 @@ class Evaluation:
         """Logits, labels, predictions and, where there are any, weights of all rows, (rows,) each."""
         return [torch.cat(parts).numpy() for parts in zip(*self._rows, strict=True)]
 
-    def _decomposed(self) -> dict[str, float]:
-        """The parts of each Brier score."""
-        values: dict[str, float] = {}
-        for name, metric in self._brier.items():
-            z, y, _, *weight = self._gathered()
-            bins = reliability(self.probabilities(torch.from_numpy(z)).numpy(), y, metric.n_bins, *weight)
-            values |= {f"{name}_{part}": value for part, value in bins.decomposition.items()}
-        return values
 
+def accuracies(batches: Sequence[Sequence[Tensor]], threshold: float) -> list[float]:
+    """The accuracy of each of several batches: exact fractions where rows have no weights.
 
-def accuracies(
-    logits: Sequence[Tensor], labels: Sequence[Tensor], threshold: float, weights: Sequence[Tensor] = ()
-) -> list[float]:
-    """The accuracy of each of several batches, (rows,) each: exact fractions where rows have no weights."""
-    if not logits:
+    Args:
+        batches: of logits, labels and, where there are any, weights, (rows,) each.
+    """
+    if not batches:
         return []
-    right = predict(torch.cat(list(logits)), threshold) == (torch.cat(list(labels)) > 0.5)
-    sizes = [len(z) for z in logits]
+    logits, labels, *weights = zip(*batches, strict=True)
+    right, sizes = (torch.sigmoid(torch.cat(logits)) >= threshold) == (torch.cat(labels) > 0.5), list(map(len, logits))
     if weights:
-        return [float(w @ hits.to(w.dtype) / w.sum()) for w, hits in zip(weights, right.split(sizes), strict=True)]
+        return [float(w @ hits.to(w.dtype) / w.sum()) for w, hits in zip(*weights, right.split(sizes), strict=True)]
     return _means(right.double(), sizes)
 
 
-def batch_losses(
-    logits: Sequence[Tensor], labels: Sequence[Tensor], weights: Sequence[Tensor] = (), loss: Loss = LOG_LOSS
-) -> list[float]:
-    """The mean of ``weight * loss`` of each of several batches, (rows,) each."""
-    if not logits:
+def batch_losses(batches: Sequence[Sequence[Tensor]], loss: Loss = LOG_LOSS) -> list[float]:
+    """The mean of ``weight * loss`` of each of several batches, as `accuracies` takes them."""
+    if not batches:
         return []
-    losses = loss.of_rows(torch.cat(list(logits)), torch.cat(list(labels)))
-    if weights:
-        losses.mul_(torch.cat(list(weights)))
-    return _means(losses, [len(z) for z in logits])
+    logits, labels, *weights = (torch.cat(parts) for parts in zip(*batches, strict=True))
+    losses = loss.of_rows(logits, labels)
+    return _means(losses.mul_(*weights) if weights else losses, [len(batch[0]) for batch in batches])
 
 
 def _means(values: Float[Tensor, " rows"], sizes: Sequence[int]) -> list[float]:

@@ -53,11 +53,10 @@ class BatchObjective:
 
     def sample(self, count: int) -> BatchObjective:
         """The same over some of the rows, drawn in the same way each time, in float64."""
-        counted = None if self.weight is None else torch.nonzero(self.weight > 0)[:, 0]
-        rows = len(self) if counted is None else len(counted)  # those without weight do not count
-        drawn = torch.randperm(rows, generator=torch.Generator().manual_seed(0))[:count].sort().values
-        drawn = drawn.to(self.y.device)
-        chosen = drawn if counted is None else counted[drawn]
+        weighty = torch.ones_like(self.y) if self.weight is None else self.weight > 0
+        counted = torch.nonzero(weighty)[:, 0]  # rows without weight do not count
+        drawn = torch.randperm(len(counted), generator=torch.Generator().manual_seed(0))[:count].sort().values
+        chosen = counted[drawn.to(counted.device)]
         weight = None if self.weight is None else self.weight[chosen].double()
         weight = None if weight is None else weight / weight.mean()
         return BatchObjective(self.x[chosen].double(), self.y[chosen].double(), weight, self.l2)

@@ -216,39 +216,39 @@ class LinearGradient:
     def __call__(
         self, x: Float[Tensor, "rows features"], y: Float[Tensor, " rows"], weight: Float[Tensor, " rows"] | None = None
     ) -> Float[Tensor, " rows"]:
-        w, gradient = self.weight.view(-1), self.weight_gradient.view(-1)
-        logits = torch.addmv(self.bias, x, w)
-        residual = self.loss.slope(logits, y)
-        if weight is not None:
-            residual.mul_(weight)
+        logits, residual = self._residual(x, y, weight)
         residual.div_(len(y))
-        transposed_product(x, residual, out=gradient)
-        if self.l2:
-            gradient.add_(w, alpha=self.l2)
+        transposed_product(x, residual, out=self.weight_gradient.view(-1))
         torch.sum(residual, dim=0, keepdim=True, out=self.bias_gradient)
-        self.weight.grad, self.bias.grad = self.weight_gradient, self.bias_gradient  # zero_grad has set them to None
+        self._put()
         return logits
 
     @torch.no_grad()
     def over(self, batch: LargeBatch, threshold: float) -> tuple[float, float]:
-        w, sums = self.weight.view(-1), _Sums(threshold, self.loss)
+        sums = _Sums(threshold, self.loss)
         gradient, bias_gradient = self.weight_gradient.view(-1).zero_(), self.bias_gradient.zero_()
         part_gradient = torch.empty_like(gradient)
         for part in batch.parts():
             x, y, weight = batch_parts(part)
-            logits = torch.addmv(self.bias, x, w)
-            residual = self.loss.slope(logits, y)
-            if weight is not None:
-                residual.mul_(weight)
+            logits, residual = self._residual(x, y, weight)
             gradient.add_(transposed_product(x, residual, out=part_gradient))
             bias_gradient.add_(residual.sum())
             sums.add(logits, y, weight)
         gradient.div_(len(batch))
         bias_gradient.div_(len(batch))
-        if self.l2:
-            gradient.add_(w, alpha=self.l2)
-        self.weight.grad, self.bias.grad = self.weight_gradient, self.bias_gradient
+        self._put()
         return sums.means
+
+    def _residual(self, x: Tensor, y: Tensor, weight: Tensor | None) -> tuple[Tensor, Tensor]:
+        """The logits, and ``s`` times the rows' weights."""
+        logits = torch.addmv(self.bias, x, self.weight.view(-1))
+        residual = self.loss.slope(logits, y)
+        return logits, residual if weight is None else residual.mul_(weight)
+
+    def _put(self) -> None:
+        if self.l2:
+            self.weight_gradient.add_(self.weight, alpha=self.l2)
+        self.weight.grad, self.bias.grad = self.weight_gradient, self.bias_gradient  # zero_grad has set them to None
 
 
 def gradient_of(

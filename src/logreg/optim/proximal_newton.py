@@ -12,12 +12,11 @@ The gap is the fall that the model promises.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from functools import partial
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from logreg.core.errors import UserError
 from logreg.optim.l1_quadratic import minimise
@@ -35,9 +34,6 @@ class ProximalNewton(Solver[FirstOrder]):
     """See the module."""
 
     name = "proximal_newton"
-
-    def __init__(self, params: Iterable[nn.Parameter], lr: float = 1.0, tolerance: float = 1e-12) -> None:
-        super().__init__(params, lr, tolerance)
 
     def _derive(self, problem: LogisticProblem, theta: Theta) -> FirstOrder:
         """The derivatives are those of the smooth part."""

@@ -75,7 +75,7 @@ class Checkpoints(Checkpoint):
             self._save(trainer, self.last)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if not _validates(trainer):
+        if not (trainer.enable_validation and sum(trainer.num_val_batches) > 0):
             return
         metrics = trainer.callback_metrics
         if self.monitor not in metrics:
@@ -111,10 +111,6 @@ class Checkpoints(Checkpoint):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         same = (state_dict["monitor"], state_dict["mode"]) == (self.monitor, self.mode)
         self.best_score = state_dict["best_score"] if same else None
-
-
-def _validates(trainer: Trainer) -> bool:
-    return trainer.enable_validation and sum(trainer.num_val_batches) > 0
 
 
 class UpdateBar(ProgressBar):

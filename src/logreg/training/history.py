@@ -28,9 +28,7 @@ class History:
 
     def __init__(self, start: int, loss: Loss) -> None:
         self.start, self.loss = start, loss
-        self.logits: list[Tensor] = []
-        self.labels: list[Tensor] = []
-        self.weights: list[Tensor] = []
+        self.rows: list[list[Tensor]] = []  # of each update: logits, labels and, where there are any, weights
         self.penalties: list[Tensor] = []
         self.of_large: list[tuple[float, float]] = []  # loss and accuracy; a block has either these or logits
         self.further: list[dict[str, float]] = []
@@ -43,11 +41,9 @@ class History:
         if isinstance(measured[0], tuple):
             self.of_large.append(measured[0])
             return
-        parts = [batch for batch in batches if not isinstance(batch, LargeBatch)]
-        self.logits.append(_joined([logits for logits in measured if isinstance(logits, Tensor)]))
-        self.labels.append(_joined([batch[1] for batch in parts]))
-        if len(parts[0]) > 2:
-            self.weights.append(_joined([batch[2] for batch in parts]))
+        small = [batch for batch in batches if not isinstance(batch, LargeBatch)]
+        columns = measured, *zip(*(batch[1:] for batch in small), strict=True)
+        self.rows.append([_joined([part for part in column if isinstance(part, Tensor)]) for column in columns])
 
     def add_iteration(self, value: float, accuracy: float, further: dict[str, float]) -> None:
         """The objective with its penalty, the accuracy, and what else a solver knows."""
@@ -59,8 +55,7 @@ class History:
 
     def losses(self) -> list[float]:
         """The objective at each update."""
-        losses = [loss for loss, _ in self.of_large]
-        losses = losses or batch_losses(self.logits, self.labels, self.weights, self.loss)
+        losses = [loss for loss, _ in self.of_large] or batch_losses(self.rows, self.loss)
         if not self.penalties:
             return losses
         return [loss + penalty for loss, penalty in zip(losses, torch.stack(self.penalties).tolist(), strict=True)]
@@ -68,10 +63,7 @@ class History:
     def accuracies(self, of: list[int], threshold: float) -> list[float]:
         if self.of_large:
             return [self.of_large[i][1] for i in of]
-        logits, labels, weights = (
-            [part[i] for i in of] if part else [] for part in (self.logits, self.labels, self.weights)
-        )
-        return accuracies(logits, labels, threshold, weights)
+        return accuracies([self.rows[i] for i in of], threshold)
 
 
 class TrainingLog:

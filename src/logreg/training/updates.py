@@ -93,7 +93,9 @@ class GradientUpdates:
         measured = [self.backward(batch) for batch in batches]
         sides = self._add_l1() if self.objective.l1 else []
         if self.options.clip_value:
-            self._clip()
+            by_value = self.options.clip_algorithm == "value"
+            clip = nn.utils.clip_grad_value_ if by_value else nn.utils.clip_grad_norm_
+            clip(self.network.parameters(), self.options.clip_value)
         self.optimizer.step()
         with torch.no_grad():
             for parameter, side in sides:
@@ -111,13 +113,6 @@ class GradientUpdates:
         """Add the slope of the l1 penalty to the gradients; returns the weights with the side each has to stay on."""
         weights = penalised_parameters(self.network)
         return [(p, add_l1(p, p.grad, self.objective.l1)) for p in weights if p.grad is not None]
-
-    def _clip(self) -> None:
-        parameters = self.network.parameters()
-        if self.options.clip_algorithm == "value":
-            nn.utils.clip_grad_value_(parameters, self.options.clip_value)
-        else:
-            nn.utils.clip_grad_norm_(parameters, self.options.clip_value)
 
 
 class LBFGSUpdates(GradientUpdates):
