@@ -7,25 +7,24 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
+from matplotlib.figure import Figure
 from rich.console import Console
 
 from logreg.core.errors import UserError
 from logreg.core.files import write_atomically
 from logreg.core.numbers import is_number
+from logreg.data.adapter import AnyData
+from logreg.data.datamodule import BlockData
 from logreg.optim.losses import LOG_LOSS
+from logreg.records.jobs import Job
 from logreg.records.record import LESSON, LESSON_FIGURES, finite
+from logreg.report.figures.theme import Drawing
+from logreg.report.run import save_figures
+from logreg.report.tensorboard.events import EventFile
 from logreg.report.terminal.tables import say
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-    from logreg.data.adapter import AnyData
-    from logreg.data.datamodule import BlockData
-    from logreg.records.jobs import Job
-    from logreg.training.classifier import BinaryClassifier
+from logreg.training.classifier import BinaryClassifier
 
 
 @dataclass(frozen=True)
@@ -44,10 +43,6 @@ class Conclusion:
 
     def write(self, lesson: Lesson | SweepLesson, directory: Path, console: Console) -> None:
         """Print the lines; write ``lesson.json``, the figures, and these into the event file of the directory."""
-        from logreg.report.figures.theme import Drawing
-        from logreg.report.run import save_figures
-        from logreg.report.tensorboard.events import EventFile
-
         content = {"lesson": type(lesson).__name__, "conclusion": list(self.lines), "numbers": finite(self.numbers)}
         write_atomically(directory / LESSON, json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
         events = EventFile(directory)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -65,14 +65,13 @@ def _columns(jobs: list[Job]) -> list[str]:
 
 def _markdown(sweep: Path, jobs: list[Job], preface: Sequence[str]) -> str:
     keys, metrics = swept_keys(jobs), _columns(jobs)
-    header = ["job", "status", *keys, *metrics, "seconds", "directory"]
-    rows = []
+    rows = [["job", "status", *keys, *metrics, "seconds", "directory"]]
     for job in jobs:
         cells = [str(job.number), job.record.status, *(job.settings.get(key, "") for key in keys)]
         cells += [_short(job.metrics.get(name)) for name in metrics]
         cells += [_short(job.record.seconds.get("total")), f"`{job.directory.name}`"]
         rows.append(cells)
-    lines = [f"# Leaderboard of {sweep.name}", "", *preface, *markdown_table(header, rows)]
+    lines = [f"# Leaderboard of {sweep.name}", "", *preface, *markdown_table(rows)]
     errors = [f"- job {job.number}: {job.record.error}" for job in jobs if job.record.error]
     if errors:
         lines += ["", "Jobs without a result:", "", *errors]
@@ -82,9 +81,10 @@ def _markdown(sweep: Path, jobs: list[Job], preface: Sequence[str]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    lines = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in (header, *rows)]
-    return [lines[0], "|" + " --- |" * len(header), *lines[1:]]
+def markdown_table(rows: Sequence[Sequence[str]]) -> list[str]:
+    """The lines of a table whose first row is its header."""
+    header, *lines = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
+    return [header, "|" + " --- |" * len(rows[0]), *lines]
 
 
 def _short(value: float | None) -> str:

@@ -43,8 +43,7 @@ def write_tables(directory: Path, jobs: list[Job]) -> dict[str, list[Setting]]:
     table, preface = table_rows(compared), []
     if compared:
         write_csv(directory / "settings.csv", table)
-        preface = ["Settings over their repetitions:", "", *leaderboard.markdown_table(table[0], table[1:]), ""]
-        preface += ["Jobs:", ""]
+        preface = ["Settings over their repetitions:", "", *leaderboard.markdown_table(table), "", "Jobs:", ""]
     leaderboard.write(directory, jobs, _of_setting(compared), preface)
     return compared
 

@@ -25,7 +25,7 @@ from matplotlib.ticker import LogLocator, NullFormatter
 from logreg.core.numbers import is_number
 from logreg.records.comparison import compared_keys
 from logreg.records.jobs import Job
-from logreg.report.figures.theme import CATEGORIES, HALF, Drawing, Look, new_figure
+from logreg.report.figures.theme import CATEGORIES, HALF, Drawing, Look, new_figure, outer_fence
 
 MOST_PANELS, MOST_LINES, MOST_TICKS, MOST_LABELLED, HALF_TITLE = 6, 8, 12, 8, 22
 FULL_GRID, SPARSE = 2_000, 4  # cells that a heat map may have anyway; cells a point, beyond which most are empty
@@ -301,10 +301,9 @@ def _mark(
 
 
 def _color_scale(means: np.ndarray, direction: int) -> tuple[Normalize, str]:
-    """Logarithmic beyond `LOG_COLORS`; what is far worse than the others (Tukey's outer fence) has the last colour."""
+    """Logarithmic beyond `LOG_COLORS`; what is far worse than the others has the last colour."""
     log = means.min() > 0 and means.max() / LOG_COLORS > means.min()
     losses = direction * (np.log10(means) if log else means)
-    quarter, three_quarters = np.quantile(losses, [0.25, 0.75])
-    within = means[losses <= three_quarters + 3 * (three_quarters - quarter)] if quarter < three_quarters else means
+    within = means[losses <= outer_fence(losses)]
     extend = "neither" if len(within) == len(means) else "max" if direction == 1 else "min"
     return (LogNorm if log else Normalize)(within.min(), within.max()), extend

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
@@ -91,6 +92,12 @@ def panels(
     figure = new_figure((width * count, height))
     figure.suptitle(title)
     return figure, figure.subplots(1, count, squeeze=False, **settings)[0]
+
+
+def outer_fence(losses: np.ndarray) -> float:
+    """Beyond it values are far worse than the others (Tukey, 1977, Exploratory Data Analysis, chapter 2)."""
+    low, high = np.quantile(losses, [0.25, 0.75])
+    return float(high + 3 * (high - low) if high > low else losses.max())
 
 
 def logarithmic(axis: Axis) -> None:

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 from logreg.core.numbers import is_number
 from logreg.records.jobs import Job, by_monitor
-from logreg.report.figures.theme import INK, MUTED, PAPER, RED, WIDE, new_chart, page_colors
+from logreg.report.figures.theme import INK, MUTED, PAPER, RED, WIDE, new_chart, outer_fence, page_colors
 from logreg.report.page.charts import Chart, chart
 from logreg.report.page.histories import spans_much
 from logreg.report.page.tables import bounded
@@ -115,12 +115,9 @@ def _swept(key: str, values: Sequence[str]) -> _Axis:
 
 
 def _measured(metric: str, means: np.ndarray, direction: int) -> _Axis:
-    """The metric, the best on top; what is far worse than the others (Tukey's outer fence) lies at the bottom."""
+    """The metric, the best on top; what is far worse than the others lies at the bottom."""
     losses = direction * means
-    low, high = np.quantile(losses, [0.25, 0.75])
-    fence = high + 3 * (high - low) if high > low else losses.max()
-    bounded_means = direction * np.minimum(losses, fence)
-    places, ticks = _scaled(bounded_means, None)
+    places, ticks = _scaled(direction * np.minimum(losses, outer_fence(losses)), None)
     flipped = direction == 1
     places = 1 - places if flipped else places
     ticks = [(1 - place if flipped else place, label) for place, label in ticks]

@@ -17,11 +17,11 @@ from logreg.report.page.charts import Chart, chart, image_file, photograph
 from logreg.report.page.histories import STRETCHES, Curve, read_curves, shortened, spans_much
 from logreg.report.page.run_sections import as_number, name_of, spoken
 from logreg.report.page.tables import bounded
+from logreg.report.terminal.sentences import is_part
 
 MOST_PANELS = 12
 MOST_IN_FOREST = 20
 FIRST = ("loss", "log_loss", "accuracy", "auroc", "average_precision", "f1", "brier", "calibration_error")
-PARTS = ("_reliability", "_resolution", "_uncertainty", "_within_bins")
 TITLES = {
     "roc": "ROC curve", "precision_recall": "Precision and recall", "reliability": "Reliability of the probabilities",
     "decision_boundary": "Decision boundary", "photos": "Photos it is surest of", "filters": "First layer",
@@ -34,7 +34,7 @@ def curve_charts(directory: Path, record: RunRecord) -> list[Chart]:
     panels: dict[str, dict[str, Curve]] = {}
     for name, curve in read_curves(directory / "metrics.csv").items():
         split, _, metric = name.partition("/")
-        if not metric.endswith(PARTS) and len(curve[0]) > 1:
+        if not is_part(metric) and len(curve[0]) > 1:
             panels.setdefault(metric if split in SPLIT_NAMES else name, {})[split] = curve
     if _same(panels.get("loss", {}).get("val"), panels.get("log_loss", {}).get("val")):
         del panels["log_loss"]

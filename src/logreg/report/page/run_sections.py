@@ -17,7 +17,7 @@ from logreg.data.splits import SPLIT_NAMES
 from logreg.records.record import COEFFICIENTS, RunRecord, splits_of
 from logreg.report.page.numbers import spoken_seconds
 from logreg.report.page.tables import PagedTable, bounded, numbers, texts
-from logreg.report.terminal.sentences import conclusions, ending, headline
+from logreg.report.terminal.sentences import conclusions, ending, headline, is_part
 
 if TYPE_CHECKING:
     from logreg.data.datamodule import BlockData
@@ -140,8 +140,6 @@ class MetricRow:
 
 def metric_rows(record: RunRecord, baseline: Mapping[str, float]) -> list[MetricRow]:
     """A row for each metric of the record but the parts of Brier scores."""
-    from logreg.report.terminal.sentences import is_part
-
     splits, linear = splits_of(record.metrics), {} if record.baseline is None else record.baseline.metrics
     names = dict.fromkeys(full.partition("/")[2] for full in record.metrics if not is_part(full))
     return [
@@ -160,25 +158,26 @@ def tiles(record: RunRecord, baseline: Mapping[str, float]) -> list[dict[str, ob
     if not record.metrics:
         return []
     split = splits_of(record.metrics)[-1]
-    tiles: list[dict[str, object]] = []
-    for name in TILES:
-        full = f"{split}/{name}"
-        if full in record.metrics:
-            interval = record.intervals.get(full)
-            title = f"{spoken(name)}, {SPLIT_NAMES.get(split, split)}"
-            values = {"value": record.metrics[full], "baseline": baseline.get(full), "interval": interval}
-            tiles.append({"name": title, "metric": full, **values})
-    return tiles
+    return [
+        {
+            "name": f"{spoken(name)}, {SPLIT_NAMES.get(split, split)}",
+            "metric": full,
+            "value": record.metrics[full],
+            "baseline": baseline.get(full),
+            "interval": record.intervals.get(full),
+        }
+        for name in TILES
+        if (full := f"{split}/{name}") in record.metrics
+    ]
 
 
 def statistics(record: RunRecord) -> list[tuple[str, object]]:
     """How well a fit with standard errors fits."""
     inference = record.inference or {}
+    if "method" not in inference:
+        return []
     values = [(title, inference[key]) for key, title in STATISTICS.items() if inference.get(key) is not None]
-    head = (
-        [("Intervals", inference["method"]), ("Covariance", inference["covariance"])] if "method" in inference else []
-    )
-    return head + values if head else []
+    return [("Intervals", inference["method"]), ("Covariance", inference["covariance"]), *values]
 
 
 def read_coefficients(directory: Path) -> list[dict[str, str]]:
@@ -242,12 +241,10 @@ def flat(node: object, prefix: str = "") -> list[tuple[str, str]]:
 
 def provenance(record: RunRecord) -> list[tuple[str, str]]:
     """Where a result comes from: device, data, code, versions."""
-    pairs = [("device", record.device)]
-    if is_finite(record.seconds.get("total")):
-        pairs.append(("time in all", spoken_seconds(record.seconds["total"])))
-    git = record.git or {}
-    data = record.data
-    pairs += [
+    git, data, seconds = record.git or {}, record.data, record.seconds.get("total")
+    pairs = [
+        ("device", record.device),
+        ("time in all", spoken_seconds(seconds) if is_finite(seconds) else ""),
         ("tags", ", ".join(record.tags)),
         ("resumed from", record.resumed_from or ""),
         ("git", f"{git.get('commit', '')}{', with changes' if git.get('dirty') else ''}"),

@@ -45,17 +45,14 @@ def compact_table(
         optional: the columns that may be left out.
     """
     shown, headings = list(range(len(header))), [*header]
-    cells = [[row[i] for row in rows] for i in shown]
-    has_numbers = [all(NUMBERS.fullmatch(cell) for cell in column) for column in cells]
-    unbroken = [
-        numeric or max(map(len, column), default=0) <= LONG for numeric, column in zip(has_numbers, cells, strict=True)
-    ]
+    columns = [[row[i] for row in rows] for i in shown]
+    longest = [max(map(len, column), default=0) for column in columns]
+    has_numbers = [all(map(NUMBERS.fullmatch, column)) for column in columns]
+    unbroken = [has_numbers[i] or longest[i] <= LONG for i in shown]
 
     def width() -> int:
-        longest = [
-            max(map(len, column), default=0) if fixed else LONG for fixed, column in zip(unbroken, cells, strict=True)
-        ]
-        return sum(max(longest[i], *map(len, headings[i].split("\n"))) + BETWEEN for i in shown) - BETWEEN + 1
+        needed = (max(longest[i] if unbroken[i] else LONG, *map(len, headings[i].split("\n"))) for i in shown)
+        return sum(needed) + BETWEEN * (len(shown) - 1) + 1
 
     if width() > console.width:
         headings = [re.sub(r"(?<=[./])(?=.)", "\n", name) for name in header]
