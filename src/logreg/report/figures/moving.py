@@ -68,10 +68,8 @@ class MovingBoundary:
         self._title = self._axes.set_title("", fontsize=10, loc="left", parse_math=False)
         self._axes.set(xlim=(left, right), ylim=(bottom, top))
         for artist in (self._shades, *self._points, self._title):
-            artist.set_visible(False)
-        self._canvas.draw()  # what stays, which takes longer than what moves
-        for artist in (self._shades, *self._points, self._title):
-            artist.set_visible(True)
+            artist.set_animated(True)
+        self._canvas.draw()  # what stays, which takes longer than what is animated
         self._background = self._canvas.copy_from_bbox(self._figure.bbox)
 
     def png(self, p: Float[np.ndarray, "steps steps"], title: str) -> bytes:

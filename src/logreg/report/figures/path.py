@@ -30,7 +30,8 @@ def path_figure(settings: Sequence[Setting], choice: PenaltyChoice, look: Look =
         None where more than one number was swept besides the folds, or no coefficients were written.
     """
     keys = list(choice.penalty)
-    if len(keys) != 1 or not all(_has_logarithm(s.settings[keys[0]]) for s in settings):
+    swept = [s.settings[key] for s in settings for key in keys]
+    if len(keys) != 1 or not all(is_number(text) and float(text) > 0 for text in swept):  # the axis is logarithmic
         return None
     ordered = sorted(settings, key=lambda s: float(s.settings[keys[0]]))
     penalties = np.array([float(s.settings[keys[0]]) for s in ordered])
@@ -63,10 +64,6 @@ def path_figure(settings: Sequence[Setting], choice: PenaltyChoice, look: Look =
     if look is Look.PAGE:  # where the powers of ten of matplotlib's own labels would not be read as formulas
         logarithmic(below.xaxis)
     return figure
-
-
-def _has_logarithm(text: str) -> bool:
-    return is_number(text) and float(text) > 0
 
 
 def _mean_coefficients(directories: Sequence[Path]) -> dict[str, float]:

@@ -32,10 +32,6 @@ def lesson_of(directory: Path) -> LessonSection | None:
         return None
     text = "\n".join(bounded(str(line), LONGEST_LINE) for line in lines[:MOST_LINES])
     paths = sorted((directory / "figures").glob(f"{LESSON_FIGURES}*.png"))[:MOST_FIGURES]
-    figures = [image_file(path, _title(path)) for path in paths]
+    titles = [path.stem.removeprefix(LESSON_FIGURES).replace("_", " ") for path in paths]
+    figures = [image_file(path, title[:1].upper() + title[1:]) for path, title in zip(paths, titles, strict=True)]
     return LessonSection(text, [each for each in figures if each is not None])
-
-
-def _title(path: Path) -> str:
-    words = path.stem.removeprefix(LESSON_FIGURES).replace("_", " ")
-    return f"{words[:1].upper()}{words[1:]}"

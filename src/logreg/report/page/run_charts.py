@@ -85,13 +85,9 @@ def held_out_charts(drawings: Mapping[str, Drawing]) -> list[Chart]:
 def figure_files(directory: Path) -> list[Chart]:
     """The figures that the run itself drew when it ended, but those of its lesson."""
     paths = [path for path in (directory / "figures").glob("*.png") if not path.name.startswith(LESSON_FIGURES)]
-    paths.sort(key=lambda path: _place(path.stem))
+    paths.sort(key=lambda path: ([*TITLES, path.stem].index(path.stem), path.stem))
     charts = (image_file(path, TITLES.get(path.stem, path.stem)) for path in paths)
     return [each for each in charts if each is not None]
-
-
-def _place(name: str) -> tuple[int, str]:
-    return (list(TITLES).index(name) if name in TITLES else len(TITLES)), name
 
 
 def forest(rows: Sequence[Mapping[str, str]]) -> Chart | None:

@@ -19,6 +19,7 @@ from logreg.report.page.lesson import lesson_of
 from logreg.report.page.render import render
 from logreg.report.page.run_charts import TITLES
 from logreg.report.page.tables import PagedTable, bounded
+from logreg.report.terminal.sentences import ending, headline
 
 if TYPE_CHECKING:
     from logreg.data.datamodule import BlockData
@@ -66,7 +67,7 @@ def run_page(directory: Path, loaded: ReloadedRun, trusted: Sequence[str] = ()) 
     values: dict[str, object] = {
         "record": record,
         "error": bounded(str(record.error or ""), LONGEST),
-        "outcome": run_sections.outcome(record),
+        "outcome": headline(record) if record.metrics else ending(record),
         "rows": run_sections.rows_line(record),
         "splits": [SPLIT_NAMES.get(split, split) for split in splits_of(record.metrics)],
         "tiles": run_sections.tiles(record, baseline),

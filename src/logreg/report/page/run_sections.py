@@ -17,7 +17,7 @@ from logreg.data.splits import SPLIT_NAMES
 from logreg.records.record import COEFFICIENTS, RunRecord, splits_of
 from logreg.report.page.numbers import spoken_seconds
 from logreg.report.page.tables import PagedTable, bounded, numbers, texts
-from logreg.report.terminal.sentences import conclusions, ending, headline, is_part
+from logreg.report.terminal.sentences import conclusions, is_part
 
 if TYPE_CHECKING:
     from logreg.data.datamodule import BlockData
@@ -41,11 +41,6 @@ STATISTICS = {
 def spoken(metric: str) -> str:
     """A metric's name as a reader knows it."""
     return SPOKEN.get(metric, metric)
-
-
-def outcome(record: RunRecord) -> str:
-    """The first line of the terminal's summary; of a run without metrics how it ended alone."""
-    return headline(record) if record.metrics else ending(record)
 
 
 def rows_line(record: RunRecord) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -64,8 +65,10 @@ Tile = dict[str, object]  # name, value, whether that is a number, and what stan
 
 
 def _outcome(jobs: Sequence[Job]) -> str:
-    parts = [f"{count:,} {status}" for status, count in sweep_sections.counts(jobs)]
-    return f"{plural(len(jobs), 'job')}: {', '.join(parts)}"
+    """How many jobs ended in which way, those that completed first."""
+    statuses = Counter(job.record.status for job in jobs)
+    ordered = sorted(statuses.items(), key=lambda item: (item[0] != "completed", -item[1]))
+    return f"{plural(len(jobs), 'job')}: {', '.join(f'{count:,} {status}' for status, count in ordered)}"
 
 
 def _tiles(jobs: Sequence[Job], compared: Mapping[str, list[Setting]], best: Mapping[str, list[Job]]) -> list[Tile]:

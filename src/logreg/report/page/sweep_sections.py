@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
@@ -13,7 +12,7 @@ from logreg.core.numbers import is_finite
 from logreg.records.comparison import Setting, tied, verdict
 from logreg.records.jobs import DIFFERENT_LOSSES, Job, ranks_different_losses, rerun_command, swept_keys
 from logreg.report.page.numbers import decimals_of
-from logreg.report.page.tables import PagedColumn, PagedTable, bounded, numbers, settings, texts
+from logreg.report.page.tables import PagedTable, bounded, numbers, settings, texts
 from logreg.report.terminal.sentences import is_part
 
 FIRST = ("loss", "log_loss", "accuracy", "auroc", "brier", "f1")  # metrics, as readers look for them
@@ -71,13 +70,14 @@ def leaderboard_table(jobs: Sequence[Job], compared: Mapping[str, Sequence[Setti
     shown_keys, shown_metrics = keys[:MOST_KEYS], metrics[: FEWER_METRICS if len(jobs) > MANY else MOST_METRICS]
     is_ranked = [job.is_ranked for job in jobs]
     seconds = [job.record.seconds.get("total") for job in jobs]
+    rank = {job.directory: each.rank for group in compared.values() for each in group for job in each.jobs}
     columns = [
         numbers("rank", [place + 1 if ok else None for place, ok in enumerate(is_ranked)], 0),
         numbers("job", [job.number for job in jobs], 0),
         *([] if all(is_ranked) else [texts("status", [job.record.status for job in jobs], "status")]),
         *(settings(bounded(key, 60), [job.settings.get(key, "") for job in jobs]) for key in shown_keys),
         *(numbers(bounded(name, 60), [job.metrics.get(name) for job in jobs]) for name in shown_metrics),
-        *_of_setting(jobs, compared),
+        *([numbers("setting", [rank.get(job.directory) for job in jobs], 0)] if rank else []),
         numbers("seconds", seconds, min(3, decimals_of(seconds))),
     ]
     table = PagedTable("leaderboard", columns, "leaderboard.csv", order=(0, True)).within(LEADERBOARD_BYTES)
@@ -89,12 +89,6 @@ def _shown_of(counts: Mapping[str, tuple[int, int]], rest: str) -> str:
     """A sentence on how many of what are shown, where that is not all."""
     parts = [f"{shown:,} of {count:,} {name}" for name, (shown, count) in counts.items() if shown < count]
     return f"Shown are {' and '.join(parts)}; {rest} has all." if parts else ""
-
-
-def _of_setting(jobs: Sequence[Job], compared: Mapping[str, Sequence[Setting]]) -> list[PagedColumn]:
-    """The rank of the setting that a job repeats."""
-    rank = {job.directory: each.rank for ranked in compared.values() for each in ranked for job in each.jobs}
-    return [numbers("setting", [rank.get(job.directory) for job in jobs], 0)] if rank else []
 
 
 def metric_names(jobs: Sequence[Job]) -> list[str]:
@@ -166,12 +160,6 @@ def tested(best: Sequence[Job]) -> list[tuple[str, float]]:
     names = [name for name in best[0].metrics if name.startswith("test/") and not is_part(name)]
     by_metric = {name: [job.metrics[name] for job in best if is_finite(job.metrics.get(name))] for name in names}
     return [(name, fmean(values)) for name, values in by_metric.items() if values]
-
-
-def counts(jobs: Sequence[Job]) -> list[tuple[str, int]]:
-    """How many jobs ended in which way, those that completed first."""
-    statuses = Counter(job.record.status for job in jobs)
-    return sorted(statuses.items(), key=lambda item: (item[0] != "completed", -item[1]))
 
 
 def common_overrides(jobs: Sequence[Job]) -> list[tuple[str, str]]:
