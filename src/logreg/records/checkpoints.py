@@ -39,17 +39,13 @@ def find_checkpoint(path: str, runs: Path = Path("outputs/runs")) -> Path:
         if last.is_file():
             return last
         raise UserError(f"resume={path}: this directory has no checkpoints/last.ckpt; give a run directory.")
-    if not given.is_absolute() and ".." not in given.parts and (len(given.parts) == 1 or (runs / given).is_dir()):
-        named = sorted((runs / path).glob(f"*/{RECORD}"), reverse=True)
-        for record in named:
-            last = record.parent / "checkpoints" / "last.ckpt"
-            if last.is_file() and read_record(record.parent).status == "completed":
-                return last
-        raise UserError(
-            f"resume={path}: no such file or directory, and no completed run of that name under {runs}; "
-            "give a run directory or a checkpoint."
-        )
-    raise UserError(f"resume={path}: no such file or directory; give a run directory or a checkpoint.")
+    is_name = not given.is_absolute() and ".." not in given.parts and (len(given.parts) == 1 or (runs / given).is_dir())
+    for record in sorted((runs / path).glob(f"*/{RECORD}"), reverse=True) if is_name else ():
+        last = record.parent / "checkpoints" / "last.ckpt"
+        if last.is_file() and read_record(record.parent).status == "completed":
+            return last
+    also = f", and no completed run of that name under {runs}" if is_name else ""
+    raise UserError(f"resume={path}: no such file or directory{also}; give a run directory or a checkpoint.")
 
 
 def read_checkpoint(path: Path, key: str = "resume") -> dict[str, Any]:

@@ -74,6 +74,11 @@ class Setting:
     indistinguishable: bool | None
 
     @property
+    def standard_error(self) -> float:
+        """Of the mean, as if repetitions were independent; nan for one job."""
+        return self.deviation / math.sqrt(len(self.jobs))
+
+    @property
     def name(self) -> str:
         """Its keys and values as they are typed."""
         return " ".join(f"{key}={value}" for key, value in self.settings.items() if value) or "the one setting"

@@ -71,17 +71,13 @@ def choose(settings: Sequence[Setting], metric: str, rule: str, minimise: bool =
     """
     best = chosen = settings[0]
     if rule == "one_standard_error" and not math.isnan(best.deviation):
-        margin = _error(best)
+        margin = best.standard_error
         near = [s for s in settings if not s.failed and (s.mean - best.mean) * (1 if minimise else -1) <= margin]
         chosen = max(near or [best], key=_size)
     return PenaltyChoice(
-        rule, metric, dict(chosen.settings), chosen.mean, _error(chosen),
-        dict(best.settings), best.mean, _error(best),
+        rule, metric, dict(chosen.settings), chosen.mean, chosen.standard_error,
+        dict(best.settings), best.mean, best.standard_error,
     )  # fmt: skip
-
-
-def _error(setting: Setting) -> float:
-    return setting.deviation / math.sqrt(len(setting.jobs))
 
 
 def _size(setting: Setting) -> float:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -51,7 +50,7 @@ def path_figure(settings: Sequence[Setting], choice: PenaltyChoice, look: Look =
     above.set_ylabel("standardised coefficient, mean over folds")
     above.legend(fontsize=8, loc="best")
     means = np.array([s.mean for s in ordered])
-    errors = np.array([s.deviation / math.sqrt(len(s.jobs)) for s in ordered])
+    errors = np.array([s.standard_error for s in ordered])
     below.plot(penalties, means, color=CATEGORIES[0])
     below.fill_between(
         penalties, means - errors, means + errors, color=CATEGORIES[0], alpha=0.2, label="± standard error"

@@ -9,8 +9,6 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from logreg.core.numbers import is_number
-
 STRETCHES = 300  # of a long curve; the least and the largest value of each are drawn
 SMALL = 2_000_000  # bytes
 NO_METRICS = ("step", "epoch")
@@ -56,10 +54,7 @@ def _large(path: Path) -> dict[str, list[str]]:
 
 def _numbers(texts: Sequence[str]) -> np.ndarray:
     """Texts as numbers, nan for what is none."""
-    try:
-        return np.array(texts, dtype=np.float64)
-    except ValueError:
-        return np.array([float(text) if is_number(text) else np.nan for text in texts])
+    return pl.Series(texts, dtype=pl.String).cast(pl.Float64, strict=False).fill_null(np.nan).to_numpy()
 
 
 def shortened(curve: Curve, stretches: int = STRETCHES) -> Curve:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -76,11 +77,11 @@ def _tiles(jobs: Sequence[Job], compared: Mapping[str, list[Setting]], best: Map
     tiles: list[Tile] = []
     for metric, winning in list(best.items())[:3]:
         if metric in compared:
-            setting = compared[metric][0]
-            tile: Tile = {"name": f"Best mean {metric}", "value": setting.mean, "number": True}
-            known = setting.low == setting.low
-            under = f"95 % interval {shown_number(setting.low)} to {shown_number(setting.high)}" if known else ""
-            tiles.append(tile | {"under": f"{under}\nover {plural(len(setting.jobs), 'repetition')}".strip()})
+            top = compared[metric][0]
+            under = f"over {plural(len(top.jobs), 'repetition')}"
+            if not math.isnan(top.low):
+                under = f"95 % interval {shown_number(top.low)} to {shown_number(top.high)}\n{under}"
+            tiles.append({"name": f"Best mean {metric}", "value": top.mean, "number": True, "under": under})
         else:
             job = winning[0]
             tiles.append({"name": f"Best {metric}", "value": job.score, "number": True, "under": f"job {job.number}"})
