@@ -92,7 +92,9 @@ class BlockData(LightningDataModule, ABC):
         own = self.own_weights(split)
         if self.class_weight is None or split != "train":
             return own
-        return weighted_rows(self.labels_of(split), own, self.label_weights())
+        zero, one = self.label_weights()
+        of_labels = np.where(self.labels_of(split) == 1, one, zero)
+        return of_labels if own is None else of_labels * own
 
     def weights(self, split: str) -> Tensor | None:
         """The same with mean 1, as they are served."""
@@ -277,7 +279,9 @@ BALANCED = "balanced"
 ClassWeight = Mapping[str, float] | str | None  # YAML may make a number or a boolean of a label
 
 
-def label_weights(given: ClassWeight, labels: tuple[str, str], totals: tuple[float, float]) -> tuple[float, float]:
+def label_weights(
+    given: Mapping[str, float] | str, labels: tuple[str, str], totals: tuple[float, float]
+) -> tuple[float, float]:
     """The weight of label 0 and of label 1.
 
     Args:
@@ -289,8 +293,6 @@ def label_weights(given: ClassWeight, labels: tuple[str, str], totals: tuple[flo
     Raises:
         UserError: a key is no label.
     """
-    if given is None:
-        return 1.0, 1.0
     if isinstance(given, str):
         if given != BALANCED:
             raise UserError(f"class_weight={given}: {BALANCED}, a weight for each label, or null is needed.")
@@ -302,9 +304,3 @@ def label_weights(given: ClassWeight, labels: tuple[str, str], totals: tuple[flo
             raise UserError(f"class_weight: there is no label {name}; the labels are {labels[0]} and {labels[1]}.")
         weights[labels.index(name) if name in labels else int(name)] = float(value)
     return weights[0], weights[1]
-
-
-def weighted_rows(y: np.ndarray, weight: np.ndarray | None, of_labels: tuple[float, float]) -> np.ndarray:
-    """``weight`` times the weight of each row's label, (rows,)."""
-    rows = np.where(y == 1, of_labels[1], of_labels[0])
-    return rows if weight is None else rows * weight

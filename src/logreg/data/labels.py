@@ -43,17 +43,15 @@ def choose_labels(
         UserError: there are not two labels, or those that were named are others.
     """
     if given:
-        sides = [[label for label in counts if given.get(label) == side] for side in (0, 1)]
-        others = [label for label in counts if label not in given and not _known(label, given)]
-        if not others and any(sides):
-            sides = [[label for label in counts if _meaning(label, given) == side] for side in (0, 1)]
-            if all(sides):
-                return sides[0][0], sides[1][0]
-        if not others and any(sides):
-            only = 0 if any(sides[0]) else 1
-            raise UserError(f"{key}: data.labels maps every label that occurs to {only}; some must be {1 - only}.")
-        if others:
-            raise UserError(f"{key}: data.labels says nothing of {_listed(counts, others)}; give each label 0 or 1.")
+        alike = {normalised(label): meaning for label, meaning in given.items()}
+        meanings = {label: given.get(label, alike.get(normalised(label))) for label in counts}
+        sides = [[label for label, meaning in meanings.items() if meaning == side] for side in (0, 1, None)]
+        if sides[2]:
+            raise UserError(f"{key}: data.labels says nothing of {_listed(counts, sides[2])}; give each label 0 or 1.")
+        if sides[0] and sides[1]:
+            return sides[0][0], sides[1][0]
+        only = int(not sides[0])
+        raise UserError(f"{key}: data.labels maps every label that occurs to {only}; some must be {1 - only}.")
     if len(counts) != 2:
         what = "is only one value" if len(counts) == 1 else f"are {len(counts)} values"
         many = "; data.labels maps several to 0 and 1" if len(counts) > 2 else ""
@@ -68,14 +66,6 @@ def choose_labels(
     obvious = [label for label in labels if label.casefold() in OBVIOUS]
     one = obvious[0] if len(obvious) == 1 else labels[1]
     return (labels[0], one) if one == labels[1] else (labels[1], labels[0])
-
-
-def _known(label: str, given: Mapping[str, int]) -> bool:
-    return normalised(label) in {normalised(other) for other in given}
-
-
-def _meaning(label: str, given: Mapping[str, int]) -> int:
-    return given[label] if label in given else {normalised(k): v for k, v in given.items()}[normalised(label)]
 
 
 def label_codes(values: Sequence[str], labels: tuple[str, str], given: Mapping[str, int], key: str) -> np.ndarray:

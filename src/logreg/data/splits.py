@@ -94,8 +94,8 @@ def shares(labels: np.ndarray, fractions: Sequence[float], random: np.random.Gen
     if len(fractions) == 1:
         return np.zeros(len(labels), dtype=np.int8)
     parts = np.empty(len(labels), dtype=np.int8)
-    counts = _class_counts(labels)
-    lacking = _sizes(counts, fractions)
+    ones = int(np.count_nonzero(labels))
+    lacking = _sizes((len(labels) - ones, ones), fractions)
     for first in range(0, len(labels), DEALT_TOGETHER):
         stretch = np.asarray(labels[first : first + DEALT_TOGETHER])
         view = parts[first : first + DEALT_TOGETHER]
@@ -105,11 +105,6 @@ def shares(labels: np.ndarray, fractions: Sequence[float], random: np.random.Gen
             lacking[label] -= taken
             view[rows] = random.permutation(np.repeat(np.arange(len(taken), dtype=np.int8), taken))
     return parts
-
-
-def _class_counts(labels: np.ndarray) -> tuple[int, int]:
-    ones = sum(int(np.count_nonzero(labels[i : i + DEALT_TOGETHER])) for i in range(0, len(labels), DEALT_TOGETHER))
-    return len(labels) - ones, ones
 
 
 def _sizes(counts: Sequence[int], fractions: Sequence[float]) -> list[np.ndarray]:

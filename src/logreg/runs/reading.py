@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from logreg.data.tables.options import MISSING, Form, ReadOptions
+from logreg.data.tables.options import MISSING, Dialect, ReadOptions
 from logreg.records.record import PREPROCESSING, read_record
 
 
@@ -27,11 +27,11 @@ def read_options(run: Mapping[str, Any], given: Mapping[str, Any], directory: Pa
     return ReadOptions(**values, zero_based=bool(run.get("zero_based")), names=columns, form=form)
 
 
-def _form_and_columns(directory: Path) -> tuple[Form | None, tuple[str, ...]]:
+def _form_and_columns(directory: Path) -> tuple[Dialect | None, tuple[str, ...]]:
     """How the table of a run was written, and the columns that the run needs."""
     form = read_record(directory).data.get("form")
     path = directory / PREPROCESSING
     if form is None or not path.is_file():
         return None, ()
     columns = json.loads(path.read_text(encoding="utf-8"))["columns"]
-    return Form(**form), tuple(dict.fromkeys(column["feature"] for column in columns))
+    return Dialect(**form), tuple(dict.fromkeys(column["feature"] for column in columns))

@@ -47,27 +47,22 @@ def find_photos(path: str, positive: str | None, key: str = "data.path") -> Phot
     """
     folder = _checked_folder(path, key)
     of_splits = _split_folders(folder, key)
-    if of_splits is None:
-        by_class = _classes(folder, key)
-        labels = _labels({name: len(files) for name, files in by_class.items()}, positive, f"{key}={path}")
-        files, y = _listed(by_class, labels)
-        return Photos(files, y, labels, None)
-    by_split = {split: _classes(below, key) for split, below in of_splits.items()}
+    by_split = {split: _classes(below, key) for split, below in (of_splits or {"train": folder}).items()}
     counts = {name: len(files) for name, files in by_split["train"].items()}
-    labels = _labels(counts, positive, f"{key}={of_splits['train']}")
-    parts = []
+    labels = _labels(counts, positive, f"{key}={of_splits['train'] if of_splits else path}")
     for split, by_class in by_split.items():
-        if set(by_class) != set(labels):
+        if of_splits and set(by_class) != set(labels):
             theirs, ours = ", ".join(by_class), " and ".join(labels)
             raise UserError(
                 f"{key}={of_splits[split]}: the classes are {theirs}; those of the training photos are {ours}."
             )
-        parts.append((SPLITS.index(split), *_listed(by_class, labels)))
+    parts = [_listed(by_class, labels) for by_class in by_split.values()]
+    numbers = np.array([SPLITS.index(split) for split in by_split], dtype=np.int8)
     return Photos(
-        [file for _, files, _ in parts for file in files],
-        np.concatenate([y for _, _, y in parts]),
+        [file for files, _ in parts for file in files],
+        np.concatenate([y for _, y in parts]),
         labels,
-        np.concatenate([np.full(len(y), number, dtype=np.int8) for number, _, y in parts]),
+        np.repeat(numbers, [len(y) for _, y in parts]) if of_splits else None,
     )
 
 

@@ -72,12 +72,16 @@ class TablePaths(Options):
 
 
 @dataclass(frozen=True)
-class Form:
-    """How the text file was written that a run was trained on; another one with its columns is likely to be alike.
+class Dialect:
+    """The form of a text file; that of the table of a run is tried first on other tables.
 
     Attributes:
-        width: its columns.
-        missing: the texts that stood for a missing value.
+        delimiter: one character.
+        quote: one character, or None where nothing is quoted.
+        header: whether the first line names the columns.
+        padded: fields may have blanks around them, as in ``a, b``.
+        width: how many columns there are.
+        missing: the texts that stood for a missing value, in the record of a run.
     """
 
     delimiter: str
@@ -86,6 +90,14 @@ class Form:
     padded: bool
     width: int
     missing: tuple[str, ...] = ()
+
+    @property
+    def plain(self) -> bool:
+        """Whether polars can read the file; otherwise Python's csv module does.
+
+        A blank line in a table of one column looks like a missing value to polars, and it knows ASCII delimiters alone.
+        """
+        return not self.padded and self.width > 1 and (self.delimiter + (self.quote or "")).isascii()
 
 
 @dataclass(frozen=True)
@@ -114,7 +126,7 @@ class ReadOptions(Options):
     zero_based: bool = setting(flag(), False)
     text: tuple[str, ...] = ()
     names: tuple[str, ...] = ()
-    form: Form | None = None
+    form: Dialect | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -16,7 +16,7 @@ from logreg.data.cache import key_of
 from logreg.data.datamodule import BlockData
 from logreg.data.options import SPLITS, ServingOptions, SplitOptions
 from logreg.data.rows import MappedRows, Rows, SparseRows, TensorRows
-from logreg.data.tables.options import Form, PrepareOptions, ReadOptions, RoleOptions, TablePaths
+from logreg.data.tables.options import Dialect, PrepareOptions, ReadOptions, RoleOptions, TablePaths
 from logreg.data.tables.preparing.pipeline import TablePreparation, with_kinds
 from logreg.data.tables.preparing.table_store import VERSION, CachedTable, TableManifest
 from logreg.data.tables.preprocessor import Preprocessor
@@ -59,7 +59,7 @@ class TableData(BlockData):
         self.reading = replace(reading, text=texts, names=named)
         self.preparation = TablePreparation(roles, split, preparing, serving.seed, serving.standardize)
         self.cached: CachedTable | None = None
-        self.form: Form | None = None
+        self.form: Dialect | None = None
 
     # --- preparation --------------------------------------------------------------------------------------------------
 

@@ -53,7 +53,7 @@ LINES = [f"{1 - i % 2 * 2} 1:{i} 3:{i / 2} 7:1" for i in range(40)]
 def test_a_libsvm_line_that_is_wrong_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: int, line: str, said: str
 ) -> None:
-    monkeypatch.setattr("logreg.data.tables.reading.libsvm.BLOCK_BYTES", 2**11)
+    monkeypatch.setattr("logreg.data.tables.reading.text_blocks.BLOCK_BYTES", 2**11)
     lines = LINES * (1 + place // 40)
     lines[place - 1] = line
     path = written(tmp_path, "\n".join(lines), "t.svm")
@@ -111,7 +111,7 @@ def libsvm(zero_based: bool = False, **settings: Any) -> bytes:
 def test_libsvm_files_hold_what_scikit_learn_finds_in_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: Callable[[bytes], bytes], block: int
 ) -> None:
-    monkeypatch.setattr("logreg.data.tables.reading.libsvm.BLOCK_BYTES", block)
+    monkeypatch.setattr("logreg.data.tables.reading.text_blocks.BLOCK_BYTES", block)
     path = tmp_path / "table.svm"
     path.write_bytes(change(libsvm()))
     data = table(path, target=None, storage="float64")

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 from scipy.sparse import csc_array, csr_array
 
-from logreg.data.tables.columns import Categorical, Column
+from logreg.data.tables.columns import Categorical
 from logreg.data.tables.preprocessor import Preprocessor
 
 FEWEST = 5  # rows of a class; fewer say nothing
@@ -25,7 +23,9 @@ def leaks(columns: Preprocessor, x: np.ndarray, y: np.ndarray, auroc: float) -> 
         return {}
     areas: dict[str, float] = {}
     for column, first in columns.spans():
-        for score in _scores(column, x[:, first : first + column.width], y):
+        features = x[:, first : first + column.width]
+        # Of a number itself and whether it is missing; of a level the share of label 1.
+        for score in [_shares(features, y)] if isinstance(column, Categorical) else features.T:
             if (area := folded_auroc(score, y)) >= max(auroc, areas.get(column.feature, 0.0)):
                 areas[column.feature] = area
     return areas
@@ -49,14 +49,6 @@ def folded_auroc(score: np.ndarray, y: np.ndarray) -> float:
     ones, zeros = int(y.sum()), int(len(y) - y.sum())
     area = (rankdata(score)[y == 1].sum() - ones * (ones + 1) / 2) / (ones * zeros)
     return float(max(area, 1 - area))
-
-
-def _scores(column: Column, x: np.ndarray, y: np.ndarray) -> Iterator[np.ndarray]:
-    """What a column says of each row: its number, and whether it is missing; of its level, the share of label 1."""
-    if isinstance(column, Categorical):
-        yield _shares(x, y)
-    else:
-        yield from x.T
 
 
 def _shares(x: np.ndarray, y: np.ndarray) -> np.ndarray:

@@ -11,9 +11,10 @@ import polars as pl
 from logreg.data.tables.columns import Categorical, Column, Numeric
 from logreg.data.tables.preparing.column_store import Chunk
 from logreg.data.tables.preparing.raw_table import RawTable
-from logreg.data.tables.preparing.statistics import in_threads
+from logreg.data.tables.preparing.statistics import THREADS
 from logreg.data.tables.preprocessor import Preprocessor
 from logreg.data.tables.reading.source import batch_rows
+from logreg.data.tables.reading.text_blocks import in_order
 
 FEATURE_ROWS, BLOCK_VALUES = 2**13, 2**18  # rows and features written at once
 
@@ -65,7 +66,7 @@ class Matrix:
                 for part in chunk.parts(rows):
                     write_at(file.fileno(), self._block(part), part.first * row_bytes)
 
-            in_threads(write, self._chunks())
+            list(in_order(write, self._chunks(), THREADS))
 
     def _chunks(self) -> list[Chunk]:
         """The numbers, or as many rows without any."""

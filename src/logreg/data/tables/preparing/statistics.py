@@ -6,19 +6,15 @@ A row of weight 3 counts as three equal rows.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from threading import Lock
-from typing import TypeVar
 
 import numpy as np
 
 from logreg.core.errors import UserError
 from logreg.data.tables.preparing.column_store import Chunk
 from logreg.data.tables.preparing.raw_table import NeedsFloat64, RawTable
-
-Item = TypeVar("Item")
-Result = TypeVar("Result")
+from logreg.data.tables.reading.text_blocks import in_order
 
 BLOCK_ROWS = 2**15  # whose sums are taken at once: in the processor's cache, and few calls for threads to wait for
 # Medians are exact for columns with missing values; of a larger table's other columns they are those of a sample.
@@ -26,18 +22,11 @@ EXACT_VALUES = 2**22
 SAMPLED_ROWS = 2**16
 # The quantiles of the sample between which an exact median is looked for.
 BRACKET = 0.48, 0.52
-# So many values at the most are sorted at once; before that the bracket around the median is narrowed.
+# At most this many values are sorted at once; before that the bracket around the median is narrowed.
 SORTED_AT_ONCE = 2**23
 LEVEL_ROWS = 2**16
 BINS = 4096
-
-
-def in_threads(function: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
-    """The results of a function for each of these, computed side by side: NumPy leaves the interpreter meanwhile."""
-    if len(items) == 1:
-        return [function(items[0])]
-    with ThreadPoolExecutor(min(max(1, len(items)), os.cpu_count() or 1, 8)) as pool:
-        return list(pool.map(function, items))
+THREADS = min(os.cpu_count() or 1, 8)
 
 
 class TrainingStatistics:
@@ -50,13 +39,11 @@ class TrainingStatistics:
     def __init__(self, raw: RawTable, weight: np.ndarray) -> None:
         self.raw, self.weight = raw, weight
         self.width = len(raw.numbers)
-        are_whole = all(bool((part == np.floor(part)).all()) for part in self._weight_parts())
+        parts = (weight[first : first + LEVEL_ROWS] for first in range(0, len(weight), LEVEL_ROWS))
         # Whole weights say how often a row is there; of any others, levels are counted by rows.
-        self.level_weight = weight if weight.dtype == bool or are_whole else weight > 0
-
-    def _weight_parts(self) -> Iterator[np.ndarray]:
-        for first in range(0, len(self.weight) if self.weight.dtype != bool else 0, LEVEL_ROWS):
-            yield self.weight[first : first + LEVEL_ROWS]
+        self.level_weight = (
+            weight if weight.dtype == bool or all((part == np.floor(part)).all() for part in parts) else weight > 0
+        )
 
     @property
     def level_rows(self) -> float:
@@ -95,7 +82,7 @@ class TrainingStatistics:
             return by_chunk
 
         total = float(np.sum(self.weight, dtype=np.float64))
-        by_chunk = in_threads(sums, self.raw.store.chunks())
+        by_chunk = list(in_order(sums, self.raw.store.chunks(), THREADS))
         first, second, missing = np.sum(by_chunk, axis=0) if by_chunk else np.zeros((3, 0))
         with np.errstate(invalid="ignore", divide="ignore"):
             present = total - missing
@@ -150,8 +137,8 @@ class TrainingStatistics:
         if exact.any():
             columns = np.flatnonzero(exact)
             low, high = (np.array([weighted_quantile(sample[i], weight, q) for i in columns]) for q in BRACKET)
-            found = self._between(columns, low.astype(self.raw.dtype), high.astype(self.raw.dtype), present[columns])
-            result[exact] = [self._median(int(i)) if x is None else x for i, x in zip(columns, found, strict=True)]
+            medians = self._between(columns, low.astype(self.raw.dtype), high.astype(self.raw.dtype), present[columns])
+            result[exact] = [self._median(int(i)) if x is None else x for i, x in zip(columns, medians, strict=True)]
         return result
 
     def _sample(self, step: int) -> tuple[np.ndarray, np.ndarray]:
@@ -192,7 +179,7 @@ class TrainingStatistics:
                 weights.append(weight[chosen])
             return below, values, weights
 
-        parts = in_threads(gather, self.raw.store.chunks())
+        parts = list(in_order(gather, self.raw.store.chunks(), THREADS))
         below = np.sum([part[0] for part in parts], axis=0)
         medians: list[float | None] = []
         for i, half in enumerate(total / 2):
@@ -296,7 +283,7 @@ def weighted_median(values: np.ndarray, weights: np.ndarray, below: float = 0.0,
 
 
 def weighted_quantile(values: np.ndarray, weights: np.ndarray, q: float) -> float:
-    """One of the values, up to which so much of the weight lies; NaN where no value is there."""
+    """One of the values, up to which this share of the weight lies; NaN where no value is there."""
     present = ~np.isnan(values) & (weights > 0)
     if not present.any():
         return float("nan")

@@ -7,11 +7,11 @@ import io
 import re
 from collections import Counter
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from logreg.core.errors import UserError
-from logreg.data.tables.options import Form
+from logreg.data.tables.options import Dialect
 
 DELIMITERS = (",", "\t", ";", "|", " ")
 QUOTES = ('"', "'")
@@ -22,27 +22,6 @@ LONGEST_FIELD = 2**24
 
 _NUMBER = re.compile(r"[+-]?((\d+\.?\d*|\.\d+)(e[+-]?\d+)?|inf(inity)?)", re.ASCII | re.IGNORECASE)
 _VALUE = re.compile(_NUMBER.pattern + r"|\d{4}-\d{1,2}-\d{1,2}([T ].*)?|true|false", re.ASCII | re.IGNORECASE)
-
-
-@dataclass(frozen=True)
-class Dialect:
-    """The form of a text file.
-
-    Attributes:
-        delimiter: one character.
-        quote: one character, or None where nothing is quoted.
-        header: whether the first line names the columns.
-        padded: fields may have blanks around them, as in ``a, b``.
-        plain: polars can read the file; otherwise Python's csv module does.
-        old_mac: lines end in ``\\r`` alone.
-    """
-
-    delimiter: str
-    quote: str | None
-    header: bool
-    padded: bool = False
-    plain: bool = True
-    old_mac: bool = False
 
 
 def reader(lines: Iterable[str], delimiter: str, quote: str | None, padded: bool, strict: bool = False) -> Any:
@@ -72,7 +51,7 @@ def rows_of(text: str, delimiter: str, quote: str | None, padded: bool) -> list[
     return [row for row in rows if row]
 
 
-def known(text: str, form: Form, names: Collection[str]) -> Dialect | None:
+def known(text: str, form: Dialect, names: Collection[str]) -> Dialect | None:
     """The dialect of a text's beginning if it is written like another table with the same columns.
 
     Args:
@@ -81,13 +60,7 @@ def known(text: str, form: Form, names: Collection[str]) -> Dialect | None:
     rows = rows_of(text, form.delimiter, form.quote, form.padded)
     first = [" ".join(name.split()) for name in rows[0]] if rows else []
     fits = set(names) <= set(first) if form.header else len(first) == form.width
-    return _dialect(text, form.delimiter, form.quote, form.header, form.padded, len(first)) if fits else None
-
-
-def _dialect(text: str, delimiter: str, quote: str | None, header: bool, padded: bool, columns: int) -> Dialect:
-    # A blank line in a table of one column looks like a missing value to polars, and it knows ASCII delimiters alone.
-    plain = not padded and columns > 1 and (delimiter + (quote or "")).isascii()
-    return Dialect(delimiter, quote, header, padded, plain, "\r" in text and "\n" not in text)
+    return replace(form, width=len(first)) if fits else None
 
 
 def sniff(
@@ -128,7 +101,7 @@ def sniff(
     if header is None:
         first = {" ".join(name.split()) for name in rows[0]}
         header = (bool(names) and set(names) <= first) or _has_header(rows, missing)
-    return _dialect(text, chosen, marks, header, padded, len(rows[0]))
+    return Dialect(chosen, marks, header, padded, len(rows[0]))
 
 
 def _is_padded(rows: list[list[str]]) -> bool:

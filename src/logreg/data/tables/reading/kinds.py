@@ -85,13 +85,12 @@ def parse(text: pl.Series, kind: str) -> pl.Series:
         return text.str.to_lowercase().replace_strict(meaning, default=None, return_dtype=pl.Boolean)
     value = pl.col(text.name)
     if kind == "date":
-        day = pl.when(value.str.contains(_DAY + "$")).then(value)
-        return text.to_frame().select(day.str.to_date("%Y-%m-%d", strict=False))[text.name]
-    if kind == "datetime":
-        return text.to_frame().select(pl.coalesce(_time(value, *way) for way in _TIMES))[text.name]
-    if kind == COMMA:
-        return text.to_frame().select(pl.when(value.str.contains(_COMMA)).then(value))[text.name]
-    return text
+        value = pl.when(value.str.contains(_DAY + "$")).then(value).str.to_date("%Y-%m-%d", strict=False)
+    elif kind == "datetime":
+        value = pl.coalesce(_time(value, *way) for way in _TIMES)
+    elif kind == COMMA:
+        value = pl.when(value.str.contains(_COMMA)).then(value)
+    return text.to_frame().select(value)[text.name]
 
 
 def _time(value: pl.Expr, pattern: str, form: str) -> pl.Expr:

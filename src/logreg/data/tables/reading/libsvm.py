@@ -14,9 +14,10 @@ import numpy as np
 from scipy.sparse import csr_matrix
 
 from logreg.core.errors import UserError
-from logreg.data.tables.reading.text_blocks import TRUNCATED, open_bytes, truncated
+from logreg.data.tables.options import Dialect
+from logreg.data.tables.reading.text_blocks import TextBlock, blocks
 
-BLOCK_BYTES = 2**23
+LINES = Dialect(" ", None, header=False, padded=False, width=0)  # without quotes a row is a line
 # A column takes a name, a weight and a place in every report: an index beyond this is a mistake.
 MOST_COLUMNS = 2**26
 _LINE = re.compile(r"[+-]?[\d.]+(e[+-]?\d+)?([ \t]+(qid|\d+):[^\s:]+)*[ \t]*(#.*)?$")
@@ -42,63 +43,33 @@ def read_blocks(source_key: str, path: Path, zero_based: bool = False) -> Iterat
     Raises:
         UserError: a line with a label or value that is no number, or with an index that is bad or out of order.
     """
-    lines = 0
-    try:
-        with open_bytes(path) as file:
-            for block in _blocks(file):
-                text = block if lines else block.removeprefix(b"\xef\xbb\xbf")
-                if text.strip():
-                    yield _parsed(text, lines, source_key, zero_based)
-                lines += block.count(b"\n")
-    except TRUNCATED as error:
-        raise truncated(source_key, error) from error
+    for block in blocks(path, source_key, "utf-8", LINES):
+        if block.data.strip():
+            yield _parsed(block, source_key, zero_based)
 
 
-def _blocks(file: io.BufferedIOBase) -> Iterator[bytes]:
-    """The bytes of a file in blocks of whole lines."""
-    rest = b""
-    while read := file.read(BLOCK_BYTES):
-        cut = read.rfind(b"\n") + 1
-        if cut:
-            yield rest + read[:cut]
-            rest = read[cut:]
-        else:
-            rest += read
-    if rest:
-        # Old Macintoshes end lines in \r; scikit-learn does not know.
-        yield rest.replace(b"\r", b"\n") if b"\n" not in rest else rest
-
-
-def _parsed(block: bytes, lines: int, key: str, zero_based: bool) -> tuple[csr_matrix, np.ndarray]:
-    """One block.
-
-    Args:
-        lines: how many came before it.
-
-    Raises:
-        UserError: names the line that is wrong.
-    """
+def _parsed(block: TextBlock, key: str, zero_based: bool) -> tuple[csr_matrix, np.ndarray]:
     from sklearn.datasets import load_svmlight_file
 
     first = 0 if zero_based else 1
     try:
-        x, y = load_svmlight_file(io.BytesIO(block), zero_based=True)
+        x, y = load_svmlight_file(io.BytesIO(block.data), zero_based=True)
     except (ValueError, OverflowError) as error:
-        raise _located(key, block, lines, first) or UserError(
+        raise _located(key, block, first) or UserError(
             f"{key}: the file cannot be read as LIBSVM ({' '.join(str(error).split())})."
         ) from error
     # What scikit-learn does not mind: underscores between digits, as Python has them, and what is here not used.
     odd = x.nnz and (x.indices.min() < first or x.shape[1] - first > MOST_COLUMNS or not np.isfinite(x.data).all())
-    if (odd or b"_" in block or not np.isfinite(y).all()) and (wrong := _located(key, block, lines, first)):
+    if (odd or b"_" in block.data or not np.isfinite(y).all()) and (wrong := _located(key, block, first)):
         raise wrong
     if zero_based:
         return x, y
     return csr_matrix((x.data, x.indices - 1, x.indptr), shape=(x.shape[0], max(x.shape[1] - 1, 0))), y
 
 
-def _located(key: str, block: bytes, lines: int, first: int) -> UserError | None:
+def _located(key: str, block: TextBlock, first: int) -> UserError | None:
     """The error for a block: the first line in it that is wrong, and how."""
-    for number, line in enumerate(block.split(b"\n"), lines + 1):
+    for number, line in enumerate(block.data.split(b"\n"), block.line):
         if wrong := _what_is_wrong(line.partition(b"#")[0].split(), first):
             return UserError(f"{key}: line {number}: {wrong}.")
     return None

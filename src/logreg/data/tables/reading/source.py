@@ -18,7 +18,7 @@ from scipy.sparse import csr_matrix
 from tqdm import tqdm
 
 from logreg.core.errors import UserError
-from logreg.data.tables.options import Form, ReadOptions
+from logreg.data.tables.options import Dialect, ReadOptions
 from logreg.data.tables.reading import columnar, kinds
 from logreg.data.tables.reading.files import files_of, format_of
 from logreg.data.tables.reading.libsvm import read_blocks
@@ -134,14 +134,11 @@ class Source:
         return self.key if len(self.files) == 1 else f"{self.key} ({path.name})"
 
     @property
-    def form(self) -> Form | None:
+    def form(self) -> Dialect | None:
         """How the first file is written, if it is text."""
         if not self.texts:
             return None
-        d = self.texts[0].dialect
-        return Form(
-            d.delimiter, d.quote, d.header, d.padded, len(self.texts[0].names), tuple(sorted(self.options.absent))
-        )
+        return replace(self.texts[0].dialect, missing=tuple(sorted(self.options.absent)))
 
     @cached_property
     def size(self) -> int:

@@ -17,9 +17,9 @@ from pathlib import Path
 import polars as pl
 
 from logreg.core.errors import UserError
-from logreg.data.tables.options import ReadOptions
+from logreg.data.tables.options import Dialect, ReadOptions
 from logreg.data.tables.reading import csv_fallback, kinds
-from logreg.data.tables.reading.dialect import Dialect, is_number, known, sniff
+from logreg.data.tables.reading.dialect import is_number, known, sniff
 from logreg.data.tables.reading.kinds import KindInference
 from logreg.data.tables.reading.text_blocks import OTHERS, TextBlock, blocks, head_of, in_order
 

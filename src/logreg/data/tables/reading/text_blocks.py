@@ -12,13 +12,15 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 
 from logreg.core.errors import UserError
-from logreg.data.tables.reading.dialect import LONGEST_FIELD, SAMPLE_BYTES, Dialect, reader
+from logreg.data.tables.options import Dialect
+from logreg.data.tables.reading.dialect import LONGEST_FIELD, SAMPLE_BYTES, reader
 
 BLOCK_BYTES = 2**24
 LONGEST_LINE = 2**30
@@ -90,8 +92,9 @@ def blocks(path: Path, key: str, encoding: str, dialect: Dialect) -> Iterator[Te
         UserError: the file cannot be decompressed or is not in this encoding; with the line.
     """
     rest, line = b"", 1
+    is_old_mac = b"\n" not in head_of(path, key)[0]  # whose lines end in \r alone
     for piece in _pieces(path, key, encoding):
-        if dialect.old_mac:
+        if is_old_mac:
             piece = piece.replace(b"\r", b"\n")
         cut = _row_end(piece, rest, dialect)
         if not cut and len(rest) > LONGEST_FIELD:
@@ -99,8 +102,8 @@ def blocks(path: Path, key: str, encoding: str, dialect: Dialect) -> Iterator[Te
             if not cut and len(rest) > LONGEST_LINE:
                 raise UserError(f"{key}: line {line} is longer than {LONGEST_LINE:,} bytes; this is no table.")
         if cut:
-            whole = cut == len(piece) and not rest  # not copied
-            data = piece if whole else b"".join((rest, memoryview(piece)[:cut]))
+            # Not copied where it is used whole.
+            data = piece if cut == len(piece) and not rest else b"".join((rest, memoryview(piece)[:cut]))
             yield TextBlock(data, line)
             line += data.count(b"\n")
             rest = piece[cut:]
@@ -167,19 +170,15 @@ def _pieces(path: Path, key: str, encoding: str) -> Iterator[bytes]:
                 yield from _decoded(file, key, encoding)
                 return
             compressed = not isinstance(getattr(file, "raw", None), io.FileIO)
-            for number, piece in enumerate(_any(file) if compressed else _whole_lines(file)):
+            pieces = iter(partial(file.read, BLOCK_BYTES), b"") if compressed else _whole_lines(file)
+            for number, piece in enumerate(pieces):
                 yield piece if number else piece.removeprefix(codecs.BOM_UTF8)
     except TRUNCATED as error:
         raise truncated(key, error) from error
 
 
-def _any(file: io.BufferedIOBase) -> Iterator[bytes]:
-    while piece := file.read(BLOCK_BYTES):
-        yield piece
-
-
 def _whole_lines(file: io.BufferedIOBase) -> Iterator[bytes]:
-    """The same of a file with random access, up to the end of a line, so that nothing has to be copied."""
+    """The bytes of a file with random access, up to the end of a line, so that nothing has to be copied."""
     start = 0
     while True:
         file.seek(start + BLOCK_BYTES)
@@ -215,13 +214,13 @@ def not_text(line: int, encoding: str, error: UnicodeDecodeError) -> str:
     return f"line {line} is not {encoding} text ({byte}); set data.encoding, for example to latin-1."
 
 
-def in_order(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+def in_order(function: Callable[[Item], Result], items: Iterable[Item], threads: int = READ_AHEAD) -> Iterator[Result]:
     """The results of a function that runs in threads of its own, a few items ahead."""
     waiting: deque[Future[Result]] = deque()
-    with ThreadPoolExecutor(READ_AHEAD) as pool:
+    with ThreadPoolExecutor(threads) as pool:
         for item in items:
             waiting.append(pool.submit(function, item))
-            if len(waiting) > READ_AHEAD:
+            if len(waiting) > threads:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
