@@ -229,9 +229,9 @@ class BlockLoader:
 
     def _all_stretches(self, passes: int) -> Tensor:
         if self._stretches[0] != passes:
-            whole, rest = divmod(len(self.rows), STRETCH)
-            drawn = torch.randperm(whole, generator=generator(self.seed, "order", passes))
-            self._stretches = passes, torch.cat([drawn, torch.tensor([whole])]) if rest else drawn
+            full, rest = divmod(len(self.rows), STRETCH)
+            drawn = torch.randperm(full, generator=generator(self.seed, "order", passes))
+            self._stretches = passes, torch.cat([drawn, torch.tensor([full])]) if rest else drawn
         return self._stretches[1]
 
 

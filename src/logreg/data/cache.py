@@ -59,7 +59,7 @@ class CacheEntry(Generic[M]):
     what: ClassVar[str]
 
     @classmethod
-    def found(cls, folder: Path) -> Self | None:
+    def opened(cls, folder: Path) -> Self | None:
         """The entry in a folder, if it is complete."""
         try:
             manifest = cls.manifest_type(**json.loads((folder / MANIFEST).read_text(encoding="utf-8")))
@@ -69,7 +69,7 @@ class CacheEntry(Generic[M]):
         return cls(folder, manifest) if complete else None  # type: ignore[arg-type]
 
     @classmethod
-    def found_or_made(cls, cache: Path, key: str, make: Callable[[Path], M]) -> tuple[Self, bool]:
+    def opened_or_made(cls, cache: Path, key: str, make: Callable[[Path], M]) -> tuple[Self, bool]:
         """The entry of a key, and whether it had to be made.
 
         Args:
@@ -79,12 +79,12 @@ class CacheEntry(Generic[M]):
             UserError: the cache cannot be written, or what ``make`` raises; nothing is left of the attempt.
         """
         folder = cache / key
-        if (entry := cls.found(folder)) is not None:
+        if (entry := cls.opened(folder)) is not None:
             return entry, False
         try:
             cache.mkdir(parents=True, exist_ok=True)
             with _locked(cache, key, cls.what):
-                if (entry := cls.found(folder)) is not None:  # another run has made it meanwhile
+                if (entry := cls.opened(folder)) is not None:  # another run has made it meanwhile
                     return entry, False
                 _remove_abandoned(cache)
                 return cls._made(folder, make), True
@@ -116,7 +116,7 @@ class CacheEntry(Generic[M]):
             os.rename(part, folder)
         finally:
             shutil.rmtree(part, ignore_errors=True)
-        entry = cls.found(folder)
+        entry = cls.opened(folder)
         if entry is None:
             raise UserError(
                 f"data.cache_dir={folder.parent}: the prepared {cls.what} was changed while it was being written."

@@ -76,15 +76,13 @@ def label_codes(values: Sequence[str], labels: tuple[str, str], given: Mapping[s
     """
     exact = {labels[0]: 0, labels[1]: 1} | dict(given)
     alike = {normalised(label): meaning for label, meaning in exact.items()}
-    codes = []
-    for value in values:
-        meaning = exact.get(value, alike.get(normalised(value)))
-        if meaning is None:
-            raise UserError(
-                f"{key}: {shown(value)!r} is neither {shown(labels[0])!r} (0) nor {shown(labels[1])!r} (1); "
-                f"data.labels says what it is, as in 'data.labels={{\"{shown(value)}\":1}}'."
-            )
-        codes.append(int(meaning))
+    codes = [exact.get(value, alike.get(normalised(value))) for value in values]
+    if None in codes:
+        value = shown(values[codes.index(None)])
+        raise UserError(
+            f"{key}: {value!r} is neither {shown(labels[0])!r} (0) nor {shown(labels[1])!r} (1); "
+            f"data.labels says what it is, as in 'data.labels={{\"{value}\":1}}'."
+        )
     return np.array(codes, dtype=np.int8)
 
 

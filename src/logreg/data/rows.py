@@ -227,10 +227,10 @@ class SparseRows(StoredRows):
 
     def everything(self) -> Batch | LargeBatch:
         if self._all is None:
-            whole = super().everything()
-            if isinstance(whole, LargeBatch):
-                return whole
-            self._all = whole
+            rows = super().everything()
+            if isinstance(rows, LargeBatch):
+                return rows
+            self._all = rows
         return self._all
 
     def to(self, device: torch.device) -> None:

@@ -41,13 +41,13 @@ class _Warnings:
     """
 
     def __init__(self) -> None:
-        self._lock, self._inside, self._kept = Lock(), 0, warnings.catch_warnings()
+        self._lock, self._inside, self._filters = Lock(), 0, warnings.catch_warnings()
 
     def __enter__(self) -> None:
         with self._lock:
             if not self._inside:
-                self._kept = warnings.catch_warnings()
-                self._kept.__enter__()
+                self._filters = warnings.catch_warnings()
+                self._filters.__enter__()
                 warnings.simplefilter("ignore")
                 # From here on Pillow warns of what may be made to fill the memory; twice as large, it refuses itself.
                 warnings.simplefilter("error", Image.DecompressionBombWarning)
@@ -57,7 +57,7 @@ class _Warnings:
         with self._lock:
             self._inside -= 1
             if not self._inside:
-                self._kept.__exit__(None, None, None)
+                self._filters.__exit__(None, None, None)
 
 
 _warnings = _Warnings()

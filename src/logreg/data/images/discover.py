@@ -154,11 +154,7 @@ def _split_folders(folder: Path, key: str) -> dict[str, Path] | None:
 
 
 def _classes(folder: Path, key: str) -> dict[str, list[Path]]:
-    """The files of every class.
-
-    Raises:
-        UserError: there is no folder, or one without files.
-    """
+    """The files of every class, at least one each."""
     by_class = {below.name: _files(below, key) for below in _folders(folder, key)}
     if not by_class:
         raise UserError(f"{key}={folder}: one folder of photos for each class is needed here, and there is no folder.")

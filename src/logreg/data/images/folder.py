@@ -45,7 +45,7 @@ class ImageFolderData(ImageData):
         self.cached = cached_photos(self.photos.files, self.size, self.folder.skip_bad, Path(self.folder.cache_dir))
 
     @property
-    def found(self) -> tuple[Photos, CachedPhotos]:
+    def decoded(self) -> tuple[Photos, CachedPhotos]:
         """The files, and what they were decoded into."""
         self.prepare_data()
         assert self.photos is not None
@@ -53,7 +53,7 @@ class ImageFolderData(ImageData):
         return self.photos, self.cached
 
     def load(self) -> None:
-        photos, prepared = self.found
+        photos, prepared = self.decoded
         self.pixels, self.sums = prepared.pixels, prepared.sums
         self.y, self.labels = photos.y, photos.labels
         good = self.candidates()
@@ -65,10 +65,10 @@ class ImageFolderData(ImageData):
         log.info("1 is %s, 0 is %s", one, zero)
 
     def candidates(self) -> np.ndarray:
-        return np.flatnonzero(self.found[1].good)
+        return np.flatnonzero(self.decoded[1].good)
 
     def split_rows(self) -> dict[str, np.ndarray]:
-        numbers, splits = self.candidates(), self.found[0].splits
+        numbers, splits = self.candidates(), self.decoded[0].splits
         if splits is None:
             rows = super().split_rows()
         else:
@@ -81,7 +81,7 @@ class ImageFolderData(ImageData):
 
     def _warn_of_copies(self, rows: Mapping[str, np.ndarray]) -> None:
         """Say which held-out photos training has seen: what is measured on them says little."""
-        digests = np.asarray(self.found[1].digests)
+        digests = np.asarray(self.decoded[1].digests)
         for split in SPLITS[1:]:
             known = int(np.isin(digests[rows[split]], digests[rows["train"]]).sum())
             if known:
@@ -98,14 +98,14 @@ class ImageFolderData(ImageData):
     @property
     def fingerprint(self) -> str:
         """Of pixels, classes and folders of splits."""
-        photos, prepared = self.found
+        photos, prepared = self.decoded
         digest = hashlib.sha256(prepared.manifest.fingerprint.encode())
         digest.update(photos.y.tobytes())
         digest.update(b"" if photos.splits is None else photos.splits.tobytes())
         return f"sha256:{digest.hexdigest()[:32]}"
 
     def originals(self, numbers: Sequence[int]) -> list[Path]:
-        return [self.found[0].files[i] for i in numbers]
+        return [self.decoded[0].files[i] for i in numbers]
 
     def describe(self) -> dict[str, Any]:
-        return super().describe() | {"path": self.folder.path, "skipped": len(self.found[1].manifest.bad)}
+        return super().describe() | {"path": self.folder.path, "skipped": len(self.decoded[1].manifest.bad)}

@@ -99,7 +99,7 @@ def cached_photos(
             raise UserError(f"{key}: a photo was changed while it was being read; start again.")
         return manifest
 
-    photos, made = CachedPhotos.found_or_made(cache_dir, name, make)
+    photos, made = CachedPhotos.opened_or_made(cache_dir, name, make)
     if photos.manifest.bad and not skip_bad:
         raise refusal(files, photos.manifest.bad[0], key)
     warn_of_bad(files, photos.manifest.bad, key)

@@ -38,6 +38,11 @@ class Numeric:
     kind: str = "numeric"
 
     @property
+    def names(self) -> list[str]:
+        """The part of a date, or nothing for a number; then the indicator."""
+        return [self.part or "", *([MISSING] if self.indicator else [])]
+
+    @property
     def width(self) -> int:
         return 2 if self.indicator else 1
 

@@ -21,7 +21,7 @@ import polars as pl
 from logreg.core.errors import UserError, nearest
 from logreg.data.labels import Target
 from logreg.data.preprocessing import FittedPreprocessor
-from logreg.data.tables.columns import MISSING, Categorical, Column, NumberedColumns, Numeric
+from logreg.data.tables.columns import Categorical, Column, NumberedColumns, Numeric
 from logreg.data.tables.reading import kinds
 from logreg.data.tables.values import as_date, as_levels, as_numbers, level_expression
 
@@ -51,8 +51,8 @@ class Preprocessor(FittedPreprocessor):
             means, deviations = x.mean(axis=0, dtype=np.float64), x.std(axis=0, dtype=np.float64)
             fills = np.median(x, axis=0) if len(x) else means
             scales = np.where(deviations > 0, deviations, 1.0)
-            found = zip(names, means.tolist(), scales.tolist(), np.asarray(fills, dtype=float).tolist(), strict=True)
-            columns = [Numeric(name, mean, scale, fill) for name, mean, scale, fill in found]
+            fitted = zip(names, means.tolist(), scales.tolist(), np.asarray(fills, dtype=float).tolist(), strict=True)
+            columns = [Numeric(*values) for values in fitted]
         return cls(columns, target or Target())
 
     # --- names --------------------------------------------------------------------------------------------------------
@@ -65,14 +65,7 @@ class Preprocessor(FittedPreprocessor):
     @cached_property
     def features(self) -> list[tuple[str, str]]:
         """Column and level of every feature of the model; the level of a number is empty, of a date its part."""
-        named: list[tuple[str, str]] = []
-        for column in self.columns:
-            if isinstance(column, Categorical):
-                named += [(column.feature, level) for level in column.names]
-            else:
-                named.append((column.feature, column.part or ""))
-                named += [(column.feature, MISSING)] if column.indicator else []
-        return named
+        return [(column.feature, name) for column in self.columns for name in column.names]
 
     def feature(self, i: int) -> tuple[str, str]:
         """One of `features`."""

@@ -17,7 +17,7 @@ from logreg.data.datamodule import BlockData
 from logreg.data.options import SPLITS, ServingOptions, SplitOptions
 from logreg.data.rows import MappedRows, Rows, SparseRows, TensorRows
 from logreg.data.tables.options import Dialect, PrepareOptions, ReadOptions, RoleOptions, TablePaths
-from logreg.data.tables.preparing.pipeline import TablePreparation, with_kinds
+from logreg.data.tables.preparing.pipeline import TablePreparation
 from logreg.data.tables.preparing.table_store import VERSION, CachedTable, TableManifest
 from logreg.data.tables.preprocessor import Preprocessor
 from logreg.data.tables.reading.source import Source, open_source
@@ -79,7 +79,7 @@ class TableData(BlockData):
                 )
             return manifest
 
-        self.cached, is_new = CachedTable.found_or_made(Path(self.paths.cache_dir), key, make)
+        self.cached, is_new = CachedTable.opened_or_made(Path(self.paths.cache_dir), key, make)
         for note in self.cached.manifest.notes:
             log.info("%s", note)
         for warning in self.cached.manifest.warnings:
@@ -108,7 +108,7 @@ class TableData(BlockData):
                 raise UserError(f"{source.key}: a table in {source.format} does not go with one in {train.format}.")
         if train.format == "libsvm":
             self._check_sparse()
-        return {split: with_kinds(source, train) for split, source in sources.items()}
+        return {split: source.like(train) for split, source in sources.items()}
 
     def _check_sparse(self) -> None:
         """Refuse what needs columns with names."""

@@ -22,7 +22,6 @@ from logreg.data.images.decoding import BadPhoto, read_rgb
 from logreg.data.images.discover import photos_below
 from logreg.data.tables.preprocessor import Preprocessor
 from logreg.data.tables.reading.source import Source, WrongKinds, open_source
-from logreg.data.tables.table import with_kinds
 from logreg.runs.load import Run
 from logreg.runs.reading import read_options
 from logreg.runs.tables import MOST_READINGS, matching
@@ -139,8 +138,7 @@ def _settled(sources: list[Source], pre: Preprocessor) -> tuple[list[Source], in
         try:
             return sources, sum(len(frame) for source in sources for frame in source.batches(pre.raw_columns))
         except WrongKinds as wrong:
-            reread = wrong.source
-            sources = [reread if source.key == reread.key else with_kinds(source, reread) for source in sources]
+            sources = [source.like(wrong.source) for source in sources]
     raise UserError(f"{sources[0].key}: the file cannot be read consistently; set data.delimiter and data.quote.")
 
 

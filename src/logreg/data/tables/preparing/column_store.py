@@ -48,20 +48,20 @@ class ColumnStore:
 
     def __init__(self, path: Path, dtype: np.dtype, width: int) -> None:
         self.path, self.dtype, self.width = path, dtype, width
-        self._kept: list[Sequence[np.ndarray]] = []
+        self._in_memory: list[Sequence[np.ndarray]] = []
         self._in_file = 0  # chunks
         self._last = np.empty((width, 0), dtype)  # made when it is needed
         self._filled = 0  # rows of the last one
         # By the width alone: sums over a table are sums over chunks, and must not depend on how its rows were read.
         self._rows = batch_rows(width)
-        self._most_kept = KEPT_BYTES // max(1, width * self._rows * dtype.itemsize)
+        self._most_in_memory = KEPT_BYTES // max(1, width * self._rows * dtype.itemsize)
 
     def append(self, columns: Sequence[np.ndarray]) -> None:
         """Add rows, (rows,) of each column; the columns must not change afterwards."""
         rows, start = len(columns[0]), 0
-        whole = rows == self._rows and not self._filled and all(column.dtype == self.dtype for column in columns)
-        if whole and not self._in_file and len(self._kept) < self._most_kept:
-            self._kept.append(columns)  # not copied
+        is_full = rows == self._rows and not self._filled and all(column.dtype == self.dtype for column in columns)
+        if is_full and not self._in_file and len(self._in_memory) < self._most_in_memory:
+            self._in_memory.append(columns)  # not copied
             return
         while start < rows:
             if not self._last.shape[1]:
@@ -75,8 +75,8 @@ class ColumnStore:
                 self._put_away()
 
     def _put_away(self) -> None:
-        if not self._in_file and len(self._kept) < self._most_kept:
-            self._kept.append(list(self._last))
+        if not self._in_file and len(self._in_memory) < self._most_in_memory:
+            self._in_memory.append(list(self._last))
             self._last = self._last[:, :0]
         else:
             with self.path.open("ab") as file:
@@ -86,7 +86,7 @@ class ColumnStore:
 
     def chunks(self) -> list[Chunk]:
         """All rows in their order."""
-        parts = list(self._kept)
+        parts = list(self._in_memory)
         if self._in_file:
             shape = self._in_file, self.width, self._rows
             # Not a np.memmap, whose every slice is slow.
@@ -97,5 +97,5 @@ class ColumnStore:
 
     def remove(self) -> None:
         """Free the memory and the file."""
-        self._kept, self._in_file, self._filled = [], 0, 0
+        self._in_memory, self._in_file, self._filled = [], 0, 0
         self.path.unlink(missing_ok=True)

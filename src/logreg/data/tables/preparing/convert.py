@@ -19,8 +19,14 @@ import polars as pl
 
 from logreg.core.errors import UserError
 from logreg.data.tables.columns import DATE_PARTS, TIME_PARTS
-from logreg.data.tables.preparing.levels import DistinctIntegers, LevelDictionary, occurrences
-from logreg.data.tables.preparing.raw_table import MOST_LABELS, RawTable, append
+from logreg.data.tables.preparing.raw_table import (
+    MOST_LABELS,
+    DistinctIntegers,
+    LevelDictionary,
+    RawTable,
+    append,
+    occurrences,
+)
 from logreg.data.tables.preparing.roles import Roles
 from logreg.data.tables.reading.source import Source
 from logreg.data.tables.values import as_levels, as_numbers
@@ -59,7 +65,6 @@ class Conversion:
         self._ids = {column: DistinctIntegers(DISTINCT_COMPARED // len(whole)) for column in whole}
         self._has_units = np.zeros(len(numbers), dtype=bool)
         self._units_chosen = dtype == np.float64  # which keeps every column as it is
-        self._columns = [c for c in (roles.target, roles.weight, roles.group, *roles.features) if c is not None]
 
     def run(self) -> RawTable:
         """Read all sources.
@@ -74,7 +79,7 @@ class Conversion:
             files = {name: stack.enter_context((raw.folder / name).open("wb")) for name in names}
             for source in self.sources:
                 rows, counts = 0, Counter[int]()
-                for frame in source.batches(self._columns):
+                for frame in source.batches(roles.columns):
                     self._add(frame, files, counts, source.key, rows)
                     rows += len(frame)
                     self.progress(len(frame))

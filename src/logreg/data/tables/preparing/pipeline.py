@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +25,7 @@ from logreg.data.tables.preparing.assign import (
 from logreg.data.tables.preparing.convert import Conversion
 from logreg.data.tables.preparing.fit import ColumnFit, without_reference
 from logreg.data.tables.preparing.matrix import Matrix
-from logreg.data.tables.preparing.raw_table import NeedsFloat64, RawTable, append
+from logreg.data.tables.preparing.raw_table import NeedsFloat64, RawTable
 from logreg.data.tables.preparing.sparse import convert_sparse, sparse_rows
 from logreg.data.tables.preparing.statistics import TrainingStatistics
 from logreg.data.tables.preparing.table_store import TableManifest
@@ -96,9 +96,7 @@ class TablePreparation:
                 raw = Conversion(list(sources.values()), chosen, folder, dtype_of(size, storage), bar.update).run()
                 break
             except WrongKinds as wrong:  # the text files are read once more, with what they turned out to hold
-                corrected = wrong.source
-                sources = {split: corrected if s.key == corrected.key else s for split, s in sources.items()}
-                sources = {split: with_kinds(s, corrected) for split, s in sources.items()}
+                sources = {split: s.like(wrong.source) for split, s in sources.items()}
                 bar.reset()
         else:
             raise UserError(
@@ -143,8 +141,7 @@ class TablePreparation:
         folder = raw.folder
         counts, labels = split_counts(part, y)
         write_rows(part, folder)
-        with (folder / "y").open("wb") as file:
-            append(file, np.asarray(y))
+        np.asarray(y).tofile(folder / "y")
         warnings = self._leaks(raw, part, y, pre)
         raw.store.remove()
         for name in ("codes", "target"):
@@ -198,20 +195,8 @@ def dtype_of(size: int, storage: str | None) -> np.dtype:
     return np.dtype(storage or ("float64" if size <= FLOAT64_BYTES else "float32"))
 
 
-def with_kinds(source: Source, like: Source) -> Source:
-    """A text source whose columns are read as those of another one are: a sample may not show what they hold."""
-    if source.format != "csv" or like.format != "csv":
-        return source
-    return replace(source, columns={c: like.columns.get(c, kind) for c, kind in source.columns.items()})
-
-
 def check_columns(source: Source, chosen: roles.Roles) -> None:
-    """Refuse a source that lacks a column.
-
-    Raises:
-        UserError: names them.
-    """
-    used = [c for c in (chosen.target, chosen.weight, chosen.group, *chosen.features) if c is not None]
-    absent = [c for c in used if c not in source.columns]
+    """Refuse a source that lacks a column."""
+    absent = [c for c in chosen.columns if c not in source.columns]
     if absent:
         raise UserError(f"{source.key}: the columns {', '.join(absent[:10])} are missing; the training rows have them.")

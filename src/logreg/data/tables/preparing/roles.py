@@ -29,6 +29,11 @@ class Roles:
     dates: list[str]
     asked_for: frozenset[str]
 
+    @property
+    def columns(self) -> list[str]:
+        """All that are read."""
+        return [c for c in (self.target, self.weight, self.group, *self.features) if c is not None]
+
 
 def assign(columns: Mapping[str, str], options: RoleOptions, key: str) -> Roles:
     """The roles of the columns of a table, given their kinds.
@@ -91,11 +96,7 @@ def _check_single_columns(columns: Mapping[str, str], options: RoleOptions, key:
 
 
 def _matching(columns: Mapping[str, str], patterns: Sequence[str], name: str, key: str) -> list[str]:
-    """The columns that names or globs stand for.
-
-    Raises:
-        UserError: one of them stands for none.
-    """
+    """The columns that names or globs stand for, at least one each."""
     matches: list[str] = []
     for pattern in patterns:
         matching = [c for c in columns if c == pattern] or [c for c in columns if fnmatchcase(c, pattern)]

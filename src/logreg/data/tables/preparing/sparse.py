@@ -15,8 +15,7 @@ from scipy.sparse import csr_array
 from logreg.core.errors import UserError
 from logreg.data.rows import gathered
 from logreg.data.tables.preparing.convert import Progress
-from logreg.data.tables.preparing.levels import occurrences
-from logreg.data.tables.preparing.raw_table import MOST_LABELS, RawTable, append
+from logreg.data.tables.preparing.raw_table import MOST_LABELS, RawTable, append, occurrences
 from logreg.data.tables.reading.source import Source
 
 

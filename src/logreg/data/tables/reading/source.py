@@ -70,6 +70,14 @@ class Source:
         for path in self.files:
             yield from read_blocks(self.key, path, self.options.zero_based)
 
+    def like(self, reread: Source) -> Source:
+        """A text source whose columns are read as those of another one are: a sample may not show what they hold."""
+        if self.key == reread.key:
+            return reread
+        if self.format != "csv" or reread.format != "csv":
+            return self
+        return replace(self, columns={c: reread.columns.get(c, kind) for c, kind in self.columns.items()})
+
     def lazy(self) -> pl.LazyFrame | None:
         """All columns as a lazy frame that is read in constant memory; None for text and for large row groups."""
         if self.texts or self.format == "libsvm":
@@ -204,19 +212,15 @@ def open_source(path: str, options: ReadOptions, key: str) -> Source:
     texts = tuple(text for other in opened for text in other.texts)
     partitions: dict[Path, dict[str, str | int | None]] = {}
     if not texts:
-        partitions, found = partitions_of(files, path)
-        columns |= {column: kind for column, kind in found.items() if column not in columns}
+        partitions, kinds_of_folders = partitions_of(files, path)
+        columns |= {column: kind for column, kind in kinds_of_folders.items() if column not in columns}
         partitions = {file: {c: v for c, v in p.items() if c not in first.columns} for file, p in partitions.items()}
-    opened_whole = replace(first, key=name, files=tuple(files), columns=columns, row_count=total, texts=texts)
-    return replace(opened_whole, partitions=partitions)
+    source = replace(source, columns=columns, row_count=total, texts=texts)
+    return replace(source, partitions=partitions)
 
 
 def _check_same_kinds(first: Source, other: Source) -> None:
-    """Refuse files that have numbers and texts in the same column; text files are read as the first one tells.
-
-    Raises:
-        UserError: names the column.
-    """
+    """Refuse files that have numbers and texts in the same column; text files are read as the first one says."""
     for column, kind in other.columns.items():
         pair = {kind, first.columns[column]} - {"empty"}
         if first.format != "csv" and len(pair) == 2 and not (pair <= set(kinds.NUMBERS) or pair <= set(kinds.DATES)):
@@ -227,11 +231,7 @@ def _check_same_kinds(first: Source, other: Source) -> None:
 
 
 def _look(source: Source) -> Source:
-    """The columns of a source of one file.
-
-    Raises:
-        UserError: it cannot be read.
-    """
+    """The columns of a source of one file."""
     path = source.files[0]
     if source.format == "csv":
         text, columns = look(path, source.options, source.key)

@@ -57,14 +57,14 @@ class TextFile:
     strays: dict[str, str] = field(default_factory=dict)
     applied: bool = False
 
-    def frames(self, columns: Sequence[str], found_kinds: Mapping[str, str]) -> Iterator[pl.DataFrame]:
+    def frames(self, columns: Sequence[str], known_kinds: Mapping[str, str]) -> Iterator[pl.DataFrame]:
         """These columns of all rows, as the kinds that were found.
 
         Raises:
             UserError: the file cannot be read; names the line.
             Misread: a column holds something else.
         """
-        yield from in_order(lambda block: self._frame(block, columns, found_kinds), self._blocks())
+        yield from in_order(lambda block: self._frame(block, columns, known_kinds), self._blocks())
 
     def texts(self, columns: Sequence[str]) -> Iterator[pl.DataFrame]:
         """These columns of all rows as texts without blanks around them, null where a value is missing.
@@ -76,10 +76,10 @@ class TextFile:
 
     def infer(self, declared: Sequence[str]) -> KindInference:
         """What the columns hold, from all rows."""
-        found_kinds = KindInference(self.names, declared)
+        known_kinds = KindInference(self.names, declared)
         for frame in self.texts(self.names):
-            found_kinds.add(frame)
-        return found_kinds
+            known_kinds.add(frame)
+        return known_kinds
 
     def refuse_stray(self, column: str, kind: str) -> None:
         """Say where the text is that does not belong into a column of this kind.
@@ -121,21 +121,21 @@ class TextFile:
     def _rows(self, block: TextBlock) -> Iterator[tuple[int, list[str]]]:
         return csv_fallback.rows(block, self.dialect, self.key, len(self.names) or None)
 
-    def _frame(self, block: TextBlock, columns: Sequence[str], found_kinds: Mapping[str, str]) -> pl.DataFrame:
+    def _frame(self, block: TextBlock, columns: Sequence[str], known_kinds: Mapping[str, str]) -> pl.DataFrame:
         # Without texts to look for, polars is much faster; it fails at the first one of them.
-        for missing in ((),) if kinds.VERBATIM in found_kinds.values() else ((), self.missing):
-            frame = self._plain(block, columns, found_kinds, missing)
-            if frame is not None and (typed := self._typed(frame, found_kinds)) is not None:
+        for missing in ((),) if kinds.VERBATIM in known_kinds.values() else ((), self.missing):
+            frame = self._plain(block, columns, known_kinds, missing)
+            if frame is not None and (typed := self._typed(frame, known_kinds)) is not None:
                 return typed
-        typed = self._typed(self._texts(block, columns, found_kinds), found_kinds)  # a blank behind a number comes here
+        typed = self._typed(self._texts(block, columns, known_kinds), known_kinds)  # a blank behind a number comes here
         if typed is None:
             raise Misread
         return typed
 
     def _texts(
-        self, block: TextBlock, columns: Sequence[str], found_kinds: Mapping[str, str] = NO_KINDS
+        self, block: TextBlock, columns: Sequence[str], known_kinds: Mapping[str, str] = NO_KINDS
     ) -> pl.DataFrame:
-        verbatim = {column: kind for column, kind in found_kinds.items() if kind == kinds.VERBATIM}
+        verbatim = {column: kind for column, kind in known_kinds.items() if kind == kinds.VERBATIM}
         frame = self._plain(block, columns, verbatim)
         return self.careful_texts(self._rows(block), columns, verbatim) if frame is None else frame
 
@@ -152,7 +152,7 @@ class TextFile:
         return self._cleaned(pl.concat(frames), verbatim)
 
     def _plain(
-        self, block: TextBlock, columns: Sequence[str], found_kinds: Mapping[str, str], missing: Collection[str] = ()
+        self, block: TextBlock, columns: Sequence[str], known_kinds: Mapping[str, str], missing: Collection[str] = ()
     ) -> pl.DataFrame | None:
         """What polars makes of a block; None if it cannot, or may have misunderstood it."""
         if not self.dialect.plain:
@@ -165,7 +165,7 @@ class TextFile:
                 separator=self.dialect.delimiter,
                 quote_char=self.dialect.quote,
                 has_header=False,
-                schema={name: scanned.get(found_kinds.get(name, ""), pl.String) for name in self.names},
+                schema={name: scanned.get(known_kinds.get(name, ""), pl.String) for name in self.names},
                 null_values=list(missing) or None,
                 raise_if_empty=False,
             )
@@ -174,18 +174,18 @@ class TextFile:
         # A short row and a blank line look like missing values at the end: counting tells.
         if frame[self.names[-1]].null_count() and not csv_fallback.is_complete(block, self.dialect, len(self.names)):
             return None
-        return self._cleaned(frame.select(columns), [c for c, kind in found_kinds.items() if kind == kinds.VERBATIM])
+        return self._cleaned(frame.select(columns), [c for c, kind in known_kinds.items() if kind == kinds.VERBATIM])
 
     def _cleaned(self, frame: pl.DataFrame, verbatim: Collection[str]) -> pl.DataFrame:
         texts = [c for c, dtype in frame.schema.items() if dtype == pl.String and c not in verbatim]
         return frame.with_columns(kinds.cleaned(texts, self.missing)) if texts else frame
 
-    def _typed(self, frame: pl.DataFrame, found_kinds: Mapping[str, str]) -> pl.DataFrame | None:
+    def _typed(self, frame: pl.DataFrame, known_kinds: Mapping[str, str]) -> pl.DataFrame | None:
         """A frame with its texts as the kinds that were found, or None where one is not of that kind."""
         changed = []
         for column in frame:
             typed = column
-            kind = found_kinds.get(column.name)
+            kind = known_kinds.get(column.name)
             if column.dtype == pl.String and kind not in (None, "string", "empty", kinds.VERBATIM):
                 typed = kinds.parse(column, kind)
                 if typed.null_count() > column.null_count():
@@ -247,11 +247,7 @@ def _refuse_binary(head: bytes, key: str) -> None:
 
 
 def _names(header: Sequence[str], key: str) -> tuple[str, ...]:
-    """The names of the columns, each in one line.
-
-    Raises:
-        UserError: two are the same.
-    """
+    """The names of the columns, each in one line; two of the same name are refused."""
     names = [" ".join(name.split()) or f"column_{i + 1}" for i, name in enumerate(header)]
     duplicates = sorted(name for name, count in Counter(names).items() if count > 1)
     if duplicates:
