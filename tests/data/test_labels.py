@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from logreg.core.errors import UserError
-from logreg.data.labels import label_codes
+from logreg.data.labels import choose_labels, label_codes
 from tests.data.tables.reading.sources import csv, people, same, table
 from tests.data.tables.refusals import labelled, prepare, refusal
 
@@ -61,3 +61,8 @@ def test_labels_of_a_later_file_are_known_in_other_spellings(texts: list[str]) -
     assert label_codes(texts, ("0", "1"), {}, "data.target=y").tolist() == [0, 1]
     with pytest.raises(UserError, match=r"data\.target=y: '0\.5' is neither"):
         label_codes(["0.5"], ("0", "1"), {}, "data.target=y")
+
+
+@pytest.mark.parametrize("labels", [{"yes": 0, "no": 1}, {"YES": 0, "No.": 1}, {"yes": 0, " NO": 1}])
+def test_labels_that_are_mapped_are_known_in_other_spellings(labels: dict[str, int]) -> None:
+    assert choose_labels({"no": 3, "yes": 5}, None, labels, "data.target=y") == ("yes", "no")

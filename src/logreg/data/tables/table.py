@@ -17,8 +17,7 @@ from logreg.data.datamodule import BlockData
 from logreg.data.options import SPLITS, ServingOptions, SplitOptions
 from logreg.data.rows import MappedRows, Rows, SparseRows, TensorRows
 from logreg.data.tables.options import Dialect, PrepareOptions, ReadOptions, RoleOptions, TablePaths
-from logreg.data.tables.preparing.pipeline import TablePreparation
-from logreg.data.tables.preparing.table_store import VERSION, CachedTable, TableManifest
+from logreg.data.tables.preparing.pipeline import VERSION, CachedTable, TableManifest, TablePreparation
 from logreg.data.tables.preprocessor import Preprocessor
 from logreg.data.tables.reading.source import Source, open_source
 

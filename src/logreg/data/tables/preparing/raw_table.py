@@ -48,10 +48,11 @@ class LevelDictionary:
 
     def codes(self, column: pl.Series) -> np.ndarray:
         """(rows,) int32; -1 for a missing value, and for all once there are too many different ones."""
-        if self.overflowed:
+        if not self.overflowed:
+            codes = self._textual(column) if column.dtype == pl.String else self._numeric(column)
+        if self.overflowed:  # which this batch may have brought about
             self.present += len(column) - column.null_count()
             return np.full(len(column), -1, dtype=np.int32)
-        codes = self._textual(column) if column.dtype == pl.String else self._numeric(column)
         self.present += int(np.count_nonzero(codes >= 0))
         return codes
 
@@ -60,8 +61,6 @@ class LevelDictionary:
         new = column.filter(places.is_null() & column.is_not_null()).unique(maintain_order=True)
         if len(new):
             self._code_of_written = np.append(self._code_of_written, self._add(new))
-            if self.overflowed:
-                return np.full(len(column), -1, dtype=np.int32)
             self._written = pl.Enum([*self._written.categories.to_list(), *new.to_list()])
             places = column.cast(self._written, strict=False).to_physical()
         # A missing value has place -1, which is the last one.
@@ -80,8 +79,6 @@ class LevelDictionary:
         if not np.array_equal(self._numbers.take(places, mode="clip") if len(self._numbers) else [], values):
             new = np.setdiff1d(values, self._numbers)
             codes = self._add(pl.Series(column.name, new))
-            if self.overflowed:
-                return np.full(len(column), -1, dtype=np.int32)
             order = np.argsort(numbers := np.append(self._numbers, new))
             self._numbers, self._code_of_number = numbers[order], np.append(self._code_of_number, codes)[order]
             places = np.searchsorted(self._numbers, values)
