@@ -141,7 +141,7 @@ def test_a_threshold_is_chosen_on_calibrated_probabilities(tmp_path: Path) -> No
     ("arguments", "parts"),
     [
         (["calibration=other"], ["calibration=other", "sigmoid, isotonic or null"]),
-        (["calibration=true"], ["calibration=True", "sigmoid, isotonic or null"]),
+        (["calibration=true"], ["calibration=true", "sigmoid, isotonic or null"]),
         (["calibration=sigmoid"], ["calibration=sigmoid", "validation rows", "data.split"]),
         (
             ["data=table", "data.path=t.csv", "data.target=y", "data.val_path=v.csv", "calibration=isotonic"],

@@ -25,7 +25,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import hydra.utils
 import numpy as np
 import onnxruntime
 import pandas as pd
@@ -83,7 +82,7 @@ def call(script: str, *arguments: str) -> str:
 @contextlib.contextmanager
 def _restored() -> Iterator[None]:
     """Put back what a command changes, which as a process it need not clean up: later tests would see it."""
-    argv, environment, instantiate = sys.argv, dict(os.environ), hydra.utils.instantiate
+    argv, environment = sys.argv, dict(os.environ)
     loggers = [logging.getLogger(name) for name in ("", "logreg", "lightning", "lightning.pytorch", "py.warnings")]
     before = [(list(log.handlers), log.level, log.propagate) for log in loggers]
     config, random = HydraConfig.instance().cfg, torch.get_rng_state()
@@ -97,7 +96,7 @@ def _restored() -> Iterator[None]:
                 handler.close()
             log.handlers[:], log.propagate = handlers, propagate
             log.setLevel(level)
-        sys.argv, hydra.utils.instantiate = argv, instantiate
+        sys.argv = argv
         os.environ.clear()
         os.environ.update(environment)
         HydraConfig.instance().cfg = config

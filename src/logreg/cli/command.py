@@ -83,8 +83,7 @@ def _run(name: str, task: TaskFunction, prepare: Prepare) -> None:
     if {"--help", "-h"} & set(sys.argv[1:]):
         print(_help(name))
         sys.exit(0)
-    if name == "train":
-        check_vocabulary(sys.argv[1:])
+    check_vocabulary(sys.argv[1:], name)
     trusted_packages()  # which refuses what is no list of names
     errors: list[Exception] = []
     run_hydra(_catching(task, errors), name, CONF, prepare)

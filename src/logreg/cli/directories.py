@@ -12,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from logreg.core.errors import UserError
+from logreg.core.rules import as_typed
 from logreg.core.settings import check_key, check_section
 from logreg.records.record import RECORD
 
@@ -94,7 +95,7 @@ def claim_sweep(config: DictConfig) -> StartedSweep:
 def _check_groups(config: DictConfig) -> None:
     for group in ("sweep", *SECTIONS_OF_THE_SWEEP):
         if group in config and not OmegaConf.is_dict(config[group]):
-            raise UserError(f"{group}={config[group]}: its keys are set one by one; --help shows them.")
+            raise UserError(f"{group}={as_typed(config[group])}: its keys are set one by one; --help shows them.")
 
 
 def searches(config: DictConfig) -> bool:

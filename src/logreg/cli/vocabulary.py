@@ -43,8 +43,11 @@ ANSWERS = {
 OWN_CONFIGURATION = ("--config-dir", "-cd", "--config-path", "-cp", "hydra.searchpath")
 
 
-def check_vocabulary(arguments: Sequence[str]) -> None:
+def check_vocabulary(arguments: Sequence[str], command: str = "train") -> None:
     """Answer an argument that lightning-hydra-template knows and this project does not.
+
+    Args:
+        command: the script's; to all but ``train`` a run is given as ``run``.
 
     Raises:
         UserError: says what to type instead.
@@ -53,6 +56,10 @@ def check_vocabulary(arguments: Sequence[str]) -> None:
         return
     for argument in arguments:
         override = argument.lstrip("+~")
+        if command != "train":
+            if override.startswith("ckpt_path="):
+                raise UserError(f"{override}: there is no such key; use run=<run directory>, checkpoint=best or last.")
+            continue
         for prefix in _prefixes(override):
             is_added = override != argument and "." in prefix  # as is valid in groups that exist here
             if prefix in ANSWERS and not is_added:
@@ -60,7 +67,8 @@ def check_vocabulary(arguments: Sequence[str]) -> None:
 
 
 def _prefixes(override: str) -> list[str]:
-    """``a.b=c``, ``a.b``, ``a``."""
-    key = override.partition("=")[0]
+    """``a.b=c``, ``a.b=d``, ``a.b``, ``a`` of ``a.b=c,d``."""
+    key, _, values = override.partition("=")
     parts = key.split(".")
-    return [override, *(".".join(parts[:count]) for count in range(len(parts), 0, -1))]
+    choices = [f"{key}={value}" for value in values.split(",")]
+    return choices + [".".join(parts[:count]) for count in range(len(parts), 0, -1)]

@@ -135,6 +135,11 @@ def lookup(node: object, key: str, default: Any = None) -> Any:
     return node
 
 
+def as_typed(value: object) -> str:
+    """A value as it stands on a command line: null, true and false are YAML's."""
+    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+
+
 def check(values: Mapping[str, Any], rules: Mapping[str, Rule]) -> None:
     """Hold values, by name or nested, against the rules of their keys; a key that is absent has its default.
 
@@ -144,4 +149,4 @@ def check(values: Mapping[str, Any], rules: Mapping[str, Rule]) -> None:
     for key, rule in rules.items():
         value = values[key] if key in values else lookup(values, key, ABSENT)
         if value is not ABSENT and not rule.allows(value):
-            raise UserError(f"{key}={value}: {rule.words} is needed.")
+            raise UserError(f"{key}={as_typed(value)}: {rule.words} is needed.")

@@ -92,9 +92,12 @@ def by_monitor(jobs: Sequence[Job]) -> dict[str, list[Job]]:
 
 
 def swept_keys(jobs: list[Job]) -> list[str]:
-    """The keys whose value is not the same in every job, but for jobs whose record cannot be read."""
+    """The keys whose value is not the same in every job, but for jobs whose record cannot be read.
+
+    Tags are none of them: they say what a job is called, not what it does.
+    """
     jobs = [job for job in jobs if job.settings]
-    keys = list(dict.fromkeys(key for job in jobs for key in job.settings))
+    keys = list(dict.fromkeys(key for job in jobs for key in job.settings if key != "tags"))
     return [key for key in keys if len({job.settings.get(key) for job in jobs}) > 1]
 
 
