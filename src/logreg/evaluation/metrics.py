@@ -82,6 +82,11 @@ def measured(rows: ScoredRows, metrics: Mapping[str, Metric]) -> dict[str, OfMod
         return values | {name: COMPUTED[type(metric)](rows, metric) for name, metric in known.items()}
 
 
+def of_predictions(metric: Metric) -> bool:
+    """Whether a metric has a threshold of its own, and is fed with predictions therefore."""
+    return hasattr(metric, "threshold")
+
+
 def bins_of(metrics: Iterable[Metric]) -> int:
     """The bins of the calibration error among the metrics, or of the one that is there by default."""
     chosen = (metric for metric in metrics if isinstance(metric, BinaryCalibrationError))
@@ -111,11 +116,10 @@ class Evaluation:
     ) -> None:
         self.threshold, self.calibration, self.trained_on = threshold, calibration, trained_on
         metrics = default_metrics() if metrics is None else metrics
-        self.of_predictions = {name: metric for name, metric in metrics.items() if hasattr(metric, "threshold")}
-        self.of_probabilities = {name: metric for name, metric in metrics.items() if name not in self.of_predictions}
+        self.metrics = dict(sorted(metrics.items(), key=lambda named: not of_predictions(named[1])))  # these first
         self.loss, self.log_loss = MeanLoss(trained_on), MeanLoss(LOG_LOSS)
         self.order = ("loss", *metrics, "log_loss")
-        self._brier = {name: m for name, m in self.of_probabilities.items() if isinstance(m, BrierScore)}
+        self._brier = {name: m for name, m in metrics.items() if isinstance(m, BrierScore)}
         self._rows: list[tuple[Tensor, ...]] = []
         self._parts: dict[tuple[str, ...], Evaluation] = {}
 
@@ -123,8 +127,7 @@ class Evaluation:
         """An evaluation of some of the metrics; the same one every time, as a metric takes a millisecond to make."""
         key = tuple(names)
         if key not in self._parts:
-            metrics = self.of_predictions | self.of_probabilities
-            chosen = {name: metrics[name] for name in self.order if name in names and name in metrics}
+            chosen = {name: self.metrics[name] for name in self.order if name in names and name in self.metrics}
             self._parts[key] = Evaluation(self.threshold, chosen, trained_on=self.trained_on)
         part = self._parts[key]
         part.threshold, part.calibration = self.threshold, self.calibration
@@ -147,7 +150,7 @@ class Evaluation:
 
     def reset(self) -> None:
         self._rows = []
-        for metric in (self.loss, self.log_loss, *self.of_predictions.values(), *self.of_probabilities.values()):
+        for metric in (self.loss, self.log_loss, *self.metrics.values()):
             metric.reset()
 
     def update(
@@ -163,10 +166,8 @@ class Evaluation:
         truth = labels.int()
         if weight is not None or self._brier:  # else not, as the rows may be more than memory holds
             self._rows.append((z, truth, predictions, *([] if weight is None else [weight.cpu().double()])))
-        for metric in self.of_predictions.values():
-            metric.update(predictions, truth)
-        for metric in self.of_probabilities.values():
-            metric.update(probabilities, truth)
+        for metric in self.metrics.values():
+            metric.update(predictions if of_predictions(metric) else probabilities, truth)
 
     def compute(self, final: bool = False) -> dict[str, float]:
         """The values by name, and an empty slate for the next pass.
@@ -176,7 +177,7 @@ class Evaluation:
         """
         loss, rows = float(self.loss.compute()), int(self.loss.rows)
         values = {"loss": loss, "log_loss": float(self.log_loss.compute()) if self.has_log_loss_of_its_own else loss}
-        for name, metric in (self.of_predictions | self.of_probabilities).items():
+        for name, metric in self.metrics.items():
             result = metric.compute()
             if not isinstance(result, Tensor) or result.numel() != 1:
                 raise UserError(f"metrics.{name}: {type(metric).__name__} does not give one number, as is needed here.")
@@ -185,7 +186,7 @@ class Evaluation:
             values[name] = round(value * rows) / rows if isinstance(metric, BinaryAccuracy) else value
         if self._rows and len(self._rows[0]) == len(("z", "y", "predicted", "weight")):
             # Metrics that do not know of weights keep their value, in which every row counts once.
-            weighted = measured(self.scored_rows(*self._gathered()), self.of_predictions | self.of_probabilities)
+            weighted = measured(self.scored_rows(*self._gathered()), self.metrics)
             values |= {name: float(value[0]) for name, value in weighted.items()}
         values = {name: values[name] for name in self.order}
         for name, metric in self._brier.items() if final else ():

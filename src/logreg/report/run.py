@@ -113,7 +113,7 @@ def draw(
     curves = {"predicted": p}
     if classifier.calibration is not None:
         curves = {classifier.calibration.method: p, "uncalibrated": expit(z)}
-    bins = bins_of(evaluation.of_probabilities.values())
+    bins = bins_of(evaluation.metrics.values())
     return drawings | {
         "roc": figures.roc(labels, p, title, look),
         "precision_recall": figures.precision_recall(labels, p, title, look),

@@ -127,10 +127,8 @@ def evaluate_scored(run: Run, scored: Scored, options: EvaluateOptions, checkpoi
     evaluation.update(torch.from_numpy(logits), torch.from_numpy(y).double(), weights)
     values = evaluation.compute(final=True)
     if len(np.unique(y)) < 2:  # no order to be right or wrong about
-        values |= {
-            name: float("nan") for name, m in evaluation.of_probabilities.items() if isinstance(m, OF_BOTH_CLASSES)
-        }
-    known = evaluation.of_predictions | evaluation.of_probabilities
+        values |= {name: math.nan for name, m in evaluation.metrics.items() if isinstance(m, OF_BOTH_CLASSES)}
+    known = evaluation.metrics
     predicted = scorer.results(logits)["prediction"].to_numpy()
     ones = np.ones(rows) if weight is None else weight
     scored_rows = evaluation.scored_rows(logits, y, predicted, ones)
@@ -230,7 +228,6 @@ def evaluate_own_rows(run: Run, data: AnyData) -> dict[str, float]:
     Raises:
         UserError: the data cannot be read split by split, or is not what it was.
     """
-    from logreg.data.adapter import adapted
     from logreg.training.measure import evaluate
 
     table = data.needs_blocks(f"run={run.directory}: its data cannot be read split by split; derive it from BlockData.")
@@ -238,7 +235,7 @@ def evaluate_own_rows(run: Run, data: AnyData) -> dict[str, float]:
         raise UserError(f"run={run.directory}: its data has changed since it was trained.")
     table.serve(next(run.model.parameters()).dtype)
     firth = 1 / table.training_weight if run.settings.penalty.firth else 0.0
-    return evaluate(run.model, adapted(table).batches_of, firth=firth)
+    return evaluate(run.model, table.batches_of, firth=firth)
 
 
 def differences(recorded: Mapping[str, float], metrics: Mapping[str, float]) -> Sequence[str]:

@@ -171,7 +171,6 @@ def _measure(jobs: Sequence[Job]) -> bool:
 
     from tqdm import tqdm
 
-    from logreg.data.adapter import adapted
     from logreg.evaluation.intervals import accuracy_intervals
     from logreg.report.tensorboard.events import EventFile
     from logreg.report.tensorboard.texts import write_curves, write_texts
@@ -183,7 +182,7 @@ def _measure(jobs: Sequence[Job]) -> bool:
             continue
         run, data = found
         data.setup("test")
-        metrics = evaluate(run.model, adapted(data).batches_of, ("test",))
+        metrics = evaluate(run.model, data.batches_of, ("test",))
         change_record(job.directory, partial(_added, metrics, accuracy_intervals(metrics, data)))
         record = read_record(job.directory)
         if any(job.directory.glob("events.out.tfevents.*")):

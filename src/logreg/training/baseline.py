@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import torch
 
-from logreg.data.adapter import AnyData, adapted
+from logreg.data.adapter import AnyData
 from logreg.data.datamodule import BlockData
 from logreg.evaluation.intervals import accuracy_intervals
 from logreg.evaluation.thresholds import ThresholdRule
@@ -58,7 +58,7 @@ def linear_baseline(
         l2 = _fit(linear, data)
         if rule is not None:
             linear.threshold, _ = rule.choose(*held_out(linear, data.batches("val")))
-        metrics = evaluate(linear, adapted(data).batches_of, splits)
+        metrics = evaluate(linear, data.batches_of, splits)
     name = type(linear.network).__name__
     return Baseline(name, l2, metrics, accuracy_intervals(metrics, data))
 
@@ -71,7 +71,7 @@ def _fit(linear: BinaryClassifier, data: BlockData) -> float:
         solver = PreconditionedLBFGS(list(linear.network.parameters()))
         theta, _ = solver.solve(LogisticProblem(rows, l2), most=ITERATIONS)
         set_theta(linear.network, theta)
-        solutions[l2] = evaluate(linear, adapted(data).batches_of, ("val",)).get("val/log_loss", 0.0), theta
+        solutions[l2] = evaluate(linear, data.batches_of, ("val",)).get("val/log_loss", 0.0), theta
     l2 = min(solutions, key=lambda l2: solutions[l2][0])
     set_theta(linear.network, solutions[l2][1])
     linear.objective = replace(linear.objective, l2=l2)  # which the training loss is measured with

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from lightning.pytorch import Trainer
@@ -10,12 +10,10 @@ from torch.optim import Optimizer
 
 from logreg.core.errors import UserError
 from logreg.data.adapter import AnyData
-from logreg.data.blocks import EvaluationBatches
-from logreg.data.rows import Batch, Rows
+from logreg.data.rows import Rows
 from logreg.evaluation.coefficients.flatness import remark
 from logreg.evaluation.coefficients.optimality import Optimality, certify, separation_of
 from logreg.evaluation.coefficients.separation import Separation
-from logreg.optim.firth import FirthProblem
 from logreg.optim.losses import LOG_LOSS
 from logreg.optim.objective import linear_coefficients, theta_of
 from logreg.optim.problem import LogisticProblem
@@ -67,9 +65,3 @@ def optimality_of(
         return optimality
     gap = optimality.gap if optimality.converged else None
     return replace(optimality, remark=remark(problem, theta, gap, names))
-
-
-def firth_penalty(classifier: BinaryClassifier, batches: Iterable[Batch], firth: float) -> float:
-    """What Firth's penalty of this weight adds to the log loss of the training rows."""
-    assert isinstance(batches, EvaluationBatches)
-    return FirthProblem(batches.rows, firth, classifier.threshold).penalty(theta_of(classifier.network).cpu())

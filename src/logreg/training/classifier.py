@@ -24,7 +24,7 @@ from logreg.evaluation.metrics import Evaluation
 from logreg.optim.losses import LOG_LOSS, Loss, loss_of
 from logreg.optim.objective import Objective, check_network, logit_function, theta_of
 from logreg.optim.problem import LogisticProblem
-from logreg.optim.solver import Solver
+from logreg.optim.solver import Latest, Solver
 from logreg.training.history import History, TrainingLog, finite_part
 from logreg.training.restore import apply_settings, random_state, restore_random_state
 from logreg.training.updates import (
@@ -84,7 +84,7 @@ class BinaryClassifier(LightningModule):
         self._stopping = False
         self._scheduler: LRScheduler | None = None
         self._resumed_state: dict[str, Tensor] | None = None
-        self._problem: LogisticProblem | None = None  # that was needed last
+        self._problem = Latest[LogisticProblem]()
         self.save_hyperparameters(dict(hyperparameters or {}), logger=False)
 
     @property
@@ -178,7 +178,7 @@ class BinaryClassifier(LightningModule):
             apply_settings(optimizer, self._scheduler, *self.fresh_optimizer())
 
     def on_train_end(self) -> None:
-        self._problem = None  # and with it the rows
+        self._problem.forget()  # and with it the rows
         if isinstance(self._optimizer, Solver):
             self._optimizer.forget()
 
@@ -217,9 +217,7 @@ class BinaryClassifier(LightningModule):
 
     def _problem_of(self, rows: Rows) -> LogisticProblem:
         """`problem`, made once for the same rows: what a solver remembers is of one problem."""
-        if self._problem is None or self._problem.rows is not rows:
-            self._problem = self.problem(rows)
-        return self._problem
+        return self._problem(lambda: self.problem(rows), rows)
 
     @torch.no_grad()
     def _certify(self, block: Block | SingleBatch, history: History, update: int) -> None:

@@ -7,10 +7,12 @@ from collections.abc import Callable, Iterable, Sequence
 import numpy as np
 import torch
 
+from logreg.data.blocks import EvaluationBatches
 from logreg.data.rows import Batch, batch_parts
 from logreg.data.splits import SPLITS
 from logreg.evaluation.calibration import fit_calibration
-from logreg.training.certificate import firth_penalty
+from logreg.optim.firth import FirthProblem
+from logreg.optim.objective import theta_of
 from logreg.training.checks import TRAIN_METRICS
 from logreg.training.classifier import BinaryClassifier
 
@@ -90,7 +92,10 @@ def evaluate(
         if split == "train":
             if objective.penalised:
                 values["loss"] += float(objective.penalty(classifier.network))
-            values["loss"] += firth_penalty(classifier, batches, firth) if firth else 0.0
+            if firth:
+                assert isinstance(batches, EvaluationBatches)
+                problem = FirthProblem(batches.rows, firth, classifier.threshold)
+                values["loss"] += problem.penalty(theta_of(classifier.network).cpu())
             values = {name: values[name] for name in TRAIN_METRICS if name in values}
         metrics |= {f"{split}/{name}": value for name, value in values.items()}
     return metrics

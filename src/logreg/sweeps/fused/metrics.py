@@ -17,7 +17,7 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from logreg.evaluation.engine import ScoredRows
-from logreg.evaluation.metrics import Evaluation, computes, measured
+from logreg.evaluation.metrics import Evaluation, computes, measured, of_predictions
 from logreg.optim.losses import LOG_LOSS, Loss
 
 # Jobs are taken together up to this many logits: they stay in the processor's cache, and below 2**15 torch starts no
@@ -105,10 +105,10 @@ class BatchedEvaluation:
     def _measure_others(self, values: dict[str, np.ndarray], logits: Tensor, y: Tensor, weight: Tensor | None) -> None:
         """Fill in the metrics that have to be fed job by job."""
         everything = Evaluation(0.5, self.others)
-        of_predictions = everything.of(tuple(everything.of_predictions))
+        predicted = everything.of([name for name, metric in self.others.items() if of_predictions(metric)])
         for job, (threshold, z) in enumerate(zip(self.thresholds, logits, strict=True)):
             # torchmetrics takes probabilities that are not all within [0, 1] for logits: nan are not shown to it.
-            evaluation = of_predictions if z.isnan().any() else everything
+            evaluation = predicted if z.isnan().any() else everything
             evaluation.reset()
             evaluation.threshold = threshold
             evaluation.update(z, y[job].double(), None if weight is None else weight[job].double())
