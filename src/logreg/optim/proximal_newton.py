@@ -47,8 +47,8 @@ class ProximalNewton(Solver[FirstOrder]):
         # 3. A small gap ends it, after a last step; a model that was not solved may promise too little.
         small = complete and solved and self._is_small(gap, at)
         # 4. The step.
-        reached, step = self._search(problem, theta, at, direction, small)
         norm = float(stationarity(problem, theta, at.gradient).norm())
+        reached, step = self._search(problem, theta, at, direction, norm, small)
         return Iteration(reached, at.value, at.accuracy, norm, gap, step, finished=small or step == 0.0)
 
     @staticmethod
@@ -70,7 +70,7 @@ class ProximalNewton(Solver[FirstOrder]):
         return direction, -float(rise), solved
 
     def _search(
-        self, problem: LogisticProblem, theta: Theta, at: FirstOrder, direction: Theta, small: bool
+        self, problem: LogisticProblem, theta: Theta, at: FirstOrder, direction: Theta, norm: float, small: bool
     ) -> tuple[Theta, float]:
         """The first point along the direction where the objective is low enough; none is a step of 0.
 
@@ -79,7 +79,6 @@ class ProximalNewton(Solver[FirstOrder]):
         w, d = theta[:-1], direction[:-1]
         promised = float(at.gradient @ direction) + problem.l1 * float((w + d).abs().sum() - w.abs().sum())
         rounding = problem.noise * max(at.value, SMALL)
-        norm = float(stationarity(problem, theta, at.gradient).norm())
 
         def flat(point: Theta, known: FirstOrder, rise: float) -> bool:
             if not (rise <= rounding and (small or rise >= -rounding)):

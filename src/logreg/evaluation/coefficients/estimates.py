@@ -143,7 +143,7 @@ def statistics(
     plain = problem.likelihood if isinstance(problem, FirthProblem) else problem
     at_fit = plain.derivatives(theta)
     log_likelihood, count = -total * at_fit.value, len(theta)
-    share = share_of_ones(problem)
+    share = sum(float((block.weights * block.y).sum()) for block in problem.blocks()) / len(problem)  # of label 1
     null = total * float(xlogy(share, share) + xlogy(1 - share, 1 - share))
     ratio, penalised = 2 * (log_likelihood - null), None
     if firth:
@@ -168,11 +168,6 @@ def statistics(
         likelihood_ratio_p=float(chi2.sf(max(ratio, 0.0), count - 1)),
         penalised_log_likelihood=penalised,
     )
-
-
-def share_of_ones(problem: LogisticProblem) -> float:
-    """The weighted share of label 1."""
-    return sum(float((block.weights * block.y).sum()) for block in problem.blocks()) / len(problem)
 
 
 def raw_matrix(

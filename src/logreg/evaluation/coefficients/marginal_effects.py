@@ -60,8 +60,7 @@ def marginal_effects(
     theta, slope, of_level, bend, gradient = (part.cpu() for part in (theta, slope, of_level, bend, gradient))
     rows, factor = len(problem), torch.as_tensor(1 / np.asarray(scale))
     is_level = torch.zeros(count, dtype=torch.bool)
-    for first, width in levels:
-        is_level[first : first + width] = True
+    is_level[[j for first, width in levels for j in range(first, first + width)]] = True
     effect = torch.where(is_level, of_level, factor * theta[:-1] * slope) / rows
     of_number = torch.outer(factor * theta[:-1], bend)
     of_number[:, :-1] += torch.diag(factor * slope)
