@@ -125,7 +125,7 @@ class Files:
         write_atomically(directory / PREPROCESSING, parts.data.needs_blocks("a table").preprocessor.to_json())
         train(parts.data, parts.classifier, parts.trainer, record=record)
         write_settings(directory, parts.settings)
-        report_run(record, parts.classifier, parts.data, None, directory, {}, with_figures=False, brief=True)
+        report_run(record, parts.classifier, parts.data, None, directory, with_figures=False, brief=True)
         record.write(directory)
         return directory
 

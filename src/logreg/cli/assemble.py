@@ -39,7 +39,7 @@ class RunParts:
     """The objects of a run.
 
     Attributes:
-        settings: with what the rows decide, see `decided`.
+        settings: with what the rows decide: ``penalty.l2=auto`` and ``optimizer=auto``.
     """
 
     settings: Settings
@@ -56,7 +56,12 @@ def assemble(settings: Settings, directory: Path, trusted: Sequence[str] = ()) -
     from logreg.core.build import build
 
     data = make_data(settings, trusted)
-    settings = decided(settings, data, trusted)
+    if settings.penalty.l2 == AUTO:
+        settings = replace(settings, penalty=settings.penalty.of_rows(data.training_weight))
+    if settings.chooses_optimizer:
+        chosen, optimizer = choose_optimizer(settings, data, trusted)
+        log.info(chosen.sentence)
+        settings = replace(settings, chosen=chosen, optimizer=optimizer)
     where = {"save_dir": str(directory), "directory": str(directory)}
     kind: type[Logger] = Logger  # type: ignore[type-abstract]
     loggers = [build(each, kind, f"logger.{key}", trusted, **where) for key, each in settings.logger.items()]
@@ -73,17 +78,6 @@ def assemble(settings: Settings, directory: Path, trusted: Sequence[str] = ()) -
         default_root_dir=str(directory),
     )
     return RunParts(settings, data, classifier, trainer)
-
-
-def decided(settings: Settings, data: AnyData, trusted: Sequence[str] = ()) -> Settings:
-    """The settings with what depends on the rows: ``penalty.l2=auto`` and ``optimizer=auto``."""
-    if settings.penalty.l2 == AUTO:
-        settings = replace(settings, penalty=settings.penalty.of_rows(data.training_weight))
-    if settings.chooses_optimizer:
-        chosen, optimizer = choose_optimizer(settings, data, trusted)
-        log.info(chosen.sentence)
-        settings = replace(settings, chosen=chosen, optimizer=optimizer)
-    return settings
 
 
 def make_lesson(component: Component | None, trusted: Sequence[str] = ()) -> Lesson | None:
@@ -263,15 +257,11 @@ def choose_optimizer(settings: Settings, data: AnyData, trusted: Sequence[str] =
         raise UserError("optimizer=auto: no solver takes penalty.l1 for a model that is not linear; use adam or sgd.")
     sparse = isinstance(table.served("train"), SparseRows)
     chosen = choose(len(table.rows["train"]), data.num_features, sparse=sparse, linear=linear, l1=l1, firth=firth)
-    given, component = settings.optimizer.arguments, _optimizer_of_file(chosen.name)
+    file = OmegaConf.load(CONF / "optimizer" / f"{chosen.name}.yaml")
+    component = Component.of(OmegaConf.to_container(file.optimizer, resolve=True), "optimizer")
+    given = settings.optimizer.arguments
     for key in given.keys() - component.arguments.keys():
         raise UserError(
             f"optimizer.{key}: {chosen.sentence}, and has no such setting; valid: {', '.join(component.arguments)}."
         )
     return chosen, replace(component, arguments={**component.arguments, **given})
-
-
-def _optimizer_of_file(name: str) -> Component:
-    """What ``optimizer=<name>`` puts into a configuration."""
-    file = OmegaConf.load(CONF / "optimizer" / f"{name}.yaml")
-    return Component.of(OmegaConf.to_container(file.optimizer, resolve=True), "optimizer")

@@ -13,7 +13,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from logreg.core.errors import UserError
 from logreg.core.rules import as_typed
-from logreg.core.settings import check_key, check_section
+from logreg.core.settings import check_values
 from logreg.records.record import RECORD
 
 # Sections of the configuration, and overrides, that say how a sweep is run.
@@ -84,7 +84,11 @@ def claim_sweep(config: DictConfig) -> StartedSweep:
     if resumed is None:
         directory = claim_directory(config, "sweep", holds="multirun.yaml")
     else:
-        directory = resume_directory(config, str(resumed))
+        directory = Path(str(resumed))
+        if not (directory / "multirun.yaml").is_file():
+            raise UserError(f"sweep.resume={resumed}: this is not the directory of a sweep; it has no multirun.yaml.")
+        with open_dict(config):
+            config.hydra.sweep.dir = str(directory)
     sweep = StartedSweep(directory, resumed is not None, bool(dry), _locked(directory))
     # Every job composes its own configuration, in which `name`, and so the sweep's directory, may be another one.
     quoted = str(directory).replace("\\", "\\\\").replace("'", "\\'")
@@ -125,24 +129,13 @@ def _check_sweep(config: DictConfig) -> None:
         key, _, value = str(override).lstrip("+").partition("=")
         if key.partition(".")[0] in SECTIONS_OF_THE_SWEEP and ("," in value or value.startswith("range(")):
             raise UserError(f"{key}={value}: this is a setting of the whole sweep; give one value.")
-    for section in (section for section in SECTIONS_OF_THE_SWEEP if section in config):
-        check_section(section, {str(key): config[section][key] for key in config[section]})
-
-
-def resume_directory(config: DictConfig, resumed: str) -> Path:
-    """Make ``sweep.resume`` the directory of this sweep."""
-    directory = Path(resumed)
-    if not (directory / "multirun.yaml").is_file():
-        raise UserError(f"sweep.resume={resumed}: this is not the directory of a sweep; it has no multirun.yaml.")
-    with open_dict(config):
-        config.hydra.sweep.dir = str(directory)
-    return directory
+    check_values({name: dict(config[name]) for name in SECTIONS_OF_THE_SWEEP if name in config})
 
 
 def claim_directory(config: DictConfig, kind: str, holds: str) -> Path:
     """Create ``hydra.<kind>.dir`` exclusively; a name made up here is made up again where it is taken."""
     try:
-        check_key("name", config.get("name", "run"))
+        check_values({"name": config.get("name", "run")})
     except OmegaConfBaseException as error:
         raise UserError(str(error)) from error
     node = config.hydra[kind]

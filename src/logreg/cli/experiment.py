@@ -33,7 +33,7 @@ from logreg.core.errors import UserError, plural
 from logreg.core.files import write_atomically
 from logreg.core.settings import Settings, complete, in_force
 from logreg.records.checkpoints import find_checkpoint
-from logreg.records.record import PREPROCESSING, ChosenOptimizer, Monitor, RunRecord, shown, write_settings
+from logreg.records.record import PREPROCESSING, Monitor, RunRecord, shown, write_settings
 
 log = logging.getLogger(__name__)
 
@@ -85,7 +85,9 @@ def run(cfg: DictConfig) -> float | None:
         logging.getLogger().error("the run failed", exc_info=error)  # the traceback goes to train.log alone
         if hydra_config.mode is RunMode.MULTIRUN:
             log.error("job %s failed: %s", hydra_config.job.num, record.error)
-            _report_failure(record, directory)
+            from logreg.report.tensorboard.events import EventFile
+
+            EventFile(directory).finish(record)  # its row in the HParams tab; what it wrote before it failed stays
             return None
         raise
     finally:
@@ -99,16 +101,6 @@ def _fail(record: RunRecord, directory: Path, started: float, status: str, error
     record.end(status, error)
     record.seconds = {**record.seconds, "total": time.perf_counter() - started}
     record.write(directory)
-
-
-def _report_failure(record: RunRecord, directory: Path) -> None:
-    """Give a failed job of a sweep its row in the HParams tab; what it wrote before it failed stays."""
-    from logreg.report.tensorboard.events import EventFile
-
-    events = EventFile(directory)
-    events.hyperparameters(record.hyperparameters, group=f"{directory.parent.name}/{directory.name}")
-    events.end(success=False)
-    events.close()
 
 
 def _outcome(record: RunRecord, directory: Path, in_sweep: bool) -> float | None:
@@ -144,7 +136,7 @@ def _train(settings: Settings, directory: Path, record: RunRecord, started: floa
     write_settings(directory, settings)  # with what the rows decided
     record.hyperparameters["penalty.l2"] = settings.penalty.l2
     if settings.chosen is not None:
-        record.optimizer = ChosenOptimizer(settings.chosen.name, settings.chosen.why)
+        record.optimizer = settings.chosen
         record.hyperparameters["optimizer"] = settings.chosen.name
     if data.blocks is not None:
         write_atomically(directory / PREPROCESSING, data.blocks.preprocessor.to_json())
@@ -167,8 +159,7 @@ def _train(settings: Settings, directory: Path, record: RunRecord, started: floa
         record.baseline = linear_baseline(table, classifier, rule, splits)
     inference = None if wanted is None else infer_run(record, classifier, data, wanted)
     record.seconds["total"] = time.perf_counter() - started
-    values = record.hyperparameters
-    report_run(record, classifier, data, trainer, directory, values, settings.figures, brief, inference)
+    report_run(record, classifier, data, trainer, directory, settings.figures, brief, inference)
     if lesson is not None and record.metrics and data.blocks is not None:
         lesson.teach(data.blocks, classifier).write(lesson, directory, Console())
     record.seconds["total"] = time.perf_counter() - started

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import sys
 from collections.abc import Iterator, Mapping
@@ -38,19 +39,14 @@ def explain(error: Exception, name: str) -> str:
         )
     text = str(error)
     inside = re.search(r"is not in struct\s+full_key: (\S+)", f"{text} {error.__cause__}")
-    if inside:
-        return _unknown_key(inside.group(1), name, error)
-    unknown = re.search(r"Could not override '([^']+)'|Could not delete from config\. '([^']+)'", text)
-    if unknown:
-        key = unknown.group(1) or unknown.group(2)
-        return _unknown_key(key, name, error)
+    if unknown := inside or re.search(r"(?:Could not override|Could not delete from config\.) '([^']+)'", text):
+        return _unknown_key(unknown.group(1), name, error)
     if "Config group override must be" in text:
         given = [argument.partition("=")[0] for argument in sys.argv[1:] if argument.endswith(("=null", "="))]
         key = next((key for key in given if choices_of(key)), "a group")
         return f"{key}=null: a group takes the name of one of its files; valid: {', '.join(choices_of(key))}."
-    sweep = re.search(r"Ambiguous value for argument '([^']+)'|Sweep parameters '([^']+)'", text)
-    if sweep:
-        return f"{sweep.group(1) or sweep.group(2)}: several values make a sweep; add -m, or write a list as key=[a,b]."
+    if sweep := re.search(r"(?:Ambiguous value for argument|Sweep parameters) '([^']+)'", text):
+        return f"{sweep.group(1)}: several values make a sweep; add -m, or write a list as key=[a,b]."
     if isinstance(error, HydraException | OmegaConfBaseException):
         cause = f" ({error.__cause__})" if error.__cause__ else ""
         return " ".join(f"{text}{cause}".split())
@@ -71,15 +67,11 @@ def _unknown_key(key: str, name: str, error: Exception) -> str:
     cause = str(error.__cause__ or "")
     if key in known:  # the key is there, so its value is what did not fit
         return f"{key}: {' '.join((cause or str(error)).split())}"
-    if key.startswith("data.") and name == "train" and key in _keys_of_tables():
+    if name == "train" and key in _keys(OmegaConf.to_container(OmegaConf.load(CONF / "data" / "table.yaml"))):
         return f"{key}: this key is one of data=table; add data=table."
     if key in _HINTS:
         return f"{key}: there is no such key (did you mean {_HINTS[key]}?)."
     return f"{key}: there is no such key{nearest(key, known)}; --cfg job shows all of them."
-
-
-def _keys_of_tables() -> list[str]:
-    return [f"data.{key}" for key in OmegaConf.load(CONF / "data" / "table.yaml").data]
 
 
 def group_names() -> list[str]:
@@ -97,14 +89,9 @@ def _known_keys(name: str) -> Iterator[str]:
     yield from groups
     given = [argument for argument in sys.argv[1:] if argument.split("=")[0] in groups and "," not in argument]
     for overrides in (given, []):
-        try:
-            config = compose(name, overrides)
-            break
-        except Exception:  # the groups themselves are what is wrong
-            continue
-    else:
-        return
-    yield from _keys(OmegaConf.to_container(config))
+        with contextlib.suppress(Exception):  # the groups themselves are what is wrong
+            yield from _keys(OmegaConf.to_container(compose(name, overrides)))
+            return
 
 
 def _keys(node: Any, prefix: str = "") -> Iterator[str]:

@@ -8,7 +8,7 @@ import secrets
 from omegaconf import OmegaConf
 
 from logreg.core.optimizers import requirements_of
-from logreg.core.settings import check_key
+from logreg.core.settings import check_values
 
 LONGEST_DIRECTORY_NAME = 100
 
@@ -24,8 +24,7 @@ def job_directory(number: int, overrides: str) -> str:
 
 def logarithmic_grid(smallest: float, largest: float, points: int) -> str:
     """Numbers at equal ratios, as a sweep takes them."""
-    for key, value in (("smallest", smallest), ("largest", largest), ("points", points)):
-        check_key(f"path.{key}", value)
+    check_values({"path": {"smallest": smallest, "largest": largest, "points": points}})
     if points == 1:
         return f"{largest:.6g}"
     ratio = largest / smallest

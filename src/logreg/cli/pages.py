@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -114,16 +115,10 @@ def load(directory: Path, trusted: Sequence[str] = ()) -> ReloadedRun:
     """A run and its data, to draw what it predicts, or a sentence that says why there is none."""
     from logreg.report.page.run_page import ReloadedRun
 
-    record = read_record(directory)
-    checkpoint, rows = record.checkpoint, sum(record.rows.values())
-    if not record.metrics:
+    if not read_record(directory).metrics:
         return ReloadedRun()
-    if not (directory / "checkpoints" / f"{checkpoint}.ckpt").is_file():
-        return ReloadedRun(why="The run kept no checkpoint, so its predictions are not drawn anew.")
-    if rows > MOST_REDRAWN:
-        return ReloadedRun(why=f"The predictions are not drawn anew, as the data has {rows:,} rows.")
     try:
-        return _loaded(directory, checkpoint, trusted)
+        return reload_run(directory, trusted, MOST_REDRAWN)
     except Exception as error:  # gone, moved, not trusted, of a kind that only its own code can read: the page says so
         sentence = " ".join(str(error).split()) if isinstance(error, UserError | OSError) else repr(error)
         return ReloadedRun(
@@ -131,15 +126,25 @@ def load(directory: Path, trusted: Sequence[str] = ()) -> ReloadedRun:
         )
 
 
-def _loaded(directory: Path, checkpoint: str, trusted: Sequence[str]) -> ReloadedRun:
+def reload_run(directory: Path, trusted: Sequence[str], most_rows: float = math.inf) -> ReloadedRun:
+    """A run in the state that its metrics belong to, and its data; without them where they are not what they were.
+
+    Raises:
+        UserError: its files or its data cannot be read, or name a class that is not trusted.
+    """
     from logreg.cli.assemble import make_data, quiet_lightning
     from logreg.report.page.run_page import ReloadedRun
     from logreg.runs.load import load_run
 
+    record = read_record(directory)
+    if not (directory / "checkpoints" / f"{record.checkpoint}.ckpt").is_file():
+        return ReloadedRun(why="The run kept no checkpoint, so its predictions are not drawn anew.")
+    if (rows := sum(record.rows.values())) > most_rows:
+        return ReloadedRun(why=f"The predictions are not drawn anew, as the data has {rows:,} rows.")
     if not (directory / PREPROCESSING).is_file():
         return ReloadedRun(why="The run's data is of a kind that only its own code can read.")
     quiet_lightning()
-    run = load_run(directory, checkpoint, trusted)
+    run = load_run(directory, record.checkpoint, trusted)
     with contextlib.redirect_stdout(None):
         data = make_data(run.settings, trusted).blocks
     if data is None:

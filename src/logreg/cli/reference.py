@@ -183,13 +183,10 @@ def _default(key: str, by: str) -> str:
     present = {choice: value for choice, value in values.items() if value is not None}
     if set(present.values()) <= {"`null`"}:
         return ""
-    by_value: dict[str, list[str]] = {}
-    for choice, value in present.items():
-        by_value.setdefault(value, []).append(choice)
-    first = present.get(usual)
-    parts = [] if first is None else [first]
-    parts += [f"{', '.join(choices)} {value}" for value, choices in by_value.items() if value != first]
-    return "; ".join(parts)
+    first = present.pop(usual, None)
+    others = dict.fromkeys(value for value in present.values() if value != first)
+    choices = {value: ", ".join(choice for choice in present if present[choice] == value) for value in others}
+    return "; ".join([*filter(None, [first]), *(f"{names} {value}" for value, names in choices.items())])
 
 
 def _default_of(key: str, config: Any) -> str | None:
@@ -216,12 +213,10 @@ def _valid(keys: Iterable[str]) -> str:
     shown = []
     for key in keys:
         rule = RULES.get(key) or DATA_RULES.get(key)
-        if key in group_names() and key != "penalty":
+        if key in group_names():
             shown.append(", ".join(f"`{choice}`" for choice in choices_of(key)))
         elif rule is not None:
             shown.append(_signs(rule.schema))
-        elif key in group_names():
-            shown.append(", ".join(f"`{choice}`" for choice in choices_of(key)))
     return " / ".join(dict.fromkeys(shown))
 
 

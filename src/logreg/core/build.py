@@ -142,27 +142,21 @@ def _check_binding(
         raise UserError(f"{key}: {cls.__name__} cannot be made from these settings: {_sentence(error)}") from error
 
 
-def _check_names(cls: type, names: Iterable[str], key: str) -> None:
-    """Refuse an argument that a class does not take."""
-    parameters, parts = inspect.signature(cls).parameters, parts_of(cls)
-    if any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values()):
-        return
-    known = [field for name in parameters for field in (rules_of(parts[name]) if name in parts else [name])]
-    for name in names:
-        if name not in known:
-            raise UserError(
-                f"{key}.{name}: {cls.__name__} takes no such argument{nearest(name, known)}; valid: {', '.join(known)}."
-            )
-
-
 def _checked_arguments(
     cls: type, positional: Sequence[object], values: Mapping[str, object], key: str
 ) -> dict[str, object]:
     """Hold the arguments against the signature of the class: names, presence and types."""
-    _check_names(cls, values, key)
+    signature, parts, hints = inspect.signature(cls), parts_of(cls), _hints(cls)
+    parameters = signature.parameters
+    known = [field for name in parameters for field in (rules_of(parts[name]) if name in parts else [name])]
+    takes_any = any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values())
+    for name in values:
+        if name not in known and not takes_any:
+            raise UserError(
+                f"{key}.{name}: {cls.__name__} takes no such argument{nearest(name, known)}; valid: {', '.join(known)}."
+            )
     values = _with_parts(cls, values, key)
-    _check_binding(cls, inspect.signature(cls), positional, values, key)
-    hints = _hints(cls)
+    _check_binding(cls, signature, positional, values, key)
     return {name: _typed(value, hints.get(name, object), f"{key}.{name}", cls) for name, value in values.items()}
 
 

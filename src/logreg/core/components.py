@@ -100,14 +100,9 @@ def check_target(target: str, key: str, trusted: Sequence[str]) -> None:
 
 def check_targets(node: object, trusted: Sequence[str], key: str = "") -> None:
     """`check_target` for every ``_target_`` below a node of a configuration."""
-    for name, value in _items(node):
+    items = node.items() if isinstance(node, Mapping) else enumerate(node) if isinstance(node, list) else ()
+    for name, value in items:
         path = f"{key}.{name}".lstrip(".")
         if name == TARGET:
             check_target(str(value), path, trusted)
         check_targets(value, trusted, path)
-
-
-def _items(node: object) -> list[tuple[object, object]]:
-    if isinstance(node, Mapping):
-        return list(node.items())
-    return list(enumerate(node)) if isinstance(node, list) else []

@@ -27,8 +27,7 @@ def free_memory(device: torch.device, proc: Path = PROC, cgroups: Path = CGROUPS
 
 def _free_on_machine(proc: Path) -> int:
     with contextlib.suppress(OSError, StopIteration):
-        lines = (proc / "meminfo").read_text(encoding="utf-8").splitlines()
-        return 1024 * int(next(line.split()[1] for line in lines if line.startswith("MemAvailable")))
+        return 1024 * _entry(proc / "meminfo", "MemAvailable:")
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
@@ -55,12 +54,13 @@ def _free_below(root: Path, path: str, limit: str, used: str, cache: str) -> Ite
         with contextlib.suppress(OSError, ValueError):  # "max" is no limit
             allowed = int((folder / limit).read_text(encoding="utf-8"))
             in_use = int((folder / used).read_text(encoding="utf-8"))
-            yield allowed - in_use + _file_cache(folder / "memory.stat", cache)
+            cached = 0  # files: they count as used, and the kernel frees them where memory is needed
+            with contextlib.suppress(OSError, StopIteration):
+                cached = _entry(folder / "memory.stat", cache)
+            yield allowed - in_use + cached
 
 
-def _file_cache(statistics: Path, name: str) -> int:
-    """Bytes of cached files: they count as used, and the kernel frees them where memory is needed."""
-    with contextlib.suppress(OSError, StopIteration):
-        lines = statistics.read_text(encoding="utf-8").splitlines()
-        return int(next(line.split()[1] for line in lines if line.split()[0] == name))
-    return 0
+def _entry(file: Path, name: str) -> int:
+    """The number in the line of a file that begins with a name."""
+    lines = map(str.split, file.read_text(encoding="utf-8").splitlines())
+    return int(next(line[1] for line in lines if line[0] == name))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from logreg.core.json_object import JsonObject
+
 
 @dataclass(frozen=True)
 class OptimizerTraits:
@@ -24,8 +26,8 @@ class OptimizerTraits:
     requirements: str = "solver"
 
 
-@dataclass(frozen=True)
-class AutoChoice:
+@dataclass(frozen=True, eq=False)
+class AutoChoice(JsonObject):
     """What ``optimizer=auto`` became, by the name that ``optimizer=`` takes, and why."""
 
     name: str

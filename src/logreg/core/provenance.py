@@ -15,8 +15,8 @@ REPORTED_VERSIONS = ("logreg", "torch", "lightning", "hydra-core", "torchmetrics
 @functools.cache
 def versions() -> dict[str, str]:
     names = {"logreg": "lightning-logreg"}
-    found = {name: version(names.get(name, name)) for name in REPORTED_VERSIONS}
-    return {"python": platform.python_version(), **found}
+    installed = {name: version(names.get(name, name)) for name in REPORTED_VERSIONS}
+    return {"python": platform.python_version(), **installed}
 
 
 @functools.cache

@@ -105,7 +105,7 @@ class Vectorized:
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> Vectorized:
         """These values, and the defaults of the others."""
-        return _part(cls, {**_default("vectorized"), **values})
+        return _part(cls, {**_defaults()["vectorized"], **values})
 
 
 @dataclass(frozen=True)
@@ -339,23 +339,16 @@ def complete(config: Mapping[str, Any]) -> Config:
     Raises:
         UserError: a group is no group.
     """
-    config = dict(config)
     for group in ("data", "model", "optimizer", "trainer"):
         if not isinstance(config.get(group), dict):
             raise UserError(f"{group}={config.get(group)}: a group takes the name of a file in conf/{group}.")
     if not isinstance(config.get("penalty"), dict) or "l2" not in config["penalty"]:
         raise UserError(f"penalty={config.get('penalty')}: give penalty.l1=<number> or penalty.l2=<number>.")
-    for group in _GROUPS:
-        config[group] = config.get(group) or {}
-    for key in ("penalty", "costs", "sweep", "vectorized"):
-        node = config.get(key)
-        if not isinstance(node, dict) or len(node) < len(_default(key)):
-            config[key] = _default(key) | (node if isinstance(node, dict) else {})
-    for key in _PLAIN:
-        if key not in config and key != "lr":
-            config[key] = _default(key)
-    config.setdefault("lesson", None)
-    return config
+    defaults = _defaults()
+    absent = {key: defaults[key] for key in _PLAIN if key != "lr"} | {"lesson": None}
+    groups = {group: config.get(group) or {} for group in _GROUPS}
+    parts = {key: defaults[key] | (config.get(key) or {}) for key in ("penalty", "costs", "sweep", "vectorized")}
+    return {**config, **groups, **parts, **{key: value for key, value in absent.items() if key not in config}}
 
 
 def in_force(config: Config) -> Config:
@@ -366,14 +359,10 @@ def in_force(config: Config) -> Config:
 
 @functools.cache
 def _defaults() -> Config:
+    """What ``conf/train.yaml`` says of each key."""
     import yaml  # type: ignore[import-untyped]
 
     return yaml.safe_load((CONF / "train.yaml").read_text(encoding="utf-8"))
-
-
-def _default(key: str) -> Any:
-    """What ``conf/train.yaml`` says of a key."""
-    return _defaults()[key]
 
 
 # Arguments of components that can be checked before their classes are imported.
@@ -384,34 +373,21 @@ ARGUMENTS: dict[str, Rule] = {
     "callbacks.checkpoints.every_seconds": number(above=0, words="a number of seconds above 0"),
     "callbacks.photos.every_n_epochs": whole(1, words="a whole number of epochs above 0"),
 }
-PARTS = {
-    "penalty": Penalty,
-    "costs": Costs,
-    "path": PenaltyPath,
-    "vectorized": Vectorized,
-    "trainer": TrainerSettings,
-}
+PARTS: dict[str, type] = {
+    "penalty": Penalty, "costs": Costs, "path": PenaltyPath, "vectorized": Vectorized, "trainer": TrainerSettings,
+}  # fmt: skip
 RULES: dict[str, Rule] = rules_of(Settings) | ARGUMENTS
 for _name, _class in PARTS.items():
     RULES |= rules_of(_class, f"{_name}.")
 
 
-def check_section(name: str, values: Mapping[str, Any]) -> None:
-    """Hold the values of a part such as ``vectorized`` against their rules.
+def check_values(values: Mapping[str, Any]) -> None:
+    """Hold some of the settings, by dotted key or nested, against their rules.
 
     Raises:
-        UserError: names the first key whose value is not valid.
+        UserError: names the first key whose value is not valid, and what would be.
     """
-    part = PARTS[name]
-    check({name: values}, rules_of(part, f"{name}."))
-    if all(each.name in values for each in fields(part)):  # what its values are together
-        _part(part, values)
-
-
-def check_key(key: str, value: object) -> None:
-    """Hold the value of one key against its rule.
-
-    Raises:
-        UserError: says what would be valid.
-    """
-    check({key: value}, {key: RULES[key]})
+    check(values, RULES)
+    for name in values.keys() & PARTS.keys():
+        if all(each.name in values[name] for each in fields(PARTS[name])):  # what its values are together
+            _part(PARTS[name], values[name])

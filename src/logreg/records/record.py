@@ -17,9 +17,10 @@ from typing import Any, Self
 from logreg.core.aliases import renamed
 from logreg.core.errors import Diverged, UserError
 from logreg.core.files import write_atomically
+from logreg.core.json_object import JsonObject
+from logreg.core.optimizers import AutoChoice
 from logreg.core.provenance import git_state
 from logreg.core.settings import Settings
-from logreg.records.json_object import JsonObject
 
 RECORD = "run.json"
 PREPROCESSING = "preprocessing.json"
@@ -82,14 +83,6 @@ class ChosenThreshold(JsonObject):
     rule: str
     value: float
     rows: str = "val"
-
-
-@dataclass(frozen=True, eq=False)
-class ChosenOptimizer(JsonObject):
-    """What optimizer=auto chose, and why."""
-
-    name: str
-    why: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -160,7 +153,7 @@ class RunRecord(JsonObject):
     git: dict[str, object] | None = None
     hyperparameters: dict[str, object] = field(default_factory=dict)
     optimality: Certificate | None = None
-    optimizer: ChosenOptimizer | None = None
+    optimizer: AutoChoice | None = None
     calibration: Json | None = None
     inference: dict[str, object] | None = None
     intervals: dict[str, AccuracyInterval] = field(default_factory=dict)

@@ -29,7 +29,7 @@ def write(
         preface: lines of Markdown before the table of jobs.
     """
     keys = list(dict.fromkeys(key for job in jobs for key in job.settings if key != "tags"))
-    tagged = ["tags"] if any(job.record.tags for job in jobs) else []
+    tagged = _tagged(jobs)
     metrics = list(dict.fromkeys(name for job in jobs for name in job.metrics))
     of_setting = of_setting or {}
     further = list(next(iter(of_setting.values()), ()))
@@ -52,6 +52,11 @@ def write(
     write_atomically(sweep / "leaderboard.md", _markdown(sweep, jobs, preface))
 
 
+def _tagged(jobs: list[Job]) -> list[str]:
+    """The column of tags, where any job has some."""
+    return ["tags"] if any(job.record.tags for job in jobs) else []
+
+
 def _cell(value: float | None) -> str:
     return "" if value is None else repr(float(value))
 
@@ -64,10 +69,11 @@ def _columns(jobs: list[Job]) -> list[str]:
 
 
 def _markdown(sweep: Path, jobs: list[Job], preface: Sequence[str]) -> str:
-    keys, metrics = swept_keys(jobs), _columns(jobs)
-    rows = [["job", "status", *keys, *metrics, "seconds", "directory"]]
+    keys, metrics, tagged = [key for key in swept_keys(jobs) if key != "tags"], _columns(jobs), _tagged(jobs)
+    rows = [["job", "status", *tagged, *keys, *metrics, "seconds", "directory"]]
     for job in jobs:
-        cells = [str(job.number), job.record.status, *(job.settings.get(key, "") for key in keys)]
+        tags = [", ".join(job.record.tags) for _ in tagged]
+        cells = [str(job.number), job.record.status, *tags, *(job.settings.get(key, "") for key in keys)]
         cells += [_short(job.metrics.get(name)) for name in metrics]
         cells += [_short(job.record.seconds.get("total")), f"`{job.directory.name}`"]
         rows.append(cells)

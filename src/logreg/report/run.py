@@ -40,7 +40,6 @@ def report_run(
     data: AnyData,
     trainer: Trainer | None,
     directory: Path,
-    hyperparameters: Mapping[str, object],
     with_figures: bool,
     brief: bool = False,
     inference: Inference | NoInference | None = None,
@@ -50,23 +49,14 @@ def report_run(
     events = next((logger.events for logger in loggers if isinstance(logger, TensorBoardLogger)), None)
     table = data.blocks
     if with_figures and record.metrics and table is not None:
-        drawn = draw(classifier, table, splits_of(record.metrics))
-        save_figures(drawn, directory, events, record.evaluated_updates)
-        if events is not None:
-            write_curves(events, classifier, table, splits_of(record.metrics), record.evaluated_updates)
+        draw_run(record, classifier, table, directory, events)
     if events is not None:
         for callback in trainer.callbacks if with_figures and trainer is not None else ():  # type: ignore[attr-defined]
             if isinstance(callback, BoundarySeries) and table is not None:
                 write_series(events, classifier, callback.states, table)
         write_texts(events, record, read_settings(directory), directory)
         events.layout()
-        events.hyperparameters(hyperparameters, group=f"{directory.parent.name}/{directory.name}")
-        events.scalars({f"final/{name}": value for name, value in record.metrics.items()}, record.updates)
-        if record.baseline is not None:
-            linear = {f"final_linear/{name}": value for name, value in record.baseline.metrics.items()}
-            events.scalars(linear, record.updates)
-        events.end(success=record.status == "completed")
-        events.close()
+        events.finish(record)
     learned: Coefficients | None = None
     if record.metrics and table is not None:
         learned = coefficients(classifier, table.preprocessor, record.optimality, inference)
@@ -78,6 +68,16 @@ def report_run(
         run.show_briefly(record, Console(stderr=True))
     else:
         run.show(record, classifier, data, learned, directory, Console(), inference)
+
+
+def draw_run(
+    record: RunRecord, classifier: BinaryClassifier, data: BlockData, directory: Path, events: EventFile | None
+) -> None:
+    """The figures of a run that has metrics, and its curves in TensorBoard."""
+    splits, step = splits_of(record.metrics), record.evaluated_updates
+    save_figures(draw(classifier, data, splits), directory, events, step)
+    if events is not None:
+        write_curves(events, classifier, data, splits, step)
 
 
 def draw(

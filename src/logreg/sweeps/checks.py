@@ -6,14 +6,9 @@ import os
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from logreg.core.errors import UserError
 from logreg.records.record import settings_of
-
-if TYPE_CHECKING:
-    pass
-
 
 BYTES_OF_A_JOB, FILES_OF_A_JOB = 80_000, 16  # in its directory, folders included, without what grows with its length
 

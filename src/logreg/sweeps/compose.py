@@ -219,19 +219,20 @@ class _Template:
     def resolved(self, job: _Job) -> tuple[str | None, dict[str, Any], Exception | None]:
         """Directory and configuration of a job, or why one cannot be resolved."""
         if self.sweep is not None and self.places is not None and self.texts and "$" not in job.name:
-            directory = os.path.join(self.sweep, job_directory(job.number, job.name))
-            return os.path.abspath(directory), self._patched(job.values), None
+            name = job_directory(job.number, job.name)
+            return os.path.abspath(os.path.join(self.sweep, name)), self._patched(job.values), None
         self._put(job)
-        hydra, found = HydraConfig.instance(), None
+        directory: str | None = None
+        hydra = HydraConfig.instance()
         before, hydra.cfg = hydra.cfg, self.cfg  # type: ignore[assignment]  # what ${hydra:…} refers to
         try:
             parts = (str(OmegaConf.select(self.cfg, f"hydra.sweep.{key}")) for key in ("dir", "subdir"))
-            self.cfg.hydra.runtime.output_dir = found = os.path.abspath(os.path.join(*parts))
+            self.cfg.hydra.runtime.output_dir = directory = os.path.abspath(os.path.join(*parts))
             OmegaConf.copy_cache(self.cfg, self.task)
             with env_override(self.cfg.hydra.job.env_set):
-                return found, plain(self.task) if self.places is None else self._patched(job.values), None
+                return directory, plain(self.task) if self.places is None else self._patched(job.values), None
         except Exception as error:
-            return found, {}, error
+            return directory, {}, error
         finally:
             hydra.cfg = before
 

@@ -15,18 +15,16 @@ from typing import TYPE_CHECKING, Any
 
 from logreg.cli import trusted_packages
 from logreg.cli.assemble import make_data, make_sweep_lesson
-from logreg.cli.pages import write_page_of
+from logreg.cli.pages import reload_run, write_page_of
 from logreg.core.errors import UserError, plural
 from logreg.records.jobs import DIFFERENT_LOSSES, best_jobs, failures, ranks_different_losses, read_jobs
 from logreg.records.record import (
-    PREPROCESSING,
     AccuracyInterval,
     change_record,
     known_settings,
     read_record,
     read_settings,
     shown,
-    splits_of,
 )
 from logreg.records.selection import read_choice, refitted
 
@@ -141,10 +139,7 @@ def _forget(jobs: Sequence[Job]) -> bool:
 
 
 def _added(metrics: dict[str, float], intervals: dict[str, AccuracyInterval], record: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "metrics": record.get("metrics", {}) | metrics,
-        "intervals": record.get("intervals", {}) | intervals,
-    }
+    return {"metrics": record.get("metrics", {}) | metrics, "intervals": record.get("intervals", {}) | intervals}
 
 
 def _untested(record: dict[str, Any]) -> dict[str, Any]:
@@ -165,7 +160,7 @@ def _could_wait(directory: Path) -> bool:
 
 def _measure(jobs: Sequence[Job]) -> bool:
     """Put the test metrics into the records of jobs that have test rows and were not measured on them yet."""
-    due = [job for job in jobs if _has_test_rows(job) and not any(name.startswith("test/") for name in job.metrics)]
+    due = [j for j in jobs if j.record.rows.get("test") and not any(name.startswith("test/") for name in j.metrics)]
     if not due:
         return False
 
@@ -177,10 +172,10 @@ def _measure(jobs: Sequence[Job]) -> bool:
     from logreg.training.measure import evaluate
 
     for job in tqdm(due, unit=" jobs", desc="test rows of the winner", disable=not sys.stderr.isatty(), leave=False):
-        found = _load(job.directory)
-        if found is None:
+        reloaded = reload_run(job.directory, trusted_packages())
+        if reloaded.run is None or reloaded.data is None:
             continue
-        run, data = found
+        run, data = reloaded.run, reloaded.data
         data.setup("test")
         metrics = evaluate(run.model, data.batches_of, ("test",))
         change_record(job.directory, partial(_added, metrics, accuracy_intervals(metrics, data)))
@@ -195,39 +190,17 @@ def _measure(jobs: Sequence[Job]) -> bool:
     return True
 
 
-def _has_test_rows(job: Job) -> bool:
-    return bool(job.record.rows.get("test"))
-
-
-def _load(directory: Path) -> tuple[Any, Any] | None:
-    """A run in the state that its metrics belong to, and its data; None where it kept no state or the data changed."""
-    from logreg.runs.load import load_run
-
-    checkpoint = read_record(directory).checkpoint
-    needed = (directory / PREPROCESSING, directory / "checkpoints" / f"{checkpoint}.ckpt")
-    if not all(path.is_file() for path in needed):
-        return None
-    run = load_run(directory, checkpoint, trusted_packages())
-    data = make_data(run.settings, trusted_packages())
-    data.serve(next(run.model.parameters()).dtype)
-    same = data.blocks is None or data.blocks.fingerprint == run.record.fingerprint
-    return (run, data) if same else None
-
-
 def _draw(directory: Path) -> None:
     """The figures of a job that has none, since it was trained together with many others."""
-    from logreg.report.run import draw, save_figures
+    from logreg.report.run import draw_run
     from logreg.report.tensorboard.events import EventFile
-    from logreg.report.tensorboard.texts import write_curves, write_texts
+    from logreg.report.tensorboard.texts import write_texts
 
-    found = None if (directory / "figures").exists() else _load(directory)
-    data = None if found is None else found[1].blocks
-    if found is not None and data is not None:
-        run = found[0]
+    if (directory / "figures").exists():
+        return
+    reloaded = reload_run(directory, trusted_packages())
+    if (run := reloaded.run) is not None and reloaded.data is not None:
         events = EventFile(directory)
-        drawn = draw(run.model, data, splits_of(run.metrics))
-        step = run.record.evaluated_updates
-        save_figures(drawn, directory, events, step)
-        write_curves(events, run.model, data, splits_of(run.metrics), step)
+        draw_run(run.record, run.model, reloaded.data, directory, events)
         write_texts(events, run.record, run.settings, directory)
         events.close()

@@ -69,8 +69,8 @@ def launch(hydra: Hydra, job_overrides: Sequence[Sequence[str]], first: int) -> 
         check_folds(job_overrides, hydra.config.data.get("folds"))
     settings, refused = parse_jobs(jobs)
     batches = hydra.config.hydra.sweeper.get("max_batch_size") is not None
-    whole = not batches and not searches(hydra.config)  # else there are jobs of which nothing is known yet
-    if whole:
+    all_known = not batches and not searches(hydra.config)  # else further jobs are still to be drawn
+    if all_known:
         check_any_valid(refused, len(jobs))
     for first_settings in list(settings.values())[:1]:  # said before anything is trained
         make_sweep_lesson(first_settings.sweep.lesson, trusted_packages())
@@ -78,8 +78,8 @@ def launch(hydra: Hydra, job_overrides: Sequence[Sequence[str]], first: int) -> 
     returns: dict[int, JobReturn] = {}
     unfinished: list[Path] = []
     if hydra.config.get("sweep", {}).get("resume") is not None:
-        done, unfinished = earlier_jobs(sweep, jobs, settings, batches)
-        returns = {position: returned(jobs[position].overrides, metric) for position, metric in done.items()}
+        finished, unfinished = earlier_jobs(sweep, jobs, settings, batches)
+        returns = {position: returned(jobs[position].overrides, metric) for position, metric in finished.items()}
         log.info("%d of %s are done already", len(returns), plural(len(jobs), "job"))
     groups = _groups(hydra, settings, [position for position in range(len(jobs)) if position not in returns])
     for line in _lines(groups, jobs):
@@ -93,7 +93,7 @@ def launch(hydra: Hydra, job_overrides: Sequence[Sequence[str]], first: int) -> 
         shutil.rmtree(directory)
     for position, record in _together(hydra, groups, jobs, settings, refused):
         returns[position] = returned(jobs[position].overrides, record.score)
-    if whole:
+    if all_known:
         check_any_valid(refused, len(jobs))
     for position in (position for group in groups for position in group.jobs if position not in returns):
         log.info("#%d: %s", jobs[position].number, " ".join(jobs[position].overrides))
@@ -179,10 +179,10 @@ def _lines(groups: Sequence[Group], jobs: Sequence[ComposedJob]) -> Iterator[str
     keys = dict.fromkeys(key for each in settings_of_jobs for key in each)
     swept = [key for key in keys if len({each.get(key) for each in settings_of_jobs}) > 1]
     for group in groups:
-        mine, count, first = [settings_of_jobs[p] for p in group.jobs], len(group.jobs), jobs[group.jobs[0]].number
-        apart = [f"{key}={mine[0].get(key)}" for key in swept if len({each.get(key) for each in mine}) == 1]
+        members, count, first = [settings_of_jobs[p] for p in group.jobs], len(group.jobs), jobs[group.jobs[0]].number
+        shared = [f"{key}={members[0].get(key)}" for key in swept if len({each.get(key) for each in members}) == 1]
         which = f"{plural(count, 'job')} from {first} on" if count > 1 else f"job {first}"
-        which += f" ({' '.join(apart)})" if apart and len(groups) > 1 else ""
+        which += f" ({' '.join(shared)})" if shared and len(groups) > 1 else ""
         if group.reason is None:
             yield f"{which}: together, as they differ in {', '.join(group.differ) or 'nothing'} alone"
         else:

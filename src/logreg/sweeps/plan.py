@@ -9,15 +9,16 @@ from __future__ import annotations
 import importlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields, is_dataclass, replace
+from dataclasses import dataclass, field, fields, is_dataclass
+from functools import reduce
+from operator import getitem
 
 from logreg.cli.assemble import CHECKPOINTS
 from logreg.core.components import Component
 from logreg.core.optimizers import traits_of
-from logreg.core.settings import Costs, Settings, SweepSettings, TrainerSettings, Vectorized
+from logreg.core.settings import Settings, TrainerSettings
 
-# Settings that may differ between the jobs of one fit, and parts of which all settings may; of the optimizer everything
-# but its class, see `_in_common`.
+# Settings that may differ between the jobs of one fit; of the optimizer everything but its class may, too.
 FREE = (
     "seed", "model.draws_before", "data.seed", "data.fold", "epochs", "trainer.max_epochs", "lr", "penalty.l1",
     "penalty.l2", "class_weight", "threshold", "costs", "calibration", "scheduler",
@@ -79,34 +80,21 @@ def _differ(values: Sequence[object]) -> bool:
 
 def _in_common(settings: Settings) -> str:
     """What jobs of one fit have in common, as text: their settings with those that are free taken out."""
-    common = replace(
-        settings,
-        name="",
-        tags=(),
-        seed=0,
-        epochs=0,
-        lr=None,
-        penalty=replace(settings.penalty, l1=0.0, l2=0.0),
-        class_weight=None,
-        threshold=0.5,
-        costs=Costs(0.0, 0.0),
-        calibration=None,
-        figures=False,
-        report=False,
-        scheduler=None,
-        sweep=SweepSettings(None, None),
-        vectorized=Vectorized(None, 0, False),
-        model=settings.model.without("draws_before"),
-        data=settings.data.without("seed", "fold"),
-        optimizer=Component(settings.optimizer.target),
-        trainer=replace(settings.trainer, max_epochs=None, component=settings.trainer.component.without("max_epochs")),
-        callbacks={key: callback.without("every_seconds") for key, callback in settings.callbacks.items()},
-    )
-    plain = json.loads(json.dumps(common, default=_as_json))  # whose keys are texts, so that they can be sorted
+    plain = json.loads(json.dumps(settings, default=_as_json))  # whose keys are texts, so that they can be sorted
+    for key in (
+        *FREE,
+        "trainer.component.max_epochs",
+        *(f"callbacks.{name}.every_seconds" for name in plain["callbacks"]),
+    ):
+        *parents, name = key.split(".")
+        reduce(getitem, parents, plain).pop(name, None)
+    plain["optimizer"] = settings.optimizer.target
     return json.dumps(plain, sort_keys=True)
 
 
 def _as_json(value: object) -> object:
+    if isinstance(value, Component):
+        return value.as_node()
     if is_dataclass(value):
         return {name: item for name, item in vars(value).items() if name != "source"}
     return str(value)

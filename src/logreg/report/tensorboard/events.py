@@ -24,6 +24,7 @@ from tensorboard.plugins.hparams import metadata
 from tensorboard.plugins.hparams.api_pb2 import STATUS_FAILURE, STATUS_SUCCESS
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData, SessionEndInfo, SessionStartInfo
 
+from logreg.records.record import RunRecord
 from logreg.report.tensorboard import protos
 
 _counter = itertools.count()
@@ -93,6 +94,17 @@ class EventFile:
         status = STATUS_SUCCESS if success else STATUS_FAILURE
         info = SessionEndInfo(status=status, end_time_secs=time.time())
         self._hparams(metadata.SESSION_END_INFO_TAG, HParamsPluginData(session_end_info=info))
+
+    def finish(self, record: RunRecord) -> None:
+        """Give the run its row in the HParams tab, with its final metrics, and close the file."""
+        group = f"{self.directory.parent.name}/{self.directory.name}"
+        self.hyperparameters(record.hyperparameters, group)
+        self.scalars({f"final/{name}": value for name, value in record.metrics.items()}, record.updates)
+        if record.baseline is not None:
+            linear = {f"final_linear/{name}": value for name, value in record.baseline.metrics.items()}
+            self.scalars(linear, record.updates)
+        self.end(success=record.status == "completed")
+        self.close()
 
     def _hparams(self, tag: str, data: HParamsPluginData) -> None:
         data.version = metadata.PLUGIN_DATA_VERSION

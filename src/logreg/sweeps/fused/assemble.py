@@ -7,6 +7,7 @@ import json
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, is_dataclass, replace
+from typing import Any, TypeVar
 
 import torch
 from lightning.pytorch import Callback
@@ -33,8 +34,8 @@ from logreg.training.measure import validation_labels
 from logreg.training.updates import UpdateOptions
 
 SERVING = ("train_dataloader", "tensors", "batches")  # what a DataModule of blocks must not do differently
-NOT_IN_MEMORY = "its table is not one that is kept in memory"
 PLATEAU = "torch.optim.lr_scheduler.ReduceLROnPlateau"
+T = TypeVar("T")
 DTYPES: dict[object, torch.dtype] = {"32-true": torch.float32, "64-true": torch.float64}
 
 
@@ -80,13 +81,13 @@ class CannotFuse(Exception):
 @contextlib.contextmanager
 def _notes() -> Iterator[list[logging.LogRecord]]:
     """What the project logs meanwhile; it is said on the terminal all the same."""
-    found: list[logging.LogRecord] = []
+    notes: list[logging.LogRecord] = []
     handler = logging.Handler()
-    handler.emit = found.append  # type: ignore[method-assign, assignment]
+    handler.emit = notes.append  # type: ignore[method-assign, assignment]
     logger = logging.getLogger("logreg")
     logger.addHandler(handler)
     try:
-        yield found
+        yield notes
     finally:
         logger.removeHandler(handler)
 
@@ -96,11 +97,7 @@ class Assembler:
 
     def __init__(self, trusted: Sequence[str]) -> None:
         self.trusted = trusted
-        self._data: dict[str, BlockData] = {}
-        self._notes: dict[int, list[logging.LogRecord]] = {}  # by the identity of the data
-        self._networks: dict[str, tuple[nn.Module, Tensor]] = {}
-        self._optimizers: dict[str, Callable[[Iterable[nn.Parameter]], Optimizer]] = {}
-        self._schedulers: dict[str, Callable[[Optimizer], LRScheduler] | None] = {}
+        self._objects: dict[str, Any] = {}
 
     def member(self, position: int, settings: Settings) -> GroupMember:
         """One job.
@@ -112,7 +109,8 @@ class Assembler:
         check_device(settings.trainer.accelerator)
         self._optimizer(settings.optimizer)
         self._scheduler(settings.scheduler)
-        data = self._table(settings)
+        of_data = _key("data", settings.data, settings.class_weight)
+        data, notes = self._shared(of_data, lambda: self._table(settings))
         settings = replace(settings, penalty=settings.penalty.of_rows(data.training_weight))
         plateau = settings.scheduler is not None and settings.scheduler.target == PLATEAU
         if not len(data.rows["val"]):
@@ -121,51 +119,44 @@ class Assembler:
             check_labels(
                 settings.calibration, validation_labels(data.batches("val") if len(data.rows["val"]) else None)
             )
-        network, state = self._network(settings, data.num_features)
-        return GroupMember(position, settings, data, network, state, self._notes[id(data)])
+        of_network = _key("network", settings.model, settings.seed, data.num_features)
+        network, state = self._shared(of_network, lambda: self._network(settings, data.num_features))
+        return GroupMember(position, settings, data, network, state, notes)
+
+    def _shared(self, key: str, make: Callable[[], T]) -> T:
+        """What jobs share whose settings have the same key, made once for all of them."""
+        if key not in self._objects:
+            self._objects[key] = make()
+        return self._objects[key]
 
     def _optimizer(self, component: Component) -> Callable[[Iterable[nn.Parameter]], Optimizer]:
-        key = _key(component)
-        if key not in self._optimizers:
-            self._optimizers[key] = optimizer_factory(component, self.trusted)
-        return self._optimizers[key]
+        return self._shared(_key("optimizer", component), lambda: optimizer_factory(component, self.trusted))
 
     def _scheduler(self, component: Component | None) -> Callable[[Optimizer], LRScheduler] | None:
-        key = _key(component)
-        if key not in self._schedulers:
-            self._schedulers[key] = scheduler_factory(component, self.trusted)
-        return self._schedulers[key]
+        return self._shared(_key("scheduler", component), lambda: scheduler_factory(component, self.trusted))
 
-    def _table(self, settings: Settings) -> BlockData:
-        key = _key(settings.data, settings.class_weight)
-        if key not in self._data:
-            with _notes() as notes:
-                data = make_data(settings, self.trusted).blocks
-            if data is None:
-                raise CannotFuse(NOT_IN_MEMORY)
-            self._data[key], self._notes[id(data)] = data, notes
-            if any(data.is_large(split) for split in SPLITS):
-                raise CannotFuse(NOT_IN_MEMORY)
-            if any(getattr(type(data), name) is not getattr(BlockData, name) for name in SERVING):
-                raise CannotFuse(f"{type(data).__name__} serves its rows in a way of its own")
-            data.serve(DTYPES[settings.trainer.precision])
-            if not isinstance(data.served("train"), TensorRows):
-                raise CannotFuse("its table is sparse")
-        return self._data[key]
+    def _table(self, settings: Settings) -> tuple[BlockData, list[logging.LogRecord]]:
+        with _notes() as notes:
+            data = make_data(settings, self.trusted).blocks
+        if data is None or any(data.is_large(split) for split in SPLITS):
+            raise CannotFuse("its table is not one that is kept in memory")
+        if any(getattr(type(data), name) is not getattr(BlockData, name) for name in SERVING):
+            raise CannotFuse(f"{type(data).__name__} serves its rows in a way of its own")
+        data.serve(DTYPES[settings.trainer.precision])
+        if not isinstance(data.served("train"), TensorRows):
+            raise CannotFuse("its table is sparse")
+        return data, notes
 
     def _network(self, settings: Settings, features: int) -> tuple[nn.Module, Tensor]:
-        key = _key(settings.model, settings.seed, features)
-        if key not in self._networks:
-            torch.default_generator.manual_seed(settings.seed)  # of the CPU alone: a tenth of the time
-            network = build_network(settings.model, features, self.trusted)
-            for module in network.modules():
-                if isinstance(module, Normalisation | Dropout):
-                    raise CannotFuse(f"its model has {type(module).__name__}")
-            alone = {name for name, _ in network.named_parameters()}
-            if set(network.state_dict()) != alone or list(network.buffers()) or is_observed(network):
-                raise CannotFuse("its model has buffers, hooks, shared or frozen parameters")
-            self._networks[key] = network, torch.get_rng_state()
-        return self._networks[key]
+        torch.default_generator.manual_seed(settings.seed)  # of the CPU alone: a tenth of the time
+        network = build_network(settings.model, features, self.trusted)
+        for module in network.modules():
+            if isinstance(module, Normalisation | Dropout):
+                raise CannotFuse(f"its model has {type(module).__name__}")
+        names = {name for name, _ in network.named_parameters()}
+        if set(network.state_dict()) != names or list(network.buffers()) or is_observed(network):
+            raise CannotFuse("its model has buffers, hooks, shared or frozen parameters")
+        return network, torch.get_rng_state()
 
     def common(self, member: GroupMember) -> GroupSettings:
         """What a group has in common, read off one of its jobs.

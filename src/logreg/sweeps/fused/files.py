@@ -20,12 +20,12 @@ from logreg.core.provenance import versions
 from logreg.data.datamodule import BlockData
 from logreg.data.images.data import ImageData
 from logreg.evaluation.intervals import accuracy_intervals
-from logreg.records.record import PREPROCESSING, Evaluated, RunRecord, splits_of, write_settings
+from logreg.records.record import PREPROCESSING, Evaluated, RunRecord, write_settings
 from logreg.report.coefficients import Coefficients, infinite_of
 from logreg.report.figures import boundary, photos
-from logreg.report.run import draw, save_figures
+from logreg.report.run import draw_run
 from logreg.report.tensorboard.events import EventFile
-from logreg.report.tensorboard.texts import write_curves, write_texts
+from logreg.report.tensorboard.texts import write_texts
 from logreg.sweeps.compose import ComposedJob
 from logreg.sweeps.fused.assemble import GroupMember
 from logreg.sweeps.fused.fit import Fit, JobStates
@@ -39,14 +39,14 @@ History = list[tuple[int, dict[str, float]]]  # step and values, with the epoch 
 
 def history(fit: Fit, job: int) -> History:
     """The rows of ``metrics.csv`` in the order in which a run alone logs them."""
-    made, per_pass = int(fit.final_updates[job]), fit.batches.batches_per_pass
+    updates, per_pass = int(fit.final_updates[job]), fit.batches.batches_per_pass
     rows: list[tuple[int, int, dict[str, float]]] = [
         (step, 0, {f"val/{name}": float(of_jobs[job]) for name, of_jobs in values.items()})
         for step, values, counts in fit.validations
-        if counts[job] and step <= made
+        if counts[job] and step <= updates
     ]
     for i, (step, losses, accuracies) in enumerate(zip(fit.steps, fit.losses, fit.accuracies, strict=True)):
-        if step >= made:
+        if step >= updates:
             break
         values = {"epoch": step // per_pass, "train/loss": float(losses[job]), "train/accuracy": float(accuracies[job])}
         if fit.solver_values:
@@ -120,9 +120,8 @@ class JobFiles:
             with_layout: lay out TensorBoard's charts, which one job does for all.
         """
         started, record = time.perf_counter(), self.record
-        rows = history(fit, job)
-        made, per_pass = int(fit.final_updates[job]), fit.batches.batches_per_pass
-        record.updates, record.epochs = made, made // per_pass
+        rows, updates = history(fit, job), int(fit.final_updates[job])
+        record.updates, record.epochs = updates, updates // fit.batches.batches_per_pass
         record.end(fit.status[job])
         record.metrics, optimality = results.metrics[job], results.optimality[job]
         record.intervals = accuracy_intervals(record.metrics, self.data)
@@ -131,7 +130,7 @@ class JobFiles:
         record.threshold, record.threshold_rule = results.thresholds[job], results.rules[job]
         best = bool(results.uses_best[job])
         if record.status == "diverged" and fit.last.saved[job]:  # by its very last update
-            record.evaluated = Evaluated("last", made)
+            record.evaluated = Evaluated("last", updates)
         elif record.status != "diverged":
             state = fit.best if best else fit.last
             record.evaluated = Evaluated("best" if best else "last", int(state.updates[job]))
@@ -148,7 +147,7 @@ class JobFiles:
             if events is not None:
                 self._draw_series(fit, results, job, events)
         if events is not None:
-            self._close_events(events)
+            events.finish(record)
         if self._callback(CHECKPOINTS) is not None:
             self._write_checkpoints(fit, job)
         if record.metrics:
@@ -161,23 +160,18 @@ class JobFiles:
         """The figures and, as they take as long, the curves and texts in TensorBoard."""
         record = self.record
         if record.metrics:
-            classifier, splits = results.classifier_of(job), splits_of(record.metrics)
-            step = record.evaluated_updates
-            save_figures(draw(classifier, self.data, splits), self.directory, events, step)
-            if events is not None:
-                write_curves(events, classifier, self.data, splits, step)
+            draw_run(record, results.classifier_of(job), self.data, self.directory, events)
         if events is not None:
             record.seconds = {"fit": share}
             write_texts(events, record, self.settings, self.directory)
 
     def _draw_series(self, fit: Fit, results: Results, job: int, events: EventFile) -> None:
         """The decision boundary or the grids of photos on their way, as callbacks draw those of a run alone."""
-        made = int(fit.final_updates[job])
-        due = self.drawn_updates(fit)
-        passed = sorted(update for update in due & fit.copied_parameters.keys() if update <= made)
+        last, due = int(fit.final_updates[job]), self.drawn_updates(fit)
+        passed = sorted(update for update in due & fit.copied_parameters.keys() if update <= last)
         states = {update: fit.networks.state_dict_of(job, fit.copied_parameters[update]) for update in passed}
         if fit.last.saved[job] and due:
-            states[made] = fit.networks.state_dict_of(job, fit.last.parameters)
+            states[last] = fit.networks.state_dict_of(job, fit.last.parameters)
         classifier = results.classifier_of(job)
         if not isinstance(self.data, ImageData):
             boundary.write_series(events, classifier, states if passed else {}, self.data)
@@ -203,13 +197,6 @@ class JobFiles:
                 for step, values in rows:
                     row = {"step": step, **values}
                     writer.writerow([row.get(name, "") for name in names])
-
-    def _close_events(self, events: EventFile) -> None:
-        record = self.record
-        events.hyperparameters(record.hyperparameters, group=f"{self.directory.parent.name}/{self.directory.name}")
-        events.scalars({f"final/{name}": value for name, value in record.metrics.items()}, record.updates)
-        events.end(success=record.status == "completed")
-        events.close()
 
     def _write_coefficients(self, fit: Fit, results: Results, job: int) -> None:
         pair = fit.networks.coefficients_of(job, results.parameters)

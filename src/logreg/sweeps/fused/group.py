@@ -121,8 +121,8 @@ def _train(jobs: Jobs, stack: Stack, common: GroupSettings, options: FusedOption
     """Train one stack and write its jobs; a signal ends the training, and what was trained is written."""
     began, started = time.perf_counter(), datetime.now(UTC).isoformat(timespec="seconds")
     with _failures_named():
-        made = SolverFit if issubclass(common.optimizer, Solver) else Fit
-        fit = made(stack.tables, stack.jobs(), common, stack.counted)
+        form = SolverFit if issubclass(common.optimizer, Solver) else Fit
+        fit = form(stack.tables, stack.jobs(), common, stack.counted)
         if not agree(fit.networks, [job.network for job in fit.jobs], fit.batches.x):
             raise CannotFuse("its model gives other values by itself than among others of its kind")
     with signals_stop(fit.stop):

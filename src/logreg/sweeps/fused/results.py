@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -133,7 +133,7 @@ class _TableSplits:
         self._table, self._most_searched, self._optimizer = table, most_searched, optimizer
         self._rows, self._names = table.served("train"), table.preprocessor.feature_names
         self._separations: dict[bool, Separation | None] = {}  # with a penalty and without
-        self._batches = {split: list(table.batches(split)) for split in SPLITS if len(table.rows[split])}
+        self._splits = [split for split in SPLITS if len(table.rows[split])]
 
     def optimality_of(self, classifier: BinaryClassifier) -> Optimality | None:
         """As `logreg.training.loop` finds it for a run alone."""
@@ -146,15 +146,13 @@ class _TableSplits:
             self._separations[problem.penalised] = separation_of(problem, self._names, self._most_searched)
         return self._separations[problem.penalised]
 
-    def batches(self, split: str) -> list[Batch] | None:
-        """None where the split has no rows."""
-        return self._batches.get(split)
+    @cached_property
+    def batches(self) -> Callable[[str], list[Batch] | None]:
+        """Those of a split; None where it has no rows."""
+        return {split: list(self._table.batches(split)) for split in self._splits}.get
 
     @cached_property
-    def _in_double(self) -> dict[str, list[Batch]]:
-        with self._table.serving(torch.float64):
-            return {split: list(self._table.batches(split)) for split in self._batches}
-
-    def batches_in_double(self, split: str) -> list[Batch] | None:
+    def batches_in_double(self) -> Callable[[str], list[Batch] | None]:
         """As `batches`, for classifiers in float64: those that are calibrated."""
-        return self._in_double.get(split)
+        with self._table.serving(torch.float64):
+            return {split: list(self._table.batches(split)) for split in self._splits}.get
