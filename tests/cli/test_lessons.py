@@ -24,7 +24,7 @@ FIGURES = {
 def test_there_are_the_six_lessons() -> None:
     assert set(LESSONS) == set(FIGURES)
     for name in LESSONS:
-        head = (ROOT / "conf" / "experiment" / "lessons" / f"{name}.yaml").read_text().splitlines()[1]
+        head = (ROOT / "conf" / "experiment" / "lessons" / f"{name}.yaml").read_text().splitlines()[2]
         assert head.startswith("# What to see: ")
 
 

@@ -299,6 +299,14 @@ def read_config(directory: Path) -> Json:
     return config
 
 
+def known_config(directory: Path) -> Json:
+    """The configuration of a run as it stands in its file; empty where there is none that can be read."""
+    with contextlib.suppress(UserError):
+        config = read_config(directory)
+        return config if isinstance(config, dict) else {}
+    return {}
+
+
 def write_settings(directory: Path, settings: Settings) -> None:
     """Write ``config.json``."""
     text = json.dumps(settings.as_config(), indent=2, ensure_ascii=False)

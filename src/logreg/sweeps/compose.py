@@ -101,7 +101,8 @@ class _Composer:
 
     def __init__(self, loader: Any, master: DictConfig) -> None:
         self.loader, self.master, self.parser = loader, master, OverridesParser.create()
-        own = [str(override) for override in master.hydra.overrides.hydra]
+        # Unresolved: hydra.sweep.subdir=${hydra.job.num} has a meaning in a job only.
+        own: Any = OmegaConf.to_container(master.hydra.overrides.hydra, resolve=False)
         self.repository = repository_of(loader, master.hydra.job.config_name, own)
         self.read: dict[str, _Override] = {}
         self.with_integer: dict[str, Override] = {}

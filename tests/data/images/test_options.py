@@ -19,7 +19,7 @@ from tests.helpers import digits_data
     [
         ({"flop": True}, "data.augment.flop: there is no such change (did you mean flip?)"),
         ({"flip": 1}, "data.augment.flip=1: true or false"),
-        ({"crop": True}, "data.augment.crop=True: a number"),
+        ({"crop": True}, "data.augment.crop=true: a number"),
         ({"crop": 1}, "data.augment.crop=1: a number from 0 to below 1"),
         ({"jitter": -0.1}, "data.augment.jitter=-0.1: a number"),
         ({"jitter": float("nan")}, "data.augment.jitter=nan: a number"),

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from logreg.data.preprocessing import is_of_photos
 from logreg.data.splits import SPLIT_NAMES
 from logreg.records.jobs import rerun_command
-from logreg.records.record import PREPROCESSING, RunRecord, known_settings, read_record, shown, splits_of
+from logreg.records.record import PREPROCESSING, RunRecord, known_config, known_settings, read_record, shown, splits_of
 from logreg.report.figures.theme import page_colors
 from logreg.report.page import run_charts, run_sections
 from logreg.report.page.charts import Chart
@@ -85,7 +85,7 @@ def run_page(directory: Path, loaded: ReloadedRun, trusted: Sequence[str] = ()) 
         "left_out": left_out,
         "settings": _settings(record),
         "provenance": run_sections.provenance(record),
-        "configuration": run_sections.configuration_text(settings),
+        "configuration": run_sections.configuration_text(known_config(directory)),
         "command": bounded(rerun_command(record.overrides), LONGEST),
         "directory": shown(directory),
     }

@@ -220,9 +220,9 @@ def coefficient_table(rows: Sequence[Mapping[str, str]], total: int) -> PagedTab
     return PagedTable("coefficients", columns, COEFFICIENTS, page=20)
 
 
-def configuration_text(settings: Settings | None) -> str:
+def configuration_text(config: Mapping[str, object]) -> str:
     """The configuration as a text of bounded length, a key a line."""
-    lines = [f"{key}: {bounded(value, 400)}" for key, value in flat(settings.as_config())] if settings else []
+    lines = [f"{key}: {bounded(value, 400)}" for key, value in flat(config)]
     text = "\n".join(lines)
     return text if len(text) <= MOST_CONFIG else f"{text[:MOST_CONFIG]}\n… the rest is in config.json"
 
