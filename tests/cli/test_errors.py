@@ -74,6 +74,7 @@ AT_ONCE = [
     (["--config-name=nope"], ["nope", "evaluate", "train"]),
     (["epochs"], ["epochs", "key=value"]),
     (["--lr", "0.1"], ["--lr", "lr=value"]),
+    (["penalty=0.1"], ["penalty=0.1", "firth", "penalty.<key>="]),
     (["vectorized=3"], ["vectorized=3", "one by one"]),
     (["-m", "lr=1,2", "sweep=null"], ["sweep=null", "one by one"]),
     (["data=images", "data.path=nowhere"], ["data.path=nowhere", "no such folder"]),

@@ -42,9 +42,11 @@ def explain(error: Exception, name: str) -> str:
     if unknown := inside or re.search(r"(?:Could not override|Could not delete from config\.) '([^']+)'", text):
         return _unknown_key(unknown.group(1), name, error)
     if "Config group override must be" in text:
-        given = [argument.partition("=")[0] for argument in sys.argv[1:] if argument.endswith(("=null", "="))]
-        key = next((key for key in given if choices_of(key)), "a group")
-        return f"{key}=null: a group takes the name of one of its files; valid: {', '.join(choices_of(key))}."
+        pairs = [argument.lstrip("+").partition("=")[::2] for argument in sys.argv[1:]]
+        wrong = [(key, value or "null") for key, value in pairs if choices_of(key) and value not in choices_of(key)]
+        key, value = wrong[0] if wrong else ("a group", "null")
+        valid = ", ".join(choices_of(key))
+        return f"{key}={value}: a group takes the name of one of its files, {valid}; its keys are set as {key}.<key>=…"
     if sweep := re.search(r"(?:Ambiguous value for argument|Sweep parameters) '([^']+)'", text):
         return f"{sweep.group(1)}: several values make a sweep; add -m, or write a list as key=[a,b]."
     if isinstance(error, HydraException | OmegaConfBaseException):

@@ -24,7 +24,8 @@ ANSWERS = {
     "test": "there is no such key; a run ends with its metrics on the test rows, so leave it out",
     "task_name": "there is no such key; use name=<name>",
     "optimized_metric": "there is no such key; use monitor=<metric> and mode=min or mode=max",
-    "hparams_search": "there is no such group; use experiment=search/penalty, as in -m experiment=search/penalty",
+    "hparams_search": "there is no such group; use experiment=search/penalty, as in "
+    "-m experiment=search/penalty hydra/sweeper=optuna",
     "extras": "there is no such group; --cfg job prints the configuration, tags=[a,b] tags a run, and warnings are in "
     "its train.log",
     "paths": "there is no such group; use hydra.run.dir=<directory> for a run's files, data.path=<file> for its data",

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import statsmodels.api as sm
+import torch
 from lightning.pytorch import Trainer
 
 from logreg.data import TableData
@@ -39,6 +40,7 @@ def fitted(
     table.prepare_data()
     table.setup()
     weight = 1 / table.training_weight if firth else 0.0
+    torch.manual_seed(1)  # as a run does: where the fit starts decides the last digits of where it ends
     classifier = BinaryClassifier(SequentialRegression(table.num_features), functools.partial(Newton), firth=weight)
     trainer = Trainer(
         max_epochs=epochs,

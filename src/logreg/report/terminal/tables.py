@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.table import Column, Table
 
 LONG = 16  # characters of a text, from where on it is folded where there is no room
-BETWEEN = 2  # columns of a table
+BETWEEN, EDGES = 2, 2  # blanks between two columns of a table, and at its two edges
 NUMBERS = re.compile(r"[-+.]?\d.*|")  # and intervals of them, and nothing
 
 
@@ -52,7 +52,7 @@ def compact_table(
 
     def width() -> int:
         needed = (max(longest[i] if unbroken[i] else LONG, *map(len, headings[i].split("\n"))) for i in shown)
-        return sum(needed) + BETWEEN * (len(shown) - 1) + 1
+        return sum(needed) + BETWEEN * (len(shown) - 1) + EDGES
 
     if width() > console.width:
         headings = [re.sub(r"(?<=[./])(?=.)", "\n", name) for name in header]
