@@ -28,7 +28,8 @@ from omegaconf.errors import OmegaConfBaseException
 from logreg.cli import ClaimDirectories, plain
 from logreg.core.settings import CONF
 from logreg.sweeps import compose
-from logreg.sweeps.compose import ComposedJob, compose_jobs
+from logreg.sweeps.compose import compose_jobs
+from logreg.sweeps.composed_job import ComposedJob
 
 FILES = ("config.yaml", "overrides.yaml", "hydra.yaml")
 Jobs = Sequence[Sequence[str]]

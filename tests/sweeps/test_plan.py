@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from logreg.cli.configuration import compose, plain
-from logreg.sweeps.compose import ComposedJob
+from logreg.sweeps.composed_job import ComposedJob
 from logreg.sweeps.fused import assemble
 from logreg.sweeps.fused.assemble import Assembler, CannotFuse
 from logreg.sweeps.fused.chunks import default_memory, stacks

@@ -5,8 +5,8 @@ from __future__ import annotations
 import secrets
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TextIO
 
+from filelock import FileLock, Timeout
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
@@ -32,7 +32,7 @@ class StartedSweep:
     directory: Path
     resumed: bool
     dry: bool
-    lock: TextIO | None
+    lock: FileLock
 
     def is_unchanged(self, status: int) -> bool:
         """Whether an earlier sweep is as it was: nothing was run in it, or what was asked for was refused."""
@@ -107,20 +107,16 @@ def searches(config: DictConfig) -> bool:
     return "optuna" in str(config.hydra.sweeper.get("_target_"))
 
 
-def _locked(sweep: Path) -> TextIO | None:
+def _locked(sweep: Path) -> FileLock:
     """A lock on a sweep's directory: two commands that write the same jobs would leave neither's."""
+    lock = FileLock(sweep / ".lock")
     try:
-        import fcntl
-    except ImportError:  # Windows
-        return None
-    file = (sweep / "multirun.yaml").open("a")
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
+        lock.acquire(timeout=0)
+    except Timeout as error:
         raise UserError(f"sweep.resume={sweep}: another command is at work there; wait until it is over.") from error
     except OSError:  # a file system without locks
-        return None
-    return file
+        pass
+    return lock
 
 
 def _check_sweep(config: DictConfig) -> None:

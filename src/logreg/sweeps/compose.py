@@ -18,8 +18,7 @@ import os
 import re
 import secrets
 import traceback
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from functools import lru_cache, partial, reduce
 from operator import eq, getitem
 from pathlib import Path
@@ -35,6 +34,7 @@ from omegaconf import AnyNode, DictConfig, OmegaConf, open_dict, read_write
 from logreg.cli import plain
 from logreg.cli._compat import content_of, get_overrides_dirname, repository_of, untyped_leaf, with_integer
 from logreg.cli.interpolations import job_directory
+from logreg.sweeps.composed_job import ComposedJob
 
 JOB_DIRECTORY = "${job_directory:${hydra.job.num},${hydra.job.override_dirname}}"
 KEY = re.compile(r"[\w-]+(\.[\w-]+)*")
@@ -46,23 +46,6 @@ OF_HYDRA = ["overrides.task", "job.override_dirname", "job.id", "job.num", "runt
 OF_HYDRA = [f"hydra.{key}" for key in OF_HYDRA]
 
 Slot = tuple[str, int | None, tuple[str, ...]]
-
-
-@dataclass(frozen=True)
-class ComposedJob:
-    """One job of a sweep. Parts of ``config`` that no plain override reaches are shared with others, as ``choices``."""
-
-    number: int
-    overrides: list[str]  # as they are in hydra.overrides.task
-    directory: Path  # absolute; where Hydra would run the job
-    config: dict[str, Any]  # as plain values
-    choices: dict[str, Any]  # hydra.runtime.choices
-    error: Exception | None = None  # what Hydra, OmegaConf or logreg.cli.plain raised; config is then empty
-    _files: Callable[[], dict[str, str]] = field(default=dict, repr=False, compare=False)
-
-    def hydra_files(self) -> dict[str, str]:
-        """``config.yaml``, ``overrides.yaml`` and ``hydra.yaml`` as Hydra writes them; empty where it would not."""
-        return self._files()
 
 
 def compose_jobs(

@@ -50,8 +50,9 @@ def finish_sweep(directory: Path, complete: bool) -> int:
     jobs = read_jobs(directory)
     if not jobs:  # the command line was refused before the first job started
         if complete or not (directory / "leaderboard.csv").exists():
-            (directory / "multirun.yaml").unlink(missing_ok=True)
             with contextlib.suppress(OSError):
+                for name in ("multirun.yaml", ".lock"):
+                    (directory / name).unlink(missing_ok=True)
                 directory.rmdir()
         return 0
     compared = write_tables(directory, jobs)  # whatever comes of the rest

@@ -27,7 +27,8 @@ from logreg.records.jobs import REFIT
 from logreg.records.record import RunRecord, settings_of
 from logreg.records.selection import prepare_refit
 from logreg.sweeps.checks import AllRefused, check_any_valid, check_folds, check_space
-from logreg.sweeps.compose import ComposedJob, compose_jobs
+from logreg.sweeps.compose import compose_jobs
+from logreg.sweeps.composed_job import ComposedJob
 from logreg.sweeps.plan import Group, plan
 from logreg.sweeps.resume import earlier_jobs
 

@@ -11,7 +11,7 @@ from typing import Any
 from logreg.core.errors import UserError
 from logreg.core.settings import AUTO, Settings
 from logreg.records.record import CONFIG, RECORD, read_record, read_settings, settings_of
-from logreg.sweeps.compose import ComposedJob
+from logreg.sweeps.composed_job import ComposedJob
 
 
 def earlier_jobs(

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import csv
-import fcntl
 import json
 import signal
 import time
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from tests.cli.sweeps.jobs import jobs_of, sweep
 from tests.commands import assert_refused, run_command, signal_once_trained, start_command
@@ -46,8 +46,7 @@ def test_a_sweep_that_was_cut_off_is_completed(tmp_path: Path) -> None:
     assert "6 of 6 jobs are done already" in same.stderr
     changed = run_command("train.py", "-m", *arguments, "penalty.l2=0.1", "sweep.resume=sweep", cwd=tmp_path)
     assert_refused(changed, ["sweep.resume: job 0 has penalty.l2=None there, penalty.l2=0.1 here"])
-    with (tmp_path / "sweep" / "multirun.yaml").open("a") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    with FileLock(tmp_path / "sweep" / ".lock"):  # a process that was killed has not left one, as was seen above
         busy = run_command("train.py", "-m", *arguments, "sweep.resume=sweep", cwd=tmp_path)
     assert_refused(busy, ["sweep.resume=sweep: another command is at work there"])
     with_another = run_command("train.py", "-m", *arguments, "sweep.resume=sweep", "hydra/launcher=basic", cwd=tmp_path)

@@ -15,7 +15,7 @@ import torch
 from logreg.core.errors import UserError
 from logreg.core.settings import Settings
 from logreg.sweeps.checks import check_space
-from logreg.sweeps.compose import ComposedJob
+from logreg.sweeps.composed_job import ComposedJob
 from logreg.sweeps.fused.files import JobFiles
 from logreg.sweeps.fused.fit import Fit
 from logreg.sweeps.fused.group import FusedOptions, train_together

@@ -26,7 +26,7 @@ from logreg.report.figures import boundary, photos
 from logreg.report.run import draw_run
 from logreg.report.tensorboard.events import EventFile
 from logreg.report.tensorboard.texts import write_texts
-from logreg.sweeps.compose import ComposedJob
+from logreg.sweeps.composed_job import ComposedJob
 from logreg.sweeps.fused.assemble import GroupMember
 from logreg.sweeps.fused.fit import Fit, JobStates
 from logreg.sweeps.fused.results import Results

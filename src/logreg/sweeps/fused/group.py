@@ -22,7 +22,7 @@ from logreg.evaluation.coefficients.optimality import MOST_SEARCHED_IN_SWEEP
 from logreg.optim.solver import Solver
 from logreg.records.record import Monitor, RunRecord
 from logreg.sweeps.checks import AllRefused, check_space
-from logreg.sweeps.compose import ComposedJob
+from logreg.sweeps.composed_job import ComposedJob
 from logreg.sweeps.fused.assemble import Assembler, CannotFuse, GroupMember
 from logreg.sweeps.fused.chunks import Stack, bytes_on_disk, default_memory, stacks
 from logreg.sweeps.fused.files import JobFiles, write_all
