@@ -13,8 +13,8 @@ from omegaconf import DictConfig
 
 from logreg.cli import command, plain, trusted_packages
 from logreg.core.errors import UserError
+from logreg.core.options.photos import FolderOptions
 from logreg.core.rules import check, number, rules_of, whole
-from logreg.data.images.options import FolderOptions
 from logreg.data.preprocessing import is_of_photos
 from logreg.records.checkpoints import applied_checkpoint
 from logreg.records.record import EVALUATION, PREPROCESSING, read_config, read_record
@@ -67,7 +67,7 @@ def on_photos(directory: Path, checkpoint: str, config: dict[str, Any]) -> None:
 def on_a_table(directory: Path, checkpoint: str, config: dict[str, Any]) -> None:
     data = config["data"]
 
-    from logreg.data.labels import parsed_labels
+    from logreg.core.options.tables import parsed_labels
     from logreg.data.tables.reading.source import open_source
 
     trained = read_config(directory)["data"]

@@ -12,8 +12,8 @@ from omegaconf import DictConfig
 
 from logreg.cli import command, plain, trusted_packages
 from logreg.core.errors import UserError, plural
+from logreg.core.options.photos import FolderOptions
 from logreg.core.rules import check, rules_of
-from logreg.data.images.options import FolderOptions
 from logreg.data.preprocessing import is_of_photos
 from logreg.records.checkpoints import applied_checkpoint
 from logreg.records.record import PREPROCESSING, read_config, shown

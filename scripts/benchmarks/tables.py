@@ -18,9 +18,9 @@ from benchmarks.timing import Pair
 from benchmarks.training import configuration
 from logreg.cli.assemble import assemble, make_classifier
 from logreg.core.files import write_atomically
+from logreg.core.options.rows import ServingOptions, SplitOptions
+from logreg.core.options.tables import ReadOptions, RoleOptions, TablePaths
 from logreg.data import InMemoryData, Table, TableData
-from logreg.data.options import ServingOptions, SplitOptions
-from logreg.data.tables.options import ReadOptions, RoleOptions, TablePaths
 from logreg.data.tables.reading.source import open_source
 from logreg.records.record import PREPROCESSING, RunRecord, write_settings
 from logreg.report.run import report_run

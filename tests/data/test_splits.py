@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from logreg.core.errors import UserError
+from logreg.core.options.rows import SplitOptions
 from logreg.data import BreastCancerData, ToyData
-from logreg.data.options import SplitOptions
 from logreg.data.splits import in_folds, stratified
 from logreg.data.tables.preparing.assign import evenly_spaced
 from logreg.data.tables.preprocessor import Preprocessor

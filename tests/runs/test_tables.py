@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import nn
 
-from logreg.data.tables.options import ReadOptions
+from logreg.core.options.tables import ReadOptions
 from logreg.data.tables.reading.source import open_source
 from logreg.models import SequentialRegression
 from logreg.runs.load import Run

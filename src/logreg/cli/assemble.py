@@ -108,8 +108,8 @@ def check_photos(data: Component) -> None:
     """
     path = data.arguments.get("path")
     if data.target == PHOTOS and isinstance(path, str):
+        from logreg.core.options.rows import label_text
         from logreg.data.images.discover import find_photos
-        from logreg.data.labels import label_text
 
         find_photos(path, label_text(data.arguments.get("positive")))
 

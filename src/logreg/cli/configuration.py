@@ -11,11 +11,11 @@ from omegaconf.errors import InterpolationKeyError, MissingMandatoryValue, Omega
 
 from logreg.cli import interpolations  # noqa: F401  # which the files in conf refer to
 from logreg.core.errors import UserError
+from logreg.core.options.photos import AugmentOptions, FolderOptions, PhotoOptions
+from logreg.core.options.rows import Options, ServingOptions, SplitOptions
+from logreg.core.options.tables import PrepareOptions, ReadOptions, RoleOptions, TablePaths
 from logreg.core.rules import lookup, rules_of
 from logreg.core.settings import CONF, Settings
-from logreg.data.images.options import AugmentOptions, FolderOptions, PhotoOptions
-from logreg.data.options import Options, ServingOptions, SplitOptions
-from logreg.data.tables.options import PrepareOptions, ReadOptions, RoleOptions, TablePaths
 
 EVERY_DATA: tuple[type[Options], ...] = (ServingOptions, SplitOptions)
 PHOTOS: tuple[type[Options], ...] = (*EVERY_DATA, PhotoOptions, AugmentOptions)

@@ -14,8 +14,8 @@ from lightning.pytorch import LightningDataModule
 from torch import Tensor
 
 from logreg.core.errors import UserError
+from logreg.core.options.rows import SPLITS, ServingOptions, SplitOptions
 from logreg.data.blocks import BatchChange, BlockLoader, EvaluationBatches, PassPlan
-from logreg.data.options import SPLITS, ServingOptions, SplitOptions
 from logreg.data.preprocessing import FittedPreprocessor
 from logreg.data.rows import Batch, LargeBatch, Rows
 

@@ -11,9 +11,9 @@ import numpy as np
 import torch
 
 from logreg.core.errors import UserError
+from logreg.core.options.rows import ALL_FOR_TRAINING, ServingOptions, SplitOptions
 from logreg.data.datamodule import BlockData
 from logreg.data.labels import Target
-from logreg.data.options import ALL_FOR_TRAINING, ServingOptions, SplitOptions
 from logreg.data.rows import TensorRows
 from logreg.data.splits import dealt
 from logreg.data.tables.preprocessor import Preprocessor
@@ -68,8 +68,8 @@ class InMemoryData(BlockData):
     """A DataModule over one in-memory table; subclasses say where it comes from in `load`.
 
     Args:
-        name, seed, batch_size, standardize: see `logreg.data.options.ServingOptions`.
-        split, folds, fold: see `logreg.data.options.SplitOptions`; by default all rows are for training.
+        name, seed, batch_size, standardize: see `logreg.core.options.rows.ServingOptions`.
+        split, folds, fold: see `logreg.core.options.rows.SplitOptions`; by default all rows are for training.
     """
 
     table: Table | None = None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -98,34 +97,6 @@ def _listed(counts: Mapping[str, int], only: Sequence[str] | None = None) -> str
     labels = sorted(only or counts, key=lambda label: -counts[label])
     listed = ", ".join(f"{shown(label)} ({plural(counts[label], 'row')})" for label in labels[:SHOWN_VALUES])
     return listed + (f" and {len(labels) - SHOWN_VALUES} more" if len(labels) > SHOWN_VALUES else "")
-
-
-def label_text(value: object) -> str | None:
-    """A label as its text, whatever YAML made of it."""
-    if value is None or isinstance(value, str):
-        return value
-    if isinstance(value, bool):
-        return str(value).lower()
-    return str(int(value)) if isinstance(value, int | float) and value == int(value) else str(value)
-
-
-def parsed_labels(labels: Mapping[str, int] | str | None) -> dict[str, int]:
-    """What ``data.labels`` says: a mapping, or its JSON.
-
-    Raises:
-        UserError: it is neither.
-    """
-    if isinstance(labels, str):
-        try:
-            labels = json.loads(labels)
-        except json.JSONDecodeError as error:
-            raise UserError(f"data.labels={labels}: a mapping of labels to 0 and 1 is needed ({error.msg}).") from error
-    if labels is not None and not isinstance(labels, Mapping):
-        raise UserError(f"data.labels={labels}: a mapping of labels to 0 and 1 is needed.")
-    for label, meaning in (labels or {}).items():
-        if isinstance(meaning, bool) or meaning not in (0, 1):
-            raise UserError(f"data.labels: {label!r} is {meaning}; 0 or 1 is needed.")
-    return {str(label_text(label)): meaning for label, meaning in (labels or {}).items()}
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from logreg.core.errors import UserError, plural
+from logreg.core.options.rows import SPLITS
 from logreg.core.seeds import derive
-from logreg.data.options import SPLITS
 
 SPLIT_NAMES = {"train": "training", "val": "validation", "test": "test"}  # as in "validation rows"
 

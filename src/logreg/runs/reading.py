@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from logreg.data.tables.options import MISSING, Dialect, ReadOptions
+from logreg.core.options.tables import MISSING, Dialect, ReadOptions
 from logreg.records.record import PREPROCESSING, read_record
 
 

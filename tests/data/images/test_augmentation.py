@@ -12,12 +12,12 @@ import pytest
 import torch
 
 from logreg.core.errors import UserError
+from logreg.core.options.photos import AugmentOptions
 from logreg.core.seeds import generator
 from logreg.data import ImageFolderData
 from logreg.data.blocks import BlockLoader, PassPlan
 from logreg.data.images import data as image_data
 from logreg.data.images.augmentation import GREY, Augmentation
-from logreg.data.images.options import AugmentOptions
 from logreg.data.images.preprocessor import ImagePreprocessor
 from logreg.data.images.rows import PhotosInMemory
 from logreg.data.rows import LargeBatch

@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from logreg.core.errors import UserError
-from logreg.data.tables.options import Dialect, ReadOptions
+from logreg.core.options.tables import Dialect, ReadOptions
 from logreg.data.tables.reading import text_blocks
 from logreg.data.tables.reading.source import Source, WrongKinds, open_source
 from tests.helpers import table_data

@@ -10,8 +10,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from logreg.core.options.photos import AugmentOptions
 from logreg.core.seeds import generator
-from logreg.data.images.options import AugmentOptions
 from logreg.data.images.preprocessor import ImagePreprocessor
 from logreg.data.rows import Batch
 

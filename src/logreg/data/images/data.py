@@ -12,14 +12,14 @@ import numpy as np
 import torch
 
 from logreg.core.errors import UserError, plural
+from logreg.core.options.photos import PhotoOptions
+from logreg.core.options.rows import ServingOptions, SplitOptions
 from logreg.data.datamodule import BlockData
 from logreg.data.images.augmentation import Augmentation
 from logreg.data.images.decoding import CHANNELS
-from logreg.data.images.options import PhotoOptions
 from logreg.data.images.preprocessor import ImagePreprocessor
 from logreg.data.images.rows import MappedPhotos, PhotosInMemory
 from logreg.data.labels import Target
-from logreg.data.options import ServingOptions, SplitOptions
 from logreg.data.rows import Rows
 from logreg.data.splits import dealt
 

@@ -8,11 +8,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from logreg.core.errors import UserError
+from logreg.core.options.photos import PhotoOptions
+from logreg.core.options.rows import ALL_FOR_TRAINING, ServingOptions, SplitOptions
 from logreg.data.images.data import ImageData
 from logreg.data.images.decoding import pixels_of
-from logreg.data.images.options import PhotoOptions
 from logreg.data.images.pixel_store import channel_sums
-from logreg.data.options import ALL_FOR_TRAINING, ServingOptions, SplitOptions
 
 WHITEST = 16  # of the source
 

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 
 from logreg.core.errors import UserError, plural
+from logreg.core.options.photos import FolderOptions, PhotoOptions
+from logreg.core.options.rows import SPLITS, ServingOptions, SplitOptions
 from logreg.data.images.data import ImageData
 from logreg.data.images.discover import Photos, find_photos
-from logreg.data.images.options import FolderOptions, PhotoOptions
 from logreg.data.images.pixel_store import CachedPhotos, cached_photos
-from logreg.data.options import SPLITS, ServingOptions, SplitOptions
 
 log = logging.getLogger(__name__)
 

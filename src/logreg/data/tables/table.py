@@ -12,11 +12,11 @@ import numpy as np
 import torch
 
 from logreg.core.errors import UserError
+from logreg.core.options.rows import SPLITS, ServingOptions, SplitOptions
+from logreg.core.options.tables import Dialect, PrepareOptions, ReadOptions, RoleOptions, TablePaths
 from logreg.data.cache import key_of
 from logreg.data.datamodule import BlockData
-from logreg.data.options import SPLITS, ServingOptions, SplitOptions
 from logreg.data.rows import MappedRows, Rows, SparseRows, TensorRows
-from logreg.data.tables.options import Dialect, PrepareOptions, ReadOptions, RoleOptions, TablePaths
 from logreg.data.tables.preparing.pipeline import VERSION, CachedTable, TableManifest, TablePreparation
 from logreg.data.tables.preprocessor import Preprocessor
 from logreg.data.tables.reading.source import Source, open_source

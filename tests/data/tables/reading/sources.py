@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from logreg.core.options.tables import ReadOptions
 from logreg.data import TableData
-from logreg.data.tables.options import ReadOptions
 from logreg.data.tables.reading.source import WrongKinds, open_source
 from tests.helpers import table_data
 

@@ -12,7 +12,7 @@ import pyarrow.feather
 import pyarrow.parquet
 import pytest
 
-from logreg.data.tables.options import ReadOptions
+from logreg.core.options.tables import ReadOptions
 from logreg.data.tables.reading import csv_fallback, text_blocks
 from logreg.data.tables.reading.source import WrongKinds, open_source
 from tests.data.tables.reading.sources import csv, people, read

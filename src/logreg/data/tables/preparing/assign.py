@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 
 from logreg.core.errors import UserError, plural
+from logreg.core.options.rows import SPLITS, SplitOptions
+from logreg.core.options.tables import RoleOptions
 from logreg.core.seeds import derive
 from logreg.data.labels import choose_labels, label_codes
-from logreg.data.options import SPLITS, SplitOptions
 from logreg.data.splits import grouped_shares, shares
-from logreg.data.tables.options import RoleOptions
 from logreg.data.tables.preparing.raw_table import RawTable, append
 
 

@@ -12,11 +12,11 @@ import numpy as np
 from tqdm import tqdm
 
 from logreg.core.errors import UserError, plural
+from logreg.core.options.rows import SPLITS, SplitOptions
+from logreg.core.options.tables import PrepareOptions, RoleOptions
 from logreg.data.cache import CacheEntry, Manifest
 from logreg.data.labels import SHOWN_VALUES, Target, label_codes, shown
-from logreg.data.options import SPLITS, SplitOptions
 from logreg.data.tables.columns import NumberedColumns
-from logreg.data.tables.options import PrepareOptions, RoleOptions
 from logreg.data.tables.preparing import leaks, roles
 from logreg.data.tables.preparing.assign import (
     assign_rows,

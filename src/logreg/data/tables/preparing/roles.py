@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from logreg.core.errors import UserError, nearest
-from logreg.data.tables.options import RoleOptions
+from logreg.core.options.tables import RoleOptions
 from logreg.data.tables.reading.kinds import DATES, NUMBERS
 
 

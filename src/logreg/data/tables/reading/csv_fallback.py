@@ -14,7 +14,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from logreg.core.errors import UserError
-from logreg.data.tables.options import Dialect
+from logreg.core.options.tables import Dialect
 from logreg.data.tables.reading.dialect import reader, tidy
 from logreg.data.tables.reading.text_blocks import TextBlock, not_text
 

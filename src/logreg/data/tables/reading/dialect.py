@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from logreg.core.errors import UserError
-from logreg.data.tables.options import Dialect
+from logreg.core.options.tables import Dialect
 
 DELIMITERS = (",", "\t", ";", "|", " ")
 QUOTES = ('"', "'")

@@ -6,7 +6,7 @@ import glob
 from pathlib import Path
 
 from logreg.core.errors import UserError
-from logreg.data.tables.options import COMPRESSED, FORMATS
+from logreg.core.options.tables import COMPRESSED, FORMATS
 from logreg.data.tables.reading.columnar import OTHER_ARROW
 from logreg.data.tables.reading.libsvm import looks_like_libsvm
 from logreg.data.tables.reading.text_blocks import head_of

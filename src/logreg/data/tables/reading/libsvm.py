@@ -14,7 +14,7 @@ import numpy as np
 from scipy.sparse import csr_matrix
 
 from logreg.core.errors import UserError
-from logreg.data.tables.options import Dialect
+from logreg.core.options.tables import Dialect
 from logreg.data.tables.reading.text_blocks import TextBlock, blocks
 
 LINES = Dialect(" ", None, header=False, padded=False, width=0)  # without quotes a row is a line

@@ -18,7 +18,7 @@ from scipy.sparse import csr_matrix
 from tqdm import tqdm
 
 from logreg.core.errors import UserError
-from logreg.data.tables.options import Dialect, ReadOptions
+from logreg.core.options.tables import Dialect, ReadOptions
 from logreg.data.tables.reading import columnar, kinds
 from logreg.data.tables.reading.files import files_of, format_of
 from logreg.data.tables.reading.libsvm import read_blocks

@@ -17,7 +17,7 @@ from pathlib import Path
 import polars as pl
 
 from logreg.core.errors import UserError
-from logreg.data.tables.options import Dialect, ReadOptions
+from logreg.core.options.tables import Dialect, ReadOptions
 from logreg.data.tables.reading import csv_fallback, kinds
 from logreg.data.tables.reading.dialect import is_number, known, sniff
 from logreg.data.tables.reading.kinds import KindInference

@@ -19,7 +19,7 @@ from typing import TypeVar
 import numpy as np
 
 from logreg.core.errors import UserError
-from logreg.data.tables.options import Dialect
+from logreg.core.options.tables import Dialect
 from logreg.data.tables.reading.dialect import LONGEST_FIELD, SAMPLE_BYTES, reader
 
 BLOCK_BYTES = 2**24

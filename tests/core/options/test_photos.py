@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from logreg.core.errors import UserError
-from logreg.data.images.options import AugmentOptions
+from logreg.core.options.photos import AugmentOptions
 from tests.data.images.photos import class_folders, refusal
 from tests.data.images.refusals import said
 from tests.helpers import digits_data

@@ -35,6 +35,15 @@ def location(words: str) -> Rule:
 CACHE_DIR = location("a directory")
 
 
+def label_text(value: object) -> str | None:
+    """A label as its text, whatever YAML made of it."""
+    if value is None or isinstance(value, str):
+        return value
+    if isinstance(value, bool):
+        return str(value).lower()
+    return str(int(value)) if isinstance(value, int | float) and value == int(value) else str(value)
+
+
 @dataclass(frozen=True)
 class Options:
     """A part of the data settings, checked when it is made.

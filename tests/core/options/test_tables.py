@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from logreg.core.errors import UserError
-from logreg.data.tables.options import ReadOptions
+from logreg.core.options.tables import ReadOptions
 from tests.data.tables.refusals import refusal, text, written
 
 

@@ -6,13 +6,13 @@ Nothing heavy is imported here, so that settings are checked before anything els
 from __future__ import annotations
 
 import codecs
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from logreg.core.errors import UserError
+from logreg.core.options.rows import CACHE_DIR, LABEL, Options, label_text, location
 from logreg.core.rules import Rule, choice, either, flag, mapping, number, optional, setting, text, texts, whole
-from logreg.data.labels import label_text, parsed_labels
-from logreg.data.options import CACHE_DIR, LABEL, Options, location
 
 # A dot and a name, and what may follow it for compressed text.
 FORMATS = {
@@ -153,6 +153,25 @@ class ReadOptions(Options):
     def is_wide(self) -> bool:
         """Whether a character takes several bytes, some of which may be zero."""
         return codecs.lookup(self.encoding).name.startswith(("utf-16", "utf-32"))
+
+
+def parsed_labels(labels: Mapping[str, int] | str | None) -> dict[str, int]:
+    """What ``data.labels`` says: a mapping, or its JSON.
+
+    Raises:
+        UserError: it is neither.
+    """
+    if isinstance(labels, str):
+        try:
+            labels = json.loads(labels)
+        except json.JSONDecodeError as error:
+            raise UserError(f"data.labels={labels}: a mapping of labels to 0 and 1 is needed ({error.msg}).") from error
+    if labels is not None and not isinstance(labels, Mapping):
+        raise UserError(f"data.labels={labels}: a mapping of labels to 0 and 1 is needed.")
+    for label, meaning in (labels or {}).items():
+        if isinstance(meaning, bool) or meaning not in (0, 1):
+            raise UserError(f"data.labels: {label!r} is {meaning}; 0 or 1 is needed.")
+    return {str(label_text(label)): meaning for label, meaning in (labels or {}).items()}
 
 
 @dataclass(frozen=True)

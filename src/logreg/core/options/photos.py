@@ -7,9 +7,8 @@ from dataclasses import dataclass, fields
 from typing import ClassVar
 
 from logreg.core.errors import UserError, nearest
+from logreg.core.options.rows import CACHE_DIR, LABEL, Options, label_text, location
 from logreg.core.rules import Rule, flag, mapping, number, optional, setting, whole
-from logreg.data.labels import label_text
-from logreg.data.options import CACHE_DIR, LABEL, Options, location
 
 SHARE = number(least=0, below=1, words="a number from 0 to below 1, 0 for none,")
 

@@ -1,0 +1,1 @@
+"""The settings of the group ``data``, by what they decide; nothing heavy is imported here."""
