@@ -95,8 +95,7 @@ def measure(folder: Path) -> dict[str, Any]:
     from benchmarks.training import configuration
     from logreg.cli.assemble import assemble
     from logreg.optim.newton import Newton
-    from logreg.optim.problem import LogisticProblem
-    from logreg.optim.row_blocks import Theta
+    from logreg.optim.problem import LogisticProblem, Theta
     from logreg.optim.solver import Iteration
     from logreg.training.loop import train
 

@@ -25,7 +25,7 @@ from benchmarks.solvers import SIGNAL, WANTED_GAP
 from benchmarks.timing import setting, timed
 from logreg.data.rows import TensorRows
 from logreg.evaluation.coefficients.optimality import Optimality, certify
-from logreg.optim.batch_lbfgs import neighbour, solve_penalties
+from logreg.optim.batch_lbfgs import WarmStart, neighbour, solve_penalties
 from logreg.optim.newton import Newton
 from logreg.optim.problem import LogisticProblem
 
@@ -75,8 +75,9 @@ class Task:
             near = near or neighbour(x, y, l2, thetas[-1])
         chosen = torch.stack(losses).mean(0).argmin()[None]
         assert near is not None
+        begin = WarmStart(near.theta[chosen], near.metric[chosen])
         everything = torch.from_numpy(self.x), torch.from_numpy(self.y)
-        refit = solve_penalties(*everything, self.l2(ROWS)[chosen], tolerance=tolerance, near=near[chosen]).theta[0]
+        refit = solve_penalties(*everything, self.l2(ROWS)[chosen], tolerance=tolerance, near=begin).theta[0]
         return Fitted(torch.stack(thetas), int(chosen), refit)
 
     def theirs(self, solver: str) -> Callable[[float], Fitted]:

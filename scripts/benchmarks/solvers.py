@@ -24,8 +24,7 @@ from benchmarks.timing import setting, timed
 from logreg.data.rows import TensorRows
 from logreg.evaluation.coefficients.optimality import certify
 from logreg.optim.lbfgs import PreconditionedLBFGS
-from logreg.optim.problem import LogisticProblem
-from logreg.optim.row_blocks import Theta
+from logreg.optim.problem import LogisticProblem, Theta
 
 WANTED_GAP = 1e-8  # relative
 TOLERANCES = [10.0**-k for k in range(2, 13)]

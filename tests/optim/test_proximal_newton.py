@@ -19,8 +19,7 @@ from logreg.evaluation.coefficients.optimality import certify
 from logreg.optim import proximal_newton
 from logreg.optim.l1_quadratic import minimise
 from logreg.optim.objective import linear_coefficients
-from logreg.optim.problem import LogisticProblem
-from logreg.optim.row_blocks import Theta
+from logreg.optim.problem import LogisticProblem, Theta
 from tests.helpers import breast_cancer, column, fit, shared_file
 from tests.optim.problems import SOLVERS, drawn, problem_of, solve
 

@@ -18,7 +18,8 @@ from torch import nn
 from logreg.core.errors import UserError
 from logreg.data import rows
 from logreg.evaluation.coefficients.optimality import certify, separation_of
-from logreg.optim import precondition, row_blocks
+from logreg.optim import precondition
+from logreg.optim import problem as problem_module
 from tests.helpers import breast_cancer, column, fit, shared_file, table_data
 from tests.optim.problems import SOLVERS, drawn, problem_of, solve
 
@@ -129,7 +130,7 @@ def test_rows_in_float32_are_solved_in_blocks(name: str, monkeypatch: pytest.Mon
     x, y = drawn(6, rows=3000, columns=8)
     x = x.astype(np.float32)
     exact = problem_of(x, y, 0.001)
-    monkeypatch.setattr(row_blocks, "BLOCK_BYTES", 2**12)
+    monkeypatch.setattr(problem_module, "BLOCK_BYTES", 2**12)
     found = problem_of(x, y, 0.001, dtype=torch.float32)
     theta, _ = solve(name, found)
     certificate = certify(found, theta)
@@ -302,7 +303,7 @@ def test_products_of_many_sparse_columns_are_those_of_one_block(monkeypatch: pyt
     y = (np.random.default_rng(0).random(3000) < 0.5).astype(float)
     theta = torch.randn(5001, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     expected = problem_of(x, y, 0.1).first_order(theta)
-    monkeypatch.setattr(row_blocks, "BLOCK_BYTES", 2**8)
+    monkeypatch.setattr(problem_module, "BLOCK_BYTES", 2**8)
     found = problem_of(x, y, 0.1)
     assert 1 < len(found.blocks()) < 100
     torch.testing.assert_close(found.first_order(theta).gradient, expected.gradient, rtol=1e-12, atol=1e-15)

@@ -18,17 +18,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
 from logreg.optim.batch_objective import BLOCK_ELEMENTS, BatchObjective, OfEach, Thetas
-from logreg.optim.linalg import Factors
+from logreg.optim.linalg import Factors, inner, inverse_times
 from logreg.optim.line_search import search_each
 from logreg.optim.solver import OF_ZERO
 from logreg.optim.threads import torch_in_one_thread
-from logreg.optim.two_loop import inner, inverse_times
 
 SAMPLED_PER_COLUMN, LEAST_SAMPLED = 20, 2000
 ROUGHLY = 1e-3  # the relative gap to which the sample is solved
@@ -78,16 +78,11 @@ class BatchIteration:
     step: OfEach
 
 
-@dataclass(frozen=True)
-class WarmStart:
+class WarmStart(NamedTuple):
     """Where problems begin, and the Hessians that their metrics begin with."""
 
     theta: Thetas
     metric: Factors
-
-    def __getitem__(self, problems: Tensor) -> WarmStart:
-        """That of some problems, by number."""
-        return WarmStart(self.theta[problems], self.metric[problems])
 
 
 def solve_penalties(

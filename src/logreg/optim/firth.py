@@ -27,8 +27,7 @@ from torch import Tensor
 
 from logreg.core.errors import UserError
 from logreg.data.rows import Rows
-from logreg.optim.problem import Derivatives, FirstOrder, LogisticProblem
-from logreg.optim.row_blocks import RowBlock, Theta
+from logreg.optim.problem import Derivatives, FirstOrder, LogisticProblem, RowBlock, Theta
 from logreg.optim.threads import Sums, summed
 
 SINGULAR = 1e-10  # the least squared pivot, of columns scaled to unit length, of columns that are no combinations

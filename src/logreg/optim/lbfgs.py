@@ -23,12 +23,11 @@ from typing import TypedDict, cast
 import torch
 from torch import nn
 
+from logreg.optim.linalg import inverse_times
 from logreg.optim.line_search import search, slope_is_flatter
 from logreg.optim.precondition import LEAST, Preconditioner, has_many_columns, subsample
-from logreg.optim.problem import FirstOrder, LogisticProblem
-from logreg.optim.row_blocks import Theta
+from logreg.optim.problem import FirstOrder, LogisticProblem, Theta
 from logreg.optim.solver import SMALL, Iteration, Latest, Solver
-from logreg.optim.two_loop import inverse_times
 
 SUBSAMPLE_TOLERANCE = 1e-4  # of the subsample's optimum, which is only as near as its rows are typical
 MOST_SUBSAMPLE_ITERATIONS = 50
@@ -65,7 +64,7 @@ class Memory(TypedDict):
     careful: bool
 
 
-class PreconditionedLBFGS(Solver[FirstOrder]):
+class PreconditionedLBFGS(Solver):
     """See the module.
 
     Args:
@@ -150,10 +149,7 @@ class PreconditionedLBFGS(Solver[FirstOrder]):
     # --- the parts of an iteration ------------------------------------------------------------------------------------
 
     def _evaluate(self, problem: LogisticProblem, theta: Theta) -> FirstOrder:
-        return self._at(lambda: self._derive(problem, theta), problem, theta, self._dtype)
-
-    def _derive(self, problem: LogisticProblem, theta: Theta) -> FirstOrder:
-        return problem.first_order(theta, self._dtype)
+        return self._at(lambda: problem.first_order(theta, self._dtype), problem, theta, self._dtype)
 
     def _subsample(self, problem: LogisticProblem) -> LogisticProblem:
         return self._sample(lambda: subsample(problem, self._sampled_rows), problem)

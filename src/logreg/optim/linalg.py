@@ -1,4 +1,4 @@
-"""Cholesky factors of Hessians, whatever the units of their columns.
+"""Cholesky factors of Hessians, whatever the units of their columns; and products with rows, sparse ones too.
 
 A Hessian is scaled to a unit diagonal before it is factorised. What cannot be factorised, as columns are combinations
 of others but for rounding, gets the least ridge of a few that makes it regular.
@@ -6,6 +6,7 @@ of others but for rounding, gets the least ridge of a few that makes it regular.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from copy import copy
 from typing import Any
 
@@ -20,6 +21,9 @@ from logreg.core.errors import UserError
 SCALE = "scale the columns (data.standardize=true)"
 RIDGE = 1e-12  # of the scaled Hessian
 LARGEST_RIDGE = 1.0
+CURVED = 1e-10  # the least cosine between a step and its change of the gradient of a pair that is used
+
+Vectors = Float[Tensor, "*problems coefficients"]
 
 
 class Factors:
@@ -70,6 +74,36 @@ def _lower(scaled: Tensor) -> Tensor:
         if not bool(failed.any()) or float(ridge.max()) >= LARGEST_RIDGE:
             return lower
         ridge = torch.where(failed[..., None, None] > 0, 100 * ridge, ridge)
+
+
+def inverse_times(
+    pairs: Sequence[tuple[Vectors, Vectors]], gradient: Vectors, metric: Callable[[Vectors], Vectors]
+) -> Vectors:
+    """L-BFGS's two-loop recursion (Nocedal and Wright, Numerical Optimization, 2006, algorithm 7.4).
+
+    It gives ``H^-1 g`` of one problem or of many, for the matrix that begins as ``metric`` and learns from the pairs.
+
+    Args:
+        pairs: of a step and the change of the gradient along it, the oldest first.
+        metric: the product with the inverse of the matrix at the beginning.
+    """
+    q, used = gradient.clone(), []
+    for step, change in reversed(pairs):
+        bend = inner(step, change)
+        curved = bend > CURVED * (inner(step, step) * inner(change, change)).sqrt()
+        inverse = torch.where(curved, 1 / torch.where(curved, bend, 1.0), 0.0)
+        share = inverse * inner(step, q)
+        q -= share * change
+        used.append((step, change, inverse, share))
+    product = metric(q)
+    for step, change, inverse, share in reversed(used):
+        product += (share - inverse * inner(change, product)) * step
+    return product
+
+
+def inner(a: Vectors, b: Vectors) -> Float[Tensor, "*problems one"]:
+    """Inner products along the last dimension, which is kept."""
+    return (a * b).sum(-1, keepdim=True)
 
 
 DENSE_PAYS = 1 / 20  # entries of a row, as a share of the columns, from which on sparse rows are made dense for a Gram

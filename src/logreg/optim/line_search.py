@@ -14,8 +14,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from logreg.optim.problem import FirstOrder, Value
-from logreg.optim.row_blocks import Theta
+from logreg.optim.problem import FirstOrder, Theta, Value
 
 SHARE = 1e-4  # of the promised fall that a step has to keep
 FLATTER = 0.9  # of the slope that may be left where the objective is too flat to compare
@@ -61,7 +60,9 @@ def search(
             return reached, point, step
         if step * float(direction.norm()) <= shortest:
             break
-        step *= shorter(step * slope, rise)
+        # To where the parabola through the two ends of the step is lowest, a share of it from 0.1 to 0.5.
+        promised, bend = step * slope, 2 * (rise - step * slope)
+        step *= min(max(-promised / bend, 0.1), 0.5) if 0 < bend < math.inf else 0.1
     return theta, at, 0.0
 
 
@@ -112,14 +113,3 @@ def search_each(
     step[chosen] = 0.0
     reached[chosen], values[chosen], gradients[chosen] = theta[chosen], value[chosen], gradient[chosen]
     return reached, values, gradients, step
-
-
-def shorter(promised: float, rise: float) -> float:
-    """Where the parabola through the two ends of a step is lowest, as a share of the step, from 0.1 to 0.5.
-
-    Args:
-        promised: the slope at its start times the step, below 0.
-        rise: the change of the objective.
-    """
-    bend = 2 * (rise - promised)
-    return min(max(-promised / bend, 0.1), 0.5) if 0 < bend < math.inf else 0.1

@@ -22,8 +22,7 @@ from logreg.core.memory import free_memory
 from logreg.optim.firth import FirthProblem
 from logreg.optim.linalg import SCALE, unit_scale
 from logreg.optim.line_search import search
-from logreg.optim.problem import Derivatives, LogisticProblem, Value
-from logreg.optim.row_blocks import Theta
+from logreg.optim.problem import Derivatives, FirstOrder, LogisticProblem, Theta, Value
 from logreg.optim.solver import SMALL, Iteration, Latest, Solver
 
 # Matrices of the Hessian's size at once: itself, the one that is summed at the next point, a block of rows, the same
@@ -32,7 +31,7 @@ HELD = 6
 NEGLIGIBLE = 1e-12  # of the largest eigenvalue of the scaled Hessian
 
 
-class Newton(Solver[Derivatives]):
+class Newton(Solver):
     """See the module."""
 
     name = "newton"
@@ -41,11 +40,12 @@ class Newton(Solver[Derivatives]):
         super().__init__(params, lr, tolerance)
         self._room = Latest[None]()
 
-    def _derive(self, problem: LogisticProblem, theta: Theta) -> Derivatives:
+    def _evaluate(self, problem: LogisticProblem, theta: Theta) -> FirstOrder:
         self._room(lambda: check_memory(problem), problem)
-        return problem.derivatives(theta)
+        return self._at(lambda: problem.derivatives(theta), problem, theta)
 
-    def _go_on(self, problem: LogisticProblem, theta: Theta, at: Derivatives) -> Iteration:
+    def _go_on(self, problem: LogisticProblem, theta: Theta, at: FirstOrder) -> Iteration:
+        assert isinstance(at, Derivatives)
         if not bool(at.hessian.isfinite().all()):
             raise UserError(f"optimizer={self.name}: the Hessian is not finite; {SCALE}.")
         # 2. The direction and its gap.
@@ -57,25 +57,16 @@ class Newton(Solver[Derivatives]):
         small = self._is_small(gap, at)
         last = small and not isinstance(problem, FirthProblem)
         # 4. The step.
-        step, reached = 0.0, theta
+        step, reached, trials = 0.0, theta, itertools.count()
+
+        def evaluate(point: Theta) -> Value:  # the first trial is accepted as a rule: it makes the Hessian too
+            return self._evaluate(problem, point) if next(trials) == 0 else Value(problem.value(point))
+
         if not small:
-            reached, step = self._search(problem, theta, at, direction, slope)
+            reached, _, step = search(evaluate, theta, Value(at.value), direction, self._setting("lr"), slope)
         if step == 0.0:
             reached, step = self._in_the_noise(problem, theta, at, direction, gap)
         return self._iteration(reached, at, gap, step, finished=last or step == 0.0)
-
-    def _search(
-        self, problem: LogisticProblem, theta: Theta, at: Derivatives, direction: Theta, slope: float
-    ) -> tuple[Theta, float]:
-        """`search`: the first trial is accepted as a rule and makes the Hessian too, others the value alone."""
-        trials = itertools.count()
-        start: Value = at
-
-        def evaluate(point: Theta) -> Value:
-            return self._evaluate(problem, point) if next(trials) == 0 else Value(problem.value(point))
-
-        reached, _, step = search(evaluate, theta, start, direction, self._setting("lr"), slope)
-        return reached, step
 
     @staticmethod
     def _in_the_noise(

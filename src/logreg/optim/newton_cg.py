@@ -21,8 +21,7 @@ from torch import nn
 
 from logreg.optim.line_search import search, slope_is_flatter
 from logreg.optim.precondition import Preconditioner, subsample
-from logreg.optim.problem import FirstOrder, HessianProduct, LogisticProblem
-from logreg.optim.row_blocks import Theta
+from logreg.optim.problem import FirstOrder, HessianProduct, LogisticProblem, Theta
 from logreg.optim.solver import SMALL, Iteration, Latest, Solver
 
 LARGEST_SHARE = 0.5  # of the gradient that a solution of the model may leave
@@ -30,7 +29,7 @@ MOST_PRODUCTS = 500  # of an iteration
 LEAST_DISTANCE = 1e-300  # which can be divided by
 
 
-class NewtonCG(Solver[FirstOrder]):
+class NewtonCG(Solver):
     """See the module."""
 
     name = "newton_cg"
@@ -38,9 +37,6 @@ class NewtonCG(Solver[FirstOrder]):
     def __init__(self, params: Iterable[nn.Parameter], lr: float = 1.0, tolerance: float = 1e-16) -> None:
         super().__init__(params, lr, tolerance)
         self._sample = Latest[LogisticProblem]()
-
-    def _derive(self, problem: LogisticProblem, theta: Theta) -> FirstOrder:
-        return problem.first_order(theta)
 
     def _go_on(self, problem: LogisticProblem, theta: Theta, at: FirstOrder) -> Iteration:
         # 2. The direction, by conjugate gradients: the nearer the optimum, the more exactly.

@@ -27,8 +27,7 @@ from logreg.data.rows import LargeBatch, Rows, batch_parts
 from logreg.optim.firth import FirthProblem
 from logreg.optim.linalg import transposed_product
 from logreg.optim.losses import LOG_LOSS, Loss
-from logreg.optim.problem import LogisticProblem
-from logreg.optim.row_blocks import Theta
+from logreg.optim.problem import LogisticProblem, Theta
 
 LogitFunction = Callable[[Tensor], Tensor]
 

@@ -13,8 +13,7 @@ from torch import Tensor
 from logreg.core.seeds import generator
 from logreg.data.rows import TensorRows, batch_parts
 from logreg.optim.linalg import Factors
-from logreg.optim.problem import LogisticProblem
-from logreg.optim.row_blocks import Theta
+from logreg.optim.problem import LogisticProblem, Theta
 
 LEAST, MOST = 30, 200  # rows a column of the subsample: at least and at most …
 SHARE_OF_ROWS = 1 / 20  # … and in between this share of the table

@@ -14,24 +14,122 @@ F is the objective of the elastic net; the derivatives are those of its smooth p
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from logreg.data.rows import Rows
-from logreg.optim.linalg import is_sparse
-from logreg.optim.row_blocks import OfRows, RowBlock, RowBlocks, Theta, block_rows
+from logreg.data.rows import Rows, batch_parts, chosen_columns
+from logreg.optim.linalg import gram, is_sparse, times, transposed_times
+from logreg.optim.losses import LOG_LOSS
 from logreg.optim.threads import Sums, summed
 
+Theta = Float[Tensor, " coefficients"]  # the intercept last
+OfRows = Float[Tensor, " rows"]
+
+# Bytes of x in a block: on the CPU the second product finds it in cache, elsewhere calls cost more than memory.
+BLOCK_BYTES, BLOCK_BYTES_ELSEWHERE = 2**22, 2**28
 INTERCEPT_TOLERANCE = 1e-14  # of mean(p) - mean(y)
 MOST_INTERCEPT_STEPS = 100
 LEAST_CURVATURE = 1e-300  # which can be divided by
 SAMPLED_BLOCKS = 4  # that are held against float64 to know how well float32 resolves a gradient
 MOST_NARROW = 100  # columns of dense rows whose products with a vector threads make a block each of
 MOST_AT_ONCE = 1000  # columns of a Gram matrix up to which each thread makes its own
+
+
+class RowBlock(NamedTuple):
+    """Some rows: x (rows, features), dense or sparse CSR, y (rows,), weight (rows,) or None; of one float type."""
+
+    x: Tensor
+    y: Tensor
+    weight: Tensor | None
+
+    @property
+    def dense(self) -> Tensor:
+        """x, dense."""
+        return self.x.to_dense() if is_sparse(self.x) else self.x
+
+    @property
+    def design(self) -> Tensor:
+        """x with a last column of ones, dense."""
+        return torch.cat([self.dense, self.y.new_ones(len(self.y), 1)], 1)
+
+    @property
+    def weights(self) -> OfRows:
+        return torch.ones_like(self.y) if self.weight is None else self.weight
+
+    def logits(self, theta: Theta) -> OfRows:
+        return times(self.x, theta[:-1]).add_(theta[-1])
+
+    def losses(self, z: OfRows) -> OfRows:
+        """``s (log(1 + exp(z)) - y z)``."""
+        return self._weighted(LOG_LOSS.of_rows(z, self.y))
+
+    def residuals(self, p: OfRows) -> OfRows:
+        """``s (p - y)``."""
+        return self._weighted(p - self.y)
+
+    def curvatures(self, z: OfRows) -> OfRows:
+        """``s p (1 - p)``, from logits: 1 - p is 0 long before its product with p is."""
+        return self._weighted(torch.sigmoid(z).mul_(torch.sigmoid(-z)))
+
+    def hits(self, p: OfRows, threshold: float) -> Tensor:
+        """The weights of the rows whose predictions are right, 0 for the others."""
+        right = (p >= threshold) == (self.y > 0.5)
+        return right if self.weight is None else self.weight * right
+
+    def products(self, r: OfRows) -> Theta:
+        """``X' r``, X with its column of ones; in float64."""
+        return torch.cat([transposed_times(self.x, r).double(), r.sum(dtype=torch.float64, dim=0, keepdim=True)])
+
+    def gram(self, weight: OfRows, columns: Tensor | None = None) -> Float[Tensor, "coefficients coefficients"]:
+        """``X' diag(weight) X`` of all columns, or of some, (columns,) int64, and that of ones; in float64."""
+        x = self.x if columns is None else chosen_columns(self.x, columns)
+        matrix = torch.empty((x.shape[1] + 1, x.shape[1] + 1), dtype=torch.float64, device=x.device)
+        matrix[:-1, :-1] = gram(x, weight)
+        matrix[-1, :-1] = matrix[:-1, -1] = transposed_times(x, weight)
+        matrix[-1, -1] = weight.sum(dtype=torch.float64)
+        return matrix
+
+    def squared(self) -> RowBlock:
+        """The rows with the squares of x."""
+        if not is_sparse(self.x):
+            return self._replace(x=self.x.square())
+        parts = self.x.crow_indices(), self.x.col_indices(), self.x.values().square()
+        return self._replace(x=torch.sparse_csr_tensor(*parts, self.x.shape, check_invariants=False))
+
+    def _weighted(self, values: OfRows) -> OfRows:
+        return values if self.weight is None else values.mul_(self.weight)
+
+
+class RowBlocks:
+    """Rows, ``step`` at a time.
+
+    Args:
+        step: rows of a block; the last one may have fewer.
+        dtype: of its numbers.
+    """
+
+    def __init__(self, rows: Rows, step: int, dtype: torch.dtype) -> None:
+        self.rows, self.step, self.dtype = rows, step, dtype
+
+    def __len__(self) -> int:
+        return -(-len(self.rows) // self.step)
+
+    def __getitem__(self, number: int) -> RowBlock:
+        bounds = self.bounds(number)
+        x, y, weight = batch_parts(self.rows.span(bounds.start, bounds.stop, self.dtype))
+        return RowBlock(x, y.to(self.dtype), None if weight is None else weight.to(self.dtype))
+
+    def __iter__(self) -> Iterator[RowBlock]:
+        return map(self.__getitem__, range(len(self)))
+
+    def bounds(self, number: int) -> slice:
+        """Of a block, among the rows."""
+        return slice(number * self.step, min((number + 1) * self.step, len(self.rows)))
 
 
 @dataclass(frozen=True)
@@ -80,7 +178,8 @@ class LogisticProblem:
 
     def blocks(self, width: int = 1, dtype: torch.dtype = torch.float64) -> RowBlocks:
         """The rows, some at a time: few enough that ``width`` numbers for each are no more than a block."""
-        step = block_rows(max(self.rows.width, width), dtype, self.device)
+        size = BLOCK_BYTES if self.device.type == "cpu" else BLOCK_BYTES_ELSEWHERE
+        step = max(1, size // dtype.itemsize // max(self.rows.width, width))
         if self.sparse and width < self.features:  # a product makes a number for each column, whatever the rows hold
             step = max(step, 2 * self.features // self.rows.width)
         return RowBlocks(self.rows, step, dtype)
@@ -128,7 +227,7 @@ class LogisticProblem:
 
         *sums, hessian = self._mean_with_gram(of_block, self.features, torch.float64)
         at = self._first_order(theta, *sums)
-        return Derivatives(at.value, at.gradient, at.accuracy, self._penalised(hessian))
+        return Derivatives(at.value, at.gradient, at.accuracy, hessian)
 
     def hessian(
         self, theta: Theta, columns: Tensor | None = None, dtype: torch.dtype = torch.float64
@@ -144,15 +243,12 @@ class LogisticProblem:
         def of_block(block: RowBlock) -> Sums:
             return [block.gram(block.curvatures(block.logits(point)), columns)]
 
-        return self._penalised(*self._mean_with_gram(of_block, width, dtype))
+        return self._mean_with_gram(of_block, width, dtype)[0]
 
     def diagonal(self, theta: Theta) -> Theta:
         """That of the Hessian, in one pass."""
-
-        def of_block(block: RowBlock) -> Sums:
-            return [block.squared().products(block.curvatures(block.logits(theta)))]
-
-        (diagonal,) = self.mean(of_block, self.blocks())
+        blocks = self.blocks()
+        (diagonal,) = self.mean(lambda block: [block.squared().products(block.curvatures(block.logits(theta)))], blocks)
         diagonal[:-1] += self.l2
         return diagonal
 
@@ -187,10 +283,15 @@ class LogisticProblem:
         Newton's method on one number, safeguarded by bisection: the derivative by the intercept, mean(p) - mean(y),
         rises with it. Every step is a pass over the rows.
         """
+
+        def of_block(block: RowBlock) -> Sums:
+            z = block.logits(theta)
+            return [block.residuals(torch.sigmoid(z)).sum(), block.curvatures(z).sum()]
+
         theta = theta.clone()
         low, high, longest = -math.inf, math.inf, 1.0
         for _ in range(MOST_INTERCEPT_STEPS):
-            slope, curvature = self._along_the_intercept(theta)
+            slope, curvature = map(float, self.mean(of_block, self.blocks()))
             if abs(slope) <= INTERCEPT_TOLERANCE:
                 break
             intercept = float(theta[-1])
@@ -206,16 +307,6 @@ class LogisticProblem:
             theta[-1] = further
         return theta, self.first_order(theta)
 
-    def _along_the_intercept(self, theta: Theta) -> tuple[float, float]:
-        """First and second derivative of F by the intercept."""
-
-        def of_block(block: RowBlock) -> Sums:
-            z = block.logits(theta)
-            return [block.residuals(torch.sigmoid(z)).sum(), block.curvatures(z).sum()]
-
-        slope, curvature = self.mean(of_block, self.blocks())
-        return float(slope), float(curvature)
-
     def _sums(self, block: RowBlock, z: OfRows) -> Sums:
         """What `_first_order` needs of each block."""
         p = torch.sigmoid(z)
@@ -227,15 +318,13 @@ class LogisticProblem:
         return FirstOrder(float(loss) + self.penalty(theta), gradient, float(right / mass))
 
     def _mean_with_gram(self, of_block: Callable[[RowBlock], Sums], width: int, dtype: torch.dtype) -> Sums:
-        """`mean`, in blocks that a Gram matrix of ``width`` columns is made of efficiently."""
+        """`mean` with a Hessian last, in blocks that a Gram matrix of ``width`` columns is made of efficiently."""
         blocks = self.blocks(width, dtype)  # sparse rows may be made dense for it
         if width > MOST_AT_ONCE:  # where writing the matrix would take as long as multiplying
             blocks = RowBlocks(self.rows, max(blocks.step, width), dtype)
-        return self.mean(of_block, blocks, at_once=width <= MOST_AT_ONCE)
-
-    def _penalised(self, hessian: Tensor) -> Tensor:
-        hessian.diagonal()[:-1] += self.l2
-        return hessian
+        means = self.mean(of_block, blocks, at_once=width <= MOST_AT_ONCE)
+        means[-1].diagonal()[:-1] += self.l2
+        return means
 
 
 class HessianProduct:

@@ -22,22 +22,17 @@ from logreg.core.errors import UserError
 from logreg.optim.l1_quadratic import minimise
 from logreg.optim.linalg import SCALE
 from logreg.optim.line_search import MOST_TRIALS, search
-from logreg.optim.problem import FirstOrder, LogisticProblem
-from logreg.optim.row_blocks import Theta
+from logreg.optim.problem import FirstOrder, LogisticProblem, Theta
 from logreg.optim.solver import SMALL, Iteration, Solver
 
 LEAST_NEW = 100  # columns that may enter the working set in an iteration, or as many as are in it
 MOST_WORKING = 3000  # columns of a Gram matrix
 
 
-class ProximalNewton(Solver[FirstOrder]):
+class ProximalNewton(Solver):
     """See the module."""
 
     name = "proximal_newton"
-
-    def _derive(self, problem: LogisticProblem, theta: Theta) -> FirstOrder:
-        """The derivatives are those of the smooth part."""
-        return problem.first_order(theta)
 
     def _go_on(self, problem: LogisticProblem, theta: Theta, at: FirstOrder) -> Iteration:
         # 2. The direction: to the minimum of the model over the working set. The gap is the fall on the way.

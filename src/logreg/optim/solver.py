@@ -27,15 +27,13 @@ from torch.optim import Optimizer
 
 from logreg.core.errors import UserError
 from logreg.optim.linalg import SCALE
-from logreg.optim.problem import FirstOrder, LogisticProblem
-from logreg.optim.row_blocks import Theta
+from logreg.optim.problem import FirstOrder, LogisticProblem, Theta
 from logreg.optim.threads import torch_in_one_thread
 
 SMALL = 1e-6  # an objective below which a gap is small by itself: that of separated labels falls towards zero
 OF_ZERO = math.log(2) * (1 + 1e-6)  # the objective of coefficients that are zero, and its rounding
 
-Made = TypeVar("Made")
-At = TypeVar("At", bound=FirstOrder)  # what is known of the objective at a point
+Result = TypeVar("Result")
 
 
 class Iteration(NamedTuple):
@@ -58,27 +56,27 @@ class Iteration(NamedTuple):
     finished: bool
 
 
-class Latest(Generic[Made]):
-    """What was made last and what it was made of: it is made anew for anything else."""
+class Latest(Generic[Result]):
+    """A cache of one result: what was computed last, and from which parts."""
 
     def __init__(self) -> None:
         self.forget()
 
     def forget(self) -> None:
-        self._made: tuple[tuple[object, ...], Made] | None = None
+        self._latest: tuple[tuple[object, ...], Result] | None = None
 
-    def __call__(self, make: Callable[[], Made], *parts: object) -> Made:
-        """What ``make`` makes of these parts: tensors that are equal, anything else that is the same."""
-        if self._made is None or not all(map(_is_same, self._made[0], parts)):
-            self._made = parts, make()
-        return self._made[1]
+    def __call__(self, compute: Callable[[], Result], *parts: object) -> Result:
+        """What ``compute`` gives for these parts: tensors that are equal, anything else that is the same."""
+        if self._latest is None or not all(map(_is_same, self._latest[0], parts)):
+            self._latest = parts, compute()
+        return self._latest[1]
 
 
 def _is_same(a: object, b: object) -> bool:
     return torch.equal(a, b) if isinstance(a, Tensor) and isinstance(b, Tensor) else a is b
 
 
-class Solver(Optimizer, Generic[At]):
+class Solver(Optimizer):
     """An optimizer that solves for the coefficients of a linear classifier, from derivatives of the whole objective.
 
     It is made and kept like any optimizer of torch's; the classifier calls `iterate` where it would call ``step``.
@@ -96,14 +94,18 @@ class Solver(Optimizer, Generic[At]):
 
     def __init__(self, params: Iterable[nn.Parameter], lr: float = 1.0, tolerance: float = 1e-12) -> None:
         super().__init__(params, {"lr": lr, "tolerance": tolerance})
-        self._at = Latest[At]()
+        self._at = Latest[FirstOrder]()
 
     def step(self, closure: Callable[[], float] | None = None) -> Never:
         raise RuntimeError(f"{type(self).__name__} needs the objective itself; call iterate")
 
     @torch.no_grad()
     def iterate(self, problem: LogisticProblem, theta: Theta) -> Iteration:
-        """One iteration from these coefficients."""
+        """One iteration from these coefficients.
+
+        Raises:
+            UserError: the objective is not finite there.
+        """
         with torch_in_one_thread():
             return self._iterate(problem, theta)
 
@@ -115,19 +117,19 @@ class Solver(Optimizer, Generic[At]):
 
     def _iterate(self, problem: LogisticProblem, theta: Theta) -> Iteration:
         at = self._evaluate(problem, theta)
-        self._check(at.value)
+        if not math.isfinite(at.value):  # a step never leads to such an objective, so it is that of the start
+            raise UserError(
+                f"optimizer={self.name}: the objective is {at.value} at the start; {SCALE}, or start from smaller "
+                "coefficients."
+            )
         return self._from_afar(theta, at) or self._go_on(problem, theta, at)
 
-    def _evaluate(self, problem: LogisticProblem, theta: Theta) -> At:
-        """What is known at theta, in one pass over the rows, or from the last search."""
-        return self._at(lambda: self._derive(problem, theta), problem, theta)
+    def _evaluate(self, problem: LogisticProblem, theta: Theta) -> FirstOrder:
+        """The objective and as many of its derivatives as the method needs, in one pass, or from the last search."""
+        return self._at(lambda: problem.first_order(theta), problem, theta)
 
     @abstractmethod
-    def _derive(self, problem: LogisticProblem, theta: Theta) -> At:
-        """The objective and its derivatives at theta, as many as the method needs."""
-
-    @abstractmethod
-    def _go_on(self, problem: LogisticProblem, theta: Theta, at: At) -> Iteration:
+    def _go_on(self, problem: LogisticProblem, theta: Theta, at: FirstOrder) -> Iteration:
         """Parts 2 to 4 of an iteration."""
 
     def solve(
@@ -150,25 +152,13 @@ class Solver(Optimizer, Generic[At]):
             theta = iterations[-1].theta
         return theta, iterations
 
-    def _from_afar(self, theta: Theta, at: At) -> Iteration | None:
+    def _from_afar(self, theta: Theta, at: FirstOrder) -> Iteration | None:
         """The step to no coefficients at all, where that is better: far out rows are certain and have no curvature."""
         return None if at.value <= OF_ZERO else self._iteration(torch.zeros_like(theta), at, at.value, 1.0)
 
     @staticmethod
     def _iteration(theta: Theta, at: FirstOrder, gap: float, step: float, finished: bool = False) -> Iteration:
         return Iteration(theta, at.value, at.accuracy, float(at.gradient.norm()), gap, step, finished)
-
-    def _check(self, value: float) -> None:
-        """Refuse an objective that is no number: a step never leads to one, so it is that of the start.
-
-        Raises:
-            UserError: names the solver.
-        """
-        if not math.isfinite(value):
-            raise UserError(
-                f"optimizer={self.name}: the objective is {value} at the start; {SCALE}, or start from smaller "
-                "coefficients."
-            )
 
     def _is_small(self, gap: float, at: FirstOrder) -> bool:
         return gap <= self._setting("tolerance") * max(at.value, SMALL)

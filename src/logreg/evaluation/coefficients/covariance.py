@@ -23,8 +23,7 @@ from jaxtyping import Float, Int
 from scipy.linalg import cho_factor, cho_solve
 from torch import Tensor
 
-from logreg.optim.problem import LogisticProblem
-from logreg.optim.row_blocks import Theta
+from logreg.optim.problem import LogisticProblem, Theta
 
 KINDS = ("model", "HC0", "HC1", "cluster")
 Matrix = Float[np.ndarray, "coefficients coefficients"]

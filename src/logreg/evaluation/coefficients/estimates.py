@@ -23,8 +23,7 @@ from scipy.special import xlogy
 from scipy.stats import chi2, norm
 
 from logreg.optim.firth import FirthProblem
-from logreg.optim.problem import LogisticProblem
-from logreg.optim.row_blocks import Theta
+from logreg.optim.problem import LogisticProblem, Theta
 
 CONFIDENCE = 0.95
 QUANTILE = float(norm.ppf((1 + CONFIDENCE) / 2))

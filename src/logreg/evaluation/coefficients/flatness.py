@@ -27,8 +27,7 @@ from torch import Tensor
 
 from logreg.evaluation.coefficients.covariance import Matrix, designs
 from logreg.evaluation.coefficients.separation import dependence, independent_columns, listed
-from logreg.optim.problem import LogisticProblem
-from logreg.optim.row_blocks import Theta
+from logreg.optim.problem import LogisticProblem, Theta
 
 MOST_COLUMNS = 2000  # of a Hessian that is looked at
 FLAT = 1e-5  # of the curvature at 0 in some direction: what is looked at

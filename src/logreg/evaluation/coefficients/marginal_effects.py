@@ -18,8 +18,7 @@ from jaxtyping import Float
 
 from logreg.evaluation.coefficients.covariance import Matrix, designs
 from logreg.evaluation.coefficients.estimates import Estimates
-from logreg.optim.problem import LogisticProblem
-from logreg.optim.row_blocks import Theta
+from logreg.optim.problem import LogisticProblem, Theta
 
 
 def marginal_effects(

@@ -51,9 +51,8 @@ from logreg.optim.linalg import unit_scale
 from logreg.optim.newton import newton_direction
 from logreg.optim.newton_cg import conjugate_gradients
 from logreg.optim.precondition import Preconditioner
-from logreg.optim.problem import Derivatives, FirstOrder, HessianProduct, LogisticProblem
+from logreg.optim.problem import Derivatives, FirstOrder, HessianProduct, LogisticProblem, Theta
 from logreg.optim.proximal_newton import stationarity
-from logreg.optim.row_blocks import Theta
 from logreg.optim.solver import OF_ZERO, SMALL
 from logreg.records.record import Certificate
 

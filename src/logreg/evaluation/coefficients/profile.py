@@ -24,8 +24,7 @@ from scipy.stats import chi2
 from logreg.evaluation.coefficients.estimates import QUANTILE, Estimates
 from logreg.optim.line_search import search
 from logreg.optim.newton import newton_direction
-from logreg.optim.problem import Derivatives, LogisticProblem
-from logreg.optim.row_blocks import Theta
+from logreg.optim.problem import Derivatives, LogisticProblem, Theta
 
 MOST_ITERATIONS = 200  # of a constrained minimum
 MOST_TRIALS = 60  # of a bound
