@@ -21,10 +21,8 @@ def report(cfg: DictConfig) -> None:
         write_run(directory, output, trusted_packages())
     else:
         write_sweep(directory, output)
-
-    from logreg.report.page.numbers import spoken_bytes
-
-    print(f"report: {shown(output)} ({spoken_bytes(output.stat().st_size)})")
+    size = output.stat().st_size
+    print(f"report: {shown(output)} ({f'{size / 1e6:.1f} MB' if size >= 1e6 else f'{size / 1e3:.0f} kB'})")
 
 
 main = command("report", report)

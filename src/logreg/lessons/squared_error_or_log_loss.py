@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +18,7 @@ from logreg.lessons.lesson import Conclusion, SweepLesson, refuse, training_rows
 from logreg.lessons.surface import Surface, smallest_eigenvalues, surface
 from logreg.optim.losses import LOSSES, loss_of
 from logreg.records.jobs import Job
-from logreg.records.record import COEFFICIENTS
+from logreg.records.record import COEFFICIENTS, read_coefficients
 from logreg.report.figures.theme import GREEN, RED, panels
 
 ABOVE = 1e-3  # of the cost
@@ -60,14 +59,12 @@ def ends(loss: str, jobs: Sequence[Job], x: np.ndarray, y: np.ndarray) -> Ends:
     return Ends(theta, loss_of(loss).of_arrays(z, y).mean(1), right.mean(1), np.linalg.norm(gradients, axis=1))
 
 
-def _theta(directory: Path) -> list[float]:
+def _theta(directory: Path) -> np.ndarray:
     """Weights and, last, the intercept as the model has them."""
-    try:
-        with (directory / COEFFICIENTS).open(newline="", encoding="utf-8") as file:
-            values = [float(row["coefficient_standardised"]) for row in csv.DictReader(file)]
-    except (OSError, KeyError, ValueError) as error:
-        raise UserError(f"sweep.lesson: {directory} has no {COEFFICIENTS} of a linear model ({error}).") from error
-    return [*values[1:], values[0]]
+    rows = read_coefficients(directory)
+    if rows.is_empty():
+        raise UserError(f"sweep.lesson: {directory} has no {COEFFICIENTS} of a linear model.")
+    return np.roll(rows["coefficient_standardised"].to_numpy(), -1)
 
 
 class SquaredErrorOrLogLoss(SweepLesson):

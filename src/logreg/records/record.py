@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from logreg.core.aliases import renamed
 from logreg.core.errors import Diverged, UserError
@@ -21,6 +21,9 @@ from logreg.core.json_object import JsonObject
 from logreg.core.optimizers import AutoChoice
 from logreg.core.provenance import git_state
 from logreg.core.settings import Settings
+
+if TYPE_CHECKING:
+    import polars as pl
 
 RECORD = "run.json"
 PREPROCESSING = "preprocessing.json"
@@ -288,6 +291,23 @@ def read_history(directory: Path) -> list[dict[str, float]]:
     return [{key: int(value) if key in ("step", "epoch") else value for key, value in row.items()} for row in rows]
 
 
+def read_coefficients(directory: Path) -> pl.DataFrame:
+    """The rows of ``coefficients.csv``, the intercept first: a ``name`` each, the feature with its level, and numbers.
+
+    A cell that is empty or no number is null, and a row without a standardised coefficient is left out. Without such a
+    file, or where it cannot be read, there are no rows.
+    """
+    import polars as pl
+
+    try:
+        cells = pl.read_csv(directory / COEFFICIENTS, infer_schema=False)
+        name = pl.concat_str("feature", pl.lit("=") + pl.col("level"), ignore_nulls=True)
+        values = pl.exclude("feature", "level").cast(pl.Float64, strict=False).fill_nan(None)
+        return cells.select(name.alias("name"), values).drop_nulls("coefficient_standardised")
+    except (OSError, pl.exceptions.PolarsError):
+        return pl.DataFrame()
+
+
 def read_config(directory: Path) -> Json:
     """The resolved configuration of a run, its classes by today's names.
 
@@ -302,8 +322,7 @@ def read_config(directory: Path) -> Json:
 def known_config(directory: Path) -> Json:
     """The configuration of a run as it stands in its file; empty where there is none that can be read."""
     with contextlib.suppress(UserError):
-        config = read_config(directory)
-        return config if isinstance(config, dict) else {}
+        return read_config(directory)
     return {}
 
 

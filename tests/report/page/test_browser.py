@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from logreg.cli.pages import write_run, write_sweep
-from logreg.report.page.numbers import shown_number
+from logreg.report.page.tables import shown_number
 from tests.commands import run_command
 from tests.report.page.serving import browser
 from tests.report.page.test_lesson import give_lesson

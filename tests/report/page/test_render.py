@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from logreg.report.page.charts import image_file
-from logreg.report.page.render import MOST_BYTES, island, write_page
+from logreg.report.page.render import MOST_BYTES, write_page
+from logreg.report.page.tables import island
 
 HOSTILE = ["</script><script>alert(1)</script>", '"><img src=x onerror=alert(1)>', "$x_1$", "a & b", "\u2028", "'"]
 

@@ -17,8 +17,8 @@ from logreg import load_run
 from logreg.cli.assemble import make_data
 from logreg.cli.pages import write_run
 from logreg.records.record import read_settings
-from logreg.report.page.numbers import shown_number
 from logreg.report.page.run_page import NOTHING_HELD_OUT
+from logreg.report.page.tables import shown_number
 from tests.commands import run_command
 from tests.report.page.pages import Page
 

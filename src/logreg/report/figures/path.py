@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 from matplotlib.figure import Figure
 
 from logreg.core.numbers import is_number
 from logreg.records.comparison import Setting
-from logreg.records.record import COEFFICIENTS
+from logreg.records.record import read_coefficients
 from logreg.records.selection import PenaltyChoice
 from logreg.report.figures.theme import CATEGORIES, HALF, Look, logarithmic, new_figure
 
@@ -67,13 +67,13 @@ def path_figure(settings: Sequence[Setting], choice: PenaltyChoice, look: Look =
 
 def _mean_coefficients(directories: Sequence[Path]) -> dict[str, float]:
     """Standardised coefficients by feature; those that not all folds have are left out."""
-    by_feature: dict[str, list[float]] = {}
-    for directory in directories:
-        path = directory / COEFFICIENTS
-        if not path.is_file():
-            return {}
-        with path.open(encoding="utf-8", newline="") as file:
-            for row in list(csv.DictReader(file))[1:]:
-                name = f"{row['feature']}={row['level']}" if row["level"] else row["feature"]
-                by_feature.setdefault(name, []).append(float(row["coefficient_standardised"]))
-    return {name: float(np.mean(values)) for name, values in by_feature.items() if len(values) == len(directories)}
+    folds = [read_coefficients(directory)[1:] for directory in directories]
+    if any(fold.is_empty() for fold in folds):
+        return {}
+    rows = pl.concat(fold["name", "coefficient_standardised"] for fold in folds)
+    means = (
+        rows.group_by("name", maintain_order=True)
+        .agg(pl.mean("coefficient_standardised"), pl.len())
+        .filter(pl.col("len") == len(folds))
+    )
+    return dict(zip(means["name"], means["coefficient_standardised"], strict=True))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import io
+import json
 import re
 import xml.etree.ElementTree as ET
 from dataclasses import dataclass, replace
@@ -14,7 +15,9 @@ from markupsafe import Markup
 from matplotlib.collections import QuadMesh
 from matplotlib.figure import Figure
 
+from logreg.records.record import LESSON, LESSON_FIGURES
 from logreg.report.figures.theme import INK, MUTED, PAPER, RULE, png_of, svg_of
+from logreg.report.page.tables import bounded
 
 # In SVG the colours of the light page become the page's own, which a dark page has others for.
 VARIABLES = {INK: "var(--ink)", MUTED: "var(--muted)", RULE: "var(--rule)", PAPER: "var(--paper)"}
@@ -22,6 +25,7 @@ NOT_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")  # characters t
 LARGEST_SVG = 400_000  # bytes
 LARGEST_PNG = 400_000  # bytes, before base64
 MOST_SHAPES = 600
+MOST_LINES, LONGEST_LINE, MOST_FIGURES = 300, 1_000, 12  # of a lesson
 PNG_DPI = 130  # sharp on screens of twice the pixels
 
 
@@ -136,3 +140,19 @@ def _attribute(key: str, value: str, name: str) -> str:
         value = value.replace("stroke: #000000", f"stroke: {INK}")
         return re.sub("|".join(VARIABLES), lambda match: VARIABLES[match.group()], value)
     return value
+
+
+def lesson_of(directory: Path) -> dict[str, object] | None:
+    """The ``text`` of a lesson, as it was printed, and its ``figures``; None where there is no lesson."""
+    try:
+        content = json.loads((directory / LESSON).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    lines = content.get("conclusion") if isinstance(content, dict) else None
+    if not isinstance(lines, list):
+        return None
+    paths = sorted((directory / "figures").glob(f"{LESSON_FIGURES}*.png"))[:MOST_FIGURES]
+    titles = [path.stem.removeprefix(LESSON_FIGURES).replace("_", " ") for path in paths]
+    figures = [image_file(path, title[:1].upper() + title[1:]) for path, title in zip(paths, titles, strict=True)]
+    text = "\n".join(bounded(str(line), LONGEST_LINE) for line in lines[:MOST_LINES])
+    return {"text": text, "figures": list(filter(None, figures))}

@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import functools
 import hashlib
-import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,13 +17,12 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from logreg.core.files import replacing
-from logreg.report.page.numbers import shown_number, spoken_seconds
+from logreg.report.page.tables import island, shown_number
 
 TEMPLATES = Path(__file__).parent / "templates"
 MOST_BYTES = 3_000_000
-PICTURE = re.compile(r'<img class="plate"[^>]*>|<svg [^>]*class="chart".*?</svg>', re.DOTALL)
-NO_ROOM = '<p class="note">This picture is left out, as the page would be too large to send.</p>'
-UNSAFE = {ord(character): f"\\u{ord(character):04x}" for character in "<>&\u2028\u2029"}
+PICTURE = re.compile(rb'<img class="plate"[^>]*>|<svg [^>]*class="chart".*?</svg>', re.DOTALL)
+NO_ROOM = b'<p class="note">This picture is left out, as the page would be too large to send.</p>'
 
 
 def render(template: str, values: Mapping[str, object]) -> str:
@@ -34,16 +32,14 @@ def render(template: str, values: Mapping[str, object]) -> str:
         template: the name of a file in `TEMPLATES`.
         values: what it prints; texts are escaped, `Markup` is not.
     """
-    script = (TEMPLATES / "page.js").read_text(encoding="utf-8")
-    style = (TEMPLATES / "page.css").read_text(encoding="utf-8")
-    shared = {"script": Markup(script), "style": Markup(style), "policy": _policy(script)}
+    script, style = ((TEMPLATES / f"page.{kind}").read_text(encoding="utf-8") for kind in ("js", "css"))
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    policy = (
+        f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'; "
+        "base-uri 'none'; form-action 'none'"
+    )
+    shared = {"script": Markup(script), "style": Markup(style), "policy": policy}
     return _environment().get_template(template).render(shared | dict(values))
-
-
-def island(value: object) -> Markup:
-    """A value as JSON that can stand inside a ``<script type="application/json">`` element."""
-    text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    return Markup(text.translate(UNSAFE))
 
 
 def write_page(html: str, output: Path) -> None:
@@ -52,39 +48,18 @@ def write_page(html: str, output: Path) -> None:
     Raises:
         UserError: it cannot be written.
     """
+    page = html.encode("utf-8", errors="replace")  # a lone surrogate, of a file name, has no UTF-8
+    for picture in sorted(set(PICTURE.findall(page)), key=len, reverse=True) if len(page) >= MOST_BYTES else ():
+        page = page.replace(picture, NO_ROOM) if len(page) >= MOST_BYTES else page
     with replacing(output) as part:
-        # a lone surrogate, of a file name, has no UTF-8
-        part.write_bytes(_fitted(html).encode("utf-8", errors="replace"))
-
-
-def _fitted(html: str) -> str:
-    """A page of fewer than `MOST_BYTES` bytes, as far as leaving out pictures, the largest first, makes it so."""
-    over = len(html.encode("utf-8", errors="replace")) - MOST_BYTES + 1
-    pictures = sorted(set(PICTURE.findall(html)), key=len, reverse=True) if over > 0 else []
-    for picture in pictures:
-        if over > 0:
-            over -= html.count(picture) * (len(picture.encode("utf-8", errors="replace")) - len(NO_ROOM))
-            html = html.replace(picture, NO_ROOM)
-    return html
-
-
-def _policy(script: str) -> str:
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    return (
-        f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'; "
-        "base-uri 'none'; form-action 'none'"
-    )
+        part.write_bytes(page)
 
 
 @functools.cache
 def _environment() -> Environment:
+    files = FileSystemLoader(TEMPLATES)
     environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
+        loader=files, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters |= {"number": shown_number, "seconds": spoken_seconds, "island": island}
-    environment.filters["thousands"] = lambda value: f"{value:,}"
+    environment.filters |= {"number": shown_number, "island": island, "thousands": "{:,}".format}
     return environment

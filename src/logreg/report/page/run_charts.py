@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 from matplotlib.ticker import MaxNLocator
 
 from logreg.data.splits import SPLIT_NAMES
@@ -15,9 +15,8 @@ from logreg.records.record import LESSON_FIGURES, RunRecord
 from logreg.report.figures.theme import BLUE, INK, MUTED, OF_SPLIT, SMALL, Drawing, logarithmic, new_chart, page_colors
 from logreg.report.page.charts import Chart, chart, image_file, photograph
 from logreg.report.page.histories import STRETCHES, Curve, read_curves, shortened, spans_much
-from logreg.report.page.run_sections import as_number, name_of, spoken
 from logreg.report.page.tables import bounded
-from logreg.report.terminal.sentences import is_part
+from logreg.report.terminal.sentences import is_part, spoken
 
 MOST_PANELS = 12
 MOST_IN_FOREST = 20
@@ -36,17 +35,14 @@ def curve_charts(directory: Path, record: RunRecord) -> list[Chart]:
         split, _, metric = name.partition("/")
         if not is_part(metric) and len(curve[0]) > 1:
             panels.setdefault(metric if split in SPLIT_NAMES else name, {})[split] = curve
-    if _same(panels.get("loss", {}).get("val"), panels.get("log_loss", {}).get("val")):
+    loss, log_loss = (panels.get(name, {}).get("val") for name in ("loss", "log_loss"))
+    if loss is not None and log_loss is not None and np.array_equal(loss, log_loss):
         del panels["log_loss"]
     panels = {name: curves for name, curves in panels.items() if any(len(x) > 2 for x, _ in curves.values())}
     order = sorted(panels, key=lambda name: (FIRST.index(name) if name in FIRST else len(FIRST), name))
     best = record.evaluated.updates if record.evaluated.checkpoint == "best" else None
     with page_colors():
         return [_curves(f"curve{i}", name, panels[name], best) for i, name in enumerate(order[:MOST_PANELS])]
-
-
-def _same(a: Curve | None, b: Curve | None) -> bool:
-    return a is not None and b is not None and all(np.array_equal(x, y) for x, y in zip(a, b, strict=True))
 
 
 def _curves(name: str, metric: str, curves: Mapping[str, Curve], best: int | None) -> Chart:
@@ -72,25 +68,22 @@ def _curves(name: str, metric: str, curves: Mapping[str, Curve], best: int | Non
 
 def held_out_charts(drawings: Mapping[str, Drawing]) -> list[Chart]:
     """The figures that `logreg.report.run.draw` drew for the page; call it inside `page_colors`."""
-    charts = []
-    for name, drawing in drawings.items():
-        title = TITLES.get(name, name)
-        if name in PICTURES:
-            charts.append(photograph(drawing.figure, title, is_wide=name == "photos"))
-        else:
-            charts.append(chart(drawing.figure, name, title, " ".join(drawing.sentences)))
-    return charts
+    return [
+        photograph(drawing.figure, TITLES[name], is_wide=name == "photos")
+        if name in PICTURES
+        else chart(drawing.figure, name, TITLES[name], " ".join(drawing.sentences))
+        for name, drawing in drawings.items()
+    ]
 
 
 def figure_files(directory: Path) -> list[Chart]:
     """The figures that the run itself drew when it ended, but those of its lesson."""
     paths = [path for path in (directory / "figures").glob("*.png") if not path.name.startswith(LESSON_FIGURES)]
     paths.sort(key=lambda path: ([*TITLES, path.stem].index(path.stem), path.stem))
-    charts = (image_file(path, TITLES.get(path.stem, path.stem)) for path in paths)
-    return [each for each in charts if each is not None]
+    return list(filter(None, (image_file(path, TITLES.get(path.stem, path.stem)) for path in paths)))
 
 
-def forest(rows: Sequence[Mapping[str, str]]) -> Chart | None:
+def forest(rows: pl.DataFrame) -> Chart | None:
     """The largest coefficients per standard deviation, with their intervals where there are any.
 
     Args:
@@ -99,35 +92,30 @@ def forest(rows: Sequence[Mapping[str, str]]) -> Chart | None:
     Returns:
         None where no coefficient is finite, and other than 0.
     """
-    known = [(row, as_number(row["coefficient_standardised"]) or 0.0) for row in rows]
-    known = [(row, value) for row, value in known if math.isfinite(value) and value][:MOST_IN_FOREST]
-    if not known:
+    value = pl.col("coefficient_standardised")
+    known = rows.filter(value.is_finite() & (value != 0))[:MOST_IN_FOREST]
+    if known.is_empty():
         return None
+    values, raw = (known[key].to_numpy() for key in ("coefficient_standardised", "coefficient"))
+    with np.errstate(divide="ignore", invalid="ignore"):  # of raw coefficients of 0
+        low, high = (
+            known[key].to_numpy() * (values / raw) if key in known.columns else values for key in ("lower", "upper")
+        )
+    has_interval = np.isfinite(raw) & np.isfinite(low) & np.isfinite(high)
+    low, high = (np.where(has_interval, end, values) for end in (low, high))
     with page_colors():
         figure, axes = new_chart((SMALL[0] + 1.1, 0.9 + 0.22 * len(known)))
         places = np.arange(len(known))[::-1]
-        values = np.array([value for _, value in known])
-        ends = np.array([_interval(row, value) for row, value in known])
         axes.axvline(0, color=MUTED, linewidth=0.8)
-        axes.hlines(places, ends[:, 0], ends[:, 1], color=BLUE, linewidth=1.4)
+        axes.hlines(places, low, high, color=BLUE, linewidth=1.4)
         axes.plot(values, places, "o", color=BLUE, markersize=4.5)
-        axes.set_yticks(places, [bounded(name_of(row), 32) for row, _ in known])
+        axes.set_yticks(places, [bounded(name, 32) for name in known["name"]])
         axes.tick_params(axis="y", length=0, labelcolor=INK)
         axes.grid(False, axis="y")
         axes.spines["left"].set_visible(False)
         axes.set_ylim(-0.7, len(known) - 0.3)
-        differ = any(row["coefficient"] != row["coefficient_standardised"] for row, _ in known)
-        axes.set_xlabel(f"change of the logit per {'standard deviation' if differ else 'unit of the column'}")
-        with_errors = bool((ends[:, 0] < ends[:, 1]).any())
-        shown = "all" if len(known) == len(rows) else f"the {len(known)} largest"
-        caption = f"{shown.capitalize()} of {len(rows):,}" + (", with 95 % intervals." if with_errors else ".")
+        unit = "standard deviation" if (raw != values).any() else "unit of the column"
+        axes.set_xlabel(f"change of the logit per {unit}")
+        shown = "All" if len(known) == len(rows) else f"The {len(known)} largest"
+        caption = f"{shown} of {len(rows):,}" + (", with 95 % intervals." if (low < high).any() else ".")
         return chart(figure, "forest", "Largest coefficients", caption)
-
-
-def _interval(row: Mapping[str, str], value: float) -> tuple[float, float]:
-    """The ends of a coefficient's interval in standardised units; the coefficient itself where there is none."""
-    raw, low, high = (as_number(row.get(key)) for key in ("coefficient", "lower", "upper"))
-    if not raw or low is None or high is None or not all(map(math.isfinite, (raw, low, high))):
-        return value, value
-    scale = value / raw
-    return low * scale, high * scale

@@ -1,26 +1,63 @@
-"""A table of any length: its first rows are HTML, all of them are data that a script shows page by page, and sorts."""
+"""A table of any length: its first rows are HTML, all of them are data that a script shows page by page, and sorts.
+
+Numbers are written by the rules that ``templates/page.js`` has, too, so that a sorted row reads as before.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import functools
+import json
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from decimal import ROUND_HALF_UP, Decimal, localcontext
+from statistics import median
 
-from markupsafe import escape
+from markupsafe import Markup, escape
 
 from logreg.core.numbers import is_finite, is_number
-from logreg.report.page.numbers import decimals_of, shown_number
-from logreg.report.page.render import island
 
 PAGE = 50  # rows shown at once
 LONGEST = 160  # characters of a cell
+NOTHING = "–"  # noqa: RUF001
+LARGEST = 1e7  # from here on, and below half of the last digit, a number has an exponent
+DIGITS = 4  # that count, of the middle one of a column
+UNSAFE = {ord(character): f"\\u{ord(character):04x}" for character in "<>&\u2028\u2029"}
+
+
+def shown_number(value: float | None, decimals: int = 4) -> str:
+    """A number with ``decimals``, or with an exponent where those would say nothing; ``NOTHING`` for none."""
+    if value is None or math.isnan(value):
+        return NOTHING
+    if math.isinf(value):
+        return "∞" if value > 0 else "-∞"
+    size = abs(value)
+    exact = Decimal(float(value) + 0.0)  # without the sign of a zero
+    with localcontext(rounding=ROUND_HALF_UP):  # away from zero, as scripts round
+        if size and (size >= LARGEST or size < 5 * 10.0 ** -(decimals + 1)):
+            mantissa, _, exponent = f"{exact:.2e}".partition("e")
+            return f"{mantissa}e{int(exponent)}"
+        return f"{exact:.{decimals}f}"
+
+
+def decimals_of(values: Sequence[object]) -> int:
+    """How many decimals a column needs, so that its numerals align and its middle number has `DIGITS` that count."""
+    sizes = [abs(value) for value in values if is_finite(value) and value]
+    if not sizes or all(float(size).is_integer() and size < LARGEST for size in sizes):
+        return 0
+    return max(0, min(6, DIGITS - 1 - math.floor(math.log10(median(sizes)))))
+
+
+def island(value: object) -> Markup:
+    """A value as JSON that can stand inside a ``<script type="application/json">`` element."""
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return Markup(text.translate(UNSAFE))
 
 
 @dataclass(frozen=True)
 class PagedColumn:
-    """One column; see `numbers`, `texts` and `settings`, which make them.
+    """One column; see `numbers` and `texts`, which make them.
 
     Attributes:
         title: its heading.
@@ -41,40 +78,27 @@ class PagedColumn:
 
     def cell(self, row: int) -> str:
         value = self.values[row]
-        return (
-            str(value or "") if isinstance(value, str) or self.kind != "number" else shown_number(value, self.decimals)
-        )
-
-    def head(self, count: int) -> PagedColumn:
-        """Its first rows."""
-        return dataclasses.replace(self, values=self.values[:count])
+        return value if isinstance(value, str) else shown_number(value, self.decimals)
 
     def as_data(self) -> dict[str, object]:
         """What the script reads; texts are kept once each."""
         if self.kind == "number":
             return {"kind": "number", "decimals": self.decimals, "values": [_packed(v) for v in self.values]}
         place: dict[str, int] = {}
-        codes = [place.setdefault(str(value or ""), len(place)) for value in self.values]
+        codes = [place.setdefault(str(value), len(place)) for value in self.values]
         kind = "digits" if self.kind == "setting" and self.is_right else self.kind
         return {"kind": kind, "texts": list(place), "codes": codes}
 
 
-def numbers(title: str, values: Sequence[object], decimals: int | None = None) -> PagedColumn:
+def numbers(title: str, values: Iterable[object], decimals: int | None = None) -> PagedColumn:
     """A column of numbers, with the decimals that suit them; what is no number is an empty cell."""
-    known: list[float | None] = [
-        v if is_finite(v) or (isinstance(v, float) and math.isinf(v)) else None for v in values
-    ]
+    known = [v if is_finite(v) or (isinstance(v, float) and math.isinf(v)) else None for v in values]
     return PagedColumn(title, "number", known, decimals_of(known) if decimals is None else decimals)
 
 
-def texts(title: str, values: Sequence[object], kind: str = "text") -> PagedColumn:
+def texts(title: str, values: Iterable[object], kind: str = "text") -> PagedColumn:
     """A column of texts, each of bounded length."""
     return PagedColumn(title, kind, [bounded("" if value is None else str(value)) for value in values])
-
-
-def settings(title: str, values: Sequence[object]) -> PagedColumn:
-    """A column of values from the command line, as they were typed."""
-    return texts(title, values, "setting")
 
 
 def bounded(text: str, most: int = LONGEST) -> str:
@@ -97,14 +121,14 @@ class PagedTable:
         name: unique on the page; the table's id.
         rest: where all rows are, for readers without scripts.
         page: rows shown at once.
-        order: index of the column that the rows are sorted by as they come, and whether by rising value.
+        is_ranked: whether the rows come sorted by rising values of the first column.
     """
 
     name: str
     columns: list[PagedColumn]
     rest: str = ""
     page: int = PAGE
-    order: tuple[int, bool] | None = field(default=None)
+    is_ranked: bool = False
 
     @property
     def count(self) -> int:
@@ -120,12 +144,10 @@ class PagedTable:
 
     def within(self, budget: int) -> PagedTable:
         """The table, or as many of its first rows as take at most ``budget`` bytes on the page."""
-        table = self
-        while table.count > 1 and (size := table._bytes()) > budget:
-            rows = max(1, min(table.count - 1, int(0.97 * table.count * budget / size)))
-            table = dataclasses.replace(table, columns=[column.head(rows) for column in table.columns])
-        return table
-
-    def _bytes(self) -> int:
         shown = "".join(escape(cell) for row in self.first() for cell in row)
-        return len(f"{island(self.as_data())}{shown}".encode(errors="replace"))
+        size = len(f"{island(self.as_data())}{shown}".encode(errors="replace"))
+        if self.count < 2 or size <= budget:
+            return self
+        rows = max(1, min(self.count - 1, int(0.97 * self.count * budget / size)))
+        columns = [dataclasses.replace(column, values=column.values[:rows]) for column in self.columns]
+        return dataclasses.replace(self, columns=columns).within(budget)

@@ -17,7 +17,7 @@ from logreg.evaluation.coefficients.estimates import Inference, NoInference
 from logreg.records.record import Baseline, RunRecord, shown, splits_of
 from logreg.report.coefficients import Coefficients
 from logreg.report.terminal.inference import show_inference
-from logreg.report.terminal.sentences import conclusions, headline, is_part
+from logreg.report.terminal.sentences import conclusions, headline, metric_names
 from logreg.report.terminal.tables import numeric, say
 from logreg.training.classifier import BinaryClassifier
 
@@ -73,7 +73,7 @@ def metric_rows(metrics: dict[str, float], baseline: Baseline | None = None) -> 
     splits = splits_of(metrics)
     linear = {} if baseline is None else baseline.metrics
     rows = [["metric", *splits, *([f"linear, {splits[-1]}"] if linear else [])]]
-    for name in dict.fromkeys(full.partition("/")[2] for full in metrics if not is_part(full)):
+    for name in metric_names(metrics):
         cells = [metrics.get(f"{split}/{name}") for split in splits]
         cells += [linear.get(f"{splits[-1]}/{name}")] if linear else []
         rows.append([name, *("" if cell is None else f"{cell:.6f}" for cell in cells)])

@@ -48,13 +48,28 @@ def held_out_lines(record: RunRecord) -> list[str]:
     ]
 
 
-SPOKEN = {"log_loss": "log loss", "brier": "Brier score", "calibration_error": "calibration error"}
+SPOKEN = {
+    "accuracy": "accuracy", "auroc": "AUROC", "log_loss": "log loss", "brier": "Brier score", "loss": "loss",
+    "f1": "F1", "average_precision": "average precision", "calibration_error": "calibration error",
+}  # fmt: skip
+CALIBRATED = ("log_loss", "brier", "calibration_error")  # what calibration is judged by
 ROWS = {split: SPLIT_NAMES[split] for split in SPLITS if split != "train"}
 
 
 def is_part(name: str) -> bool:
     """Whether a metric is a part of the Brier score."""
     return any(name.endswith(f"_{part}") for part in PARTS)
+
+
+def metric_names(metrics: Mapping[str, float]) -> list[str]:
+    """The metrics without their splits, but for the parts of Brier scores, in their order."""
+    return list(dict.fromkeys(full.partition("/")[2] for full in metrics if not is_part(full)))
+
+
+def spoken(metric: str) -> str:
+    """A metric's name as the heading that a reader knows it by."""
+    name = SPOKEN.get(metric)
+    return metric if name is None else f"{name[:1].upper()}{name[1:]}"
 
 
 def calibration_lines(metrics: Mapping[str, float], calibration: Mapping[str, Any] | None) -> Sequence[str]:
@@ -65,8 +80,8 @@ def calibration_lines(metrics: Mapping[str, float], calibration: Mapping[str, An
         lines.append(f"calibration={calibration['method']}, fitted on {calibration['rows']:,} validation rows")
         before = calibration["uncalibrated"]
         changes = [
-            f"{spoken} {before[f'{split}/{name}']:.6f} before, {metrics[f'{split}/{name}']:.6f} after"
-            for name, spoken in SPOKEN.items()
+            f"{SPOKEN[name]} {before[f'{split}/{name}']:.6f} before, {metrics[f'{split}/{name}']:.6f} after"
+            for name in CALIBRATED
             if f"{split}/{name}" in before and f"{split}/{name}" in metrics
         ]
         lines += [f"{ROWS[split]} rows: {'; '.join(changes)}"] if changes else []
