@@ -16,7 +16,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import ClassVar, Generic, Self, TypeVar
+from typing import ClassVar, Self
 
 import numpy as np
 from filelock import FileLock, Timeout
@@ -30,50 +30,36 @@ NO_SPACE = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC), errno.EFBIG)  
 
 
 @dataclass(frozen=True, kw_only=True)
-class Manifest:
-    """What is in a folder of the cache.
+class CacheEntry:
+    """A folder of arrays, mapped when they are asked for; one subclass for each kind of data.
+
+    Its fields but the folder are the manifest, a file beside the arrays.
 
     Attributes:
         files: their sizes in bytes.
-    """
-
-    files: dict[str, int] = field(default_factory=dict)
-
-
-M = TypeVar("M", bound=Manifest)
-
-
-@dataclass(frozen=True)
-class CacheEntry(Generic[M]):
-    """A folder of arrays, mapped when they are asked for; one subclass for each kind of data.
-
-    Attributes:
-        manifest_type: what its manifest is.
         what: the word for it in messages.
     """
 
     folder: Path
-    manifest: M
-
-    manifest_type: ClassVar[type[Manifest]]
+    files: dict[str, int] = field(default_factory=dict)
     what: ClassVar[str]
 
     @classmethod
     def opened(cls, folder: Path) -> Self | None:
         """The entry in a folder, if it is complete."""
         try:
-            manifest = cls.manifest_type(**json.loads((folder / MANIFEST).read_text(encoding="utf-8")))
-            complete = all((folder / name).stat().st_size == size for name, size in manifest.files.items())
+            entry = cls(folder=folder, **json.loads((folder / MANIFEST).read_text(encoding="utf-8")))
+            complete = all((folder / name).stat().st_size == size for name, size in entry.files.items())
         except (OSError, ValueError, TypeError):
             return None
-        return cls(folder, manifest) if complete else None  # type: ignore[arg-type]
+        return entry if complete else None
 
     @classmethod
-    def opened_or_made(cls, cache: Path, key: str, make: Callable[[Path], M]) -> tuple[Self, bool]:
+    def opened_or_made(cls, cache: Path, key: str, make: Callable[[Path], Self]) -> tuple[Self, bool]:
         """The entry of a key, and whether it had to be made.
 
         Args:
-            make: writes the arrays into the folder it is given; returns the manifest.
+            make: writes the arrays into the folder it is given.
 
         Raises:
             UserError: the cache cannot be written, or what ``make`` raises; nothing is left of the attempt.
@@ -102,16 +88,17 @@ class CacheEntry(Generic[M]):
             ) from error
 
     @classmethod
-    def _made(cls, folder: Path, make: Callable[[Path], M]) -> Self:
+    def _made(cls, folder: Path, make: Callable[[Path], Self]) -> Self:
         part = folder.with_name(f".{folder.name}.part")
         # Whatever is there was left by a run that was killed: this run has the lock.
         shutil.rmtree(part, ignore_errors=True)
         shutil.rmtree(folder, ignore_errors=True)
         part.mkdir()
         try:
-            manifest = make(part)
-            files = {path.name: path.stat().st_size for path in part.iterdir()}
-            text = json.dumps(asdict(manifest) | {"files": files}, indent=1, ensure_ascii=False)
+            manifest = asdict(make(part))
+            del manifest["folder"]
+            manifest["files"] = {path.name: path.stat().st_size for path in part.iterdir()}
+            text = json.dumps(manifest, indent=1, ensure_ascii=False)
             (part / MANIFEST).write_text(text + "\n", encoding="utf-8")
             os.rename(part, folder)
         finally:

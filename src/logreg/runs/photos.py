@@ -12,8 +12,8 @@ import torch
 
 from logreg.core.errors import UserError
 from logreg.data.images.discover import labelled_photos
+from logreg.data.images.pixel_store import streamed
 from logreg.data.images.preprocessor import ELEMENTS, ImagePreprocessor
-from logreg.data.images.streaming import streamed
 from logreg.runs.evaluate import EvaluateOptions, NewRowsEvaluation, Scored, evaluate_scored
 from logreg.runs.load import Run
 from logreg.runs.predictions import STDOUT, Scorer, output_file, to_file, to_stdout
@@ -42,7 +42,7 @@ class PhotoScorer(Scorer):
         return torch.cat(logits).double().numpy()
 
     def streamed(self, files: Sequence[Path], skip_bad: bool, key: str) -> Iterator[tuple[list[int], np.ndarray]]:
-        """Numbers of photos and their pixels; see `logreg.data.images.streaming.streamed`."""
+        """Numbers of photos and their pixels; see `logreg.data.images.pixel_store.streamed`."""
         return streamed(files, self.preprocessor.size, skip_bad, key)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from logreg.data.images import pixel_store, streaming
+from logreg.data.images import pixel_store
 from tests.data.images.photos import images, written
 
 
@@ -30,15 +30,15 @@ def pixels_by_pillow(folder: Path, size: int = 8) -> dict[str, np.ndarray]:
 def test_threads_and_processes_decode_the_same_as_pillow(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (folder / "cats" / "005.png").write_bytes(b"no photo")
     expected = pixels_by_pillow_but(folder, "005.png")
-    monkeypatch.setattr(streaming, "TOGETHER", 3)
+    monkeypatch.setattr(pixel_store, "TOGETHER", 3)
     found = []
     for few in (128, 1):
-        monkeypatch.setattr(streaming, "FEW", few)
+        monkeypatch.setattr(pixel_store, "FEW", few)
         data = images(folder, skip_bad=True, cache_dir=str(folder.parent / f"cache{few}"))
         assert data.photos is not None
         assert [str(path) for path in data.photos.files] == list(expected)
         assert np.array_equal(data.pixels, np.stack(list(expected.values())))
-        found.append((data.fingerprint, data.cached.manifest, data.cached.sums.tolist()))
+        found.append((data.fingerprint, data.cached.files, data.cached.bad, data.cached.sums.tolist()))
     assert found[0] == found[1]
 
 

@@ -21,10 +21,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from logreg.data.images import decoding, pixel_store, streaming
+from logreg.data.images import decoding, pixel_store
 from logreg.data.images.decoding import BadPhoto, pixels_of, read_rgb
 from logreg.data.images.discover import find_photos, photos_below
-from logreg.data.images.streaming import streamed
+from logreg.data.images.pixel_store import streamed
 from tests.data.images.photos import class_folders, images, picture, refusal, written
 from tests.data.images.refusals import HALVES, UNREADABLE, left_over, said
 from tests.helpers import write_photos
@@ -70,9 +70,9 @@ def test_the_first_bad_file_is_named_whoever_is_first_to_decode_it(
 ) -> None:
     for name in ("cats/003.png", "dogs/001.png", "dogs/005.png"):
         (folder / name).write_bytes(b"no photo")
-    monkeypatch.setattr(streaming, "TOGETHER", 1)
+    monkeypatch.setattr(pixel_store, "TOGETHER", 1)
     for few in (100, 0):
-        monkeypatch.setattr(streaming, "FEW", few)
+        monkeypatch.setattr(pixel_store, "FEW", few)
         assert said(folder).startswith(f"data.path: photos{os.sep}cats{os.sep}003.png is no JPEG")
 
 
@@ -113,7 +113,7 @@ def test_what_the_system_says_of_a_file_is_passed_on(folder: Path, monkeypatch: 
     monkeypatch.setattr(decoding.Image, "open", refuse)
     assert said(folder).startswith(f"data.path: photos{os.sep}cats{os.sep}002.png cannot be read (Permission denied);")
     data = images(folder, skip_bad=True, split=HALVES)
-    reasons = {reason for _, reason in data.cached.manifest.bad}
+    reasons = {reason for _, reason in data.cached.bad}
     assert reasons == {"cannot be read (Permission denied)", "does not fit into memory"}
 
 
@@ -190,7 +190,7 @@ def raising(error: BaseException) -> Callable[[], None]:
 def test_nothing_is_left_of_an_attempt_that_failed(
     folder: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException, place: str
 ) -> None:
-    monkeypatch.setattr(streaming, "TOGETHER", 2)
+    monkeypatch.setattr(pixel_store, "TOGETHER", 2)
     with monkeypatch.context() as patched:
         act_in(patched, place, raising(error), after=2 if place == "write_pixels" else 0)
         with pytest.raises(type(error)):
@@ -229,7 +229,7 @@ def test_an_attempt_that_was_killed_is_swept_away(folder: Path) -> None:
 
 
 def test_a_process_that_is_killed_is_told(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(streaming, "FEW", 0)
+    monkeypatch.setattr(pixel_store, "FEW", 0)
     monkeypatch.setattr(pixel_store, "write_pixels", dies)
     assert said(folder) == "data: a process that decodes photos was killed, perhaps as memory is short."
 
@@ -242,14 +242,14 @@ INTERRUPTED = """
 import signal
 import sys
 from pathlib import Path
-from logreg.data.images import pixel_store, streaming
+from logreg.data.images import pixel_store
 from tests.data.images.refusals import lingers
 from tests.helpers import image_folder
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # which whoever runs the tests in the background ignores
 if sys.argv[2] == "processes":
-    streaming.FEW = 0
-streaming.TOGETHER = 1
+    pixel_store.FEW = 0
+pixel_store.TOGETHER = 1
 pixel_store.write_pixels = lingers
 image_folder(path=sys.argv[1], cache_dir=str(Path(sys.argv[1]).parent / "cache")).prepare_data()
 """
@@ -283,7 +283,7 @@ def test_photos_that_stream_by_are_named_and_left_out_likewise(
         "data.skip_bad=true leaves such files out."
     )
     assert not refusal(lambda: list(streamed(files[:1], 8, False, "data.path"))).endswith("out.")
-    monkeypatch.setattr(streaming, "TOGETHER", 3)
+    monkeypatch.setattr(pixel_store, "TOGETHER", 3)
     with caplog.at_level(logging.WARNING):
         found = list(streamed(files, 8, True, "data.path"))
     assert [i for numbers, _ in found for i in numbers] == [i for i in range(12) if i not in (0, 7)]

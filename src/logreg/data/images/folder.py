@@ -99,7 +99,7 @@ class ImageFolderData(ImageData):
     def fingerprint(self) -> str:
         """Of pixels, classes and folders of splits."""
         photos, prepared = self.decoded
-        digest = hashlib.sha256(prepared.manifest.fingerprint.encode())
+        digest = hashlib.sha256(prepared.fingerprint.encode())
         digest.update(photos.y.tobytes())
         digest.update(b"" if photos.splits is None else photos.splits.tobytes())
         return f"sha256:{digest.hexdigest()[:32]}"
@@ -108,4 +108,4 @@ class ImageFolderData(ImageData):
         return [self.decoded[0].files[i] for i in numbers]
 
     def describe(self) -> dict[str, Any]:
-        return super().describe() | {"path": self.folder.path, "skipped": len(self.decoded[1].manifest.bad)}
+        return super().describe() | {"path": self.folder.path, "skipped": len(self.decoded[1].bad)}

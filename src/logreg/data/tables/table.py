@@ -17,7 +17,7 @@ from logreg.core.options.tables import Dialect, PrepareOptions, ReadOptions, Rol
 from logreg.data.cache import key_of
 from logreg.data.datamodule import BlockData
 from logreg.data.rows import MappedRows, Rows, SparseRows, TensorRows
-from logreg.data.tables.preparing.pipeline import VERSION, CachedTable, TableManifest, TablePreparation
+from logreg.data.tables.preparing.pipeline import VERSION, CachedTable, TablePreparation
 from logreg.data.tables.preprocessor import Preprocessor
 from logreg.data.tables.reading.source import Source, open_source
 
@@ -70,18 +70,18 @@ class TableData(BlockData):
         self.form = sources["train"].form
         key = self._key(sources)
 
-        def make(folder: Path) -> TableManifest:
-            manifest = self.preparation.make(sources, folder)
+        def make(folder: Path) -> CachedTable:
+            table = self.preparation.make(sources, folder)
             if self._key(sources) != key:
                 raise UserError(
                     f"data.path={self.paths.path}: the file was changed while it was being read; start again."
                 )
-            return manifest
+            return table
 
         self.cached, is_new = CachedTable.opened_or_made(Path(self.paths.cache_dir), key, make)
-        for note in self.cached.manifest.notes:
+        for note in self.cached.notes:
             log.info("%s", note)
-        for warning in self.cached.manifest.warnings:
+        for warning in self.cached.warnings:
             log.warning("warning: %s", warning)
         log.info("%s %s", "prepared" if is_new else "found prepared", self.cached.folder)
 
@@ -89,7 +89,7 @@ class TableData(BlockData):
         self.prepare_data()
         assert self.cached is not None
         self.preprocessor = self.cached.preprocessor
-        self.rows = {split: self.cached.rows(split) for split in SPLITS}
+        self.rows = {split: self.cached.rows_of(split) for split in SPLITS}
         if not len(self.rows["train"]):
             raise UserError(f"data.path={self.paths.path}: no row is left for training.")
 
@@ -140,7 +140,7 @@ class TableData(BlockData):
 
     @property
     def fingerprint(self) -> str:
-        return self.table.manifest.fingerprint
+        return self.table.fingerprint
 
     @property
     def training_groups(self) -> np.ndarray | None:
@@ -148,18 +148,18 @@ class TableData(BlockData):
         return None if group is None else np.asarray(group[self.rows["train"]])
 
     def is_large(self, split: str) -> bool:
-        manifest = self.table.manifest
-        entries = manifest.values / max(1, manifest.total) if manifest.sparse else manifest.width
+        table = self.table
+        entries = table.values / max(1, table.total) if table.sparse else table.width
         return len(self.rows[split]) * entries * 8 > IN_MEMORY_BYTES
 
     def served(self, split: str) -> Rows:
         table, rows = self.table, self.rows[split]
         weight = self.weights(split)
-        if self.is_large(split) and not table.manifest.sparse:
+        if self.is_large(split) and not table.sparse:
             return MappedRows(table.x, rows, torch.as_tensor(self.labels_of(split)), weight, self.dtype)
         y = torch.as_tensor(self.labels_of(split), dtype=self.dtype)
-        if table.manifest.sparse:
-            return SparseRows(*table.csr, rows, table.manifest.width, y, weight, self.dtype)
+        if table.sparse:
+            return SparseRows(*table.csr, rows, table.width, y, weight, self.dtype)
         return TensorRows(torch.as_tensor(np.asarray(table.x[rows]), dtype=self.dtype), y, weight)
 
     def labels_of(self, split: str) -> np.ndarray:
@@ -174,7 +174,7 @@ class TableData(BlockData):
 
     @property
     def label_counts(self) -> dict[str, list[int]]:
-        return self.table.manifest.labels
+        return self.table.labels
 
     def describe(self) -> dict[str, Any]:
         target = self.preprocessor.target
@@ -184,6 +184,6 @@ class TableData(BlockData):
             "labels": {label: value for value, label in enumerate(target.labels)},
             "left_out": self.preprocessor.left_out,
             "label_weights": None if self.own_weights("train") is None else list(self.label_totals()),
-            "warnings": self.table.manifest.warnings,
+            "warnings": self.table.warnings,
             "form": asdict(self.form) if self.form else None,
         }

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from logreg.data.tables.preparing import column_store
-from logreg.data.tables.preparing.column_store import ColumnStore
+from logreg.data.tables.preparing import raw_table
+from logreg.data.tables.preparing.raw_table import ColumnStore
 
 
 @pytest.mark.parametrize("kept", [0, 2**14, 2**29])
@@ -16,8 +16,8 @@ from logreg.data.tables.preparing.column_store import ColumnStore
 def test_chunks_hold_all_rows_whatever_is_kept_and_however_they_came(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kept: int, sizes: tuple[int, ...]
 ) -> None:
-    monkeypatch.setattr(column_store, "KEPT_BYTES", kept)
-    monkeypatch.setattr(column_store, "batch_rows", lambda width: 1024)
+    monkeypatch.setattr(raw_table, "KEPT_BYTES", kept)
+    monkeypatch.setattr(raw_table, "batch_rows", lambda width: 1024)
     x = np.random.default_rng(0).normal(size=(sum(sizes), 3)).astype(np.float32)
     store, start = ColumnStore(tmp_path / "store", np.dtype(np.float32), 3), 0
     for size in sizes:

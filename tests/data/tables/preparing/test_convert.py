@@ -37,7 +37,7 @@ def test_float32_is_not_used_for_numbers_that_it_does_not_hold(
         x[-1] = late
     frame = pd.DataFrame({"x": x, "bought": random.integers(0, 2, 100_000)})
     data = table(tmp_path, written(tmp_path, frame, "t.parquet"))
-    assert data.table.manifest.dtype == "float64"
+    assert data.table.dtype == "float64"
     train = x[data.rows["train"]]
     column = data.preprocessor.numeric[0]
     filled = np.where(np.isnan(train), column.fill, train)
@@ -47,12 +47,12 @@ def test_float32_is_not_used_for_numbers_that_it_does_not_hold(
 def test_a_table_is_prepared_the_same_from_memory_and_from_a_scratch_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from logreg.data.tables.preparing import column_store
+    from logreg.data.tables.preparing import raw_table
 
-    monkeypatch.setattr(column_store, "batch_rows", lambda width: 64)
+    monkeypatch.setattr(raw_table, "batch_rows", lambda width: 64)
     path = written(tmp_path, people(300))
     kept = table(tmp_path, path)
-    monkeypatch.setattr(column_store, "KEPT_BYTES", 0)
+    monkeypatch.setattr(raw_table, "KEPT_BYTES", 0)
     spilled = table(tmp_path / "other", path)
     assert spilled.preprocessor.to_json() == kept.preprocessor.to_json()
     assert np.array_equal(spilled.table.x, kept.table.x)

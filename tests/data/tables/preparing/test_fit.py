@@ -76,4 +76,4 @@ def test_more_levels_than_features_are_said(tmp_path: Path, monkeypatch: pytest.
 
     monkeypatch.setattr(prepare, "MOST_FEATURES", 3)
     data = table(tmp_path, written(tmp_path, people(300)), min_count=1)
-    assert "column city has 4 levels: the commonest 3 have a feature each" in data.table.manifest.notes
+    assert "column city has 4 levels: the commonest 3 have a feature each" in data.table.notes

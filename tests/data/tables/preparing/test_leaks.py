@@ -20,7 +20,7 @@ def warned(folder: Path, frame: pd.DataFrame, **settings: Any) -> list[str]:
     frame.to_csv(folder / "t.csv", index=False)
     data = table_data(path=str(folder / "t.csv"), target="y", cache_dir=str(folder / "cache"), **settings)
     data.prepare_data()
-    return data.table.manifest.warnings
+    return data.table.warnings
 
 
 @pytest.fixture
@@ -56,7 +56,7 @@ def test_a_column_of_a_sparse_table_is_warned_of_by_its_number(tmp_path: Path) -
     dump_svmlight_file(x.tocsr(), y, str(tmp_path / "t.svm"), zero_based=False)
     data = table_data(path=str(tmp_path / "t.svm"), cache_dir=str(tmp_path / "cache"))
     data.prepare_data()
-    (text,) = data.table.manifest.warnings
+    (text,) = data.table.warnings
     assert "column column_7 (AUROC 1.0000)" in text
 
 

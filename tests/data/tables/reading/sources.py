@@ -40,7 +40,7 @@ def content(data: TableData) -> tuple[str, dict[str, np.ndarray]]:
     for split in ("train", "val", "test"):
         x, y = data.tensors(split)[:2]
         arrays |= {f"x {split}": x.numpy(), f"y {split}": y.numpy()}
-    return data.cached.manifest.preprocessing, arrays
+    return data.cached.preprocessing, arrays
 
 
 def same(left: TableData, right: TableData) -> None:

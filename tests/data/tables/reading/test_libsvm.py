@@ -149,4 +149,4 @@ def test_later_libsvm_files_have_the_width_of_training(tmp_path: Path, width: in
     for i, row in enumerate(rows):
         found[i, indices[indptr[row] : indptr[row + 1]]] = values[indptr[row] : indptr[row + 1]]
     np.testing.assert_array_equal(found, expected)
-    assert any("30 columns" in note for note in data.cached.manifest.notes) == noted
+    assert any("30 columns" in note for note in data.cached.notes) == noted

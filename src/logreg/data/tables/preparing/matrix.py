@@ -9,8 +9,7 @@ import numpy as np
 import polars as pl
 
 from logreg.data.tables.columns import Categorical, Column, Numeric
-from logreg.data.tables.preparing.column_store import Chunk
-from logreg.data.tables.preparing.raw_table import RawTable
+from logreg.data.tables.preparing.raw_table import Chunk, RawTable
 from logreg.data.tables.preparing.statistics import THREADS
 from logreg.data.tables.preprocessor import Preprocessor
 from logreg.data.tables.reading.source import batch_rows

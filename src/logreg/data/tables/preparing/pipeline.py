@@ -14,7 +14,7 @@ from tqdm import tqdm
 from logreg.core.errors import UserError, plural
 from logreg.core.options.rows import SPLITS, SplitOptions
 from logreg.core.options.tables import PrepareOptions, RoleOptions
-from logreg.data.cache import CacheEntry, Manifest
+from logreg.data.cache import CacheEntry
 from logreg.data.labels import SHOWN_VALUES, Target, label_codes, shown
 from logreg.data.tables.columns import NumberedColumns
 from logreg.data.tables.preparing import leaks, roles
@@ -42,9 +42,9 @@ LEAK_ROWS, LEAK_VALUES = 20_000, 2**24  # of the sample in which leaks are looke
 MOST_READINGS = 4  # of a text file whose beginning did not tell what is in it
 
 
-@dataclass(frozen=True)
-class TableManifest(Manifest):
-    """What a prepared table is.
+@dataclass(frozen=True, kw_only=True)
+class CachedTable(CacheEntry):
+    """A table as training reads it.
 
     Attributes:
         rows: in each split.
@@ -69,48 +69,40 @@ class TableManifest(Manifest):
     grouped: bool = False
     notes: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class CachedTable(CacheEntry[TableManifest]):
-    """A table as training reads it."""
-
-    manifest_type: ClassVar[type[Manifest]] = TableManifest
     what: ClassVar[str] = "table"
 
     @cached_property
     def preprocessor(self) -> Preprocessor:
-        return Preprocessor.from_json(self.manifest.preprocessing)
+        return Preprocessor.from_json(self.preprocessing)
 
     @property
     def x(self) -> np.ndarray:
-        return self.array("x", self.manifest.dtype, self.manifest.total, self.manifest.width)
+        return self.array("x", self.dtype, self.total, self.width)
 
     @property
     def y(self) -> np.ndarray:
-        return self.array("y", np.int8, self.manifest.total)
+        return self.array("y", np.int8, self.total)
 
     @property
     def weight(self) -> np.ndarray | None:
-        return self.array("weight", np.float64, self.manifest.total) if self.manifest.weighted else None
+        return self.array("weight", np.float64, self.total) if self.weighted else None
 
     @property
     def group(self) -> np.ndarray | None:
         """A hash of each row's group."""
-        return self.array("group", np.uint64, self.manifest.total) if self.manifest.grouped else None
+        return self.array("group", np.uint64, self.total) if self.grouped else None
 
-    def rows(self, split: str) -> np.ndarray:
+    def rows_of(self, split: str) -> np.ndarray:
         """The row numbers of a split, ascending."""
-        return self.array(f"rows_{split}", np.int64, self.manifest.rows[split])
+        return self.array(f"rows_{split}", np.int64, self.rows[split])
 
     @property
     def csr(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Where each row begins, and the columns and values of the entries."""
-        m = self.manifest
         return (
-            self.array("indptr", np.int64, m.total + 1),
-            self.array("indices", np.int32, m.values),
-            self.array("values", m.dtype, m.values),
+            self.array("indptr", np.int64, self.total + 1),
+            self.array("indices", np.int32, self.values),
+            self.array("values", self.dtype, self.values),
         )
 
 
@@ -129,7 +121,7 @@ class TablePreparation:
     seed: int
     standardize: bool
 
-    def make(self, sources: dict[str, Source], folder: Path) -> TableManifest:
+    def make(self, sources: dict[str, Source], folder: Path) -> CachedTable:
         """Read, split, fit and write, all into a folder.
 
         Args:
@@ -151,15 +143,15 @@ class TablePreparation:
                 bar.reset()
                 return self._make_dense(sources, folder, bar, "float64")
 
-    def _make_sparse(self, sources: dict[str, Source], folder: Path, bar: tqdm) -> TableManifest:
+    def _make_sparse(self, sources: dict[str, Source], folder: Path, bar: tqdm) -> CachedTable:
         dtype = dtype_of(sum(source.size for source in sources.values()), self.options.storage)
         raw, width, entries, notes = convert_sparse(list(sources.values()), folder, dtype, bar.update)
         y, labels = binary_target(raw, self.roles, [s.key for s in sources.values()], notes)
         part = assign_rows(raw, y, list(sources)[1:], self.split, self.seed)
         pre = Preprocessor(NumberedColumns(width), Target("", labels), {}, sparse=True)
-        return self._manifest(sources, raw, part, y, pre, notes, entries)
+        return self._written(sources, raw, part, y, pre, notes, entries)
 
-    def _make_dense(self, sources: dict[str, Source], folder: Path, bar: tqdm, storage: str | None) -> TableManifest:
+    def _make_dense(self, sources: dict[str, Source], folder: Path, bar: tqdm, storage: str | None) -> CachedTable:
         names = list(sources)
         for _ in range(MOST_READINGS):
             train = sources["train"]
@@ -191,7 +183,7 @@ class TablePreparation:
         notes += [f"column {name} is left out: {reason}" for name, reason in fit.left_out.items()]
         bar.set_postfix_str("writing")
         Matrix(raw, columns).write(folder / "x")
-        return self._manifest(sources, raw, part, y, pre, notes)
+        return self._written(sources, raw, part, y, pre, notes)
 
     def _training_weight(self, raw: RawTable, part: np.ndarray) -> np.ndarray:
         """(rows,): the weight of every training row, 0 for the others."""
@@ -204,7 +196,7 @@ class TablePreparation:
         weight[part != 0] = 0.0
         return weight
 
-    def _manifest(
+    def _written(
         self,
         sources: Mapping[str, Source],
         raw: RawTable,
@@ -213,7 +205,7 @@ class TablePreparation:
         pre: Preprocessor,
         notes: list[str],
         entries: int = 0,
-    ) -> TableManifest:
+    ) -> CachedTable:
         folder = raw.folder
         counts, labels = split_counts(part, y)
         write_rows(part, folder)
@@ -225,7 +217,8 @@ class TablePreparation:
         zero, one = self._spelled(raw, pre.target.labels)
         total = [plural(sum(by_split[i] for by_split in labels.values()), "row") for i in (0, 1)]
         notes.insert(0, f"{pre.target.column or 'label'}: 1 is {one} ({total[1]}), 0 is {zero} ({total[0]})")
-        return TableManifest(
+        return CachedTable(
+            folder=folder,
             rows=counts,
             labels=labels,
             total=raw.rows,

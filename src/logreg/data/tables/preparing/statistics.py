@@ -7,13 +7,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from threading import Lock
 
 import numpy as np
 
 from logreg.core.errors import UserError
-from logreg.data.tables.preparing.column_store import Chunk
-from logreg.data.tables.preparing.raw_table import NeedsFloat64, RawTable
+from logreg.data.tables.preparing.raw_table import Chunk, NeedsFloat64, RawTable
 from logreg.data.tables.reading.text_blocks import in_order
 
 BLOCK_ROWS = 2**15  # whose sums are taken at once: in the processor's cache, and few calls for threads to wait for
@@ -22,8 +20,8 @@ EXACT_VALUES = 2**22
 SAMPLED_ROWS = 2**16
 # The quantiles of the sample between which an exact median is looked for.
 BRACKET = 0.48, 0.52
-# At most this many values are sorted at once; before that the bracket around the median is narrowed.
-SORTED_AT_ONCE = 2**23
+# At most this many values of a column are sorted at once; before that the bracket around the median is narrowed.
+SORTED_AT_ONCE = 2**20
 LEVEL_ROWS = 2**16
 BINS = 4096
 THREADS = min(os.cpu_count() or 1, 8)
@@ -129,16 +127,16 @@ class TrainingStatistics:
         if not self.width:
             return np.empty(0)
         small = rows * self.width <= EXACT_VALUES
-        result = np.full(self.width, np.nan)
-        exact = np.zeros(self.width, dtype=bool) if small else self.raw.has_missing
         sample, weight = self._sample(1 if small else max(1, self.raw.rows // SAMPLED_ROWS))
-        for i in np.flatnonzero(~exact):  # of a small table the sample is all of it
-            result[i] = weighted_median(sample[i], weight)
-        if exact.any():
-            columns = np.flatnonzero(exact)
-            low, high = (np.array([weighted_quantile(sample[i], weight, q) for i in columns]) for q in BRACKET)
-            medians = self._between(columns, low.astype(self.raw.dtype), high.astype(self.raw.dtype), present[columns])
-            result[exact] = [self._median(int(i)) if x is None else x for i, x in zip(columns, medians, strict=True)]
+        exact = np.zeros(self.width, dtype=bool) if small else self.raw.has_missing
+        # Of a small table the sample is all of it.
+        result = np.array([np.nan if exact[i] else weighted_median(sample[i], weight) for i in range(self.width)])
+
+        def exact_median(i: int) -> float:
+            low, high = (float(weighted_quantile(sample[i], weight, q)) for q in BRACKET)
+            return self._median(i, low, high, float(present[i]))
+
+        result[exact] = list(in_order(exact_median, np.flatnonzero(exact).tolist(), THREADS))
         return result
 
     def _sample(self, step: int) -> tuple[np.ndarray, np.ndarray]:
@@ -151,93 +149,57 @@ class TrainingStatistics:
             weights.append(weight[weight > 0])
         return np.concatenate(values, axis=1), np.concatenate(weights)
 
-    def _between(self, columns: np.ndarray, low: np.ndarray, high: np.ndarray, total: np.ndarray) -> list[float | None]:
-        """Medians of columns from the values between two bounds of each; None where they are not between them.
-
-        Only those values are gathered and sorted; the others are counted.
+    def _median(self, column: int, low: float, high: float, total: float) -> float:
+        """Exact: the bracket around it is narrowed until its values can be sorted.
 
         Args:
-            total: the weight of the values of each column that are not missing.
+            low, high: where the median of a sample lies, NaN where the sample has no value.
+            total: the weight of all values of the column.
         """
-        most = SORTED_AT_ONCE // len(columns)
-        gathered, lock = np.zeros(len(columns), dtype=np.int64), Lock()
-
-        def gather(chunk: Chunk) -> tuple[np.ndarray, list[np.ndarray], list[np.ndarray]]:
-            below, values, weights = np.zeros(len(columns)), [], []
-            weight = self.weight[chunk.rows]
-            training = np.asarray(weight > 0)
-            for i, column in enumerate(columns.tolist()):
-                x = chunk.columns[column]
-                lower, inside = (x < low[i]) & training, (x <= high[i]) & training
-                below[i] = np.count_nonzero(lower) if self.weight.dtype == bool else weight[lower].sum()
-                inside ^= lower
-                with lock:
-                    gathered[i] += np.count_nonzero(inside)
-                    few = gathered[i] <= most
-                chosen = np.flatnonzero(inside) if few else slice(0)
-                values.append(x[chosen])
-                weights.append(weight[chosen])
-            return below, values, weights
-
-        parts = list(in_order(gather, self.raw.store.chunks(), THREADS))
-        below = np.sum([part[0] for part in parts], axis=0)
-        medians: list[float | None] = []
-        for i, half in enumerate(total / 2):
-            median = None
-            if 0 < gathered[i] <= most:
-                x = np.concatenate([part[1][i] for part in parts]).astype(np.float64)
-                weight = np.concatenate([part[2][i] for part in parts]).astype(np.float64)
-                if below[i] < half * (1 - 1e-9) and half * (1 + 1e-9) < below[i] + weight.sum():
-                    median = weighted_median(x, weight, below[i], total[i])
-            medians.append(median)
-        return medians
-
-    def _median(self, column: int) -> float:
-        """Exact: the bracket around it is narrowed until its values can be sorted."""
-        low, high, below, total = -np.inf, np.inf, 0.0, None
+        half, is_sure = total / 2, False
         while True:
-            values, weights, count = [], [], 0
+            below, count, values, weights = 0.0, 0, [np.empty(0)], [np.empty(0)]
             bottom, top, mass = np.inf, -np.inf, 0.0
-            for x, weight in self._within(column, low, high):
-                if not len(x):
-                    continue
+            for x, weight in self._values(column):
+                lower, inside = (x < low) & (weight > 0), (x <= high) & (weight > 0)
+                below += float(np.count_nonzero(lower) if weight.dtype == bool else weight[lower].sum())
+                chosen = np.flatnonzero(inside ^ lower)
+                x, weight = x[chosen].astype(np.float64), weight[chosen].astype(np.float64)
                 count, mass = count + len(x), mass + float(weight.sum())
-                bottom, top = min(bottom, float(x.min())), max(top, float(x.max()))
+                bottom, top = min(bottom, x.min(initial=np.inf)), max(top, x.max(initial=-np.inf))
                 if count <= SORTED_AT_ONCE:
                     values.append(x)
                     weights.append(weight)
-                else:
-                    values, weights = [], []
-            total = mass if total is None else total
+            if not is_sure and not (below < half * (1 - 1e-9) and half * (1 + 1e-9) < below + mass):
+                low, high, is_sure = -np.inf, np.inf, True  # the median of the sample was far from that of all rows
+                continue
             if not count:
                 return float("nan")
             if bottom == top:
-                return bottom
+                return float(bottom)
             if count <= SORTED_AT_ONCE:
                 return weighted_median(np.concatenate(values), np.concatenate(weights), below, total)
             before = low, high
-            low, high, below = self._narrower(column, bottom, top, below, total)
+            low, high = self._narrower(column, float(bottom), float(top), below, half)
             if (low, high) == before or not low < high:  # half the weight at one value, half at another
-                return (bottom + top) / 2
+                return float(bottom + top) / 2
+            is_sure = True
 
-    def _within(self, column: int, low: float, high: float) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """The values of a column between two bounds and their weights, chunk by chunk."""
+    def _values(self, column: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """The values of a column and their weights, chunk by chunk."""
         for chunk in self.raw.store.chunks():
-            x, weight = np.asarray(chunk.columns[column], dtype=np.float64), self._weights(chunk)
-            inside = (weight > 0) & (x >= low) & (x <= high)
-            yield x[inside], weight[inside]
+            yield chunk.columns[column], self.weight[chunk.rows]
 
-    def _narrower(self, column: int, low: float, high: float, below: float, total: float) -> tuple[float, float, float]:
-        """The bins of a histogram between two values in which the middle of the weight lies, and the weight below."""
+    def _narrower(self, column: int, low: float, high: float, below: float, half: float) -> tuple[float, float]:
+        """The bins of a histogram between two values in which the middle of the weight lies."""
         counts, edges = np.zeros(BINS), np.linspace(low, high, BINS + 1)
-        for x, weight in self._within(column, low, high):
-            counts += np.histogram(x, edges, weights=weight)[0]
+        for x, weight in self._values(column):
+            present = ~np.isnan(x)
+            counts += np.histogram(x[present], edges, weights=weight[present].astype(np.float64))[0]
         reached = below + np.cumsum(counts)
-        first = int(np.searchsorted(reached, total / 2 * (1 - 1e-12)))
-        last = int(np.searchsorted(reached, total / 2 * (1 + 1e-12), side="right"))
-        start = below if first == 0 else float(reached[first - 1])
-        # The histogram's bins are half open; a value on the lower edge belongs to this one.
-        return float(edges[first]), float(edges[min(last, BINS - 1) + 1]), start
+        first = int(np.searchsorted(reached, half * (1 - 1e-12)))
+        last = int(np.searchsorted(reached, half * (1 + 1e-12), side="right"))
+        return float(edges[first]), float(edges[min(last, BINS - 1) + 1])
 
     def levels(self) -> list[np.ndarray]:
         """For each categorical how often values are missing, then of each level in the order of its dictionary.
