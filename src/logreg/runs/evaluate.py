@@ -17,8 +17,8 @@ from logreg.core.errors import UserError, plural
 from logreg.core.files import write_atomically
 from logreg.data.adapter import AnyData
 from logreg.data.labels import label_codes
+from logreg.data.tables.reading.kinds import as_levels, as_numbers
 from logreg.data.tables.reading.source import Source
-from logreg.data.tables.values import as_levels, as_numbers
 from logreg.evaluation.bootstrap import intervals, majority_baseline
 from logreg.evaluation.metrics import Evaluation, bins_of
 from logreg.evaluation.reliability import reliability

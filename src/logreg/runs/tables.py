@@ -16,8 +16,8 @@ from logreg.core.errors import UserError
 from logreg.data.tables.columns import Categorical
 from logreg.data.tables.preprocessor import Preprocessor
 from logreg.data.tables.reading import kinds
+from logreg.data.tables.reading.kinds import level_expression
 from logreg.data.tables.reading.source import Source, WrongKinds, row_bar
-from logreg.data.tables.values import level_expression
 from logreg.evaluation.calibration import Calibration
 from logreg.optim.objective import linear_coefficients
 from logreg.runs.load import Run

@@ -18,8 +18,8 @@ from logreg.data import ImageFolderData
 from logreg.data.blocks import BlockLoader, PassPlan
 from logreg.data.images import data as image_data
 from logreg.data.images.augmentation import GREY, Augmentation
+from logreg.data.images.data import PhotosInMemory
 from logreg.data.images.preprocessor import ImagePreprocessor
-from logreg.data.images.rows import PhotosInMemory
 from logreg.data.rows import LargeBatch
 from logreg.models import ConvByHand, ConvSequential, LinearOnPixels
 from logreg.optim.newton import Newton

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from logreg.data.images import data as image_data
-from logreg.data.images.rows import MappedPhotos, PhotosInMemory
+from logreg.data.images.data import MappedPhotos, PhotosInMemory
 from logreg.data.rows import LargeBatch
 from tests.data.images.photos import images
 

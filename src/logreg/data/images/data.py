@@ -1,4 +1,4 @@
-"""The DataModule of photos, wherever they come from."""
+"""The DataModule of photos, wherever they come from, and the rows of its splits."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from logreg.core.errors import UserError, plural
 from logreg.core.options.photos import PhotoOptions
@@ -17,10 +18,9 @@ from logreg.core.options.rows import ServingOptions, SplitOptions
 from logreg.data.datamodule import BlockData
 from logreg.data.images.augmentation import Augmentation
 from logreg.data.images.decoding import CHANNELS
-from logreg.data.images.preprocessor import ImagePreprocessor
-from logreg.data.images.rows import MappedPhotos, PhotosInMemory
+from logreg.data.images.preprocessor import ELEMENTS, ImagePreprocessor
 from logreg.data.labels import Target
-from logreg.data.rows import Rows
+from logreg.data.rows import Batch, LargeBatch, Rows, StoredRows, TensorRows
 from logreg.data.splits import dealt
 
 # Photos of a split that take no more than this as numbers are kept so; more stay in the mapped file.
@@ -127,3 +127,43 @@ class ImageData(BlockData):
             "size": self.size,
             "augment": asdict(self.augment) if self.augmentation else None,
         }
+
+
+class PhotosInMemory(TensorRows):
+    """Photos as normalised features in memory."""
+
+    elements = ELEMENTS
+
+    def everything(self) -> Batch | LargeBatch:  # type: ignore[override]
+        return LargeBatch(self) if len(self) > self.at_once else super().everything()
+
+
+class MappedPhotos(StoredRows):
+    """Some photos of a mapped file of pixels, normalised when they are served.
+
+    Args:
+        pixels: (all photos, 3, size, size) uint8.
+        rows, y, weight, dtype: see `StoredRows`.
+    """
+
+    elements = ELEMENTS
+
+    def __init__(
+        self,
+        pixels: np.ndarray,
+        rows: np.ndarray,
+        y: Tensor,
+        weight: Tensor | None,
+        preprocessor: ImagePreprocessor,
+        dtype: torch.dtype,
+    ) -> None:
+        super().__init__(rows, y, weight, dtype, preprocessor.width)
+        self.pixels, self.preprocessor = torch.from_numpy(pixels), preprocessor
+
+    @property
+    def stored(self) -> torch.dtype:
+        return self.dtype
+
+    def features(self, rows: Tensor, dtype: torch.dtype) -> Tensor:
+        pixels = self.pixels.index_select(0, rows).to(self.device)  # bytes travel faster
+        return self.preprocessor.normalised(pixels, dtype)

@@ -10,12 +10,13 @@ from typing import TypeVar, overload
 import numpy as np
 import polars as pl
 
+from logreg.data.tables.reading.kinds import WHOLE
+
 MISSING, RARE = "(missing)", "(rare)"
 DATE_PARTS = ("year", "month", "day", "weekday")
 TIME_PARTS = ("hour", "minute", "second")
 Texts = TypeVar("Texts", pl.Expr, pl.Series)
 BOOLEANS = {"1": "true", "0": "false"}  # other ways to write them, beside capitals
-WHOLE = r"^([+-]?\d+)\.0+$", "$1"  # what a whole number is replaced by that is written with a point
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from logreg.data.labels import Target
 from logreg.data.preprocessing import FittedPreprocessor
 from logreg.data.tables.columns import Categorical, Column, NumberedColumns, Numeric
 from logreg.data.tables.reading import kinds
-from logreg.data.tables.values import as_date, as_levels, as_numbers, level_expression
+from logreg.data.tables.reading.kinds import as_date, as_levels, as_numbers, level_expression
 
 TRANSFORMED_AT_ONCE = 2**22  # elements of the matrix that `blocks` makes at a time
 

@@ -12,7 +12,7 @@ import polars as pl
 
 from logreg.data.tables.columns import Categorical, Numeric
 from logreg.data.tables.preprocessor import Preprocessor
-from logreg.data.tables.values import as_levels
+from logreg.data.tables.reading.kinds import as_levels
 from logreg.evaluation.calibration import IsotonicCalibration, SigmoidCalibration
 from logreg.optim.objective import coefficients_of
 from logreg.runs.load import Run

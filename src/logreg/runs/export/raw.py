@@ -14,7 +14,7 @@ import polars as pl
 
 from logreg.data.tables.columns import Categorical, Numeric
 from logreg.data.tables.preprocessor import Preprocessor
-from logreg.data.tables.values import as_date, as_levels, as_numbers
+from logreg.data.tables.reading.kinds import as_date, as_levels, as_numbers
 
 if TYPE_CHECKING:
     from torch import Tensor

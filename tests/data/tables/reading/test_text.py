@@ -13,7 +13,8 @@ import pyarrow.parquet
 import pytest
 
 from logreg.core.options.tables import ReadOptions
-from logreg.data.tables.reading import csv_fallback, text_blocks
+from logreg.data.tables.reading import text as text_reader
+from logreg.data.tables.reading import text_blocks
 from logreg.data.tables.reading.source import WrongKinds, open_source
 from tests.data.tables.reading.sources import csv, people, read
 from tests.data.tables.refusals import refusal, rows, text, written
@@ -93,7 +94,7 @@ def test_plain_files_are_read_by_polars_alone(tmp_path: Path, monkeypatch: pytes
         path.write_bytes(content.encode())
         source = open_source(str(path), ReadOptions(), "data.path")
         with monkeypatch.context() as patch:
-            patch.setattr(csv_fallback, "rows", lambda *a: pytest.fail("read by Python's csv module"))
+            patch.setattr(text_reader, "csv_rows", lambda *a: pytest.fail("read by Python's csv module"))
             found = pl.concat(source.batches(list(source.columns)))
         assert found.equals(frame.with_columns(pl.col("note").str.replace("\n", "\n")), null_equal=True)
 

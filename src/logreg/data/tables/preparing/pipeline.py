@@ -25,11 +25,10 @@ from logreg.data.tables.preparing.assign import (
     split_counts,
     write_rows,
 )
-from logreg.data.tables.preparing.convert import Conversion
+from logreg.data.tables.preparing.convert import Conversion, convert_sparse, sparse_rows
 from logreg.data.tables.preparing.fit import ColumnFit, without_reference
 from logreg.data.tables.preparing.matrix import Matrix
 from logreg.data.tables.preparing.raw_table import NeedsFloat64, RawTable
-from logreg.data.tables.preparing.sparse import convert_sparse, sparse_rows
 from logreg.data.tables.preparing.statistics import TrainingStatistics
 from logreg.data.tables.preprocessor import Preprocessor
 from logreg.data.tables.reading.source import Source, WrongKinds, row_bar

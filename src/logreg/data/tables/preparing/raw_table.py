@@ -16,8 +16,8 @@ import numpy as np
 import polars as pl
 
 from logreg.core.errors import UserError
+from logreg.data.tables.reading.kinds import as_levels
 from logreg.data.tables.reading.source import batch_rows
-from logreg.data.tables.values import as_levels
 
 KEPT_BYTES = 400 * 2**20  # that stay in memory; what comes after them goes to the file
 

@@ -1,13 +1,15 @@
 """A table in files as a stream of polars frames, whatever its format.
 
-Text is read by `logreg.data.tables.reading.text`, Parquet and Arrow by `logreg.data.tables.reading.columnar`.
+Text is read by `logreg.data.tables.reading.text`; Parquet and Arrow by polars, or by pyarrow where polars would need
+memory for more than a batch.
 """
 
 from __future__ import annotations
 
 import hashlib
 import sys
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -19,16 +21,19 @@ from tqdm import tqdm
 
 from logreg.core.errors import UserError
 from logreg.core.options.tables import Dialect, ReadOptions
-from logreg.data.tables.reading import columnar, kinds
-from logreg.data.tables.reading.files import files_of, format_of
+from logreg.data.tables.reading import kinds
+from logreg.data.tables.reading.files import OTHER_ARROW, files_of, format_of, partitions_of
 from logreg.data.tables.reading.libsvm import read_blocks
-from logreg.data.tables.reading.partitions import partitions_of
 from logreg.data.tables.reading.text import Misread, TextFile, look
 
 MOST_BATCH_ROWS, BATCH_VALUES = 2**17, 2**22  # of a batch
 # Files up to here are hashed whole; of larger ones the size, the time of the last change and samples are.
 HASHED_WHOLE = 64 * 2**20
 SAMPLES, SAMPLE = 256, 4096  # how many, and bytes of each
+# A Parquet row group of more bytes than this is decoded piece by piece.
+LARGE_ROW_GROUP = 96 * 2**20
+# What a file that is damaged makes polars and pyarrow raise.
+DAMAGED = (*kinds.POLARS_ERRORS, OSError, ValueError, NotImplementedError, MemoryError)
 
 
 @dataclass(frozen=True)
@@ -82,12 +87,12 @@ class Source:
         """All columns as a lazy frame that is read in constant memory; None for text and for large row groups."""
         if self.texts or self.format == "libsvm":
             return None
-        if self.format == "parquet" and any(columnar.has_large_row_groups(path) for path in self.files):
+        if self.format == "parquet" and any(_has_large_row_groups(path) for path in self.files):
             return None
         return pl.concat([self._scan(path) for path in self.files], how="vertical_relaxed")
 
     def _scan(self, path: Path) -> pl.LazyFrame:
-        return columnar.scan(path, self.format).with_columns(self._partition(path))
+        return _scanned(path, self.format).with_columns(self._partition(path))
 
     def _partition(self, path: Path) -> list[pl.Expr]:
         """The columns that the folders of a file stand for."""
@@ -96,16 +101,16 @@ class Source:
 
     def _binary_batches(self, path: Path, columns: list[str]) -> Iterator[pl.DataFrame]:
         try:
-            if self.format == "parquet" and columnar.has_large_row_groups(path):
+            if self.format == "parquet" and _has_large_row_groups(path):
                 inside = [column for column in columns if column not in self.partitions.get(path, {})]
-                for frame in columnar.pieces(path, inside):
+                for frame in _pieces(path, inside):
                     yield frame.with_columns(self._partition(path)).select(columns)
                 return
             scan = self._scan(path).select(columns)
             yield from scan.collect_batches(chunk_size=batch_rows(len(columns)))
-        except columnar.DAMAGED as error:
+        except DAMAGED as error:
             raise UserError(
-                f"{self._name(path)}: the file cannot be read as {self.format} ({columnar.first_line(error)})."
+                f"{self._name(path)}: the file cannot be read as {self.format} ({_first_line(error)})."
             ) from error
 
     def _text_batches(self, text: TextFile, columns: list[str]) -> Iterator[pl.DataFrame]:
@@ -236,7 +241,7 @@ def _look(source: Source) -> Source:
     if source.format == "csv":
         text, columns = look(path, source.options, source.key)
         return replace(source, columns=columns, texts=(text,))
-    columns, rows = columnar.opened(path, source.format, source.key)
+    columns, rows = _opened(path, source.format, source.key)
     return replace(source, columns=columns, row_count=rows)
 
 
@@ -255,3 +260,68 @@ def row_bar(sources: Sequence[Source], description: str = "preparing") -> tqdm:
 def batch_rows(columns: int) -> int:
     """Rows of a batch: many, since each batch waits for polars' threads, but with a limit on its values."""
     return int(min(MOST_BATCH_ROWS, max(1024, BATCH_VALUES // max(1, columns))))
+
+
+def _opened(path: Path, form: str, key: str) -> tuple[dict[str, str], int]:
+    """The kind of every column of a Parquet or Arrow file, and its rows.
+
+    Raises:
+        UserError: it cannot be read, or has two columns of one name.
+    """
+    _check_names(path, form, key)
+    try:
+        schema: Mapping[str, pl.DataType] = (
+            pl.read_parquet_schema(path) if form == "parquet" else pl.read_ipc_schema(path)
+        )
+        rows = int(_scanned(path, form).select(pl.len()).collect().item())
+    except DAMAGED as error:
+        with path.open("rb") as file:
+            other = OTHER_ARROW.get(file.read(4))
+        if other:
+            raise UserError(f"{key}: the file is {other}; write it as an Arrow file, which Feather 2 is.") from error
+        raise UserError(f"{key}: the file is truncated, damaged or not {form} ({_first_line(error)}).") from error
+    return {column: kinds.of(dtype) for column, dtype in schema.items()}, rows
+
+
+def _check_names(path: Path, form: str, key: str) -> None:
+    """Refuse a Parquet or Arrow file that has two columns of one name; one that cannot be read is refused elsewhere."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        names = (pq.read_schema(path) if form == "parquet" else pa.ipc.open_file(str(path)).schema).names
+    except (OSError, ValueError, NotImplementedError):
+        return
+    twice = sorted(name for name, count in Counter(names).items() if count > 1)
+    if twice:
+        raise UserError(
+            f"{key}: the column name {', '.join(twice[:5])} stands more than once; give every column its own."
+        )
+
+
+def _scanned(path: Path, form: str) -> pl.LazyFrame:
+    return pl.scan_parquet(path, glob=False) if form == "parquet" else pl.scan_ipc(path, glob=False)
+
+
+def _has_large_row_groups(path: Path) -> bool:
+    import pyarrow.parquet as pq
+
+    try:
+        metadata = pq.read_metadata(path)
+    except (OSError, ValueError, NotImplementedError):  # polars may know better
+        return False
+    return any(metadata.row_group(i).total_byte_size > LARGE_ROW_GROUP for i in range(metadata.num_row_groups))
+
+
+def _pieces(path: Path, columns: list[str]) -> Iterator[pl.DataFrame]:
+    """Batches of a file whose row groups are too large to be decoded whole."""
+    import pyarrow.parquet as pq
+
+    with pq.ParquetFile(path, pre_buffer=False, buffer_size=2**20) as file:
+        for batch in file.iter_batches(batch_size=2**16, columns=columns):
+            yield pl.DataFrame(pl.from_arrow(batch)).select(columns)
+
+
+def _first_line(error: BaseException) -> str:
+    """An error's first line, without its final stop."""
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__).rstrip(".")

@@ -1,4 +1,4 @@
-"""The rows of a text file as frames: read by polars, or where it cannot, by `logreg.data.tables.reading.csv_fallback`.
+"""The rows of a text file as frames: read by polars, or where it cannot, by Python's csv module.
 
 A file is read in blocks of whole rows, so that memory is constant, rows keep their order, and a row that polars does
 not like costs time in its own block only.
@@ -6,6 +6,8 @@ not like costs time in its own block only.
 
 from __future__ import annotations
 
+import csv
+import io
 import math
 import re
 from collections import Counter
@@ -14,14 +16,15 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 
 from logreg.core.errors import UserError
 from logreg.core.options.tables import Dialect, ReadOptions
-from logreg.data.tables.reading import csv_fallback, kinds
-from logreg.data.tables.reading.dialect import is_number, known, sniff
+from logreg.data.tables.reading import kinds
+from logreg.data.tables.reading.dialect import is_number, known, reader, sniff, tidy
 from logreg.data.tables.reading.kinds import KindInference
-from logreg.data.tables.reading.text_blocks import OTHERS, TextBlock, blocks, head_of, in_order
+from logreg.data.tables.reading.text_blocks import OTHERS, TextBlock, blocks, head_of, in_order, not_text
 
 CAREFUL_ROWS, CAREFUL_FIELDS = 2**11, 2**16  # at once, as many as the processor's cache holds
 SAMPLED_ROWS, FEWEST_SAMPLED, SAMPLED_FIELDS = 1000, 20, 2**20  # to find out what columns hold
@@ -119,7 +122,7 @@ class TextFile:
                     yield TextBlock(lines[-1], self.skipped + 1)
 
     def _rows(self, block: TextBlock) -> Iterator[tuple[int, list[str]]]:
-        return csv_fallback.rows(block, self.dialect, self.key, len(self.names) or None)
+        return csv_rows(block, self.dialect, self.key, len(self.names) or None)
 
     def _frame(self, block: TextBlock, columns: Sequence[str], known_kinds: Mapping[str, str]) -> pl.DataFrame:
         # Without texts to look for, polars is much faster; it fails at the first one of them.
@@ -172,7 +175,7 @@ class TextFile:
         except kinds.POLARS_ERRORS:
             return None
         # A short row and a blank line look like missing values at the end: counting tells.
-        if frame[self.names[-1]].null_count() and not csv_fallback.is_complete(block, self.dialect, len(self.names)):
+        if frame[self.names[-1]].null_count() and not _is_complete(block, self.dialect, len(self.names)):
             return None
         return self._cleaned(frame.select(columns), [c for c, kind in known_kinds.items() if kind == kinds.VERBATIM])
 
@@ -256,3 +259,79 @@ def _names(header: Sequence[str], key: str) -> tuple[str, ...]:
             "column a name of its own, or set data.header=false if the first line is no header."
         )
     return tuple(names)
+
+
+def csv_rows(block: TextBlock, dialect: Dialect, key: str, width: int | None = None) -> Iterator[tuple[int, list[str]]]:
+    """Every row that is not blank, with the number of the line it ends in, by Python's csv module.
+
+    It reads what polars cannot (columns aligned by blanks, quotes after a blank), and finds the line where polars has
+    only said that something is wrong.
+
+    Args:
+        key: what to name in errors, such as ``data.path=churn.csv``.
+        width: how many fields a row has; None for as many as the first.
+
+    Raises:
+        UserError: a line is not UTF-8, a quote is left open, a row has another number of fields.
+    """
+    lines = reader(_decoded_lines(block, key), dialect.delimiter, dialect.quote, dialect.padded, strict=True)
+    before = 0
+    while True:
+        try:
+            row = tidy(next(lines), dialect.delimiter, dialect.padded)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            raise _unreadable(block, dialect, key, before, lines.line_num, error) from error
+        if row:
+            width = width or len(row)
+            if len(row) != width:
+                place = _place(block.line + before, block.line + lines.line_num - 1)
+                raise UserError(
+                    f"{key}: {place} has {len(row)} field{'s' * (len(row) > 1)} where {width} are expected, as in the "
+                    "first line; correct the line, or set data.delimiter and data.quote."
+                )
+            yield block.line + lines.line_num - 1, row
+        before = lines.line_num
+
+
+def _is_complete(block: TextBlock, dialect: Dialect, width: int) -> bool:
+    """Whether counting delimiters proves that all rows have this many fields, and that no line is blank.
+
+    polars refuses rows that are too long, so where it has read a block, an even count means that none is too short.
+    """
+    data, delimiter = block.data, dialect.delimiter.encode()
+    if dialect.quote:
+        data = _unquoted(data, dialect.quote.encode())
+    body = data.removesuffix(b"\n")
+    blank = rb"(\A|\n)[ \r]*(\n|\Z)" if delimiter == b"\t" else rb"(\A|\n)[ \t\r]*(\n|\Z)"
+    return body.count(delimiter) == (body.count(b"\n") + 1) * (width - 1) and not re.search(blank, body)
+
+
+def _unquoted(data: bytes, quote: bytes) -> bytes:
+    characters = np.frombuffer(data, dtype=np.uint8)
+    marks = characters == ord(quote)
+    return characters[np.cumsum(marks, dtype=np.uint8) % 2 == 0].tobytes() if marks.any() else data
+
+
+def _decoded_lines(block: TextBlock, key: str) -> Iterator[str]:
+    for number, line in enumerate(io.BytesIO(block.data), block.line):
+        try:
+            yield line.decode()
+        except UnicodeDecodeError as error:
+            raise UserError(f"{key}: {not_text(number, 'utf-8', error)}") from error
+
+
+def _unreadable(block: TextBlock, dialect: Dialect, key: str, before: int, last: int, error: csv.Error) -> UserError:
+    first, last = block.line + before, block.line + max(last, before + 1) - 1
+    if "unexpected end of data" in str(error) or "field limit" in str(error):
+        hint = "correct the line, or set data.quote; data.quote='' is for no quotes at all"
+        return UserError(f"{key}: line {first} has a quote that is not closed; {hint}.")
+    if "new-line character" in str(error):
+        return UserError(f"{key}: {_place(first, last)} contains a carriage return; correct the line.")
+    hint = "a quote stands where none can; correct the line, or set data.quote" if dialect.quote else str(error)
+    return UserError(f"{key}: {_place(first, last)} cannot be read as a row: {hint}.")
+
+
+def _place(first: int, last: int) -> str:
+    return f"line {last}" if first == last else f"the row from line {first} to line {last}"
