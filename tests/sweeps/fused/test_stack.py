@@ -10,7 +10,7 @@ import pytest
 from torch import nn
 from torch.optim import SGD
 
-from logreg.data.images import rows as photos
+from logreg.data.images import data as photos
 from logreg.models import ConvSequential, LinearOnPixels
 from tests.sweeps.fused.photos import CHANGES, SIZE, few
 from tests.sweeps.fused.test_fit import assert_alone, fused
