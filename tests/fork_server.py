@@ -158,7 +158,7 @@ def run_to_the_end(script: str) -> NoReturn:
 
 if __name__ == "__main__":
     import_everything()
-    asked = serve(socket.socket(fileno=int(sys.argv[1])))
-    if asked is not None:
-        become(asked)
-        run_to_the_end(asked["script"])
+    command = serve(socket.socket(fileno=int(sys.argv[1])))
+    if command is not None:
+        become(command)
+        run_to_the_end(command["script"])

@@ -54,9 +54,9 @@ def test_a_gpu_follows_the_cpu(tmp_path: Path, source: Any, device: torch.device
     _, _, on_cpu = fit(tmp_path / "cpu", source(), 20, make)
     record, _, on_gpu = fit(tmp_path / "gpu", source(), 20, make, **trainer_on(device))
     assert record.device.startswith(device.type)
-    expected, found = column(on_cpu, "train/loss"), column(on_gpu, "train/loss")
-    assert found.keys() == expected.keys()
-    assert list(found.values()) == pytest.approx(list(expected.values()), rel=1e-4)
+    expected, losses = column(on_cpu, "train/loss"), column(on_gpu, "train/loss")
+    assert losses.keys() == expected.keys()
+    assert list(losses.values()) == pytest.approx(list(expected.values()), rel=1e-4)
 
 
 def test_dropout_on_a_gpu_goes_on_with_its_random_state(tmp_path: Path, device: torch.device) -> None:
@@ -86,27 +86,27 @@ def rows_of(kind: str, device: torch.device, directory: Path, rows: int = 2000, 
         mapped = np.memmap(directory / f"{device.type}.x", np.float32, "w+", shape=x.shape)
         mapped[:] = x
         chosen = np.flatnonzero(np.arange(rows) % 5)
-        found: Rows = MappedRows(mapped, chosen, labels[chosen], None, torch.float32)
+        table: Rows = MappedRows(mapped, chosen, labels[chosen], None, torch.float32)
     elif kind == "CSR file":
         parts = sparse.indptr, sparse.indices, sparse.data
-        found = SparseRows(*parts, np.arange(rows), columns, labels, None, torch.float64)
+        table = SparseRows(*parts, np.arange(rows), columns, labels, None, torch.float64)
     elif kind == "CSR tensor":
         parts = (torch.from_numpy(part) for part in (sparse.indptr, sparse.indices, sparse.data))
-        found = TensorRows(torch.sparse_csr_tensor(*parts, x.shape), labels)
+        table = TensorRows(torch.sparse_csr_tensor(*parts, x.shape), labels)
     else:
         weight = torch.tensor(np.random.default_rng(6).integers(1, 5, rows)).double()
-        found = TensorRows(torch.tensor(x), labels, weight / weight.mean() if kind == "weighted" else None)
-    found.to(device)
-    return found
+        table = TensorRows(torch.tensor(x), labels, weight / weight.mean() if kind == "weighted" else None)
+    table.to(device)
+    return table
 
 
 def penalties_of(name: str) -> dict[str, float]:
     return {"l1": 0.01, "l2": 1e-3} if name == "proximal_newton" else {"l2": 0.01}
 
 
-def assert_same(found: torch.Tensor, expected: torch.Tensor, relative: float = 1e-7) -> None:
+def assert_same(on_device: torch.Tensor, expected: torch.Tensor, relative: float = 1e-7) -> None:
     atol = relative * float(expected.abs().max())
-    np.testing.assert_allclose(found.cpu().numpy(), expected.numpy(), rtol=relative, atol=atol)
+    np.testing.assert_allclose(on_device.cpu().numpy(), expected.numpy(), rtol=relative, atol=atol)
 
 
 @every_solver
@@ -114,30 +114,30 @@ def assert_same(found: torch.Tensor, expected: torch.Tensor, relative: float = 1
 def test_a_solver_ends_where_it_does_on_the_cpu_and_is_certified_there(
     name: str, kind: str, device: torch.device, tmp_path: Path
 ) -> None:
-    here, there = (LogisticProblem(rows_of(kind, d, tmp_path), **penalties_of(name)) for d in (CPU, device))
-    assert there.device.type == device.type
-    expected, _ = solve(name, here)
-    theta, _ = solve(name, there)
+    on_cpu, on_device = (LogisticProblem(rows_of(kind, d, tmp_path), **penalties_of(name)) for d in (CPU, device))
+    assert on_device.device.type == device.type
+    expected, _ = solve(name, on_cpu)
+    theta, _ = solve(name, on_device)
     assert theta.device.type == device.type
     assert_same(theta, expected)
-    found = certify(there, theta)
-    assert found.converged
-    assert found.method == "duality gap"
-    assert found.objective == pytest.approx(certify(here, expected).objective, rel=1e-12)
+    certificate = certify(on_device, theta)
+    assert certificate.converged
+    assert certificate.method == "duality gap"
+    assert certificate.objective == pytest.approx(certify(on_cpu, expected).objective, rel=1e-12)
 
 
 @pytest.mark.parametrize("name", ["newton", "newton_cg", "lbfgs"])
 def test_without_a_penalty_the_decrement_certifies_and_the_separation_is_looked_for(
     name: str, device: torch.device, tmp_path: Path
 ) -> None:
-    here, there = (LogisticProblem(rows_of("dense", d, tmp_path, 300, 3)) for d in (CPU, device))
-    expected, (theta, _) = solve(name, here)[0], solve(name, there)
+    on_cpu, on_device = (LogisticProblem(rows_of("dense", d, tmp_path, 300, 3)) for d in (CPU, device))
+    expected, (theta, _) = solve(name, on_cpu)[0], solve(name, on_device)
     assert_same(theta, expected)
-    found = certify(there, theta, separation_of(there, list("abc")))
-    assert found.method == "half squared Newton decrement"
-    assert found.converged
-    assert found.separation is not None
-    assert found.separation.kind == "none"
+    certificate = certify(on_device, theta, separation_of(on_device, list("abc")))
+    assert certificate.method == "half squared Newton decrement"
+    assert certificate.converged
+    assert certificate.separation is not None
+    assert certificate.separation.kind == "none"
 
 
 def test_products_of_consecutive_sparse_rows(device: torch.device, tmp_path: Path) -> None:
@@ -155,30 +155,30 @@ def test_the_diagonal_of_many_columns_preconditions(
     name: str, kind: str, device: torch.device, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(precondition, "MOST_COLUMNS", 2)
-    here, there = (LogisticProblem(rows_of(kind, d, tmp_path), l2=0.01) for d in (CPU, device))
-    assert_same(solve(name, there)[0], solve(name, here)[0])
+    on_cpu, on_device = (LogisticProblem(rows_of(kind, d, tmp_path), l2=0.01) for d in (CPU, device))
+    assert_same(solve(name, on_device)[0], solve(name, on_cpu)[0])
 
 
 def test_columns_that_are_combinations_take_the_step_of_least_norm(device: torch.device) -> None:
     x, y = drawn(1, rows=200)
     parts = torch.tensor(np.hstack([x, x[:, :2] + x[:, 1:]])), torch.tensor(y)
-    expected, found = (
+    expected, theta = (
         solve("newton", LogisticProblem(TensorRows(*(p.to(d) for p in parts))))[0] for d in (CPU, device)
     )
-    assert_same(found, expected)
+    assert_same(theta, expected)
 
 
 @pytest.mark.parametrize("kind", ["dense", "weighted"])
 def test_firths_estimates(kind: str, device: torch.device, tmp_path: Path) -> None:
-    here, there = (FirthProblem(rows_of(kind, d, tmp_path, 60, 3), 1 / 60) for d in (CPU, device))
-    theta, _ = solve("newton", there)
-    assert_same(theta, solve("newton", here)[0])
-    assert certify(there, theta).converged
-    assert there.penalty(theta) == pytest.approx(here.penalty(theta.cpu()), rel=1e-9)
+    on_cpu, on_device = (FirthProblem(rows_of(kind, d, tmp_path, 60, 3), 1 / 60) for d in (CPU, device))
+    theta, _ = solve("newton", on_device)
+    assert_same(theta, solve("newton", on_cpu)[0])
+    assert certify(on_device, theta).converged
+    assert on_device.penalty(theta) == pytest.approx(on_cpu.penalty(theta.cpu()), rel=1e-9)
 
 
 def test_standard_errors_profiles_and_marginal_effects(device: torch.device, tmp_path: Path) -> None:
-    found = []
+    estimates = []
     for d in (CPU, device):
         problem = LogisticProblem(rows_of("weighted", d, tmp_path, 200, 3))
         theta, _ = solve("newton", problem)
@@ -186,10 +186,12 @@ def test_standard_errors_profiles_and_marginal_effects(device: torch.device, tmp
         wald = Estimates.wald(theta.cpu().numpy(), spread.diagonal())
         lines = profile(problem, theta, 200.0, np.eye(4), wald)
         effects = marginal_effects(problem, theta, spread, np.ones(3), [(1, 2)])
-        found.append([wald.standard_error, lines.lower, lines.upper, lines.p, effects.estimate, effects.standard_error])
-        found[-1].append(np.array(statistics(problem, theta, 200.0, np.eye(4)).likelihood_ratio))
-    for here, there in zip(*found, strict=True):
-        np.testing.assert_allclose(there, here, rtol=1e-6)
+        estimates.append(
+            [wald.standard_error, lines.lower, lines.upper, lines.p, effects.estimate, effects.standard_error]
+        )
+        estimates[-1].append(np.array(statistics(problem, theta, 200.0, np.eye(4)).likelihood_ratio))
+    for on_cpu, on_device in zip(*estimates, strict=True):
+        np.testing.assert_allclose(on_device, on_cpu, rtol=1e-6)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -198,7 +200,7 @@ def test_many_penalties_are_solved_together(dtype: torch.dtype, weighted: bool, 
     x, y = drawn(7, rows=4000, columns=8)
     weight = np.random.default_rng(7).integers(1, 5, len(y)).astype(float) if weighted else None
     parts = (x, y, [1e-4, 1e-2, 1.0], None if weight is None else weight / weight.mean())
-    told: list[int] = []
+    unfinished: list[int] = []
 
     def solved(device: torch.device) -> Any:
         x, y, l2, weight = (
@@ -206,15 +208,15 @@ def test_many_penalties_are_solved_together(dtype: torch.dtype, weighted: bool, 
         )
         thresholds = torch.full((3,), 0.4, device=device)
         return solve_penalties(
-            x, y, l2, weight, thresholds=thresholds, watch=lambda i: told.append(len(i.problems)) or False
+            x, y, l2, weight, thresholds=thresholds, watch=lambda i: unfinished.append(len(i.problems)) or False
         )
 
-    expected, found = solved(CPU), solved(device)
-    assert told
-    assert found.theta.device.type == device.type
+    expected, solution = solved(CPU), solved(device)
+    assert unfinished
+    assert solution.theta.device.type == device.type
     exact = dtype == torch.float64
-    assert bool(found.finished.all()) or not exact  # rows in float32 do not resolve the tolerance
-    assert_same(found.theta, expected.theta, 1e-7 if exact else 1e-4)
+    assert bool(solution.finished.all()) or not exact  # rows in float32 do not resolve the tolerance
+    assert_same(solution.theta, expected.theta, 1e-7 if exact else 1e-4)
 
 
 # --- with a Trainer, and as commands ----------------------------------------------------------------------------------
@@ -226,19 +228,21 @@ def test_a_solver_trains_and_certifies_as_on_the_cpu(
     name: str, precision: str, device: torch.device, tmp_path: Path
 ) -> None:
     every = {"precision": precision, "certify_every": 1, "check_val_every_n_epoch": 40, **penalties_of(name)}
-    found = []
+    parameters = []
     for place, settings in (("cpu", trainer_on(CPU)), ("gpu", trainer_on(device))):
         data = breast_cancer(batch_size=None)
         record, classifier, history = fit(tmp_path / place, data, 40, SOLVERS[name], **every, **settings)
         pair = linear_coefficients(classifier.network)
         assert pair is not None
-        found.append(torch.cat([part.detach().reshape(-1) for part in pair]))
+        parameters.append(torch.cat([part.detach().reshape(-1) for part in pair]))
         assert len(column(history, "optimality/gap")) == record.updates
     assert record.device.startswith(device.type)
     assert record.optimality is not None
     assert record.optimality["converged"]
     exact = precision == "64-true"
-    torch.testing.assert_close(found[1].cpu(), found[0], rtol=1e-7 if exact else 1e-4, atol=1e-7 if exact else 1e-4)
+    torch.testing.assert_close(
+        parameters[1].cpu(), parameters[0], rtol=1e-7 if exact else 1e-4, atol=1e-7 if exact else 1e-4
+    )
 
 
 @pytest.mark.slow
@@ -256,8 +260,8 @@ def test_a_solver_trains_and_certifies_as_on_the_cpu(
 )
 def test_a_run(arguments: list[str], device: torch.device, command: Command, tmp_path: Path) -> None:
     on = [f"accelerator={trainer_on(device)['accelerator']}", "epochs=60", "figures=false", "hydra.run.dir=run"]
-    done = command("train.py", "data=breast_cancer", *arguments, *on, fresh=True)
-    assert done.returncode == 0, done.stderr
+    process = command("train.py", "data=breast_cancer", *arguments, *on, fresh=True)
+    assert process.returncode == 0, process.stderr
     record = json.loads((tmp_path / "run" / "run.json").read_text())
     assert record["status"] == "completed"
     assert record["device"].startswith(device.type)
@@ -269,9 +273,11 @@ def test_a_run(arguments: list[str], device: torch.device, command: Command, tmp
 def test_a_sweep_of_a_solver(varied: str, device: torch.device, command: Command, tmp_path: Path) -> None:
     solver = "proximal_newton" if "l1" in varied else "newton"
     on = [f"accelerator={trainer_on(device)['accelerator']}", "figures=false", "hydra.sweep.dir=sweep"]
-    done = command("train.py", "-m", "data=breast_cancer", f"optimizer={solver}", varied, "epochs=60", *on, fresh=True)
-    assert done.returncode == 0, done.stderr
-    assert "together, as they differ in" in done.stderr
+    process = command(
+        "train.py", "-m", "data=breast_cancer", f"optimizer={solver}", varied, "epochs=60", *on, fresh=True
+    )
+    assert process.returncode == 0, process.stderr
+    assert "together, as they differ in" in process.stderr
     for path in (tmp_path / "sweep").glob("*/run.json"):
         record = json.loads(path.read_text())
         assert record["device"].startswith(device.type)

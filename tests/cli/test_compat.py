@@ -17,17 +17,17 @@ from logreg.core.settings import CONF
 
 def test_the_configuration_is_seen_before_anything_is_made_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """`Hydra.compose_config` has ``with_log_configuration`` where a run or sweep is about to begin."""
-    seen: list[tuple[RunMode, int]] = []
+    prepared: list[tuple[RunMode, int]] = []
 
     def prepare(config: DictConfig, mode: RunMode) -> None:
-        seen.append((mode, config.seed))
+        prepared.append((mode, config.seed))
         raise RuntimeError("enough")
 
     for arguments, mode in (["seed=5"], RunMode.RUN), (["-m", "seed=5"], RunMode.MULTIRUN):
         monkeypatch.setattr("sys.argv", ["train.py", *arguments])
         with pytest.raises(RuntimeError, match="enough"):
             _compat.run_hydra(lambda cfg: None, "train", CONF, prepare)
-        assert seen.pop() == (mode, 5)
+        assert prepared.pop() == (mode, 5)
     assert not GlobalHydra.instance().is_initialized()
 
 

@@ -108,20 +108,20 @@ def _restored() -> Iterator[None]:
 
 def loaded(run: str) -> dict[str, Any]:
     """What `load_run` says, and the probabilities of rows."""
-    found = load_run(run, checkpoint_of(run))
-    assert set(dotted(json.loads(Path(run, "config.json").read_text()))) <= set(dotted(found.config))
-    record = found.record
-    assert found.metrics == json.loads(Path(run, "run.json").read_text())["metrics"]
+    loaded_run = load_run(run, checkpoint_of(run))
+    assert set(dotted(json.loads(Path(run, "config.json").read_text()))) <= set(dotted(loaded_run.config))
+    record = loaded_run.record
+    assert loaded_run.metrics == json.loads(Path(run, "run.json").read_text())["metrics"]
     return {
         "status": record["status"],
         "updates": record["updates"],
         "epochs": record["epochs"],
-        "threshold": found.model.threshold,
-        "features": found.features,
+        "threshold": loaded_run.model.threshold,
+        "features": loaded_run.features,
         "inference": (record["inference"] or {}).get("log_likelihood"),
-        "history": [len(found.history), found.history[-1]],
-        "probabilities": shortened(found.predict_proba(rows_for_python(ROWS[run]))),
-        "ones": int(found.predict(rows_for_python(ROWS[run])).sum()),
+        "history": [len(loaded_run.history), loaded_run.history[-1]],
+        "probabilities": shortened(loaded_run.predict_proba(rows_for_python(ROWS[run]))),
+        "ones": int(loaded_run.predict(rows_for_python(ROWS[run])).sum()),
     }
 
 
@@ -132,16 +132,18 @@ def resumed(run: str) -> dict[str, Any]:
     newest = Path(run, "checkpoints", "last.ckpt")
     start = run if newest.is_file() else str(newest.with_name("best.ckpt"))  # where both are the same, one was kept
     call("train.py", *overrides, f"epochs={EPOCHS[run]}", f"resume={start}", f"hydra.run.dir={target}")
-    found = load_run(target, checkpoint_of(target))
+    resumed_run = load_run(target, checkpoint_of(target))
     result = {
-        "status": found.record["status"],
-        "threshold": found.model.threshold,
-        "metrics": {name: value for name, value in found.metrics.items() if name.partition("/")[2] in RESUMED_METRICS},
-        "losses": {name: last(found.history, name) for name in ("train/loss", "val/loss")},
+        "status": resumed_run.record["status"],
+        "threshold": resumed_run.model.threshold,
+        "metrics": {
+            name: value for name, value in resumed_run.metrics.items() if name.partition("/")[2] in RESUMED_METRICS
+        },
+        "losses": {name: last(resumed_run.history, name) for name in ("train/loss", "val/loss")},
         "coefficients": coefficients(target),
     }
     if run in ALL_SINGLE:  # a solver ends by its tolerance, so that rounding may cost or save it an update
-        result |= {"updates": found.record["updates"], "epochs": found.record["epochs"]}
+        result |= {"updates": resumed_run.record["updates"], "epochs": resumed_run.record["epochs"]}
     return result
 
 
@@ -154,8 +156,8 @@ def evaluated(run: str) -> dict[str, Any]:
     target = ["data.target=label"] if ROWS[run] == "points.csv" else []
     call("scripts/evaluate.py", f"run={run}", f"data.path={ROWS[run]}", f"output={output}", "bootstrap=50", *target)
     content = json.loads(Path(output).read_text())
-    kept = ("threshold", "metrics", "intervals", "confusion", "calibration", "checkpoint")
-    return {"own metrics": int(equal[1]), **{key: content[key] for key in kept}}
+    compared = ("threshold", "metrics", "intervals", "confusion", "calibration", "checkpoint")
+    return {"own metrics": int(equal[1]), **{key: content[key] for key in compared}}
 
 
 def predicted(run: str) -> dict[str, Any]:
@@ -172,7 +174,7 @@ def predicted(run: str) -> dict[str, Any]:
 def exported(run: str) -> dict[str, Any]:
     """The probabilities of the exported models: how far they are from those of predict.py, at the most."""
     predicted(run)
-    p, found = probabilities_in(f"{run.replace('/', '_')}_predictions.csv"), {}
+    p, by_format = probabilities_in(f"{run.replace('/', '_')}_predictions.csv"), {}
     for form in FORMATS[ROWS[run]]:
         output = f"{run.replace('/', '_')}.{ENDINGS[form]}"
         call("scripts/export.py", f"run={run}", f"format={form}", f"output={output}")
@@ -180,8 +182,8 @@ def exported(run: str) -> dict[str, Any]:
         assert q.shape == p.shape
         # ONNX models say their probabilities in float32, and a run in float32 is exported to torch as it is.
         np.testing.assert_allclose(q, p, atol=1e-12 if form == "sklearn" else 3e-7, rtol=0)
-        found[form] = q.tolist()[:4]
-    return found
+        by_format[form] = q.tolist()[:4]
+    return by_format
 
 
 def reported(run: str) -> dict[str, Any]:
@@ -205,8 +207,8 @@ def swept(folder: Path) -> dict[str, Any]:
     shutil.copytree("sweep", folder)
     shutil.rmtree(folder / "3")
     arguments = ["-m", *SWEEP, f"sweep.resume={folder}", f"hydra.sweep.dir={folder}"]
-    done = subprocess.run([sys.executable, str(ROOT / "train.py"), *arguments], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    process = subprocess.run([sys.executable, str(ROOT / "train.py"), *arguments], capture_output=True, text=True)
+    assert process.returncode == 0, process.stderr
     call("scripts/report.py", f"sweep={folder}", "output=sweep.html")
     page, board = visible(Path("sweep.html")), table(folder / "leaderboard.csv")
     shown = [f"{row['val/loss']:.4f}" for row in board]
@@ -323,13 +325,13 @@ def by_torch(model: Path, run: str) -> np.ndarray:
     if path == "photos":
         return program(torch.from_numpy(pixels(path)))[0].numpy()
     if path.endswith("libsvm"):
-        found = program(torch.from_numpy(sparse_rows(path).toarray()))
+        output = program(torch.from_numpy(sparse_rows(path).toarray()))
     else:
         columns = json.loads(Path(run, "preprocessing.json").read_text())["columns"]
         levels = {column["feature"]: [*column["levels"], *column["rare"]] for column in columns if "levels" in column}
         raw = {name: raw_column(frame(path)[name], levels.get(name)) for name in [c["feature"] for c in columns]}
-        found = program(torch.from_numpy(np.stack(list(raw.values()), axis=1)))
-    return (found[0] if isinstance(found, tuple) else found).numpy()
+        output = program(torch.from_numpy(np.stack(list(raw.values()), axis=1)))
+    return (output[0] if isinstance(output, tuple) else output).numpy()
 
 
 def raw_column(series: pl.Series, levels: list[str] | None) -> np.ndarray:
@@ -357,22 +359,22 @@ def measured(run: str, measure: str) -> dict[str, Any]:
     return json.loads(json.dumps(MEASURES[measure](run)))
 
 
-def differences(found: Any, expected: Any, tolerance: float, where: str = "") -> Iterator[str]:
+def differences(actual: Any, expected: Any, tolerance: float, where: str = "") -> Iterator[str]:
     """Where two results differ; numbers are compared to a relative tolerance, those near 0 to a tenth of it."""
-    if isinstance(expected, dict) and isinstance(found, dict):
+    if isinstance(expected, dict) and isinstance(actual, dict):
         for key in expected:  # later versions may say more
-            if key in found:
-                yield from differences(found[key], expected[key], tolerance, f"{where}/{key}")
+            if key in actual:
+                yield from differences(actual[key], expected[key], tolerance, f"{where}/{key}")
             else:
                 yield f"{where}/{key} is not there"
-    elif isinstance(expected, list) and isinstance(found, list) and len(expected) == len(found):
-        for place, (one, other) in enumerate(zip(found, expected, strict=True)):
-            yield from differences(one, other, tolerance, f"{where}[{place}]")
-    elif isinstance(expected, float) and isinstance(found, int | float):
-        if not math.isclose(found, expected, rel_tol=tolerance, abs_tol=tolerance / 10):
-            yield f"{where}: {found!r}, and it was {expected!r}"
-    elif found != expected:
-        yield f"{where}: {found!r}, and it was {expected!r}"
+    elif isinstance(expected, list) and isinstance(actual, list) and len(expected) == len(actual):
+        for place, (value, expected_value) in enumerate(zip(actual, expected, strict=True)):
+            yield from differences(value, expected_value, tolerance, f"{where}[{place}]")
+    elif isinstance(expected, float) and isinstance(actual, int | float):
+        if not math.isclose(actual, expected, rel_tol=tolerance, abs_tol=tolerance / 10):
+            yield f"{where}: {actual!r}, and it was {expected!r}"
+    elif actual != expected:
+        yield f"{where}: {actual!r}, and it was {expected!r}"
 
 
 @pytest.fixture(scope="module")
@@ -403,5 +405,5 @@ def test_an_old_run_gives_the_same_numbers(folder: Path, expected: dict, run: st
 
 
 def test_an_old_sweep_can_be_completed_and_reported(folder: Path, expected: dict) -> None:
-    found = json.loads(json.dumps(swept(Path("sweep_resumed"))))
-    assert list(differences(found, expected["sweep"], IN_DOUBLE)) == []
+    completed = json.loads(json.dumps(swept(Path("sweep_resumed"))))
+    assert list(differences(completed, expected["sweep"], IN_DOUBLE)) == []

@@ -112,15 +112,15 @@ def test_every_way_to_listen_to_a_network_is_seen() -> None:
 
 
 def test_a_dispatch_mode_sees_every_operation_and_leaves_are_its_tensors() -> None:
-    seen: list[str] = []
+    operations: list[str] = []
 
     class Watch(_compat.TorchDispatchMode):
         def __torch_dispatch__(self, operation: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-            seen.append(str(operation))
+            operations.append(str(operation))
             assert all(isinstance(leaf, torch.Tensor) for leaf in _compat.tree_leaves(args))
             return operation(*args, **(kwargs or {}))
 
     ones = torch.ones(2)
     with Watch():
         ones.sin().cos()
-    assert [name.split(".")[1] for name in seen[-2:]] == ["sin", "cos"]
+    assert [name.split(".")[1] for name in operations[-2:]] == ["sin", "cos"]

@@ -63,9 +63,9 @@ def test_a_pass_has_every_row_once_in_batches_of_the_size_asked_for(case: tuple)
 @settings(deadline=None)
 def test_going_on_from_any_update_gives_what_an_unbroken_run_gives(case: tuple, data: st.DataObject) -> None:
     whole = serve(loader(*case))
-    cut = data.draw(st.integers(0, len(whole)))
+    stop = data.draw(st.integers(0, len(whole)))
     first, second = loader(*case), loader(*case)
-    before = serve(first, stop_after=cut)
+    before = serve(first, stop_after=stop)
     second.passes, second.batches = first.passes, first.batches
     assert before + serve(second) == whole
 
@@ -105,6 +105,6 @@ def test_a_pass_over_a_large_table_visits_every_row_once_and_needs_little_memory
 def test_sparse_rows_that_are_kept_stay_where_they_are_on_the_device_already() -> None:
     parts = np.array([0, 1, 2]), np.array([0, 1], dtype=np.int32), np.array([1.0, 2.0])
     rows = SparseRows(*parts, np.arange(2), 2, torch.tensor([0.0, 1.0]), None, torch.float64)
-    kept = rows.everything()
+    on_device = rows.everything()
     rows.to(torch.device("cpu"))  # as every block of a training does
-    assert rows.everything() is kept
+    assert rows.everything() is on_device

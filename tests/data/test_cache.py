@@ -60,11 +60,11 @@ def test_an_error_leaves_nothing_in_the_cache(tmp_path: Path) -> None:
     assert [path.suffix for path in (tmp_path / "cache").iterdir()] == [".lock"]
 
 
-def _prepare(path: str, folder: str, made: Any) -> None:
+def _prepare(path: str, folder: str, sums: Any) -> None:
     data = table_data(path=path, target="bought", seed=1, cache_dir=folder)
     data.prepare_data()
     data.setup()
-    made.put(float(data.tensors("train")[0].sum()))
+    sums.put(float(data.tensors("train")[0].sum()))
 
 
 @pytest.mark.slow

@@ -62,8 +62,8 @@ def test_scikit_learns_coefficients(tmp_path: Path, table: Path, given: Any, wei
     theirs = (
         given if given == "balanced" else {("no", "yes")[int(k)] if str(k) in "01" else k: v for k, v in given.items()}
     )
-    found, _ = solved(tmp_path, table, given, weight)
-    np.testing.assert_allclose(found, scikit_learns(table, theirs, weight), rtol=1e-7)
+    coefficients, _ = solved(tmp_path, table, given, weight)
+    np.testing.assert_allclose(coefficients, scikit_learns(table, theirs, weight), rtol=1e-7)
 
 
 def test_class_weights_are_row_weights(tmp_path: Path, table: Path) -> None:

@@ -16,8 +16,8 @@ from tests.data.tables.refusals import labelled, prepare, refusal
 
 def test_a_target_has_two_values(tmp_path: Path) -> None:
     assert "there is only one value, 1 (20 rows)" in refusal(labelled(tmp_path, ["1"] * 20))
-    said = refusal(labelled(tmp_path, ["no"] * 20 + ["yes"] * 9 + ["perhaps"] * 3))
-    assert said == (
+    sentence = refusal(labelled(tmp_path, ["no"] * 20 + ["yes"] * 9 + ["perhaps"] * 3))
+    assert sentence == (
         "data.path=t.csv, data.target=y: two labels are needed, and there are 3 values, no (20 rows), yes (9 rows), "
         "perhaps (3 rows); "
         "data.labels maps several to 0 and 1."

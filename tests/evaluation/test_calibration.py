@@ -85,8 +85,8 @@ def test_it_is_the_calibration_of_a_frozen_classifier(method: Any) -> None:
     model = LogisticRegression(C=1e4).fit(x[:200], y[:200])
     theirs = CalibratedClassifierCV(FrozenEstimator(model), method=method, cv=2).fit(x[200:400], y[200:400])
     ours = fit_calibration(method, model.decision_function(x[200:400]), y[200:400])
-    found = ours.probabilities(model.decision_function(x[400:]))
-    assert found == pytest.approx(theirs.predict_proba(x[400:])[:, 1], abs=1e-6)
+    p = ours.probabilities(model.decision_function(x[400:]))
+    assert p == pytest.approx(theirs.predict_proba(x[400:])[:, 1], abs=1e-6)
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -95,10 +95,8 @@ def test_integer_weights_are_repeated_rows(method: str) -> None:
     w = np.random.default_rng(0).integers(0, 4, 100)
     as_float = w.astype(float)
     new = np.linspace(-6, 6, 101)
-    found = fit_calibration(method, z, y, as_float).probabilities(new)
-    assert found == pytest.approx(
-        fit_calibration(method, np.repeat(z, w), np.repeat(y, w)).probabilities(new), abs=1e-9
-    )
+    p = fit_calibration(method, z, y, as_float).probabilities(new)
+    assert p == pytest.approx(fit_calibration(method, np.repeat(z, w), np.repeat(y, w)).probabilities(new), abs=1e-9)
 
 
 @given(st.integers(0, 10**6), st.integers(2, 60), st.floats(-3, 6), st.sampled_from(METHODS))
@@ -158,7 +156,7 @@ def test_metrics_are_those_of_calibrated_probabilities(method: str, weighted: bo
     evaluation = Evaluation(0.4, calibration=fitted)
     weights = torch.from_numpy(weight) if weighted else None
     evaluation.update(torch.from_numpy(new), torch.from_numpy(truth), weights)
-    found = evaluation.compute()
+    metrics = evaluation.compute()
     p = fitted.probabilities(new)
     sample_weight = weight if weighted else None
     keywords: dict[str, Any] = {"sample_weight": sample_weight}
@@ -170,7 +168,7 @@ def test_metrics_are_those_of_calibrated_probabilities(method: str, weighted: bo
         "auroc": sklearn_metrics.roc_auc_score(truth, p, **keywords),
         "average_precision": sklearn_metrics.average_precision_score(truth, p, **keywords),
     }
-    assert {name: found[name] for name in expected} == pytest.approx(expected, abs=1e-6)
+    assert {name: metrics[name] for name in expected} == pytest.approx(expected, abs=1e-6)
     rows = evaluation.scored_rows(new, truth, p >= 0.4, weight if weighted else np.ones(len(new)))
     for name in ("loss", "log_loss"):
         assert rows.mean(rows.losses[name]) == pytest.approx(expected[name], abs=1e-12)
@@ -205,9 +203,9 @@ def test_exports_are_calibrated(method: str, format: str, tmp_path: Path) -> Non
     raw = replace(run, model=run_of(mixed()).model)
     expected = fitted.probabilities(Predictor(raw).logits(frame, "rows"))
     assert run.predict_proba(frame) == pytest.approx(expected, abs=1e-9)
-    found = written(run, format, tmp_path / "export", [frame])(frame)
+    p = written(run, format, tmp_path / "export", [frame])(frame)
     # ONNX hands over probabilities in float32.
-    assert found == pytest.approx(expected, abs=1e-5 if format == "onnx" else 1e-9)
+    assert p == pytest.approx(expected, abs=1e-5 if format == "onnx" else 1e-9)
     assert np.abs(expected - Predictor(raw).probabilities(Predictor(raw).logits(frame, "rows"))).max() > 0.05
 
 
@@ -243,8 +241,8 @@ def test_a_plateau_at_the_threshold_is_predicted_alike_in_every_format(tmp_path:
 def test_a_network_of_another_kind_is_exported_calibrated(method: str, tmp_path: Path) -> None:
     run, _ = calibrated(run_of(mixed(), OwnModel), method)
     frame = mixed_rows()
-    found = written(run, "torch", tmp_path / "run.pt2")(frame)
-    assert found == pytest.approx(run.predict_proba(frame), abs=1e-12)
+    p = written(run, "torch", tmp_path / "run.pt2")(frame)
+    assert p == pytest.approx(run.predict_proba(frame), abs=1e-12)
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -257,5 +255,5 @@ def test_predictions_of_columns_are_those_of_batches(method: str) -> None:
     assert lazy[RESULTS[0]].to_numpy() == pytest.approx(batch[RESULTS[0]].to_numpy(), abs=1e-9)
     assert lazy[RESULTS[1]].to_list() == batch[RESULTS[1]].to_list()
     infinite = frame[:3].with_columns(never_missing=pl.Series([1.0, float("inf"), 2.0]))
-    found = infinite.lazy().select(predictor.expressions(infinite.schema)).collect()
-    assert found[RESULTS[0]].is_null().to_list() == [False, True, False]
+    predictions = infinite.lazy().select(predictor.expressions(infinite.schema)).collect()
+    assert predictions[RESULTS[0]].is_null().to_list() == [False, True, False]

@@ -25,7 +25,7 @@ def test_weighted_metrics_are_scikit_learns(seed: int) -> None:
     z, y, w = draw(seed)
     p = expit(z)
     predicted = p >= 0.4
-    found = measured(Evaluation(0.4).scored_rows(z, y, predicted, w), default_metrics())
+    by_metric = measured(Evaluation(0.4).scored_rows(z, y, predicted, w), default_metrics())
     expected = {
         "log_loss": sklearn_metrics.log_loss(y, p, sample_weight=w),
         "accuracy": sklearn_metrics.accuracy_score(y, predicted, sample_weight=w),
@@ -34,7 +34,7 @@ def test_weighted_metrics_are_scikit_learns(seed: int) -> None:
         "average_precision": sklearn_metrics.average_precision_score(y, p, sample_weight=w),
     }
     for name, value in expected.items():
-        assert found[name][0] == pytest.approx(value, abs=1e-12), name
+        assert by_metric[name][0] == pytest.approx(value, abs=1e-12), name
 
 
 @pytest.mark.parametrize("seed", range(4))

@@ -25,12 +25,12 @@ def test_a_run_says_how_wide_the_interval_on_its_accuracy_is(tmp_path: Path) -> 
     data = breast_cancer()
     record, _, _ = fit(tmp_path, data, epochs=2)
     assert list(record.intervals) == ["val/accuracy", "test/accuracy"]
-    for name, found in record.intervals.items():
+    for name, interval in record.intervals.items():
         y = data.labels_of(name.partition("/")[0])
         expected = proportion_confint(round(record.metrics[name] * len(y)), len(y), method="wilson")
-        assert (found["low"], found["high"]) == pytest.approx(expected, abs=1e-6)
-        assert found["rows"] == len(y)
-        assert found["majority"] == pytest.approx(y.mean())  # most of the training rows are of label 1
+        assert (interval["low"], interval["high"]) == pytest.approx(expected, abs=1e-6)
+        assert interval["rows"] == len(y)
+        assert interval["majority"] == pytest.approx(y.mean())  # most of the training rows are of label 1
 
 
 def test_rows_of_unequal_weight_count_for_fewer() -> None:
@@ -38,9 +38,9 @@ def test_rows_of_unequal_weight_count_for_fewer() -> None:
     data.setup()
     weights = np.random.default_rng(0).gamma(1.0, size=len(data.rows["val"]))
     data.own_weights = lambda split: weights if split == "val" else None  # type: ignore[method-assign]
-    found = accuracy_intervals({"val/accuracy": 0.9}, data)["val/accuracy"]
+    interval = accuracy_intervals({"val/accuracy": 0.9}, data)["val/accuracy"]
     count = weights.sum() ** 2 / (weights**2).sum()
-    assert (found["low"], found["high"]) == pytest.approx(proportion_confint(0.9 * count, count, method="wilson"))
+    assert (interval["low"], interval["high"]) == pytest.approx(proportion_confint(0.9 * count, count, method="wilson"))
 
 
 def test_there_is_none_without_held_out_rows() -> None:

@@ -26,11 +26,11 @@ def draw(seed: int, rows: int = 300) -> tuple[np.ndarray, np.ndarray, np.ndarray
 @pytest.mark.parametrize("bins", [1, 5, 15, 100])
 def test_bins_are_scikit_learns(bins: int) -> None:
     p, y, _ = draw(0)
-    found = reliability(p, y, bins)
+    diagram = reliability(p, y, bins)
     share, mean = calibration_curve(y, p, n_bins=bins)
-    assert found.share == pytest.approx(share)
-    assert found.mean == pytest.approx(mean)
-    assert found.rows.sum() == len(p)
+    assert diagram.share == pytest.approx(share)
+    assert diagram.mean == pytest.approx(mean)
+    assert diagram.rows.sum() == len(p)
 
 
 @pytest.mark.parametrize("bins", [1, 5, 15, 100])
@@ -46,10 +46,10 @@ def test_the_parts_add_up_to_the_brier_score(seed: int, rows: int, bins: int, we
     p = np.clip(random.normal(0.5, 0.5, rows).round(random.integers(1, 9)), 0, 1)  # exact zeros and ones among them
     y, w = random.integers(0, 2, rows).astype(float), random.integers(0, 4, rows) * random.random(rows)
     w[0] = 1.0
-    found = reliability(p, y, bins, w if weighted else None)
+    diagram = reliability(p, y, bins, w if weighted else None)
     expected = np.average((p - y) ** 2, weights=w if weighted else None)
-    assert found.brier == pytest.approx(expected, abs=1e-12)
-    parts = found.decomposition
+    assert diagram.brier == pytest.approx(expected, abs=1e-12)
+    parts = diagram.decomposition
     assert parts["reliability"] >= 0
     assert parts["resolution"] >= 0
     assert 0 <= parts["uncertainty"] <= 0.25
@@ -65,9 +65,9 @@ def test_murphys_parts_where_each_bin_has_one_probability() -> None:
 
 def test_intervals_are_wilsons() -> None:
     p, y, _ = draw(2)
-    found = reliability(p, y, 10)
+    diagram = reliability(p, y, 10)
     for confidence in (0.9, 0.95):
-        for low, high, share, rows in zip(*found.intervals(confidence), found.share, found.rows, strict=True):
+        for low, high, share, rows in zip(*diagram.intervals(confidence), diagram.share, diagram.rows, strict=True):
             exact = binomtest(round(share * rows), int(rows)).proportion_ci(confidence, method="wilson")
             assert (low, high) == pytest.approx((exact.low, exact.high), abs=1e-12)
 

@@ -64,8 +64,8 @@ def test_curvature_and_eigenvalues_are_those_of_autograd(name: str) -> None:
     def mean_loss(theta: torch.Tensor) -> torch.Tensor:
         return LOSSES[name].of_rows(x @ theta, y).mean()
 
-    found = smallest_eigenvalues(LOSSES[name], THETAS, X, Y)
-    for theta, smallest in zip(THETAS, found, strict=True):
+    eigenvalues = smallest_eigenvalues(LOSSES[name], THETAS, X, Y)
+    for theta, smallest in zip(THETAS, eigenvalues, strict=True):
         hessian = torch.autograd.functional.hessian(mean_loss, torch.from_numpy(theta))
         assert smallest == pytest.approx(float(torch.linalg.eigvalsh(hessian)[0]), abs=1e-12)
         assert LOSSES[name].curvature(with_ones(X) @ theta, Y).shape == (6,)
@@ -81,9 +81,9 @@ def test_the_log_loss_is_convex_everywhere_and_the_squared_error_is_not() -> Non
 
 def test_the_surface_has_the_best_intercept() -> None:
     for name, loss in LOSSES.items():
-        found = surface(loss, X, Y, reach=4.0, points=5)
-        assert found.cost.shape == (5, 5)
-        for theta, least in zip(found.theta, found.cost.ravel(), strict=True):
+        grid = surface(loss, X, Y, reach=4.0, points=5)
+        assert grid.cost.shape == (5, 5)
+        for theta, least in zip(grid.theta, grid.cost.ravel(), strict=True):
             z = X @ theta[:2]
 
             def mean(b: float, z: np.ndarray = z, loss: Any = loss) -> float:
@@ -129,12 +129,12 @@ def test_hard_margins() -> None:
     free, counted = hard_margin(X, Y)
     sign = 2 * Y - 1
     constraint = {"type": "ineq", "fun": lambda t: sign * (with_ones(X) @ t) - 1}
-    for found, length in ((free, lambda t: t[:2] @ t[:2]), (counted, lambda t: t @ t)):
+    for margin, length in ((free, lambda t: t[:2] @ t[:2]), (counted, lambda t: t @ t)):
         best = minimize(
             length, np.array([2.0, 1.0, -8.0]), constraints=[constraint], options={"ftol": 1e-14, "maxiter": 500}
         )
         assert best.success
-        np.testing.assert_allclose(found, best.x, rtol=2e-3)
+        np.testing.assert_allclose(margin, best.x, rtol=2e-3)
     np.testing.assert_allclose(free[:2], SVC(kernel="linear", C=1e8).fit(X, Y).coef_[0], rtol=1e-3)
     assert angle(np.array([1.0, 0.0]), np.array([1.0, 1.0])) == pytest.approx(45)
 
@@ -143,17 +143,17 @@ def test_a_random_start_lies_in_its_cube_and_follows_the_seed() -> None:
     torch.manual_seed(3)
     first = [p.clone() for p in RandomStart(4, 2.0).parameters()]
     torch.manual_seed(3)
-    for mine, theirs in zip(RandomStart(4, 2.0).parameters(), first, strict=True):
-        assert torch.equal(mine, theirs)
+    for parameter, theirs in zip(RandomStart(4, 2.0).parameters(), first, strict=True):
+        assert torch.equal(parameter, theirs)
     many = torch.cat([torch.cat([p.detach().ravel() for p in RandomStart(4, 2.0).parameters()]) for _ in range(400)])
     assert many.abs().max() <= 2
     assert many.std() == pytest.approx(2 / math.sqrt(3), rel=0.05)
 
 
 def test_three_forms_begin_alike() -> None:
-    made = forms(3, seed=4)
-    values = [torch.cat([p.detach().reshape(-1) for p in parameters(network)]) for network in made.values()]
-    assert len(made) == 3
+    networks = forms(3, seed=4)
+    values = [torch.cat([p.detach().reshape(-1) for p in parameters(network)]) for network in networks.values()]
+    assert len(networks) == 3
     assert all(torch.equal(values[0], each) for each in values)
     assert values[0].abs().sum() > 0
 
@@ -162,36 +162,36 @@ def test_three_forms_begin_alike() -> None:
 
 
 def test_sigmoid() -> None:
-    found = conclusion(lessons.Sigmoid(wrong=[0.5, 0.99]))
-    half, sure = found.numbers["wrong"]
+    lesson = conclusion(lessons.Sigmoid(wrong=[0.5, 0.99]))
+    half, sure = lesson.numbers["wrong"]
     assert half == pytest.approx(
         {"p": 0.5, "log_loss": math.log(2), "log_loss_slope": 0.5, "squared_error": 0.25, "squared_error_slope": 0.25}
     )
     assert sure["log_loss"] == pytest.approx(-math.log(0.01))
     assert sure["squared_error_slope"] == pytest.approx(2 * 0.99 * 0.99 * 0.01)
-    assert set(found.figures) == {"sigmoid", "costs"}
+    assert set(lesson.figures) == {"sigmoid", "costs"}
 
 
 def test_gradients_accumulate() -> None:
-    found = conclusion(lessons.GradientsAccumulate(updates=400))
-    n = found.numbers
+    lesson = conclusion(lessons.GradientsAccumulate(updates=400))
+    n = lesson.numbers
     assert n["stored_minus_running_sum"] == 0
     assert n["equals_momentum_1"] is True
     assert n["cost_not_zeroed"] < 1e-6 < n["cost_zeroed"]
     assert n["overlapping_zeroed"][1] - n["overlapping_zeroed"][0] < 1e-6
     assert n["overlapping_not_zeroed"][1] - n["overlapping_not_zeroed"][0] > 0.05
-    assert any("falls faster" in line for line in found.lines)
+    assert any("falls faster" in line for line in lesson.lines)
     # The notebook's printed costs.
     costs = trace(torch.from_numpy(X).float(), torch.from_numpy(Y).float(), 1.0, 201, zero=True).costs
     np.testing.assert_allclose(costs[[0, 100, 200]], [0.693147, 0.134722, 0.080643], atol=2e-6)
 
 
 @pytest.mark.parametrize(
-    ("lr", "said"),
+    ("lr", "sentence"),
     [(1.0, "momentum 1 never comes to rest"), (50.0, "neither comes to rest"), (1e-7, "both came to rest")],
 )
-def test_what_comes_to_rest_is_what_was_measured(lr: float, said: str) -> None:
-    assert said in conclusion(lessons.GradientsAccumulate(lr=lr, updates=400)).lines[-1]
+def test_what_comes_to_rest_is_what_was_measured(lr: float, sentence: str) -> None:
+    assert sentence in conclusion(lessons.GradientsAccumulate(lr=lr, updates=400)).lines[-1]
 
 
 def test_three_forms() -> None:
@@ -220,7 +220,7 @@ def test_weights_without_bound() -> None:
 
 
 @pytest.mark.parametrize(
-    ("norms", "said"),
+    ("norms", "word"),
     [
         ([1.592, 1.599, 3.589, 6.072, 8.637], "like their logarithm, without"),  # of the six points
         ([1.79, 3.11, 6.10, 18.0, 52.9], "not yet as slowly"),  # of breast_cancer
@@ -228,8 +228,8 @@ def test_weights_without_bound() -> None:
         ([3.0, 2.0], "does not grow yet"),
     ],
 )
-def test_growth_is_called_logarithmic_where_every_decade_adds_the_same(norms: list[float], said: str) -> None:
-    assert said in lessons.WeightsWithoutBound._growth(norms)
+def test_growth_is_called_logarithmic_where_every_decade_adds_the_same(norms: list[float], word: str) -> None:
+    assert word in lessons.WeightsWithoutBound._growth(norms)
 
 
 def test_a_direction_settles_within_a_degree() -> None:
@@ -296,13 +296,13 @@ def test_settings_that_make_no_sense_are_refused(make: Any, named: str) -> None:
 
 def test_a_conclusion_is_printed_and_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     lesson = lessons.Sigmoid()
-    found = conclusion(lesson)
-    found.write(lesson, tmp_path, Console(width=200))
-    kept = json.loads((tmp_path / "lesson.json").read_text())
-    assert kept["lesson"] == "Sigmoid"
-    assert kept["conclusion"] == list(found.lines)
+    taught = conclusion(lesson)
+    taught.write(lesson, tmp_path, Console(width=200))
+    saved = json.loads((tmp_path / "lesson.json").read_text())
+    assert saved["lesson"] == "Sigmoid"
+    assert saved["conclusion"] == list(taught.lines)
     printed = capsys.readouterr().out
-    assert all(line in printed for line in found.lines)
+    assert all(line in printed for line in taught.lines)
     assert {path.name for path in (tmp_path / "figures").iterdir()} == {"lesson_sigmoid.png", "lesson_costs.png"}
     assert len(list(tmp_path.glob("events.out.tfevents.*"))) == 1
 

@@ -47,9 +47,9 @@ def solve(
     name: str, problem: LogisticProblem, start: Theta | None = None, most: int = 300
 ) -> tuple[Theta, list[Iteration]]:
     """The optimum, and the iterations that led to it."""
-    theta, done = SOLVERS[name]([nn.Parameter(torch.zeros(1, dtype=torch.float64))]).solve(problem, start, most)
-    assert done[-1].finished, f"{name}: no end after {len(done)} iterations"
-    return theta, done
+    theta, iterations = SOLVERS[name]([nn.Parameter(torch.zeros(1, dtype=torch.float64))]).solve(problem, start, most)
+    assert iterations[-1].finished, f"{name}: no end after {len(iterations)} iterations"
+    return theta, iterations
 
 
 def drawn(seed: int, rows: int = 40, columns: int = 3) -> tuple[np.ndarray, np.ndarray]:

@@ -110,8 +110,8 @@ def test_more_columns_than_memory_holds_names_newton_cg(monkeypatch: pytest.Monk
 @pytest.mark.slow
 def test_a_run_says_what_was_chosen_and_resumes(command: Command, tmp_path: Path) -> None:
     arguments = ["data=breast_cancer", "optimizer=auto", "penalty.l1=0.02", "figures=false"]
-    done = command("train.py", *arguments, "epochs=3", "hydra.run.dir=first")
-    assert "optimizer=auto is proximal_newton: penalty.l1=0.02" in done.stderr
+    process = command("train.py", *arguments, "epochs=3", "hydra.run.dir=first")
+    assert "optimizer=auto is proximal_newton: penalty.l1=0.02" in process.stderr
     record = json.loads((tmp_path / "first" / "run.json").read_text())
     assert record["optimizer"]["name"] == record["hyperparameters"]["optimizer"] == "proximal_newton"
     config = json.loads((tmp_path / "first" / "config.json").read_text())

@@ -46,9 +46,9 @@ def test_every_problem_is_at_scikit_learns_optimum(
 ) -> None:
     x, y, weight = drawn(seed, rows, columns, spread, weighted)
     scaled = None if weight is None else torch.tensor(weight / weight.mean())
-    found = solve_penalties(torch.tensor(x), torch.tensor(y), torch.tensor(l2, dtype=torch.float64), scaled)
-    assert found.finished.all()
-    for theta, value, penalty in zip(found.theta.numpy(), found.value.tolist(), l2, strict=True):
+    solution = solve_penalties(torch.tensor(x), torch.tensor(y), torch.tensor(l2, dtype=torch.float64), scaled)
+    assert solution.finished.all()
+    for theta, value, penalty in zip(solution.theta.numpy(), solution.value.tolist(), l2, strict=True):
         assert value == pytest.approx(objective(theta, x, y, weight, penalty), rel=1e-12)
         total = rows if weight is None else weight.sum()
         oracle = ScikitLearn(C=1 / (total * penalty), solver="newton-cholesky", tol=1e-10, max_iter=1000)
@@ -59,9 +59,9 @@ def test_every_problem_is_at_scikit_learns_optimum(
 
 def test_without_a_penalty_it_is_the_maximum_likelihood_estimate() -> None:
     x, y, _ = drawn(1, 3000, 4)
-    found = solve_penalties(torch.tensor(x), torch.tensor(y), torch.tensor([0.0], dtype=torch.float64))
+    solution = solve_penalties(torch.tensor(x), torch.tensor(y), torch.tensor([0.0], dtype=torch.float64))
     oracle = ScikitLearn(C=np.inf, solver="newton-cholesky", tol=1e-12, max_iter=1000).fit(x, y)
-    np.testing.assert_allclose(found.theta[0].numpy(), np.append(oracle.coef_[0], oracle.intercept_), rtol=1e-6)
+    np.testing.assert_allclose(solution.theta[0].numpy(), np.append(oracle.coef_[0], oracle.intercept_), rtol=1e-6)
 
 
 def test_columns_that_are_combinations_of_others() -> None:
@@ -87,8 +87,8 @@ def test_a_fold_that_begins_where_another_ended_ends_where_it_ends_alone(weighte
     folds = np.random.default_rng(0).permutation(len(x)).reshape(2, -1)
 
     def of(fold: np.ndarray) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
-        kept = None if weight is None else torch.tensor(weight[fold] / weight[fold].mean())
-        return torch.tensor(x[fold]), torch.tensor(y[fold]), kept
+        weights_of_fold = None if weight is None else torch.tensor(weight[fold] / weight[fold].mean())
+        return torch.tensor(x[fold]), torch.tensor(y[fold]), weights_of_fold
 
     (x1, y1, s1), (x2, y2, s2) = of(folds[0]), of(folds[1])
     first, alone = solve_penalties(x1, y1, l2, s1), solve_penalties(x2, y2, l2, s2)
@@ -104,8 +104,8 @@ def test_a_neighbour_that_is_none_is_left_alone() -> None:
     l2 = torch.tensor([1e-3, 1e-1], dtype=torch.float64)
     table = torch.tensor(x), torch.tensor(y)
     opposite = neighbour(table[0], 1 - table[1], l2, 30 * solve_penalties(table[0], 1 - table[1], l2).theta)
-    found, expected = (solve_penalties(*table, l2, near=near) for near in (opposite, None))
-    torch.testing.assert_close(found.theta, expected.theta, rtol=1e-7, atol=1e-10)
+    solution, expected = (solve_penalties(*table, l2, near=near) for near in (opposite, None))
+    torch.testing.assert_close(solution.theta, expected.theta, rtol=1e-7, atol=1e-10)
 
 
 def test_problems_that_are_alike_share_a_hessian_and_others_do_not() -> None:
@@ -118,11 +118,11 @@ def test_problems_that_are_alike_share_a_hessian_and_others_do_not() -> None:
     assert 1 < len(shared) < 5
     assert of_problem[0] == of_problem[1]
     vectors = torch.ones_like(theta)
-    found = rows.factors(theta, everyone)(vectors)
+    products = rows.factors(theta, everyone)(vectors)
     for i, penalty in enumerate(l2.tolist()):
         exact = LogisticProblem(TensorRows(*table), penalty).hessian(theta[i])
         expected = torch.linalg.solve(exact, vectors[i])
-        error = found[i] - expected
+        error = products[i] - expected
         assert float(error @ exact @ error) <= 0.1**2 * float(expected @ exact @ expected)
 
 
@@ -137,18 +137,18 @@ def test_rows_in_an_order_that_hides_a_label_from_a_part_of_them() -> None:
 
 def test_iterations_are_told_and_can_be_stopped() -> None:
     x, y, _ = drawn(5, 20_000, 6)
-    told: list[BatchIteration] = []
+    iterations: list[BatchIteration] = []
 
     def stop_after_two(iteration: BatchIteration) -> bool:
-        told.append(iteration)
-        return len(told) == 2
+        iterations.append(iteration)
+        return len(iterations) == 2
 
-    found = solve_penalties(torch.tensor(x), torch.tensor(y), torch.tensor([1e-4, 1e-2]), watch=stop_after_two)
-    assert len(told) == 2
-    assert not found.finished.any()
-    assert found.iterations == [2, 2]
-    assert bool((told[1].value < told[0].value).all())
-    assert bool((found.value < told[1].value).all())
+    solution = solve_penalties(torch.tensor(x), torch.tensor(y), torch.tensor([1e-4, 1e-2]), watch=stop_after_two)
+    assert len(iterations) == 2
+    assert not solution.finished.any()
+    assert solution.iterations == [2, 2]
+    assert bool((iterations[1].value < iterations[0].value).all())
+    assert bool((solution.value < iterations[1].value).all())
 
 
 def test_a_start_that_is_far_out_is_left_for_no_coefficients() -> None:
@@ -157,9 +157,9 @@ def test_a_start_that_is_far_out_is_left_for_no_coefficients() -> None:
     torch.manual_seed(2)
     start = torch.nn.Linear(30, 2).double()
     far = torch.cat([start.weight, start.bias.unsqueeze(1)], 1).detach()
-    found, expected = (solve_penalties(x, y, l2, start=at) for at in (far, None))
-    assert bool(found.finished.all())
-    torch.testing.assert_close(found.value, expected.value, rtol=1e-8, atol=0)
+    solution, expected = (solve_penalties(x, y, l2, start=at) for at in (far, None))
+    assert bool(solution.finished.all())
+    torch.testing.assert_close(solution.value, expected.value, rtol=1e-8, atol=0)
 
 
 def test_numbers_that_are_not_finite_are_refused() -> None:
@@ -172,10 +172,10 @@ def test_rows_without_weight_are_as_if_they_were_not_there() -> None:
     x, y, _ = drawn(8, 60_000, 4)
     weight = np.zeros(len(y))
     weight[500:900] = np.random.default_rng(1).integers(1, 4, 400)
-    kept, l2 = weight > 0, torch.tensor([1e-4, 1e-2], dtype=torch.float64)
+    weighted, l2 = weight > 0, torch.tensor([1e-4, 1e-2], dtype=torch.float64)
     some, every = (
         solve_penalties(torch.tensor(x[of]), torch.tensor(y[of]), l2, torch.tensor(weight[of] / weight[of].mean()))
-        for of in (kept, np.ones_like(kept))
+        for of in (weighted, np.ones_like(weighted))
     )
     assert every.finished.all()
     torch.testing.assert_close(every.theta, some.theta, rtol=1e-6, atol=1e-9)
@@ -184,13 +184,13 @@ def test_rows_without_weight_are_as_if_they_were_not_there() -> None:
 def test_each_problem_has_its_own_tolerance_and_first_step() -> None:
     x, y, _ = drawn(9, 30_000, 6)
     l2, tolerances = torch.full((3,), 1e-4, dtype=torch.float64), torch.tensor([1e-2, 1e-6, 1e-14])
-    found = solve_penalties(torch.tensor(x), torch.tensor(y), l2, tolerance=tolerances)
-    assert found.finished.all()
-    assert found.iterations[0] < found.iterations[1] < found.iterations[2]
+    solution = solve_penalties(torch.tensor(x), torch.tensor(y), l2, tolerance=tolerances)
+    assert solution.finished.all()
+    assert solution.iterations[0] < solution.iterations[1] < solution.iterations[2]
     lengths: list[float] = []
 
-    def look(told: BatchIteration) -> bool:
-        lengths.append(float(told.step.max()))
+    def look(iteration: BatchIteration) -> bool:
+        lengths.append(float(iteration.step.max()))
         return False
 
     solve_penalties(torch.tensor(x), torch.tensor(y), l2[:1], lr=0.5, watch=look)

@@ -59,8 +59,8 @@ def test_the_published_estimates(name: str, target: str, estimates: list[float],
     table = pd.read_csv(shared_file(name))
     x, y = table.drop(columns=target).to_numpy(float), table[target].to_numpy()
     problem = firth_problem(x, y)
-    theta, done = solved("newton", problem)
-    steps = sum(iteration.step > 0 for iteration in done)
+    theta, iterations = solved("newton", problem)
+    steps = sum(iteration.step > 0 for iteration in iterations)
     np.testing.assert_allclose(np.roll(theta.numpy(), 1), estimates, rtol=1e-6)
     assert penalised_log_likelihood(theta.numpy(), x, y) == pytest.approx(likelihood, rel=1e-9)
     zero = penalised_log_likelihood(np.zeros(len(theta)), x, y)  # where the penalty of the objective is 0

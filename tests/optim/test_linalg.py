@@ -21,7 +21,7 @@ def test_products_are_those_of_dense_numbers(density: float | None, dtype: torch
     x = x if density is None else x.to_sparse_csr()
     v, r, weight = (torch.tensor(random.random(n), dtype=dtype) for n in (30, 50, 50))
     expected = dense @ v.double().numpy(), dense.T @ r.double().numpy(), dense.T * weight.double().numpy() @ dense
-    found = linalg.times(x, v), linalg.transposed_times(x, r), linalg.gram(x, weight)
-    for a, b in zip(found, expected, strict=True):
+    products = linalg.times(x, v), linalg.transposed_times(x, r), linalg.gram(x, weight)
+    for a, b in zip(products, expected, strict=True):
         assert a.dtype is dtype
         np.testing.assert_allclose(a.numpy(), b, rtol=1e-4 if dtype is torch.float32 else 1e-12, atol=1e-5)

@@ -60,9 +60,9 @@ def test_each_of_many_problems_has_a_step_of_its_own(first: float) -> None:
 
 
 def test_the_latest_is_made_anew_for_other_parts_alone() -> None:
-    latest, made, problem = Latest[int](), iter(range(9)), object()
+    latest, numbers, problem = Latest[int](), iter(range(9)), object()
     theta = torch.zeros(2)
-    assert [latest(lambda: next(made), problem, t) for t in (theta, theta.clone(), theta + 1)] == [0, 0, 1]
-    assert latest(lambda: next(made), object(), theta + 1) == 2
+    assert [latest(lambda: next(numbers), problem, t) for t in (theta, theta.clone(), theta + 1)] == [0, 0, 1]
+    assert latest(lambda: next(numbers), object(), theta + 1) == 2
     latest.forget()
-    assert latest(lambda: next(made), problem, theta) == 3
+    assert latest(lambda: next(numbers), problem, theta) == 3

@@ -164,10 +164,10 @@ def test_its_loss_is_that_of_scikit_learn_on_held_out_rows(weighted: bool) -> No
     evaluation = Evaluation(0.5, trained_on=LOSSES["mse"])
     for part in (slice(0, 30), slice(30, 50)):
         evaluation.update(logits[part], y[part], weight[part] if weighted else None)
-    found, p = evaluation.compute(), torch.sigmoid(logits).numpy()
+    metrics, p = evaluation.compute(), torch.sigmoid(logits).numpy()
     w = weight.numpy() if weighted else None
-    assert found["loss"] == pytest.approx(brier_score_loss(y, p, sample_weight=w), rel=1e-12)
-    assert found["log_loss"] == pytest.approx(log_loss(y, p, sample_weight=w), rel=1e-12)
+    assert metrics["loss"] == pytest.approx(brier_score_loss(y, p, sample_weight=w), rel=1e-12)
+    assert metrics["log_loss"] == pytest.approx(log_loss(y, p, sample_weight=w), rel=1e-12)
 
 
 @pytest.mark.parametrize("hidden", [False, True])
@@ -179,8 +179,8 @@ def test_jobs_of_one_fit_are_what_they_are_alone(tmp_path: Path, hidden: bool) -
     tables = [breast_cancer(seed=1), breast_cancer(seed=2)]
     tables[1].class_weight = tables[0].class_weight = "balanced"
     specs = [{"lr": 0.3}, {"lr": 0.1, "l2": 0.01, "epochs": 4}]
-    found = fused(tables, specs, network, optimizer=torch.optim.SGD, loss=LOSSES["mse"])
+    fused_fit = fused(tables, specs, network, optimizer=torch.optim.SGD, loss=LOSSES["mse"])
     for job, (seed, spec) in enumerate([(seed, spec) for seed in (1, 2) for spec in specs]):
         data = breast_cancer(seed=seed)
         data.weigh_labels("balanced")
-        assert_alone(tmp_path / str(job), found, job, data, spec, network)
+        assert_alone(tmp_path / str(job), fused_fit, job, data, spec, network)

@@ -130,12 +130,12 @@ def test_the_duality_gap_bounds_the_distance_from_the_optimum(seed: int, l2: flo
     problem = problem_of(x, y, l2)
     optimum = solve(problem)
     theta = spread * torch.tensor(np.random.default_rng(seed).normal(size=4))
-    found = certify(problem, theta)
-    assert found.gap is not None
-    assert problem.value(theta) - problem.value(optimum) <= found.gap * (1 + 1e-9) + 1e-15
-    there, at = problem.with_best_intercept(theta)
+    certificate = certify(problem, theta)
+    assert certificate.gap is not None
+    assert problem.value(theta) - problem.value(optimum) <= certificate.gap * (1 + 1e-9) + 1e-15
+    best, at = problem.with_best_intercept(theta)
     assert float(at.gradient[-1]) == pytest.approx(0.0, abs=1e-12)
-    assert certify(problem, there).gap == pytest.approx(float(at.gradient[:-1].square().sum()) / (2 * l2), rel=1e-6)
+    assert certify(problem, best).gap == pytest.approx(float(at.gradient[:-1].square().sum()) / (2 * l2), rel=1e-6)
 
 
 def test_the_newton_decrement_is_the_distance_near_the_estimate() -> None:
@@ -143,9 +143,9 @@ def test_the_newton_decrement_is_the_distance_near_the_estimate() -> None:
     problem = problem_of(x, y)
     optimum = solve(problem)
     theta = optimum + 1e-3
-    found = certify(problem, theta, separation_of(problem, ["a", "b", "c"]))
-    assert found.method == "half squared Newton decrement"
-    assert found.gap == pytest.approx(problem.value(theta) - problem.value(optimum), rel=1e-2)
+    certificate = certify(problem, theta, separation_of(problem, ["a", "b", "c"]))
+    assert certificate.method == "half squared Newton decrement"
+    assert certificate.gap == pytest.approx(problem.value(theta) - problem.value(optimum), rel=1e-2)
     assert certify(problem, optimum).converged
 
 
@@ -163,10 +163,10 @@ def test_the_newton_decrement_of_many_columns_is_that_of_a_factor(
     monkeypatch.setattr(optimality, "MOST_GRAM_COLUMNS", 59)
     if not has_factor:
         monkeypatch.setattr(precondition, "MOST_COLUMNS", 59)
-    found = [certify(problem, theta) for theta in at]
-    assert [f.method for f in found] == ["half squared Newton decrement"] * 5
-    assert [f.converged for f in found] == [f.converged for f in expected] == [True, True, False, False, False]
-    assert [f.gap for f in found] == [pytest.approx(f.gap, rel=1e-4, abs=1e-15) for f in expected]
+    certificates = [certify(problem, theta) for theta in at]
+    assert [f.method for f in certificates] == ["half squared Newton decrement"] * 5
+    assert [f.converged for f in certificates] == [f.converged for f in expected] == [True, True, False, False, False]
+    assert [f.gap for f in certificates] == [pytest.approx(f.gap, rel=1e-4, abs=1e-15) for f in expected]
 
 
 @pytest.mark.parametrize("has_factor", [False, True])
@@ -184,9 +184,9 @@ def test_nothing_is_certified_where_the_hessian_is_flat_and_the_gradient_is_not(
         monkeypatch.setattr(optimality, "MOST_GRAM_COLUMNS", most)
         if not has_factor:
             monkeypatch.setattr(precondition, "MOST_COLUMNS", most)
-        found = certify(problem, theta)
-        assert (found.gap, found.converged) == (None, None)
-        assert found.sentence.startswith("not certified: the norm of the gradient is")
+        certificate = certify(problem, theta)
+        assert (certificate.gap, certificate.converged) == (None, None)
+        assert certificate.sentence.startswith("not certified: the norm of the gradient is")
 
 
 def of_many_columns() -> tuple[np.ndarray, np.ndarray]:
@@ -213,9 +213,9 @@ def test_what_is_advised_is_possible(optimizer: str, l1: float, columns: int, re
     x = np.column_stack([x, np.random.default_rng(0).normal(size=(len(x), columns - 3))])
     problem = problem_of(x, y, 0.01, l1=l1)
     for theta in (torch.zeros(columns + 1), torch.full((columns + 1,), 100.0)):
-        found = certify(problem, theta.double(), optimizer=optimizer)
-        assert found.sentence.startswith("not converged: ")
-        assert found.sentence.endswith(remedy)
+        certificate = certify(problem, theta.double(), optimizer=optimizer)
+        assert certificate.sentence.startswith("not converged: ")
+        assert certificate.sentence.endswith(remedy)
 
 
 def test_firths_estimate_is_advised_to_be_newtons() -> None:
@@ -277,11 +277,11 @@ def test_a_separation_is_looked_for_where_it_matters_and_wherever_it_is_asked_fo
     names = ["a", "b"]
     for problem in (problem_of(x, y, 0.1), problem_of(x, y, l1=0.1)):
         assert separation_of(problem, names) is None
-        found = separation_of(problem, names, math.inf)
-        assert found is not None
-        assert found.kind == "complete"
+        separated = separation_of(problem, names, math.inf)
+        assert separated is not None
+        assert separated.kind == "complete"
         solver = "newton" if problem.l1 == 0 else "proximal_newton"
-        certificate = certify(problem, solved(solver, problem)[0], found)
+        certificate = certify(problem, solved(solver, problem)[0], separated)
         assert certificate.converged
         assert re.fullmatch(
             r"within .* of the optimum; without the penalty .* completely separated", certificate.sentence
@@ -320,17 +320,17 @@ def test_a_separation_is_not_looked_for_where_there_is_no_memory(
 def test_firths_estimate_of_separated_labels_is_an_optimum() -> None:
     x, y = np.array([[0.0], [0.0], [1.0], [1.0], [1.0]]), np.array([0.0, 1.0, 1.0, 1.0, 1.0])
     problem = FirthProblem(problem_of(x, y).rows, 1 / 5)
-    found = certify(problem, solve(problem), separation_of(problem, ["a"], math.inf))
-    assert found.converged
-    assert found.sentence.endswith("the labels are quasi-completely separated by a (+)")
+    certificate = certify(problem, solve(problem), separation_of(problem, ["a"], math.inf))
+    assert certificate.converged
+    assert certificate.sentence.endswith("the labels are quasi-completely separated by a (+)")
 
 
 def test_combinations_of_columns_are_named() -> None:
     x, y = drawn(9, rows=100)
     problem = problem_of(np.column_stack([x, x[:, 0] - 2 * x[:, 2]]), y)
-    found = certify(problem, solve(problem), separation_of(problem, list("abcd")))
-    assert found.converged
-    assert "d is a combination of other columns, so that its coefficient is not determined" in found.sentence
+    certificate = certify(problem, solve(problem), separation_of(problem, list("abcd")))
+    assert certificate.converged
+    assert "d is a combination of other columns, so that its coefficient is not determined" in certificate.sentence
 
 
 def test_far_from_the_estimate_nothing_is_certified() -> None:
@@ -339,21 +339,21 @@ def test_far_from_the_estimate_nothing_is_certified() -> None:
     for theta in (torch.zeros(31), torch.ones(31), -torch.ones(31)):
         theta = theta.double()
         theta[-1] = 1000.0  # so certain of all rows that the Hessian is 0
-        found = certify(problem, theta)
-        assert not found.converged
-        assert found.gap is None or found.gap > problem.value(theta) - math.log(2) * (1 + 1e-5)
-        assert found.sentence.startswith("not converged: far from the optimum")
+        certificate = certify(problem, theta)
+        assert not certificate.converged
+        assert certificate.gap is None or certificate.gap > problem.value(theta) - math.log(2) * (1 + 1e-5)
+        assert certificate.sentence.startswith("not converged: far from the optimum")
     saturated = problem_of(np.array([[-1.0], [1.0], [1.0], [-1.0]]), np.array([0.0, 1.0, 1.0, 1.0]))
-    found = certify(saturated, torch.tensor([-30.0, 1000.0], dtype=torch.float64))
-    assert not found.converged
+    certificate = certify(saturated, torch.tensor([-30.0, 1000.0], dtype=torch.float64))
+    assert not certificate.converged
 
 
 def test_labels_of_one_kind_are_separated_by_the_constant() -> None:
     for x in (np.random.default_rng(0).normal(size=(6, 2)), np.empty((6, 0))):
-        found = find_separation(x, np.ones(6), ["a", "b"][: x.shape[1]])
-        assert found.kind == "complete"
-        assert all(math.isfinite(value) for value in found.direction.values())
-        assert found.direction[CONSTANT] == 1.0
+        separated = find_separation(x, np.ones(6), ["a", "b"][: x.shape[1]])
+        assert separated.kind == "complete"
+        assert all(math.isfinite(value) for value in separated.direction.values())
+        assert separated.direction[CONSTANT] == 1.0
 
 
 def test_a_linear_program_that_fails_is_no_finding(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -368,8 +368,8 @@ def test_a_linear_program_that_fails_is_no_finding(monkeypatch: pytest.MonkeyPat
 
 def test_coefficients_that_classify_every_row_prove_the_separation_themselves() -> None:
     x = np.array([[-2.0], [-1.0], [1.0], [3.0]])
-    found = problem_of(x, np.array([0, 0, 1, 1]))
-    near, far = (certify(found, torch.tensor([w, 0.0], dtype=torch.float64)) for w in (0.3, 30.0))
+    problem = problem_of(x, np.array([0, 0, 1, 1]))
+    near, far = (certify(problem, torch.tensor([w, 0.0], dtype=torch.float64)) for w in (0.3, 30.0))
     assert near.separation is None  # four rows could lose so little and one be wrong
     assert far.converged is False
     assert far.method == "separation"

@@ -65,12 +65,12 @@ def test_closed_form_autograd_and_finite_differences_agree(form: type[nn.Module]
         torch.testing.assert_close(parameter.grad, expected, rtol=1e-12, atol=1e-14)
         flat = parameter.data.view(-1)
         for i in range(len(flat)):
-            step, kept = 1e-6, float(flat[i])
-            flat[i] = kept + step
+            step, value = 1e-6, float(flat[i])
+            flat[i] = value + step
             above = objective(network, x, y, l2)
-            flat[i] = kept - step
+            flat[i] = value - step
             below = objective(network, x, y, l2)
-            flat[i] = kept
+            flat[i] = value
             assert math.isclose((above - below) / (2 * step), float(expected.view(-1)[i]), rel_tol=1e-6, abs_tol=1e-8)
 
 

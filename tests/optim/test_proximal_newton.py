@@ -71,9 +71,9 @@ def test_the_conditions_hold_for_weighted_sparse_rows_and_more_columns_than_rows
         problem = problem_of(rows, y, l2, weight, l1=0.01)
         theta, _ = solve("proximal_newton", problem)
         assert_optimal(problem, theta)
-        found = certify(problem, theta)
-        assert found.relative_gap is not None
-        assert found.relative_gap < 1e-8
+        certificate = certify(problem, theta)
+        assert certificate.relative_gap is not None
+        assert certificate.relative_gap < 1e-8
         results.append(problem.value(theta))
     assert results[0] == pytest.approx(results[1], rel=1e-10)
 
@@ -86,9 +86,9 @@ def test_columns_of_condition_1e6_and_copies_of_columns_reach_the_optimum(l2: fl
     )
     problem = problem_of(x, y, l2, l1=0.01)
     theta, _ = solve("proximal_newton", problem)
-    found = certify(problem, theta)
-    assert found.relative_gap is not None
-    assert found.relative_gap < 1e-8
+    certificate = certify(problem, theta)
+    assert certificate.relative_gap is not None
+    assert certificate.relative_gap < 1e-8
 
 
 def test_breast_cancer_and_a9a() -> None:
@@ -96,9 +96,9 @@ def test_breast_cancer_and_a9a() -> None:
     x = (x - x.mean(0)) / x.std(0)
     for l1, l2 in ((0.01, 0.0), (0.001, 0.01)):
         problem = problem_of(x, y, l2, l1=l1)
-        theta, done = solve("proximal_newton", problem)
+        theta, iterations = solve("proximal_newton", problem)
         assert problem.value(theta) == pytest.approx(problem.value(saga(x, y, l1, l2)), rel=1e-8)
-        assert len(done) <= 15
+        assert len(iterations) <= 15
     x, y = load_svmlight_file(str(shared_file("a9a.svm")))
     problem = problem_of(x, y > 0, l1=1e-3)
     theta, _ = solve("proximal_newton", problem)
@@ -121,17 +121,17 @@ def test_the_working_set_grows_to_what_the_optimum_needs(monkeypatch: pytest.Mon
     problem = problem_of(x, y, l1=0.005)
     expected, _ = solve("proximal_newton", problem)
     monkeypatch.setattr(proximal_newton, "LEAST_NEW", 2)
-    found, done = solve("proximal_newton", problem)
-    np.testing.assert_allclose(found.numpy(), expected.numpy(), atol=1e-8)
-    assert len(done) > 4
+    theta, iterations = solve("proximal_newton", problem)
+    np.testing.assert_allclose(theta.numpy(), expected.numpy(), atol=1e-8)
+    assert len(iterations) > 4
 
 
 def test_a_start_at_the_optimum_takes_at_most_one_step() -> None:
     x, y = drawn(4, rows=500, columns=20)
     problem = problem_of(x, y, 0.001, l1=0.01)
     theta, _ = solve("proximal_newton", problem)
-    _, done = solve("proximal_newton", problem, theta.clone())
-    assert sum(iteration.step > 0 for iteration in done) <= 1
+    _, iterations = solve("proximal_newton", problem, theta.clone())
+    assert sum(iteration.step > 0 for iteration in iterations) <= 1
 
 
 @settings(max_examples=40)
@@ -141,9 +141,9 @@ def test_the_gap_bounds_the_distance_from_the_optimum(seed: int, l2: float, spre
     problem = problem_of(x, y, l2, l1=0.03)
     optimum, _ = solve("proximal_newton", problem)
     theta = spread * torch.tensor(np.random.default_rng(seed).normal(size=4))
-    found = certify(problem, theta)
-    assert found.gap is not None
-    assert problem.value(theta) - problem.value(optimum) <= found.gap * (1 + 1e-9) + 1e-15
+    certificate = certify(problem, theta)
+    assert certificate.gap is not None
+    assert problem.value(theta) - problem.value(optimum) <= certificate.gap * (1 + 1e-9) + 1e-15
     assert certify(problem, optimum).gap == pytest.approx(0.0, abs=1e-9)
 
 

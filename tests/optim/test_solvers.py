@@ -31,10 +31,10 @@ every_solver = pytest.mark.parametrize("name", list(SOLVERS))
 @pytest.mark.parametrize(("file", "least"), [("heart_scale.svm", 94.6552242173), ("a9a.svm", 10528.5724305433)])
 def test_the_published_optima_of_raw_columns(name: str, sparse: bool, file: str, least: float) -> None:
     x, y = load_svmlight_file(str(shared_file(file)))
-    found = problem_of(x if sparse else x.toarray(), y > 0, 1 / len(y))
-    theta, _ = solve(name, found)
-    assert len(y) * found.value(theta) == pytest.approx(least, rel=1e-11)
-    assert certify(found, theta).converged
+    problem = problem_of(x if sparse else x.toarray(), y > 0, 1 / len(y))
+    theta, _ = solve(name, problem)
+    assert len(y) * problem.value(theta) == pytest.approx(least, rel=1e-11)
+    assert certify(problem, theta).converged
 
 
 @every_solver
@@ -82,13 +82,13 @@ def test_the_optimum_is_scikit_learns(name: str, seed: int, l2: float, weighted:
     x, y = drawn(seed, columns=4)
     x = x * np.geomspace(1, condition, 4)
     weight = np.random.default_rng(seed).integers(1, 5, len(y)).astype(float) if weighted else np.ones(len(y))
-    found = problem_of(x, y, l2, weight if weighted else None)
-    theta, _ = solve(name, found)
+    problem = problem_of(x, y, l2, weight if weighted else None)
+    theta, _ = solve(name, problem)
     model = LogisticRegression(C=1 / (weight.sum() * l2), tol=1e-12, max_iter=500, solver="newton-cholesky")
     model.fit(x, y, weight)
     theirs = torch.tensor([*model.coef_[0], *model.intercept_], dtype=torch.float64)
-    assert found.value(theta) == pytest.approx(found.value(theirs), rel=1e-8)
-    assert found.value(theta) <= found.value(theirs) * (1 + 1e-10)
+    assert problem.value(theta) == pytest.approx(problem.value(theirs), rel=1e-8)
+    assert problem.value(theta) <= problem.value(theirs) * (1 + 1e-10)
 
 
 @every_solver
@@ -103,26 +103,26 @@ def test_all_solvers_agree_with_and_without_a_penalty_dense_and_sparse(name: str
         return
     expected, _ = solve("newton", dense)
     sparse = problem_of(sp.csr_matrix(x), y, dense.l2)
-    for found in (dense, sparse):
-        np.testing.assert_allclose(solve(name, found)[0].numpy(), expected.numpy(), rtol=1e-6, atol=1e-7)
+    for problem in (dense, sparse):
+        np.testing.assert_allclose(solve(name, problem)[0].numpy(), expected.numpy(), rtol=1e-6, atol=1e-7)
 
 
 @every_solver
 def test_a_start_at_the_optimum_takes_at_most_one_step(name: str) -> None:
     x, y = drawn(4, rows=3000, columns=5)
-    found = problem_of(x, y, 0.01)
-    theta, _ = solve(name, found)
-    _, done = solve(name, found, theta.clone())
-    assert sum(iteration.step > 0 for iteration in done) <= 1
+    problem = problem_of(x, y, 0.01)
+    theta, _ = solve(name, problem)
+    _, iterations = solve(name, problem, theta.clone())
+    assert sum(iteration.step > 0 for iteration in iterations) <= 1
 
 
 @every_solver
 @pytest.mark.parametrize("start", [100.0, -3.0])
 def test_a_far_start_is_brought_back(name: str, start: float) -> None:
     x, y = drawn(5, rows=2000)
-    found = problem_of(x, y, 0.01)
-    far, _ = solve(name, found, torch.full((4,), start, dtype=torch.float64))
-    torch.testing.assert_close(far, solve("newton", found)[0], rtol=1e-6, atol=1e-8)
+    problem = problem_of(x, y, 0.01)
+    far, _ = solve(name, problem, torch.full((4,), start, dtype=torch.float64))
+    torch.testing.assert_close(far, solve("newton", problem)[0], rtol=1e-6, atol=1e-8)
 
 
 @every_solver
@@ -131,9 +131,9 @@ def test_rows_in_float32_are_solved_in_blocks(name: str, monkeypatch: pytest.Mon
     x = x.astype(np.float32)
     exact = problem_of(x, y, 0.001)
     monkeypatch.setattr(problem_module, "BLOCK_BYTES", 2**12)
-    found = problem_of(x, y, 0.001, dtype=torch.float32)
-    theta, _ = solve(name, found)
-    certificate = certify(found, theta)
+    problem = problem_of(x, y, 0.001, dtype=torch.float32)
+    theta, _ = solve(name, problem)
+    certificate = certify(problem, theta)
     assert certificate.relative_gap is not None
     assert certificate.relative_gap < 1e-8
     np.testing.assert_allclose(theta.numpy(), solve("newton", exact)[0].numpy(), rtol=1e-6, atol=1e-7)
@@ -158,8 +158,8 @@ def test_training_logs_every_iteration_and_stops_at_the_optimum(name: str, tmp_p
     assert record.status == "completed"
     assert record.updates < 100
     columns = [column(history, f"train/{key}") for key in ("loss", "gap", "gradient_norm", "step_length")]
-    assert all(list(found) == list(range(record.updates)) for found in columns)
-    losses, gaps = (list(found.values()) for found in columns[:2])
+    assert all(list(by_step) == list(range(record.updates)) for by_step in columns)
+    losses, gaps = (list(by_step.values()) for by_step in columns[:2])
     assert losses[0] == pytest.approx(max(losses))
     assert gaps[-1] < 1e-12
     assert record.optimality is not None
@@ -208,23 +208,23 @@ def test_rows_of_a_sparse_tensor_are_cut_and_taken_as_those_of_a_dense_one() -> 
 def test_lbfgs_needs_few_passes_whatever_the_condition(most: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(precondition, "MOST_COLUMNS", most)
     x, y = drawn(8, rows=20_000, columns=6)
-    found = problem_of(x * np.geomspace(1, 1e8, 6), y)
-    theta, done = solve("lbfgs", found)
-    expected, _ = solve("newton", found)
-    assert found.value(theta) == pytest.approx(found.value(expected), rel=1e-12)
-    assert len(done) <= (15 if most > 1 else 30)
+    problem = problem_of(x * np.geomspace(1, 1e8, 6), y)
+    theta, iterations = solve("lbfgs", problem)
+    expected, _ = solve("newton", problem)
+    assert problem.value(theta) == pytest.approx(problem.value(expected), rel=1e-12)
+    assert len(iterations) <= (15 if most > 1 else 30)
 
 
 def test_lbfgs_starts_at_the_optimum_of_a_subsample_unless_it_is_given_a_better_start() -> None:
     x, y = drawn(9, rows=20_000, columns=6)
-    found = problem_of(x, y, 0.001)
-    optimum, done = solve("lbfgs", found)
-    sample = precondition.subsample(found)
-    assert len(sample) < len(found) / 2
+    problem = problem_of(x, y, 0.001)
+    optimum, iterations = solve("lbfgs", problem)
+    sample = precondition.subsample(problem)
+    assert len(sample) < len(problem) / 2
     start, _ = solve("newton", sample)
-    assert done[0].value == pytest.approx(found.value(start), rel=1e-3)
-    _, done = solve("lbfgs", found, optimum + 1e-4)
-    assert done[0].value == pytest.approx(found.value(optimum + 1e-4), rel=1e-12)
+    assert iterations[0].value == pytest.approx(problem.value(start), rel=1e-3)
+    _, iterations = solve("lbfgs", problem, optimum + 1e-4)
+    assert iterations[0].value == pytest.approx(problem.value(optimum + 1e-4), rel=1e-12)
 
 
 @pytest.mark.parametrize("condition", [1.0, 1e3])
@@ -235,21 +235,21 @@ def test_a_hessian_in_float32_is_made_anew_in_float64_where_it_is_too_coarse(con
     single, double = (problem_of(x.astype(np.float32), y, dtype=d) for d in (torch.float32, torch.float64))
     theta = torch.zeros(6, dtype=torch.float64)
     expected = torch.linalg.solve(double.derivatives(theta).hessian, double.first_order(theta).gradient)
-    found = precondition.Preconditioner(single, theta)(double.first_order(theta).gradient)
-    np.testing.assert_allclose(found.numpy(), expected.numpy(), rtol=1e-3)
+    direction = precondition.Preconditioner(single, theta)(double.first_order(theta).gradient)
+    np.testing.assert_allclose(direction.numpy(), expected.numpy(), rtol=1e-3)
 
 
 def test_lbfgs_goes_on_from_what_a_checkpoint_kept_for_parameters_in_float32() -> None:
     x, y = drawn(11, rows=5000, columns=4)
-    found = problem_of(x, y, 0.01)
+    problem = problem_of(x, y, 0.01)
     first, theta = SOLVERS["lbfgs"]([nn.Parameter(torch.zeros(1))]), torch.zeros(5, dtype=torch.float64)
     for _ in range(3):
-        theta = first.iterate(found, theta).theta
+        theta = first.iterate(problem, theta).theta
     second = SOLVERS["lbfgs"]([nn.Parameter(torch.zeros(1))])
     second.load_state_dict(first.state_dict())
     for _ in range(10):
-        theta = second.iterate(found, theta).theta
-    assert found.value(theta) == pytest.approx(found.value(solve("newton", found)[0]), rel=1e-12)
+        theta = second.iterate(problem, theta).theta
+    assert problem.value(theta) == pytest.approx(problem.value(solve("newton", problem)[0]), rel=1e-12)
 
 
 @every_solver
@@ -263,8 +263,8 @@ def test_a_rare_level_that_a_subsample_misses(name: str, sparse: bool, standardi
     y = (x @ [1.0, -0.5, 0.3, 0.2, 1.0] + random.logistic(size=len(x)) > 0).astype(float)
     assert 0 < y[x[:, 4] == 1].mean() < 1
     columns = (x - x.mean(0)) / x.std(0) if standardised else x
-    found = problem_of(sp.csr_matrix(columns) if sparse else columns, y)
-    theta, _ = solve(name, found)
+    problem = problem_of(sp.csr_matrix(columns) if sparse else columns, y)
+    theta, _ = solve(name, problem)
     oracle = LogisticRegression(C=np.inf, solver="newton-cholesky", tol=1e-10, max_iter=100).fit(columns, y)
     np.testing.assert_allclose(theta.numpy(), [*oracle.coef_[0], *oracle.intercept_], rtol=1e-6)
 
@@ -273,10 +273,10 @@ def test_a_rare_level_that_a_subsample_misses(name: str, sparse: bool, standardi
 def test_raw_sparse_columns_without_a_penalty(name: str) -> None:
     """Quasi-separated by rare columns and of less than full rank: the objective has a least value all the same."""
     x, y = load_svmlight_file(str(shared_file("a9a.svm")))
-    found = problem_of(x, y > 0)
-    theta, _ = solve(name, found)
-    exact, _ = solve("newton", found)
-    assert found.value(theta) == pytest.approx(found.value(exact), rel=1e-8)
+    problem = problem_of(x, y > 0)
+    theta, _ = solve(name, problem)
+    exact, _ = solve("newton", problem)
+    assert problem.value(theta) == pytest.approx(problem.value(exact), rel=1e-8)
 
 
 @every_solver
@@ -284,8 +284,8 @@ def test_rows_without_weight_are_as_if_they_were_not_there(name: str) -> None:
     x, y = drawn(3, 60_000)
     weight = np.zeros(len(y))
     weight[1000:1300] = np.random.default_rng(1).integers(1, 4, 300)
-    kept = weight > 0
-    some, _ = solve(name, problem_of(x[kept], y[kept], 1e-3, weight[kept]))
+    weighted = weight > 0
+    some, _ = solve(name, problem_of(x[weighted], y[weighted], 1e-3, weight[weighted]))
     every, _ = solve(name, problem_of(x, y, 1e-3, weight))
     np.testing.assert_allclose(every.numpy(), some.numpy(), rtol=1e-7)
 
@@ -304,6 +304,6 @@ def test_products_of_many_sparse_columns_are_those_of_one_block(monkeypatch: pyt
     theta = torch.randn(5001, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     expected = problem_of(x, y, 0.1).first_order(theta)
     monkeypatch.setattr(problem_module, "BLOCK_BYTES", 2**8)
-    found = problem_of(x, y, 0.1)
-    assert 1 < len(found.blocks()) < 100
-    torch.testing.assert_close(found.first_order(theta).gradient, expected.gradient, rtol=1e-12, atol=1e-15)
+    problem = problem_of(x, y, 0.1)
+    assert 1 < len(problem.blocks()) < 100
+    torch.testing.assert_close(problem.first_order(theta).gradient, expected.gradient, rtol=1e-12, atol=1e-15)

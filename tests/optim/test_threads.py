@@ -18,12 +18,12 @@ def test_every_block_is_counted_once(threads: int, blocks: int, at_once: bool) -
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
-        found = summed(lambda i: [torch.tensor(float(i)), torch.full((3,), 1.0 + i * i)], blocks, CPU, at_once)
+        sums = summed(lambda i: [torch.tensor(float(i)), torch.full((3,), 1.0 + i * i)], blocks, CPU, at_once)
         assert torch.get_num_threads() == threads
     finally:
         torch.set_num_threads(before)
-    assert float(found[0]) == blocks * (blocks - 1) / 2
-    assert found[1].tolist() == [float(sum(1 + i * i for i in range(blocks)))] * 3
+    assert float(sums[0]) == blocks * (blocks - 1) / 2
+    assert sums[1].tolist() == [float(sum(1 + i * i for i in range(blocks)))] * 3
 
 
 def test_an_error_of_a_block_is_that_of_the_pass_and_torch_has_its_threads_back() -> None:

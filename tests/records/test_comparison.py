@@ -221,8 +221,8 @@ def test_seeds_can_be_settings_where_folds_are_the_repetitions() -> None:
     jobs = [
         job(n, {"seed": s, "data.fold": f}, s + f / 9) for n, (s, f) in enumerate(itertools.product((1, 2), (0, 1)))
     ]
-    found = [(each.settings, each.indistinguishable) for each in only(compare(jobs, repeated=("data.fold",)))]
-    assert found == [({"seed": "1"}, True), ({"seed": "2"}, False)]
+    settings = [(each.settings, each.indistinguishable) for each in only(compare(jobs, repeated=("data.fold",)))]
+    assert settings == [({"seed": "1"}, True), ({"seed": "2"}, False)]
 
 
 def test_different_monitors_are_ranked_apart_and_failures_stay_with_their_setting() -> None:
@@ -233,7 +233,9 @@ def test_different_monitors_are_ranked_apart_and_failures_stay_with_their_settin
     broken = Job(-1, Path("x"), RunRecord(status="failed", error="cannot be read"))
     nan = job(21, {"model": "a", "lr": 2, "seed": 1}, math.nan)
     comparison = compare([broken, failed, nan, *area, *loss])
-    assert {metric: [(each.settings["lr"], each.failed) for each in found] for metric, found in comparison.items()} == {
+    assert {
+        metric: [(each.settings["lr"], each.failed) for each in ranking] for metric, ranking in comparison.items()
+    } == {
         "val/loss": [("1", 0), ("2", 1)],
         "val/auroc": [("1", 1)],
     }

@@ -43,9 +43,9 @@ def test_the_leaderboard_sorts_by_the_monitor_and_puts_failures_last(tmp_path: P
         job(tmp_path, number, score, mode=mode)
     job(tmp_path, 3, None, status="diverged", mode=mode)
     jobs = read_jobs(tmp_path)
-    assert [found.number for found in jobs] == order
+    assert [ranked.number for ranked in jobs] == order
     assert swept_keys(jobs) == ["lr"]
-    assert [found.number for found in failures(jobs)] == [3]
+    assert [ranked.number for ranked in failures(jobs)] == [3]
     leaderboard.write(tmp_path, jobs)
     text = (tmp_path / "leaderboard.md").read_text()
     assert f"python train.py lr={order[0]} epochs=3" in text
@@ -56,7 +56,7 @@ def test_a_broken_record_is_a_failed_job_and_not_the_end_of_the_leaderboard(tmp_
     (tmp_path / "1_x").mkdir()
     (tmp_path / "1_x" / "run.json").write_text('{"status": "comp')
     jobs = read_jobs(tmp_path)
-    assert [found.record.status for found in jobs] == ["completed", "failed"]
+    assert [ranked.record.status for ranked in jobs] == ["completed", "failed"]
     leaderboard.write(tmp_path, jobs)
 
 

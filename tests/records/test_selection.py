@@ -26,9 +26,9 @@ GRID = ("penalty.l2", ["1e-05", "0.000316228", "0.01", "0.316228", "10"])
 def sweep(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     folder = tmp_path_factory.mktemp("path")
     overrides = ["data=breast_cancer", f"data.folds={FOLDS}", "path.smallest=1e-5", "path.largest=10", "path.points=5"]
-    done = run_command("train.py", "experiment=path", *overrides, "hydra.sweep.dir=sweep", cwd=folder)
-    assert done.returncode == 0, done.stderr
-    return folder / "sweep", done.stdout
+    process = run_command("train.py", "experiment=path", *overrides, "hydra.sweep.dir=sweep", cwd=folder)
+    assert process.returncode == 0, process.stderr
+    return folder / "sweep", process.stdout
 
 
 @pytest.mark.slow
@@ -52,8 +52,8 @@ def test_the_curve_and_the_choice_are_scikit_learns(sweep: tuple[Path, str]) -> 
     assert choice["best_mean"] == pytest.approx(min(means.values()), rel=1e-5)
     assert f"penalty.l2={choice['penalty']['penalty.l2']}" in printed
     rows = (directory / "settings.csv").read_text().splitlines()[1:]
-    found = {row.split(",")[1]: float(row.split(",")[4]) for row in rows}
-    assert found == {penalty: pytest.approx(mean, rel=1e-4) for penalty, mean in means.items()}
+    curve = {row.split(",")[1]: float(row.split(",")[4]) for row in rows}
+    assert curve == {penalty: pytest.approx(mean, rel=1e-4) for penalty, mean in means.items()}
 
 
 @pytest.mark.slow
@@ -76,8 +76,8 @@ def test_it_is_an_ordinary_sweep_and_its_refit_an_ordinary_run(sweep: tuple[Path
 @pytest.mark.slow
 def test_a_path_over_l1_is_sagas(tmp_path: Path) -> None:
     overrides = ["data=breast_cancer", "data.folds=3", "path.smallest=0.01", "path.largest=0.3", "path.points=3"]
-    done = run_command("train.py", "experiment=path_l1", *overrides, "hydra.sweep.dir=sweep", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
+    process = run_command("train.py", "experiment=path_l1", *overrides, "hydra.sweep.dir=sweep", cwd=tmp_path)
+    assert process.returncode == 0, process.stderr
     means = {}
     for penalty in ("0.01", "0.0547723", "0.3"):
         losses = []
@@ -93,8 +93,8 @@ def test_a_path_over_l1_is_sagas(tmp_path: Path) -> None:
     choice = json.loads((tmp_path / "sweep" / "path.json").read_text())
     assert choice["penalty"] == {"penalty.l1": min(means, key=lambda p: means[p])}
     rows = (tmp_path / "sweep" / "settings.csv").read_text().splitlines()[1:]
-    found = {row.split(",")[1]: float(row.split(",")[4]) for row in rows}
-    assert found == {penalty: pytest.approx(mean, rel=1e-4) for penalty, mean in means.items()}
+    curve = {row.split(",")[1]: float(row.split(",")[4]) for row in rows}
+    assert curve == {penalty: pytest.approx(mean, rel=1e-4) for penalty, mean in means.items()}
     refit = load_run(tmp_path / "sweep" / "refit")
     assert refit.config["penalty"] == {"l1": 0.01, "l2": 0.0, "firth": False}
     assert refit.record["optimality"]["converged"]
@@ -114,10 +114,10 @@ def test_a_path_over_l1_is_sagas(tmp_path: Path) -> None:
     ],
 )
 def test_a_sweep_that_is_no_path_is_refused_before_it_begins(tmp_path: Path, arguments: list[str], named: str) -> None:
-    done = run_command("train.py", *arguments, "data=breast_cancer", "hydra.sweep.dir=sweep", cwd=tmp_path)
-    assert done.returncode == 1
-    assert done.stderr.count("error: ") == 1
-    assert done.stderr.count(named) == 1
+    process = run_command("train.py", *arguments, "data=breast_cancer", "hydra.sweep.dir=sweep", cwd=tmp_path)
+    assert process.returncode == 1
+    assert process.stderr.count("error: ") == 1
+    assert process.stderr.count(named) == 1
     assert not (tmp_path / "sweep").exists()
 
 
@@ -161,8 +161,8 @@ def test_a_single_repetition_has_no_standard_error() -> None:
     ],
 )
 def test_what_is_refused(tmp_path: Path, override: str, words: str) -> None:
-    done = run_command("train.py", "experiment=path", "data=breast_cancer", "path.points=2", override, cwd=tmp_path)
-    assert done.returncode == 1
-    assert "Traceback" not in done.stderr
+    process = run_command("train.py", "experiment=path", "data=breast_cancer", "path.points=2", override, cwd=tmp_path)
+    assert process.returncode == 1
+    assert "Traceback" not in process.stderr
     for word in words.split():
-        assert word in done.stderr
+        assert word in process.stderr

@@ -90,8 +90,8 @@ def streamed(output: str) -> Callable[[Run, Path], Any]:
     def predict(run: Run, path: Path) -> Any:
         target = path.with_name(f"predictions.{output}")
         assert predict_table(run, open_source(str(path), ReadOptions(), "data.path"), str(target)) == ROWS
-        found = pl.read_csv(target) if output == "csv" else pl.read_parquet(target)
-        return found["probability"].to_numpy()
+        predictions = pl.read_csv(target) if output == "csv" else pl.read_parquet(target)
+        return predictions["probability"].to_numpy()
 
     return predict
 

@@ -60,10 +60,10 @@ def sweep(
     directory: Path, *overrides: str, conf: Path = CONF, name: str = "train", claim: bool = True
 ) -> Iterator[Sweep]:
     with initialize_config_dir(version_base="1.3", config_dir=str(conf)):
-        made = Sweep(GlobalHydra.instance().hydra, name, [f"hydra.sweep.dir={directory}", *overrides])
+        started = Sweep(GlobalHydra.instance().hydra, name, [f"hydra.sweep.dir={directory}", *overrides])
         if claim:
-            ClaimDirectories().on_multirun_start(made.master)
-        yield made
+            ClaimDirectories().on_multirun_start(started.master)
+        yield started
 
 
 class Seen(NamedTuple):
@@ -81,44 +81,46 @@ def described(error: BaseException | None) -> tuple[str, ...]:
     return (type(error).__name__, str(error), *described(error.__cause__)) if error else ()
 
 
-def by_hydra(made: Sweep, overrides: Sequence[str], number: int) -> Seen:
+def by_hydra(started: Sweep, overrides: Sequence[str], number: int) -> Seen:
     """What BasicLauncher.launch does for a job, the task being to look around."""
     try:
-        cfg = made._loader.load_sweep_config(made.master, list(overrides))
+        cfg = started._loader.load_sweep_config(started.master, list(overrides))
     except Exception as error:
         return Seen([], "", "{}", {}, {}, described(error))
     with open_dict(cfg):
         cfg.hydra.job.id = number
         cfg.hydra.job.num = number
-    seen: dict[str, Any] = {"config": {}, "error": None}
+    observed: dict[str, Any] = {"config": {}, "error": None}
 
     def task(task_cfg: Any) -> None:
         hydra = HydraConfig.get()
-        seen["choices"] = OmegaConf.to_container(hydra.runtime.choices)
-        seen["directory"] = hydra.runtime.output_dir
-        seen["overrides"] = OmegaConf.to_container(hydra.overrides.task)
+        observed["choices"] = OmegaConf.to_container(hydra.runtime.choices)
+        observed["directory"] = hydra.runtime.output_dir
+        observed["overrides"] = OmegaConf.to_container(hydra.overrides.task)
         try:
-            seen["config"] = plain(task_cfg)
+            observed["config"] = plain(task_cfg)
         except Exception as error:
-            seen["error"] = error
+            observed["error"] = error
 
-    context = HydraContext(config_loader=made._loader, callbacks=Callbacks())
+    context = HydraContext(config_loader=started._loader, callbacks=Callbacks())
     try:
         run_job(task, cfg, "hydra.sweep.dir", "hydra.sweep.subdir", context, configure_logging=False)
     except Exception as error:
         return Seen([], "", "{}", {}, {}, described(error))
-    saved = Path(seen["directory"], ".hydra")
+    saved = Path(observed["directory"], ".hydra")
     files = {name: (saved / name).read_text(encoding="utf-8") for name in FILES}
-    error = described(seen["error"])
-    return Seen(seen["overrides"], seen["directory"], repr(seen["config"]), seen["choices"], files, error)
+    error = described(observed["error"])
+    return Seen(
+        observed["overrides"], observed["directory"], repr(observed["config"]), observed["choices"], files, error
+    )
 
 
-def agree(made: Sweep, jobs: Jobs, first: int = 0) -> list[ComposedJob]:
+def agree(started: Sweep, jobs: Jobs, first: int = 0) -> list[ComposedJob]:
     """Every job is what Hydra makes of it; types, order of keys and NaNs included."""
-    composed = made.compose(jobs, first)
+    composed = started.compose(jobs, first)
     assert len(composed) == len(jobs)
     for number, (overrides, job) in enumerate(zip(jobs, composed, strict=True), first):
-        hydra = by_hydra(made, overrides, number)
+        hydra = by_hydra(started, overrides, number)
         assert described(job.error) == hydra.error, overrides
         assert job.number == number
         assert repr(job.config) == hydra.config
@@ -169,9 +171,9 @@ SWEEPS = {
 
 @pytest.mark.parametrize(("compositions", "jobs"), SWEEPS.values(), ids=SWEEPS)
 def test_jobs_are_those_of_hydra(tmp_path: Path, compositions: int, jobs: Jobs) -> None:
-    with sweep(tmp_path / "sweep", "seed=5") as made:
-        agree(made, jobs, first=7)
-        assert made.compositions == compositions
+    with sweep(tmp_path / "sweep", "seed=5") as started:
+        agree(started, jobs, first=7)
+        assert started.compositions == compositions
 
 
 NOTATIONS = """
@@ -205,9 +207,9 @@ def test_values_in_all_notations(tmp_path: Path) -> None:
         [f"{key}={value}" for key, value in zip(keys, values[start : start + len(keys)], strict=True)]
         for start in range(0, len(values), len(keys))
     ]
-    with sweep(tmp_path / "sweep", conf=conf, name="own", claim=False) as made:
-        agree(made, jobs)
-        assert made.compositions == 1
+    with sweep(tmp_path / "sweep", conf=conf, name="own", claim=False) as started:
+        agree(started, jobs)
+        assert started.compositions == 1
 
 
 INTERPOLATIONS = """
@@ -238,9 +240,9 @@ SPECIAL = {
 def test_interpolations_follow_the_values(tmp_path: Path, special: str) -> None:
     conf = config(tmp_path / "conf", INTERPOLATIONS + special)
     jobs = [[f"x={x}", f"group.inner.x={inner}"] for x, inner in (("1", "a"), ("null", "null"), ("'1'", "1e3"))]
-    with sweep(tmp_path / "sweep", conf=conf, name="own", claim=False) as made:
-        agree(made, jobs)
-        assert made.compositions == 1
+    with sweep(tmp_path / "sweep", conf=conf, name="own", claim=False) as started:
+        agree(started, jobs)
+        assert started.compositions == 1
 
 
 ERRORS = {
@@ -263,12 +265,12 @@ ERRORS = {
 @pytest.mark.slow
 @pytest.mark.parametrize(("compositions", "jobs"), ERRORS.values(), ids=ERRORS)
 def test_errors_are_those_of_their_job_alone(tmp_path: Path, compositions: int, jobs: Jobs) -> None:
-    with sweep(tmp_path / "sweep") as made:
-        composed = agree(made, jobs)
+    with sweep(tmp_path / "sweep") as started:
+        composed = agree(started, jobs)
         assert any(job.error for job in composed)
         assert all(job.config == {} for job in composed if job.error)
         assert all(job.directory.parent == tmp_path / "sweep" for job in composed)
-        assert made.compositions == compositions
+        assert started.compositions == compositions
 
 
 def test_a_value_that_does_not_fit_its_type_fails_alone(tmp_path: Path) -> None:
@@ -282,26 +284,26 @@ def test_a_value_that_does_not_fit_its_type_fails_alone(tmp_path: Path) -> None:
     ConfigStore.instance().store(name="typed", node=Typed)
     conf = config(tmp_path / "conf", "defaults: [typed, _self_]\ntext: a ${free}")
     jobs = [["count=x", "free=1"], *product("count=1|'2'|2.5|null", "free=1|x"), *product("text=1|x", "free=2")]
-    with sweep(tmp_path / "sweep", conf=conf, name="own", claim=False) as made:
-        composed = agree(made, jobs)
+    with sweep(tmp_path / "sweep", conf=conf, name="own", claim=False) as started:
+        composed = agree(started, jobs)
     assert [job.config["count"] for job in composed if not job.error][:4] == [1, 1, 2, 2]
 
 
 def test_a_thousand_jobs_are_composed_twice(tmp_path: Path) -> None:
     jobs = product("optimizer=sgd|adam", "lr=1e-4|0.001|0.01|0.1|1", "seed=" + "|".join(map(str, range(100))))
-    with sweep(tmp_path / "sweep") as made:
-        composed = made.compose(jobs)
-        assert made.compositions == 2
+    with sweep(tmp_path / "sweep") as started:
+        composed = started.compose(jobs)
+        assert started.compositions == 2
         for number in (99, 500, 999):
-            hydra = by_hydra(made, jobs[number], number)
+            hydra = by_hydra(started, jobs[number], number)
             assert composed[number].hydra_files() == hydra.files
             assert repr(composed[number].config) == hydra.config
     assert len({job.directory for job in composed}) == len(jobs)
 
 
 def test_jobs_share_no_part_that_is_their_own(tmp_path: Path) -> None:
-    with sweep(tmp_path / "sweep") as made:
-        first, second = made.compose(product("lr=1|2", "seed=3"))
+    with sweep(tmp_path / "sweep") as started:
+        first, second = started.compose(product("lr=1|2", "seed=3"))
     before = repr(second.config)
     for part in (first.config, first.config["optimizer"], first.config["data"]):
         part["lr"] = part["seed"] = "changed"
@@ -309,16 +311,16 @@ def test_jobs_share_no_part_that_is_their_own(tmp_path: Path) -> None:
 
 
 def test_files_can_be_written_by_another_process(tmp_path: Path) -> None:
-    with sweep(tmp_path / "sweep") as made:
-        job = made.compose(product("lr=1|2", "name='a b'"))[1]
+    with sweep(tmp_path / "sweep") as started:
+        job = started.compose(product("lr=1|2", "name='a b'"))[1]
     assert pickle.loads(pickle.dumps(job)).hydra_files() == job.hydra_files()
 
 
 def test_without_proof_of_its_texts_every_job_is_composed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compose, "BARE", re.compile(".*"))  # a text that looks like a number is written bare
-    with sweep(tmp_path / "sweep") as made:
-        agree(made, product("name='1'|'2'", "seed=1"))
-        assert made.compositions == 2
+    with sweep(tmp_path / "sweep") as started:
+        agree(started, product("name='1'|'2'", "seed=1"))
+        assert started.compositions == 2
 
 
 POOL = [
@@ -348,8 +350,8 @@ def test_any_sweep(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
     jobs = data.draw(
         st.lists(st.tuples(*(st.sampled_from(one).map(lambda job: job[0]) for one in swept)), min_size=3, max_size=3)
     )
-    with sweep(tmp_path_factory.mktemp("any") / "sweep") as made:
-        agree(made, jobs)
+    with sweep(tmp_path_factory.mktemp("any") / "sweep") as started:
+        agree(started, jobs)
 
 
 @given(st.text() | st.from_regex(compose.BARE) | st.from_regex("[0-9]+") | st.integers() | st.floats() | st.none())

@@ -83,12 +83,12 @@ def test_what_runs_by_itself_and_why(setting: str, reason: str) -> None:
     assert reason in group.reason
 
 
-@pytest.mark.parametrize("there", [True, False])
+@pytest.mark.parametrize("is_cuda", [True, False])
 def test_a_gpu_that_is_not_cudas_has_no_float64_for_a_fit_together(
-    monkeypatch: pytest.MonkeyPatch, there: bool
+    monkeypatch: pytest.MonkeyPatch, is_cuda: bool
 ) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: there)
-    assert groups(["accelerator=gpu"], ["accelerator=gpu", "seed=2"]) == [([0, 1], there)]
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: is_cuda)
+    assert groups(["accelerator=gpu"], ["accelerator=gpu", "seed=2"]) == [([0, 1], is_cuda)]
 
 
 def test_a_single_job_runs_by_itself() -> None:
@@ -137,11 +137,11 @@ def test_every_job_is_in_one_stack_whatever_memory_there_is(memory: int | None) 
     overrides = ["data=breast_cancer", "optimizer=adam", "epochs=2"]
     settings = [composed(*overrides, f"seed={seed}", f"lr={lr}") for seed in (1, 2) for lr in (0.1, 0.2, 0.3)]
     members = [assembler.member(i, each) for i, each in enumerate(settings)]
-    found = stacks(members, assembler.common(members[0]), memory or default_memory(torch.device("cpu")))
-    positions = [member.position for stack in found for member in stack.members if member is not None]
+    planned = stacks(members, assembler.common(members[0]), memory or default_memory(torch.device("cpu")))
+    positions = [member.position for stack in planned for member in stack.members if member is not None]
     assert sorted(positions) == list(range(6))
-    assert len(found) == {None: 1, 1: 6, 200_000: 2}[memory]
-    for stack in found:
+    assert len(planned) == {None: 1, 1: 6, 200_000: 2}[memory]
+    for stack in planned:
         assert len(stack.members) % len(stack.tables) == 0
         tables = [stack.tables[job.table] for job in stack.jobs()]
         assert all(m is None or m.data is table for m, table in zip(stack.members, tables, strict=True))

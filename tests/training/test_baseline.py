@@ -35,7 +35,7 @@ def test_the_baseline_is_scikit_learns_classifier_of_the_pixels() -> None:
     data.setup()
     classifier = BinaryClassifier(ConvSequential(data.num_features), metrics=build_metrics(METRICS))
     before = torch.get_rng_state()
-    found = linear_baseline(data, classifier, None, ("train", "val", "test"))
+    baseline = linear_baseline(data, classifier, None, ("train", "val", "test"))
     assert torch.equal(torch.get_rng_state(), before)
     tried = [
         LogisticRegression(C=c, tol=1e-10, max_iter=10_000).fit(*numbers(data, "train")) for c in (1, 0.1, 0.01, 0.001)
@@ -46,11 +46,11 @@ def test_the_baseline_is_scikit_learns_classifier_of_the_pixels() -> None:
     for split in ("val", "test"):
         x, y = numbers(data, split)
         p = theirs.predict_proba(x)[:, 1]
-        assert found["metrics"][f"{split}/log_loss"] == pytest.approx(log_loss(y, p), rel=1e-4)
-        assert found["metrics"][f"{split}/auroc"] == pytest.approx(roc_auc_score(y, p), abs=1e-4)
-        assert found["metrics"][f"{split}/accuracy"] == pytest.approx(theirs.score(x, y), abs=2 / len(y))
-        assert found["intervals"][f"{split}/accuracy"]["rows"] == len(y)
-    assert found["l2"] == pytest.approx(1 / (theirs.C * len(data.rows["train"])))
+        assert baseline["metrics"][f"{split}/log_loss"] == pytest.approx(log_loss(y, p), rel=1e-4)
+        assert baseline["metrics"][f"{split}/auroc"] == pytest.approx(roc_auc_score(y, p), abs=1e-4)
+        assert baseline["metrics"][f"{split}/accuracy"] == pytest.approx(theirs.score(x, y), abs=2 / len(y))
+        assert baseline["intervals"][f"{split}/accuracy"]["rows"] == len(y)
+    assert baseline["l2"] == pytest.approx(1 / (theirs.C * len(data.rows["train"])))
 
 
 def test_without_validation_rows_it_has_scikit_learns_own_penalty() -> None:

@@ -81,13 +81,13 @@ def ordinary(module: LightningDataModule, **settings: Any) -> RunRecord:
 
 def test_an_ordinary_dataloader_is_certified_as_any_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(1)
-    found = ordinary(Ordinary(), l2=0.1).optimality
+    optimality = ordinary(Ordinary(), l2=0.1).optimality
     torch.manual_seed(1)
     expected, _, _ = fit(tmp_path, toy(), 31, l2=0.1)
-    assert found is not None
+    assert optimality is not None
     assert expected.optimality is not None
-    assert found["gap"] == pytest.approx(expected.optimality["gap"], rel=1e-3)
-    assert found["sentence"] == expected.optimality["sentence"]
+    assert optimality["gap"] == pytest.approx(expected.optimality["gap"], rel=1e-3)
+    assert optimality["sentence"] == expected.optimality["sentence"]
     unpenalised = ordinary(Ordinary()).optimality
     assert unpenalised is not None
     assert unpenalised["separation"]["kind"] == "complete"
@@ -151,8 +151,8 @@ def test_dropout_is_on_again_in_a_second_training(tmp_path: Path) -> None:
     network = nn.Sequential(nn.Linear(30, 8), nn.Dropout(0.5), nn.Linear(8, 1), nn.Sigmoid())
     _, classifier, _ = fit(tmp_path / "first", breast_cancer(), 1, network=network)
     assert not classifier.training  # handed over for use
-    seen: list[bool] = []
-    network[1].register_forward_hook(lambda module, *_: seen.append(module.training))
+    modes: list[bool] = []
+    network[1].register_forward_hook(lambda module, *_: modes.append(module.training))
     trainer = Trainer(max_epochs=1, logger=False, enable_progress_bar=False, default_root_dir=tmp_path / "second")
     train(breast_cancer(), classifier, trainer)
-    assert True in seen
+    assert True in modes

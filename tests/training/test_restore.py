@@ -25,14 +25,14 @@ RESUMED = [
 ]
 
 
-@pytest.mark.parametrize(("source", "make", "epochs", "cut"), RESUMED)
+@pytest.mark.parametrize(("source", "make", "epochs", "stopped_after"), RESUMED)
 @pytest.mark.parametrize("scheduled", [False, True])
 def test_a_resumed_run_equals_an_unbroken_one_to_the_bit(
-    tmp_path: Path, source: Any, make: Any, epochs: int, cut: int, scheduled: bool
+    tmp_path: Path, source: Any, make: Any, epochs: int, stopped_after: int, scheduled: bool
 ) -> None:
     decay = functools.partial(torch.optim.lr_scheduler.ExponentialLR, gamma=0.99) if scheduled else None
     whole, _, rows = fit(tmp_path / "whole", source(), epochs, make, scheduler=decay)
-    fit(tmp_path / "first", source(), cut, make, scheduler=decay)
+    fit(tmp_path / "first", source(), stopped_after, make, scheduler=decay)
     rest, _, later = fit(tmp_path / "rest", source(), epochs, make, scheduler=decay, resume=tmp_path / "first")
     assert rest.metrics == whole.metrics
     assert (rest.updates, rest.epochs, rest.evaluated) == (whole.updates, whole.epochs, whole.evaluated)
@@ -114,8 +114,8 @@ def test_early_stopping_counts_on_after_a_resume(tmp_path: Path) -> None:
         return [EarlyStopping("val/loss", patience=8)]
 
     whole, _, _ = fit(tmp_path / "whole", breast_cancer(), 500, callbacks=stop())
-    cut = whole.epochs - 4
-    fit(tmp_path / "first", breast_cancer(), cut, callbacks=stop())
+    stopped_after = whole.epochs - 4
+    fit(tmp_path / "first", breast_cancer(), stopped_after, callbacks=stop())
     rest, _, _ = fit(tmp_path / "rest", breast_cancer(), 500, callbacks=stop(), resume=tmp_path / "first")
     assert (rest.epochs, rest.evaluated, rest.metrics) == (whole.epochs, whole.evaluated, whole.metrics)
 

@@ -28,27 +28,27 @@ def test_one_group_that_counts_is_one_group(tmp_path: Path) -> None:
     frame["group"] = np.where(frame.index < 50, "all", "none")
     frame.loc[50:, "weight"] = 0
     record, classifier, table = fitted(frame, tmp_path, weight="weight", group="group")
-    found = infer_run(record, classifier, table, Wanted("wald", "cluster", True))
-    assert isinstance(found, NoInference)
-    assert "data.group has one group only" in found.sentence
+    refused = infer_run(record, classifier, table, Wanted("wald", "cluster", True))
+    assert isinstance(refused, NoInference)
+    assert "data.group has one group only" in refused.sentence
 
 
 def refusal(frame: pd.DataFrame, folder: Path, by_name: bool = True, epochs: int = 200, **data: Any) -> NoInference:
     record, classifier, table = fitted(frame, folder, epochs=epochs, **data)
-    found = infer_run(record, classifier, table, Wanted("wald", "model", by_name))
-    assert isinstance(found, NoInference)
-    assert record.inference == {"refused": found.sentence}
-    assert found.sentence.count(". ") == 0
-    return found
+    refused = infer_run(record, classifier, table, Wanted("wald", "model", by_name))
+    assert isinstance(refused, NoInference)
+    assert record.inference == {"refused": refused.sentence}
+    assert refused.sentence.count(". ") == 0
+    return refused
 
 
 def test_separated_labels_are_refused(tmp_path: Path) -> None:
     frame = pd.read_csv(shared_file("endometrial.csv")).rename(columns={"HG": "y"})
     assert "quasi-completely separated" in refusal(frame, tmp_path).sentence
     frame = pd.DataFrame({"x": [1.0, 2, 3, 4, 5, 6], "y": [0, 0, 0, 1, 1, 1]})
-    found = refusal(frame, tmp_path, by_name=False, features=["x"])
-    assert "completely separated" in found.sentence
-    assert not found.is_news  # the certificate says it
+    refused = refusal(frame, tmp_path, by_name=False, features=["x"])
+    assert "completely separated" in refused.sentence
+    assert not refused.is_news  # the certificate says it
 
 
 def test_separated_labels_are_refused_where_nobody_searched(tmp_path: Path) -> None:
@@ -56,9 +56,9 @@ def test_separated_labels_are_refused_where_nobody_searched(tmp_path: Path) -> N
     record, classifier, table = fitted(frame, tmp_path)
     assert record.optimality is not None
     record.optimality = replace(record.optimality, separation=None, gap=0.0)
-    found = infer_run(record, classifier, table, Wanted("wald", "model", True))
-    assert isinstance(found, NoInference)
-    assert "separated by NV" in found.sentence
+    refused = infer_run(record, classifier, table, Wanted("wald", "model", True))
+    assert isinstance(refused, NoInference)
+    assert "separated by NV" in refused.sentence
 
 
 @pytest.mark.parametrize("searched", [True, False])
@@ -85,12 +85,12 @@ def test_dependent_columns_are_refused_and_named(tmp_path: Path) -> None:
     frame["d"] = frame.a - frame.b
     assert "d is a combination of other columns" in refusal(frame, tmp_path, **ALONE).sentence
     frame = drawn(7).assign(city=np.resize(["x", "y", "z"], 60))
-    found = refusal(frame, tmp_path, by_name=False, **ALONE)
-    assert "city=z is a combination" in found.sentence
-    assert "data.reference=first" in found.sentence
-    assert not found.is_news  # the certificate says so already
-    found = inference_of(frame, tmp_path, reference="first", **ALONE)
-    assert len(found.coefficients) == 6
+    refused = refusal(frame, tmp_path, by_name=False, **ALONE)
+    assert "city=z is a combination" in refused.sentence
+    assert "data.reference=first" in refused.sentence
+    assert not refused.is_news  # the certificate says so already
+    refused = inference_of(frame, tmp_path, reference="first", **ALONE)
+    assert len(refused.coefficients) == 6
 
 
 def test_an_unfinished_fit_is_refused(tmp_path: Path) -> None:

@@ -117,8 +117,8 @@ def test_both_gradients_of_a_batch_in_parts_are_that_of_the_whole(
     network = nn.Sequential(nn.Linear(data.num_features, 1), nn.Sigmoid()).double()
     pair = linear_coefficients(network)
     assert pair is not None
-    wanted = {"l2": 0.3, "loss": loss_of(of)}
-    gradient = LinearGradient(*pair, **wanted) if closed_form else AutogradGradient(network, **wanted)
+    options = {"l2": 0.3, "loss": loss_of(of)}
+    gradient = LinearGradient(*pair, **options) if closed_form else AutogradGradient(network, **options)
     loss, accuracy = gradient.over(batch, 0.4)
     x, y, w = (torch.cat(parts) for parts in zip(*batch.parts(), strict=True))
     copy = [p.detach().clone().requires_grad_() for p in pair]

@@ -10,12 +10,12 @@ import pytest
 from logreg.core.errors import UserError
 from logreg.core.options.photos import AugmentOptions
 from tests.data.images.photos import class_folders, refusal
-from tests.data.images.refusals import said
+from tests.data.images.refusals import refusal_of
 from tests.helpers import digits_data
 
 
 @pytest.mark.parametrize(
-    ("given", "said"),
+    ("changes", "start"),
     [
         ({"flop": True}, "data.augment.flop: there is no such change (did you mean flip?)"),
         ({"flip": 1}, "data.augment.flip=1: true or false"),
@@ -26,10 +26,10 @@ from tests.helpers import digits_data
         ({"crop": "0.1"}, "data.augment.crop=0.1: a number"),
     ],
 )
-def test_changes_that_there_are_not_are_refused(given: dict[str, Any], said: str) -> None:
+def test_changes_that_there_are_not_are_refused(changes: dict[str, Any], start: str) -> None:
     with pytest.raises(UserError) as refused:
-        AugmentOptions.parsed(given)
-    assert str(refused.value).startswith(said)
+        AugmentOptions.parsed(changes)
+    assert str(refused.value).startswith(start)
 
 
 @pytest.fixture
@@ -50,7 +50,7 @@ def folder(tmp_path: Path) -> Path:
     ],
 )
 def test_settings_that_are_not_valid(tmp_path: Path, settings: dict[str, Any], key: str) -> None:
-    assert said(tmp_path / "never looked at", **settings).startswith(key)
+    assert refusal_of(tmp_path / "never looked at", **settings).startswith(key)
     assert refusal(lambda: digits_data(**settings)).startswith(key)
 
 

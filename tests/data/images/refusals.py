@@ -17,7 +17,7 @@ HALVES = {"train": 0.5, "val": 0.5}
 UNREADABLE = PermissionError(errno.EACCES, os.strerror(errno.EACCES))  # root may read everything
 
 
-def said(folder: Path, **settings: Any) -> str:
+def refusal_of(folder: Path, **settings: Any) -> str:
     """The refusal of a folder, which leaves nothing behind; paths are shown from the folder's parent on."""
     text = refusal(lambda: images(folder, **settings))
     assert left_over(folder) == []
@@ -27,9 +27,9 @@ def said(folder: Path, **settings: Any) -> str:
 def left_over(folder: Path) -> list[Path]:
     """Everything in the cache but locks, which are empty."""
     cache = folder.parent / "cache"
-    found = list(cache.iterdir()) if cache.exists() else []
-    assert all(path.stat().st_size == 0 for path in found if path.suffix == ".lock")
-    return [path for path in found if path.suffix != ".lock"]
+    files = list(cache.iterdir()) if cache.exists() else []
+    assert all(path.stat().st_size == 0 for path in files if path.suffix == ".lock")
+    return [path for path in files if path.suffix != ".lock"]
 
 
 def lingers(paths: list[str], size: int, target: str, first: int) -> list[tuple[int, str]]:

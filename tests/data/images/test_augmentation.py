@@ -49,23 +49,23 @@ def change(x: torch.Tensor, seed: int = 1, index: int = 0, **settings: Any) -> t
 
 def moved(photo: np.ndarray, down: int, right: int, mirrored: bool) -> np.ndarray:
     """(3, side, side), pixel by pixel: first mirrored, then cut out elsewhere, borders repeated."""
-    found = np.empty_like(photo)
+    shifted = np.empty_like(photo)
     for row in range(SIDE):
         for place in range(SIDE):
             from_row = min(max(row + down, 0), SIDE - 1)
             straight = SIDE - 1 - place if mirrored else place
             from_place = min(max(straight + right, 0), SIDE - 1)
-            found[:, row, place] = photo[:, from_row, from_place]
-    return found
+            shifted[:, row, place] = photo[:, from_row, from_place]
+    return shifted
 
 
 @pytest.mark.parametrize(("flip", "most"), [(True, 0), (False, 2), (True, 2)])
 def test_every_photo_is_mirrored_or_moved_as_a_loop_over_its_pixels_does(flip: bool, most: int) -> None:
     x = batch(200)
-    found = change(x, flip=flip, crop=most / SIDE).numpy()
-    seen = []
+    changed = change(x, flip=flip, crop=most / SIDE).numpy()
+    ways_taken = []
     ways = [(down, right) for down in range(-most, most + 1) for right in range(-most, most + 1)]
-    for before, after in zip(x.unflatten(1, FITTED.shape).numpy(), found, strict=True):
+    for before, after in zip(x.unflatten(1, FITTED.shape).numpy(), changed, strict=True):
         matches = [
             (*way, mirrored)
             for way in ways
@@ -73,15 +73,15 @@ def test_every_photo_is_mirrored_or_moved_as_a_loop_over_its_pixels_does(flip: b
             if np.array_equal(moved(before, *way, mirrored), after)
         ]
         assert len(matches) == 1
-        seen += matches
-    assert {way[:2] for way in seen} == set(ways)  # each photo by a draw of its own
+        ways_taken += matches
+    assert {way[:2] for way in ways_taken} == set(ways)  # each photo by a draw of its own
     if flip:
-        assert 60 < sum(mirrored for *_, mirrored in seen) < 140
+        assert 60 < sum(mirrored for *_, mirrored in ways_taken) < 140
 
 
 def test_jitter_multiplies_brightness_saturation_and_contrast() -> None:
     x = batch()
-    found = change(x, seed=7, index=5, jitter=0.4).numpy()
+    changed = change(x, seed=7, index=5, jitter=0.4).numpy()
     # The same draws in their order: of the flip none, of the crop two of zeros alone.
     drawn = generator(7, "augment", 5)
     for _ in range(2):
@@ -89,7 +89,7 @@ def test_jitter_multiplies_brightness_saturation_and_contrast() -> None:
     factors = [1 + 0.4 * (2 * torch.rand(len(x), generator=drawn).double().numpy() - 1) for _ in range(3)]
     mean, std = (np.array(part).reshape(3, 1, 1) for part in (FITTED.mean, FITTED.std))
     for photo, after, brightness, contrast, saturation in zip(
-        x.unflatten(1, FITTED.shape).numpy(), found, *factors, strict=True
+        x.unflatten(1, FITTED.shape).numpy(), changed, *factors, strict=True
     ):
         pixels = (photo * std + mean) * brightness
         grey = sum(share * channel for share, channel in zip(GREY, pixels, strict=True))
@@ -102,20 +102,22 @@ def test_jitter_multiplies_brightness_saturation_and_contrast() -> None:
 
 
 def test_the_draws_depend_on_seed_and_batch_alone_and_labels_stay() -> None:
-    made = Augmentation(AugmentOptions(flip=True, crop=0.2, jitter=0.3), FITTED)
+    augmentation = Augmentation(AugmentOptions(flip=True, crop=0.2, jitter=0.3), FITTED)
     x, y, weight = batch(), torch.arange(40), torch.rand(40)
     before = x.clone()
     torch.manual_seed(0)
-    first = made.start(3, 11)((x, y, weight))
+    first = augmentation.start(3, 11)((x, y, weight))
     torch.manual_seed(99)
-    again = made.start(3, 11)((x, y, weight))
+    again = augmentation.start(3, 11)((x, y, weight))
     assert first[1] is y
     assert first[2] is weight
     assert torch.equal(x, before)
     assert torch.equal(first[0], again[0])
-    for other in (made.start(3, 12), made.start(4, 11)):
+    for other in (augmentation.start(3, 12), augmentation.start(4, 11)):
         assert not torch.equal(other((x, y))[0], first[0])
-    assert not torch.equal(made.start(3, 11)((x[:20], y[:20]))[0], first[0][:20])  # a draw for each photo of a part
+    assert not torch.equal(
+        augmentation.start(3, 11)((x[:20], y[:20]))[0], first[0][:20]
+    )  # a draw for each photo of a part
     assert not AugmentOptions.parsed({"flip": False, "crop": 0}).changes
     assert not AugmentOptions.parsed(None).changes
 

@@ -58,8 +58,8 @@ def test_grey_black_and_white_and_16_bit_photos_are_three_equal_channels(tmp_pat
     }
     for mode, (image, expected) in cases.items():
         assert image.mode == mode
-        found = np.asarray(read_rgb(saved(tmp_path, image, "PNG")))
-        assert np.array_equal(found, np.repeat(expected[..., None], 3, axis=2)), mode
+        pixels = np.asarray(read_rgb(saved(tmp_path, image, "PNG")))
+        assert np.array_equal(pixels, np.repeat(expected[..., None], 3, axis=2)), mode
     wide = Image.fromarray(deep.astype(np.int32))  # as older versions of Pillow read 16 bits
     assert wide.mode == "I"
     assert np.array_equal(np.asarray(as_rgb(wide)), np.repeat(grey[..., None], 3, axis=2))
@@ -72,9 +72,9 @@ def test_what_is_transparent_lies_on_white(tmp_path: Path, mode: str, format: st
     pixels = np.dstack([rgb if mode == "RGBA" else rgb[..., 0], ALPHA])
     settings = {"lossless": True, "exact": True} if format == "WEBP" else {}
     path = saved(tmp_path, Image.fromarray(pixels, mode), format, **settings)
-    found = np.asarray(read_rgb(path)).astype(float)
-    assert np.abs(found - on_white(rgb, ALPHA)).max() <= 1
-    assert (found[ALPHA == 0] == 255).all()
+    read = np.asarray(read_rgb(path)).astype(float)
+    assert np.abs(read - on_white(rgb, ALPHA)).max() <= 1
+    assert (read[ALPHA == 0] == 255).all()
 
 
 @pytest.mark.parametrize("format", ["PNG", "GIF"])
@@ -86,19 +86,19 @@ def test_a_palette_with_a_transparent_colour_has_it_white(tmp_path: Path, format
     assert np.array_equal(np.asarray(read_rgb(saved(tmp_path, image, format))), palette[indices])
     expected = palette.copy()
     expected[3] = 255
-    found = np.asarray(read_rgb(saved(tmp_path, image, format, transparency=3)))
-    assert np.array_equal(found, expected[indices])
+    pixels = np.asarray(read_rgb(saved(tmp_path, image, format, transparency=3)))
+    assert np.array_equal(pixels, expected[indices])
 
 
 def test_a_palette_with_half_transparent_colours_and_a_transparent_colour_of_rgb(tmp_path: Path) -> None:
     image = Image.fromarray(np.arange(12, dtype=np.uint8).reshape(3, 4) % 3, "P")
     image.putpalette([200, 0, 0, 0, 200, 0, 0, 0, 200])
     path = saved(tmp_path, image, "PNG", transparency=bytes([0, 128, 255]))
-    found = np.asarray(read_rgb(path))[0, :3]
-    assert np.abs(found - on_white(np.diag([200, 200, 200]), np.array([0, 128, 255]))).max() <= 1
+    pixels = np.asarray(read_rgb(path))[0, :3]
+    assert np.abs(pixels - on_white(np.diag([200, 200, 200]), np.array([0, 128, 255]))).max() <= 1
     rgb = Image.fromarray(np.uint8([[[1, 2, 3], [4, 5, 6]]]))
-    found = np.asarray(read_rgb(saved(tmp_path, rgb, "PNG", transparency=(1, 2, 3))))
-    assert found.tolist() == [[[255, 255, 255], [4, 5, 6]]]
+    pixels = np.asarray(read_rgb(saved(tmp_path, rgb, "PNG", transparency=(1, 2, 3))))
+    assert pixels.tolist() == [[[255, 255, 255], [4, 5, 6]]]
 
 
 def test_cmyk_is_converted_as_pillow_does(tmp_path: Path) -> None:
@@ -128,9 +128,9 @@ def test_a_photo_is_turned_upright_by_its_exif(tmp_path: Path, orientation: int,
     path = saved(tmp_path, IMAGE, format, exif=exif)
     with Image.open(path) as image:
         plain, expected = np.asarray(image), np.asarray(ImageOps.exif_transpose(image))
-    found = np.asarray(read_rgb(path))
-    assert np.array_equal(found, expected)
-    assert np.array_equal(found, plain) == (orientation == 1)
+    pixels = np.asarray(read_rgb(path))
+    assert np.array_equal(pixels, expected)
+    assert np.array_equal(pixels, plain) == (orientation == 1)
     with Image.open(path) as image:
         assert np.array_equal(pixels_of(image, 8), pixels_of(path, 8))
 
@@ -150,10 +150,10 @@ def test_a_photo_shrunk_by_whole_factors_has_the_means_of_blocks(tmp_path: Path,
     path = saved(tmp_path, Image.fromarray(pixels), "PNG")
     means = pixels.reshape(8, down, 8, across, 3).mean((1, 3)).transpose(2, 0, 1)
     for photo in (path, str(path), Image.fromarray(pixels), pixels):
-        found = pixels_of(photo, 8)
-        assert found.shape == (3, 8, 8)
-        assert found.dtype == np.uint8
-        assert np.abs(found - means).max() <= 1  # rounded, across and then down
+        shrunk = pixels_of(photo, 8)
+        assert shrunk.shape == (3, 8, 8)
+        assert shrunk.dtype == np.uint8
+        assert np.abs(shrunk - means).max() <= 1  # rounded, across and then down
 
 
 def test_a_photo_of_any_shape_becomes_the_means_over_the_areas_of_its_pixels() -> None:
@@ -184,12 +184,12 @@ def test_threads_leave_the_filters_of_warnings_as_they_were(tmp_path: Path, monk
     path = str(written(tmp_path / "a.png"))
     before = list(warnings.filters)
     with ThreadPoolExecutor(8) as pool:
-        found = list(pool.map(lambda i: read_pixels([path], 4, i), range(300)))
+        decoded = list(pool.map(lambda i: read_pixels([path], 4, i), range(300)))
     assert warnings.filters == before
-    assert not any(bad for _, bad in found)
+    assert not any(bad for _, bad in decoded)
     with Image.open(path) as image:
         pixels = image.width * image.height
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", pixels - 1)
     with ThreadPoolExecutor(8) as pool:
-        found = list(pool.map(lambda i: read_pixels([path], 4, i), range(300)))
-    assert all("decompression bomb" in reason for _, [(_, reason)] in found)
+        decoded = list(pool.map(lambda i: read_pixels([path], 4, i), range(300)))
+    assert all("decompression bomb" in reason for _, [(_, reason)] in decoded)

@@ -12,7 +12,7 @@ import pytest
 from logreg.data.images.decoding import BadPhoto, read_rgb
 from logreg.data.images.discover import labelled_photos, photos_below
 from tests.data.images.photos import class_folders, images, refusal, written
-from tests.data.images.refusals import HALVES, UNREADABLE, said
+from tests.data.images.refusals import HALVES, UNREADABLE, refusal_of
 from tests.helpers import write_photos
 
 
@@ -22,52 +22,59 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_a_path_that_is_no_folder_of_folders(tmp_path: Path) -> None:
-    assert said(tmp_path / "no") == "data.path=no: there is no such folder."
+    assert refusal_of(tmp_path / "no") == "data.path=no: there is no such folder."
     file = written(tmp_path / "a.png")
-    assert said(file).startswith("data.path=a.png: this is a file; a folder with one folder of photos for each class")
+    assert refusal_of(file).startswith(
+        "data.path=a.png: this is a file; a folder with one folder of photos for each class"
+    )
     (tmp_path / "flat").mkdir()
     written(tmp_path / "flat" / "b.png")
-    assert said(tmp_path / "flat") == (
+    assert refusal_of(tmp_path / "flat") == (
         "data.path=flat: one folder of photos for each class is needed here, and there is no folder."
     )
 
 
 def test_one_class_or_three_are_listed(tmp_path: Path) -> None:
-    text = said(class_folders(tmp_path / "one", 2, ("cats",)))
+    text = refusal_of(class_folders(tmp_path / "one", 2, ("cats",)))
     assert text == "data.path=one: two folders are needed, one for each class, and there is cats (2 files)."
-    text = said(class_folders(tmp_path / "three", 2, ("cats", "dogs", "birds")))
+    text = refusal_of(class_folders(tmp_path / "three", 2, ("cats", "dogs", "birds")))
     assert text.endswith("and there are birds (2 files), cats (2 files), dogs (2 files).")
-    many = said(class_folders(tmp_path / "many", 1, tuple(f"c{i:02}" for i in range(11))))
+    many = refusal_of(class_folders(tmp_path / "many", 1, tuple(f"c{i:02}" for i in range(11))))
     assert many.endswith("c07 (1 file) and 3 more.")
 
 
 def test_an_empty_class_is_named(folder: Path) -> None:
     (folder / "empty").mkdir()
-    assert said(folder) == "data.path=photos: the folder empty is empty; each class needs photos."
+    assert refusal_of(folder) == "data.path=photos: the folder empty is empty; each class needs photos."
     (folder / "empty" / ".hidden").touch()
-    assert "empty is empty" in said(folder)
+    assert "empty is empty" in refusal_of(folder)
 
 
 def test_a_positive_class_that_there_is_not(folder: Path) -> None:
-    assert said(folder, positive="birds") == "data.positive=birds: the classes of data.path=photos are cats and dogs."
+    assert (
+        refusal_of(folder, positive="birds")
+        == "data.positive=birds: the classes of data.path=photos are cats and dogs."
+    )
 
 
 def test_folders_of_splits_that_do_not_fit_together(tmp_path: Path) -> None:
     class_folders(tmp_path / "a" / "val", 2)
-    assert said(tmp_path / "a") == "data.path=a: there is a folder val, and no folder train."
+    assert refusal_of(tmp_path / "a") == "data.path=a: there is a folder val, and no folder train."
     class_folders(tmp_path / "a" / "train", 2)
     class_folders(tmp_path / "a" / "valid", 2)
-    assert said(tmp_path / "a") == "data.path=a: val and valid are the same split; leave one out."
+    assert refusal_of(tmp_path / "a") == "data.path=a: val and valid are the same split; leave one out."
     class_folders(tmp_path / "b" / "train", 2)
     class_folders(tmp_path / "b" / "test", 2, ("cats", "birds"))
-    assert said(tmp_path / "b") == (
+    assert refusal_of(tmp_path / "b") == (
         f"data.path=b{os.sep}test: the classes are birds, cats; those of the training photos are cats and dogs."
     )
     class_folders(tmp_path / "c" / "train", 2)
     class_folders(tmp_path / "c" / "val", 2, ("cats",))
-    assert said(tmp_path / "c").endswith("the classes are cats; those of the training photos are cats and dogs.")
+    assert refusal_of(tmp_path / "c").endswith("the classes are cats; those of the training photos are cats and dogs.")
     class_folders(tmp_path / "d" / "train", 4)
-    assert said(tmp_path / "d", folds=2, fold=0) == "data.folds: d has folders for its splits; leave data.folds out."
+    assert (
+        refusal_of(tmp_path / "d", folds=2, fold=0) == "data.folds: d has folders for its splits; leave data.folds out."
+    )
 
 
 def test_photos_of_one_class_only_in_a_split(tmp_path: Path) -> None:
@@ -102,7 +109,7 @@ def test_a_folder_that_may_not_be_read_is_named(folder: Path, monkeypatch: pytes
 
         with monkeypatch.context() as patched:
             patched.setattr(Path, name, refuse)
-            assert said(folder) == "data.path=photos: the folder cannot be read (Permission denied)."
+            assert refusal_of(folder) == "data.path=photos: the folder cannot be read (Permission denied)."
             if name == "is_file":
                 assert "cannot be read" in refusal(lambda: photos_below(str(folder)))
     scandir = os.scandir
@@ -114,7 +121,7 @@ def test_a_folder_that_may_not_be_read_is_named(folder: Path, monkeypatch: pytes
 
     with monkeypatch.context() as patched:
         patched.setattr(os, "scandir", refuse_one)
-        assert said(folder) == f"data.path: photos{os.sep}dogs: the folder cannot be read (Permission denied)."
+        assert refusal_of(folder) == f"data.path: photos{os.sep}dogs: the folder cannot be read (Permission denied)."
 
 
 def test_folders_for_evaluation_and_prediction(folder: Path, tmp_path: Path) -> None:
@@ -149,17 +156,17 @@ def test_a_pipe_among_the_photos_is_named_and_not_waited_for(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(
-    ("names", "said"),
+    ("names", "sentence"),
     [
         (("train", "test1"), "a folder train beside test1"),
         (("Train", "unlabelled"), "a folder Train beside unlabelled"),
         (("cats", "Validation"), "a folder Validation beside cats"),
     ],
 )
-def test_splits_are_not_taken_for_classes(tmp_path: Path, names: tuple[str, str], said: str) -> None:
+def test_splits_are_not_taken_for_classes(tmp_path: Path, names: tuple[str, str], sentence: str) -> None:
     for name in names:
         write_photos(tmp_path / "photos" / name, {"a": 2, "b": 2})
-    assert said in refusal(lambda: images(tmp_path / "photos"))
+    assert sentence in refusal(lambda: images(tmp_path / "photos"))
 
 
 def test_splits_have_their_usual_names_too(tmp_path: Path) -> None:

@@ -20,26 +20,26 @@ def entries(folder: Path) -> list[Path]:
 
 
 def pixels_by_pillow(folder: Path, size: int = 8) -> dict[str, np.ndarray]:
-    found = {}
+    by_path = {}
     for path in sorted(folder.rglob("*.png")):
         with Image.open(path) as image:
-            found[str(path)] = np.asarray(image.resize((size, size), Image.Resampling.BOX)).transpose(2, 0, 1)
-    return found
+            by_path[str(path)] = np.asarray(image.resize((size, size), Image.Resampling.BOX)).transpose(2, 0, 1)
+    return by_path
 
 
 def test_threads_and_processes_decode_the_same_as_pillow(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (folder / "cats" / "005.png").write_bytes(b"no photo")
     expected = pixels_by_pillow_but(folder, "005.png")
     monkeypatch.setattr(pixel_store, "TOGETHER", 3)
-    found = []
+    caches = []
     for few in (128, 1):
         monkeypatch.setattr(pixel_store, "FEW", few)
         data = images(folder, skip_bad=True, cache_dir=str(folder.parent / f"cache{few}"))
         assert data.photos is not None
         assert [str(path) for path in data.photos.files] == list(expected)
         assert np.array_equal(data.pixels, np.stack(list(expected.values())))
-        found.append((data.fingerprint, data.cached.files, data.cached.bad, data.cached.sums.tolist()))
-    assert found[0] == found[1]
+        caches.append((data.fingerprint, data.cached.files, data.cached.bad, data.cached.sums.tolist()))
+    assert caches[0] == caches[1]
 
 
 def pixels_by_pillow_but(folder: Path, bad: str) -> dict[str, np.ndarray]:
@@ -47,9 +47,9 @@ def pixels_by_pillow_but(folder: Path, bad: str) -> dict[str, np.ndarray]:
     path = next(iter(sorted(folder.rglob(bad))))
     content = path.read_bytes()
     Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(path)
-    found = pixels_by_pillow(folder)
+    by_path = pixels_by_pillow(folder)
     path.write_bytes(content)
-    return found
+    return by_path
 
 
 def test_photos_are_decoded_once_whatever_seed_split_class_and_normalisation(

@@ -55,8 +55,10 @@ def test_a_photo_that_cannot_be_predicted_is_named(tmp_path: Path) -> None:
     assert [len(block) for block in preprocessor.blocks([good, str(good)])] == [2]
     assert refusal(lambda: list(preprocessor.blocks([good, bad]))).startswith(f"{bad} is no JPEG, PNG, WebP, BMP or")
     assert refusal(lambda: list(preprocessor.blocks(tmp_path))).startswith(f"{tmp_path} is a folder; scripts/predict")
-    gone = tmp_path / "gone.jpg"
-    assert refusal(lambda: list(preprocessor.blocks(gone))) == f"{gone} cannot be read (No such file or directory)."
+    missing = tmp_path / "gone.jpg"
+    assert (
+        refusal(lambda: list(preprocessor.blocks(missing))) == f"{missing} cannot be read (No such file or directory)."
+    )
     for photo in (
         np.zeros((4, 4)),
         np.zeros((4, 4, 3)),
@@ -74,6 +76,6 @@ def test_photos_may_be_paths_images_arrays_or_tensors(tmp_path: Path) -> None:
     several = np.stack([pixels, picture(6)])
     expected = torch.from_numpy(pixels_of(pixels, 8).reshape(1, -1)) / 255
     for photo in (path, str(path), Image.fromarray(pixels), pixels, [path], several[:1], torch.from_numpy(several[:1])):
-        (found,) = ImagePreprocessor(8).blocks(photo)
-        torch.testing.assert_close(found.float(), expected)
+        (prepared,) = ImagePreprocessor(8).blocks(photo)
+        torch.testing.assert_close(prepared.float(), expected)
     assert not list(ImagePreprocessor(8).blocks([]))

@@ -26,7 +26,7 @@ from logreg.data.images.decoding import BadPhoto, pixels_of, read_rgb
 from logreg.data.images.discover import find_photos, photos_below
 from logreg.data.images.pixel_store import streamed
 from tests.data.images.photos import class_folders, images, picture, refusal, written
-from tests.data.images.refusals import HALVES, UNREADABLE, left_over, said
+from tests.data.images.refusals import HALVES, UNREADABLE, left_over, refusal_of
 from tests.helpers import write_photos
 
 
@@ -60,7 +60,7 @@ BAD: dict[str, tuple[bytes, str]] = {
 def test_a_file_that_is_no_whole_photo_is_named(folder: Path, name: str) -> None:
     content, reason = BAD[name]
     (folder / "dogs" / name).write_bytes(content)
-    text = said(folder)
+    text = refusal_of(folder)
     assert text.startswith(f"data.path: photos{os.sep}dogs{os.sep}{name} {reason}")
     assert text.endswith("; data.skip_bad=true leaves such files out.")
 
@@ -73,14 +73,14 @@ def test_the_first_bad_file_is_named_whoever_is_first_to_decode_it(
     monkeypatch.setattr(pixel_store, "TOGETHER", 1)
     for few in (100, 0):
         monkeypatch.setattr(pixel_store, "FEW", few)
-        assert said(folder).startswith(f"data.path: photos{os.sep}cats{os.sep}003.png is no JPEG")
+        assert refusal_of(folder).startswith(f"data.path: photos{os.sep}cats{os.sep}003.png is no JPEG")
 
 
 @pytest.mark.parametrize("times", [1.5, 3])
 def test_a_decompression_bomb_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch, times: float) -> None:
     written(folder / "cats" / "bomb.png", height=100, width=100)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", int(10_000 / times))
-    text = said(folder)
+    text = refusal_of(folder)
     assert text.startswith(
         f"data.path: photos{os.sep}cats{os.sep}bomb.png has more than {int(10_000 / times):,} pixels, which may be a "
         "decompression bomb"
@@ -111,7 +111,9 @@ def test_what_the_system_says_of_a_file_is_passed_on(folder: Path, monkeypatch: 
         return real(path, **settings)
 
     monkeypatch.setattr(decoding.Image, "open", refuse)
-    assert said(folder).startswith(f"data.path: photos{os.sep}cats{os.sep}002.png cannot be read (Permission denied);")
+    assert refusal_of(folder).startswith(
+        f"data.path: photos{os.sep}cats{os.sep}002.png cannot be read (Permission denied);"
+    )
     data = images(folder, skip_bad=True, split=HALVES)
     reasons = {reason for _, reason in data.cached.bad}
     assert reasons == {"cannot be read (Permission denied)", "does not fit into memory"}
@@ -204,7 +206,7 @@ def test_a_full_disk_and_a_cache_that_cannot_be_written(folder: Path, monkeypatc
     full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     with monkeypatch.context() as patched:
         act_in(patched, "write_pixels", raising(full))
-        assert said(folder) == (
+        assert refusal_of(folder) == (
             "data.cache_dir=cache: no space is left for the prepared photos (No space left on device); free some or "
             "give another directory."
         )
@@ -215,7 +217,7 @@ def test_a_full_disk_and_a_cache_that_cannot_be_written(folder: Path, monkeypatc
 
 def test_a_photo_that_is_changed_meanwhile(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     act_in(monkeypatch, "_summed", lambda: (folder / "cats" / "000.png").write_bytes(b"other") and None)
-    assert said(folder) == "data.path: a photo was changed while it was being read; start again."
+    assert refusal_of(folder) == "data.path: a photo was changed while it was being read; start again."
 
 
 def test_an_attempt_that_was_killed_is_swept_away(folder: Path) -> None:
@@ -231,7 +233,7 @@ def test_an_attempt_that_was_killed_is_swept_away(folder: Path) -> None:
 def test_a_process_that_is_killed_is_told(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pixel_store, "FEW", 0)
     monkeypatch.setattr(pixel_store, "write_pixels", dies)
-    assert said(folder) == "data: a process that decodes photos was killed, perhaps as memory is short."
+    assert refusal_of(folder) == "data: a process that decodes photos was killed, perhaps as memory is short."
 
 
 def dies(*_: Any) -> None:
@@ -285,9 +287,9 @@ def test_photos_that_stream_by_are_named_and_left_out_likewise(
     assert not refusal(lambda: list(streamed(files[:1], 8, False, "data.path"))).endswith("out.")
     monkeypatch.setattr(pixel_store, "TOGETHER", 3)
     with caplog.at_level(logging.WARNING):
-        found = list(streamed(files, 8, True, "data.path"))
-    assert [i for numbers, _ in found for i in numbers] == [i for i in range(12) if i not in (0, 7)]
-    for numbers, pixels in found:
+        batches = list(streamed(files, 8, True, "data.path"))
+    assert [i for numbers, _ in batches for i in numbers] == [i for i in range(12) if i not in (0, 7)]
+    for numbers, pixels in batches:
         assert np.array_equal(pixels, np.stack([pixels_of(files[i], 8) for i in numbers]))
     assert "2 files of 12 cannot be read" in caplog.records[-1].getMessage()
     text = refusal(lambda: list(streamed([files[0], files[7]], 8, True, "data.path")))

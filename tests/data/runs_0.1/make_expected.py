@@ -17,18 +17,18 @@ from pathlib import Path
 
 
 def main() -> None:
-    here = Path(__file__).resolve().parent
+    old_runs = Path(__file__).resolve().parent
     test = runpy.run_path(sys.argv[1], run_name="measures")
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / "runs"
-        shutil.copytree(here, copy)
+        shutil.copytree(old_runs, copy)
         with contextlib.chdir(copy):
-            found = {}
+            expected = {}
             for run, measure in test["CASES"]:
-                found.setdefault(run, {})[measure] = test["measured"](run, measure)
-            found["sweep"] = test["swept"](Path("sweep_resumed"))
-    lines = [f" {json.dumps(run)}: {json.dumps(of_run, ensure_ascii=False)}" for run, of_run in found.items()]
-    (here / "expected.json").write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
+                expected.setdefault(run, {})[measure] = test["measured"](run, measure)
+            expected["sweep"] = test["swept"](Path("sweep_resumed"))
+    lines = [f" {json.dumps(run)}: {json.dumps(of_run, ensure_ascii=False)}" for run, of_run in expected.items()]
+    (old_runs / "expected.json").write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

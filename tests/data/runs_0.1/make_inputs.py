@@ -57,10 +57,10 @@ def sparse(path: str, count: int, seed: int) -> None:
     effects = random.normal(size=12)
     lines = []
     for _ in range(count):
-        there = np.flatnonzero(random.random(12) < 0.35)
-        values = random.integers(1, 5, len(there))
-        label = "+1" if values @ effects[there] + random.logistic() > 0 else "-1"
-        lines.append(" ".join([label, *(f"{i + 1}:{v}" for i, v in zip(there, values, strict=True))]))
+        nonzero = np.flatnonzero(random.random(12) < 0.35)
+        values = random.integers(1, 5, len(nonzero))
+        label = "+1" if values @ effects[nonzero] + random.logistic() > 0 else "-1"
+        lines.append(" ".join([label, *(f"{i + 1}:{v}" for i, v in zip(nonzero, values, strict=True))]))
     Path(path).write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 

@@ -234,12 +234,14 @@ def read(source: Source, plain: bool, block: int) -> tuple[dict[str, str], list[
 @given(texts(st.integers(1, 40)), st.booleans(), st.sampled_from([5, 30, 200, 2**24]))
 @example(('0,\',2\n0,0,0\n0,0,a"\n0,0,0\n0,0,2\n0,"x\ny",1\n0,0,0\n0,0,a"\n', ","), False, 5)
 @quick
-def test_polars_and_the_csv_module_read_the_same(folder: Path, table: tuple[str, str], said: bool, block: int) -> None:
+def test_polars_and_the_csv_module_read_the_same(
+    folder: Path, table: tuple[str, str], is_given: bool, block: int
+) -> None:
     text, delimiter = table
     path = folder / "two.csv"
     path.write_bytes(text.encode())
     try:
-        source = open_source(str(path), ReadOptions(delimiter=delimiter if said else None), "data.path")
+        source = open_source(str(path), ReadOptions(delimiter=delimiter if is_given else None), "data.path")
     except UserError:
         return
     if source.texts[0].dialect.plain:
@@ -265,7 +267,7 @@ def test_what_polars_writes_is_read_back(
     path = folder / "back.csv"
     frame.write_csv(path, separator=delimiter, quote_style=style, line_terminator=newline)
     options = ReadOptions(delimiter=delimiter, quote='"', header=True, text=("text",))
-    found = read(open_source(str(path), options, "data.path"), True, block)
-    assert found is not None
-    assert found[0] == {"text": "string", "integer": "integer", "float": "float", "boolean": "boolean"}
-    assert found[1] == [(text or None, *others) for text, *others in rows]
+    kinds_and_rows = read(open_source(str(path), options, "data.path"), True, block)
+    assert kinds_and_rows is not None
+    assert kinds_and_rows[0] == {"text": "string", "integer": "integer", "float": "float", "boolean": "boolean"}
+    assert kinds_and_rows[1] == [(text or None, *others) for text, *others in rows]

@@ -28,10 +28,10 @@ def test_integer_weights_are_repeated_rows_inside_folds_too(tmp_path: Path) -> N
     frame["row"] = np.arange(len(frame))
     repeated = frame.loc[np.repeat(frame.index, weights)]
     # The same assignment to folds: the groups of the repeated table are those of the rows that have weight.
-    kept = frame.assign(w=weights)[weights > 0]
-    a = table(tmp_path, written(tmp_path, kept, "weighted.csv"), weight="w", **folds)
+    weighted = frame.assign(w=weights)[weights > 0]
+    a = table(tmp_path, written(tmp_path, weighted, "weighted.csv"), weight="w", **folds)
     b = table(tmp_path, written(tmp_path, repeated, "repeated.csv"), **folds)
-    assert set(repeated.row.to_numpy()[b.rows["val"]]) == set(kept.row.to_numpy()[a.rows["val"]])
+    assert set(repeated.row.to_numpy()[b.rows["val"]]) == set(weighted.row.to_numpy()[a.rows["val"]])
     assert_alike(a.preprocessor, b.preprocessor)
     fitted = [
         fit(tmp_path / name, data, 50, Newton, l2=0.01, precision="64-true") for name, data in (("a", a), ("b", b))

@@ -34,9 +34,9 @@ def test_any_column_can_be_levels_or_labels(tmp_path: Path, values: Any, levels:
     frame = pl.DataFrame([column, pl.Series("x", x), pl.Series("y", y)])
     frame.write_parquet(tmp_path / "t.parquet")
     data = table(tmp_path / "t.parquet", target="y", categorical=["c"])
-    found = next(c for c in data.preprocessor.columns if c.feature == "c")
-    assert found.levels == levels
-    assert found.missing == (column.fill_nan(None) if column.dtype.is_float() else column).is_null().any()
+    fitted = next(c for c in data.preprocessor.columns if c.feature == "c")
+    assert fitted.levels == levels
+    assert fitted.missing == (column.fill_nan(None) if column.dtype.is_float() else column).is_null().any()
     # A frame, and the file read lazily for Parquet to Parquet, are encoded as the training rows were.
     x = data.preprocessor.transform(frame)
     np.testing.assert_allclose(x[data.rows["train"]], data.tensors("train")[0].numpy(), atol=1e-6)

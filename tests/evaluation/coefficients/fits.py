@@ -64,9 +64,9 @@ def inference_of(
     **data: Any,
 ) -> Inference:
     record, classifier, table = fitted(frame, folder, firth, **data)
-    found = infer(classifier, table, record.optimality, Wanted(method, covariance, True))
-    assert found is not None
-    return found
+    inference = infer(classifier, table, record.optimality, Wanted(method, covariance, True))
+    assert inference is not None
+    return inference
 
 
 def drawn(seed: int, rows: int = 60) -> pd.DataFrame:
@@ -95,17 +95,17 @@ def oracle(frame: pd.DataFrame, **options: Any) -> Any:
 
 
 def agree(ours: Inference, theirs: Any, rtol: float = 1e-6) -> None:
-    found = ours.coefficients
+    estimates = ours.coefficients
     for a, b in [
-        (found.estimate, theirs.params),
-        (found.standard_error, theirs.bse),
-        (found.z, theirs.tvalues),
-        (found.lower, theirs.conf_int()[0]),
-        (found.upper, theirs.conf_int()[1]),
-        (found.odds_ratio, np.exp(theirs.params)),
+        (estimates.estimate, theirs.params),
+        (estimates.standard_error, theirs.bse),
+        (estimates.z, theirs.tvalues),
+        (estimates.lower, theirs.conf_int()[0]),
+        (estimates.upper, theirs.conf_int()[1]),
+        (estimates.odds_ratio, np.exp(theirs.params)),
     ]:
         np.testing.assert_allclose(a, b, rtol=rtol, atol=1e-7)
-    np.testing.assert_allclose(found.p, theirs.pvalues, rtol=1e-4, atol=1e-9)
+    np.testing.assert_allclose(estimates.p, theirs.pvalues, rtol=1e-4, atol=1e-9)
 
 
 ALONE = {"exclude": ["group", "weight"]}

@@ -89,9 +89,9 @@ def published(name: str, tmp_path: Path) -> tuple[Inference, list[str]]:
         frame = frame[["sex", "age", "passengerClass", "y"]]
         options = {"reference": {"sex": "female", "passengerClass": "1st"}}
     record, classifier, table = fitted(frame, tmp_path, **options)
-    found = infer(classifier, table, record.optimality, Wanted("auto", "model", False))
-    assert found is not None
-    return found, table.preprocessor.feature_names
+    inference = infer(classifier, table, record.optimality, Wanted("auto", "model", False))
+    assert inference is not None
+    return inference, table.preprocessor.feature_names
 
 
 PUBLISHED = {  # intercept first: coefficients, standard errors, log-likelihood
@@ -117,26 +117,26 @@ PUBLISHED = {  # intercept first: coefficients, standard errors, log-likelihood
 
 @pytest.mark.parametrize("name", list(PUBLISHED))
 def test_the_published_fits(tmp_path: Path, name: str) -> None:
-    found, names = published(name, tmp_path)
+    inference, names = published(name, tmp_path)
     estimates, errors, likelihood = PUBLISHED[name]
     assert [n.rpartition("=")[2] for n in names] == {
         "spector": ["GPA", "TUCE", "PSI"],
         "lbw": ["age", "lwt", "black", "other", "smoke", "ptl", "ht", "ui"],
         "titanic": ["male", "age", "2nd", "3rd"],
     }[name]
-    np.testing.assert_allclose(np.roll(found.coefficients.estimate, 1), estimates, rtol=1e-6)
-    np.testing.assert_allclose(np.roll(found.coefficients.standard_error, 1), errors, rtol=1e-4)
-    assert found.statistics.log_likelihood == pytest.approx(likelihood, rel=1e-9)
+    np.testing.assert_allclose(np.roll(inference.coefficients.estimate, 1), estimates, rtol=1e-6)
+    np.testing.assert_allclose(np.roll(inference.coefficients.standard_error, 1), errors, rtol=1e-4)
+    assert inference.statistics.log_likelihood == pytest.approx(likelihood, rel=1e-9)
     if name == "spector":
-        assert found.statistics.null_log_likelihood == pytest.approx(-20.5917296966, rel=1e-9)
-        assert found.statistics.aic == pytest.approx(33.779268, abs=1e-6)
+        assert inference.statistics.null_log_likelihood == pytest.approx(-20.5917296966, rel=1e-9)
+        assert inference.statistics.aic == pytest.approx(33.779268, abs=1e-6)
 
 
 def test_the_firth_test_of_all_slopes_is_that_of_a_general_maximiser(tmp_path: Path) -> None:
     frame = drawn(5)
-    found = inference_of(frame, tmp_path, "wald", firth=True, **ALONE)
+    inference = inference_of(frame, tmp_path, "wald", firth=True, **ALONE)
     x, y = design(frame).iloc[:, :3].to_numpy(), frame.y.to_numpy()
     null = minimize(lambda b: -penalised_log_likelihood(np.array([0, 0, 0, b[0]]), x, y), [0.0], options={"gtol": 1e-9})
-    best = found.statistics.penalised_log_likelihood
+    best = inference.statistics.penalised_log_likelihood
     assert best is not None
-    assert found.statistics.likelihood_ratio == pytest.approx(2 * (best + null.fun), rel=1e-6)
+    assert inference.statistics.likelihood_ratio == pytest.approx(2 * (best + null.fun), rel=1e-6)

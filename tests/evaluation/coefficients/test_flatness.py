@@ -29,19 +29,19 @@ def test_a9a_has_separating_and_dependent_columns() -> None:
     names = [str(i + 1) for i in range(x.shape[1])]
     problem = problem_of(x, y)
     theta, _ = solve("newton", problem)
-    found = flatness(problem, theta, names)
+    flat = flatness(problem, theta, names)
     design = np.column_stack([np.ones(len(y)), x.toarray()])
-    assert found.rank == np.linalg.matrix_rank(design) == 108
-    assert len(found.dependent) == 124 - 108
-    kept = [0, *(i + 1 for i, name in enumerate(names) if name not in found.dependent)]
-    assert np.linalg.matrix_rank(design[:, kept]) == 108
+    assert flat.rank == np.linalg.matrix_rank(design) == 108
+    assert len(flat.dependent) == 124 - 108
+    independent = [0, *(i + 1 for i, name in enumerate(names) if name not in flat.dependent)]
+    assert np.linalg.matrix_rank(design[:, independent]) == 108
     of_one_class = {name for j, name in enumerate(names) if len(set(y[x[:, j].nonzero()[0]])) == 1}
-    assert found.separating
-    assert set(found.separating) <= of_one_class
-    said = remark(problem, theta, certify(problem, theta).gap, names)
-    assert said is not None
-    assert f"separated by {found.separating[0]}" in said
-    assert "are combinations of other columns" in said
+    assert flat.separating
+    assert set(flat.separating) <= of_one_class
+    sentence = remark(problem, theta, certify(problem, theta).gap, names)
+    assert sentence is not None
+    assert f"separated by {flat.separating[0]}" in sentence
+    assert "are combinations of other columns" in sentence
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
@@ -65,8 +65,8 @@ def test_one_event_among_many_rows_is_enough(rows: int, events: int) -> None:
     y = np.concatenate([np.arange(1000) < 300, np.arange(rows) < events]).astype(float)
     problem = problem_of(x, y)
     theta, _ = solve("newton", problem)
-    found = flatness(problem, theta, ["rare"])
-    assert found.separating == ([] if events else ["rare"])
+    flat = flatness(problem, theta, ["rare"])
+    assert flat.separating == ([] if events else ["rare"])
     if events:
         assert float(theta.sum()) == pytest.approx(-np.log(rows - 1), rel=1e-6)  # of a saturated model
 

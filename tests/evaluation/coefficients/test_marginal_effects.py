@@ -16,15 +16,15 @@ def test_marginal_effects_of_levels_are_discrete_changes(tmp_path: Path) -> None
     random = np.random.default_rng(0)
     frame["flag"] = random.choice(["no", "yes"], len(frame))
     frame["city"] = random.choice(["Bonn", "Köln", "Ulm"], len(frame))
-    found = inference_of(frame, tmp_path, reference="first")
+    inference = inference_of(frame, tmp_path, reference="first")
     dummies = frame[["a", "b"]].assign(
         yes=frame.flag == "yes", koeln=frame.city == "Köln", ulm=frame.city == "Ulm", const=1
     )
     x = dummies.astype(float)
     fit = sm.Logit(frame.y, x).fit(disp=0, tol=1e-10)
-    np.testing.assert_allclose(found.coefficients.estimate, fit.params, rtol=1e-6)
+    np.testing.assert_allclose(inference.coefficients.estimate, fit.params, rtol=1e-6)
     effects = fit.get_margeff(at="overall", dummy=True)  # right where a factor has two levels
-    ours = found.marginal_effects
+    ours = inference.marginal_effects
     np.testing.assert_allclose(ours.estimate[:3], effects.margeff[:3], rtol=1e-6)
     np.testing.assert_allclose(ours.standard_error[:3], effects.margeff_se[:3], rtol=1e-5)
     for i, name in ((3, "koeln"), (4, "ulm")):

@@ -56,21 +56,21 @@ FIRTH = {  # intercept first
 def test_the_published_firth_fits_and_their_profile_intervals(tmp_path: Path, name: str) -> None:
     target, estimates, errors, likelihood = FIRTH[name]
     frame = pd.read_csv(shared_file(f"{name}.csv")).rename(columns={target: "y"})
-    found = inference_of(frame, tmp_path, "auto", firth=True)
-    assert found.method == "profile"
-    ours = found.coefficients
+    inference = inference_of(frame, tmp_path, "auto", firth=True)
+    assert inference.method == "profile"
+    ours = inference.coefficients
     np.testing.assert_allclose(np.roll(ours.estimate, 1), estimates, rtol=1e-6)
     if errors is not None:
         np.testing.assert_allclose(np.roll(ours.standard_error, 1), errors, rtol=1e-4)
-    assert found.statistics.penalised_log_likelihood == pytest.approx(likelihood, rel=1e-9)
+    assert inference.statistics.penalised_log_likelihood == pytest.approx(likelihood, rel=1e-9)
     x, y = frame.drop(columns="y").to_numpy(float), frame.y.to_numpy()
-    check_firth_profile(found, x, y, range(2))
+    check_firth_profile(inference, x, y, range(2))
 
 
-def check_firth_profile(found: Inference, x: np.ndarray, y: np.ndarray, which: Any) -> None:
+def check_firth_profile(inference: Inference, x: np.ndarray, y: np.ndarray, which: Any) -> None:
     """Hold bounds and p values against a general maximiser with one coefficient held fixed."""
-    ours = found.coefficients
-    least = found.statistics.penalised_log_likelihood
+    ours = inference.coefficients
+    least = inference.statistics.penalised_log_likelihood
     assert least is not None
 
     def deviance(i: int, t: float) -> float:

@@ -33,13 +33,13 @@ TOY = np.array([(1, 2), (2, 3), (3, 1), (4, 3), (5, 3), (6, 2)], dtype=float)
 )
 def test_the_cases_of_the_literature(x: list, y: list, kind: str) -> None:
     x, y = np.array(x, dtype=float), np.array(y)
-    found = find_separation(x, y, [f"x{i}" for i in range(x.shape[1])])
-    assert found.kind == kind
-    weights = np.array([found.direction.get(f"x{i}", 0.0) for i in range(x.shape[1])])
+    separation = find_separation(x, y, [f"x{i}" for i in range(x.shape[1])])
+    assert separation.kind == kind
+    weights = np.array([separation.direction.get(f"x{i}", 0.0) for i in range(x.shape[1])])
     weights /= np.where(x.std(0) > 0, x.std(0), 1.0)  # the direction is in units of the columns' deviations
-    margins = (x @ weights + found.direction.get(CONSTANT, 0.0)) * np.where(y > 0, 1, -1)
+    margins = (x @ weights + separation.direction.get(CONSTANT, 0.0)) * np.where(y > 0, 1, -1)
     if kind == "none":
-        assert found.direction == {}
+        assert separation.direction == {}
     else:
         assert margins.min() >= -1e-9
         assert (margins > 1e-9).any()
@@ -50,10 +50,10 @@ def test_the_cases_of_the_literature(x: list, y: list, kind: str) -> None:
 def test_quasi_separated_tables_name_the_column_whose_estimate_is_infinite(name: str, target: str, column: str) -> None:
     table = pd.read_csv(shared_file(name))
     features = table.drop(columns=target)
-    found = find_separation(features.to_numpy(float), table[target].to_numpy(), list(features))
-    assert (found.kind, found.columns) == ("quasi-complete", [column])
-    assert found.direction[column] > 0
-    assert found.dependent == []
+    separation = find_separation(features.to_numpy(float), table[target].to_numpy(), list(features))
+    assert (separation.kind, separation.columns) == ("quasi-complete", [column])
+    assert separation.direction[column] > 0
+    assert separation.dependent == []
 
 
 def test_the_published_estimate_of_four_points_that_are_not_separated() -> None:
@@ -73,18 +73,18 @@ def test_the_cost_of_separated_labels_falls_without_end_and_the_weights_grow(tmp
 
 def test_heart_scale_is_not_separated() -> None:
     x, y = load_svmlight_file(str(shared_file("heart_scale.svm")))
-    found = find_separation(x.toarray(), (y > 0).astype(int), [str(i) for i in range(x.shape[1])])
-    assert (found.kind, found.rank) == ("none", 14)
+    separation = find_separation(x.toarray(), (y > 0).astype(int), [str(i) for i in range(x.shape[1])])
+    assert (separation.kind, separation.rank) == ("none", 14)
 
 
 @pytest.mark.slow
 def test_a9a_is_separated_by_the_columns_that_see_one_class_only() -> None:
     x, y = load_svmlight_file(str(shared_file("a9a.svm")))
     names = [str(i + 1) for i in range(x.shape[1])]
-    found = find_separation(x.toarray(), (y > 0).astype(int), names)
-    assert (found.kind, found.rank) == ("quasi-complete", 108)
-    assert found.columns == ["12", "13", "34", "89", "123"]
-    assert len(found.dependent) == 124 - 108
+    separation = find_separation(x.toarray(), (y > 0).astype(int), names)
+    assert (separation.kind, separation.rank) == ("quasi-complete", 108)
+    assert separation.columns == ["12", "13", "34", "89", "123"]
+    assert len(separation.dependent) == 124 - 108
 
 
 @pytest.mark.parametrize("huge", [1e5, 1e10, 1e12])
@@ -99,19 +99,19 @@ def test_a_huge_value_separates_nothing(seed: int, huge: float) -> None:
     assert find_separation(x, y, ["a", "b", "c"]).kind == "none"
     both = np.column_stack([x, x[:, 1] + random.normal(size=500)])  # huge in the same row
     assert find_separation(both, y, ["a", "b", "c", "d"]).dependent == []
-    seen = np.where((random.random(500) < 0.1) & (y == 1), 1.0, 0.0)  # by label 1 only, as its definition says
-    found = find_separation(np.column_stack([x, seen]), y, ["a", "b", "c", "seen"])
-    assert (found.kind, found.columns) == ("quasi-complete", ["seen"])
-    assert found.direction["seen"] > 0
+    separating = np.where((random.random(500) < 0.1) & (y == 1), 1.0, 0.0)  # by label 1 only, as its definition says
+    separation = find_separation(np.column_stack([x, separating]), y, ["a", "b", "c", "seen"])
+    assert (separation.kind, separation.columns) == ("quasi-complete", ["seen"])
+    assert separation.direction["seen"] > 0
 
 
 def test_dependent_columns_are_named() -> None:
     random = np.random.default_rng(0)
     a, b = random.normal(size=(2, 50))
     x = np.column_stack([a, b, 1e6 * a - 3 * b + 7, np.full(50, 5.0)])
-    found = find_separation(x, random.integers(0, 2, 50), ["a", "b", "both", "five"])
-    assert found.dependent == ["both", "five"]
-    assert (found.kind, found.rank) == ("none", 3)
+    separation = find_separation(x, random.integers(0, 2, 50), ["a", "b", "both", "five"])
+    assert separation.dependent == ["both", "five"]
+    assert (separation.kind, separation.rank) == ("none", 3)
 
 
 def test_rows_of_weight_0_say_nothing() -> None:
@@ -127,10 +127,10 @@ def test_separated_or_not_as_a_margin_without_a_penalty_says(seed: int, rows: in
     x, y = random.integers(-3, 4, (rows, columns)).astype(float), random.integers(0, 2, rows)
     if len(set(y.tolist())) < 2:
         return
-    found = find_separation(x, y, [f"x{i}" for i in range(columns)])
+    separation = find_separation(x, y, [f"x{i}" for i in range(columns)])
     fit = LogisticRegression(C=1e8, max_iter=2000, tol=1e-9, solver="newton-cholesky").fit(x, y)
     margins = fit.decision_function(x) * np.where(y > 0, 1, -1)
-    assert (found.kind == "complete") == bool(margins.min() > 0.5)
+    assert (separation.kind == "complete") == bool(margins.min() > 0.5)
 
 
 @given(st.integers(0, 2**32 - 1))

@@ -154,8 +154,8 @@ def test_the_line_lies_where_the_probability_reaches_the_threshold(monkeypatch: 
 def test_the_series_in_the_event_file_of_a_run_and_what_switches_it_off(command: Command, tmp_path: Path) -> None:
     alone = ("callbacks.boundary=null", "figures=false", "callbacks=none")
     for name, *setting in (("on",), *((off, off) for off in alone)):
-        done = command("train.py", "epochs=60", f"hydra.run.dir='{name}'", *setting)
-        assert done.returncode == 0, done.stderr
+        process = command("train.py", "epochs=60", f"hydra.run.dir='{name}'", *setting)
+        assert process.returncode == 0, process.stderr
         events = EventAccumulator(str(tmp_path / name), size_guidance={"images": 0})
         events.Reload()
         assert (TAG in events.Tags()["images"]) == (name == "on")
@@ -182,14 +182,14 @@ def test_a_job_of_a_fused_fit_has_the_series_of_a_run_alone(command: Command, tm
     source = load_breast_cancer(as_frame=True)
     source.frame[["mean radius", "mean texture", "target"]].to_csv(tmp_path / "points.csv", index=False)
     data = ("data=table", "data.path=points.csv", "data.target=target", "optimizer=adam", "data.batch_size=100")
-    done = command("train.py", "-m", *data, "lr=0.01,0.1", "epochs=4,7", "hydra.sweep.dir=sweep")
-    assert done.returncode == 0, done.stderr
-    assert "training 4 jobs" in done.stderr + done.stdout
+    process = command("train.py", "-m", *data, "lr=0.01,0.1", "epochs=4,7", "hydra.sweep.dir=sweep")
+    assert process.returncode == 0, process.stderr
+    assert "training 4 jobs" in process.stderr + process.stdout
     for job in sorted((tmp_path / "sweep").glob("*_*/")):
         record = read_record(job)
         alone = tmp_path / "alone" / job.name
-        done = command("train.py", *record["overrides"], f"hydra.run.dir='{alone}'")
-        assert done.returncode == 0, done.stderr
+        process = command("train.py", *record["overrides"], f"hydra.run.dir='{alone}'")
+        assert process.returncode == 0, process.stderr
         ours, theirs = drawn(job), drawn(alone)
         assert list(ours) == list(theirs) == moments(record["updates"])
         for update, picture in ours.items():
@@ -199,8 +199,8 @@ def test_a_job_of_a_fused_fit_has_the_series_of_a_run_alone(command: Command, tm
 @pytest.mark.slow
 def test_a_sweep_with_many_jobs_and_one_of_solvers_draw_no_series(command: Command, tmp_path: Path) -> None:
     for name, *swept in (("many", "seed=range(30)"), ("solved", "optimizer=newton", "penalty.l2=0.1,1")):
-        done = command("train.py", "-m", *swept, "epochs=20", f"hydra.sweep.dir={name}")
-        assert done.returncode == 0, done.stderr
+        process = command("train.py", "-m", *swept, "epochs=20", f"hydra.sweep.dir={name}")
+        assert process.returncode == 0, process.stderr
         jobs = list((tmp_path / name).glob("*_*/"))
         assert len(jobs) == {"many": 30, "solved": 2}[name]
         assert not any(drawn(job) for job in jobs[:3])

@@ -15,11 +15,11 @@ from logreg.report.figures.path import path_figure
 
 def test_infinite_coefficients_are_gaps(tmp_path: Path) -> None:
     settings = []
-    for number, (penalty, seen) in enumerate([("0.1", "inf"), ("1", "2.0")]):
+    for number, (penalty, coefficient) in enumerate([("0.1", "inf"), ("1", "2.0")]):
         folder = tmp_path / str(number)
         folder.mkdir()
         rows = ["feature,level,coefficient,coefficient_standardised", "(intercept),,0.0,0.0", "a,,1.0,1.0"]
-        (folder / "coefficients.csv").write_text("\n".join([*rows, f"seen,,{seen},{seen}"]))
+        (folder / "coefficients.csv").write_text("\n".join([*rows, f"seen,,{coefficient},{coefficient}"]))
         job = Job(number, folder, RunRecord())
         settings.append(Setting({"penalty.l2": penalty}, [job], 0, 0.5, 0.1, 0.4, 0.6, 1, None))
     one = {"penalty.l2": "1"}

@@ -104,11 +104,11 @@ def test_grids_are_written_every_few_passes(tmp_path: Path, data: Any) -> None:
 def test_jobs_that_are_trained_together_have_the_grids_of_runs_alone(command: Command, tmp_path: Path) -> None:
     every = "callbacks.photos.every_n_epochs=2"
     settings = ("data=digits", "model=conv_sequential", "optimizer=adam", "epochs=5", every)
-    done = command("train.py", "-m", *settings, "lr=0.001,0.002", "hydra.sweep.dir=sweep")
-    assert done.returncode == 0, done.stderr
-    assert "training 2 jobs" in done.stdout + done.stderr
-    done = command("train.py", *settings, "lr=0.001", "hydra.run.dir=alone")
-    assert done.returncode == 0, done.stderr
+    process = command("train.py", "-m", *settings, "lr=0.001,0.002", "hydra.sweep.dir=sweep")
+    assert process.returncode == 0, process.stderr
+    assert "training 2 jobs" in process.stdout + process.stderr
+    process = command("train.py", *settings, "lr=0.001", "hydra.run.dir=alone")
+    assert process.returncode == 0, process.stderr
     (job,) = (tmp_path / "sweep").glob("0_*/")
     ours, theirs = (tags(directory) for directory in (job, tmp_path / "alone"))
     assert ours == theirs

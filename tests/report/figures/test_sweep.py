@@ -65,8 +65,8 @@ def panels(figure: Figure) -> list[Axes]:
 
 
 def line(ax: Axes, label: str) -> Any:
-    (found,) = [each for each in ax.lines if each.get_label() == label]
-    return found
+    (labelled,) = [each for each in ax.lines if each.get_label() == label]
+    return labelled
 
 
 def crosses(ax: Axes) -> dict[Any, list[float]]:
@@ -256,11 +256,11 @@ def test_a_name_for_each_job_makes_no_panels_of_one_point() -> None:
     assert len(ax.collections[0].get_offsets()) == 198
 
 
-@pytest.mark.parametrize(("side", "kept", "is_grid"), [(50, 2_500, True), (50, 600, False), (44, 44, True)])
-def test_a_grid_is_a_heat_map_as_long_as_it_is_not_mostly_empty(side: int, kept: int, is_grid: bool) -> None:
+@pytest.mark.parametrize(("side", "count", "is_grid"), [(50, 2_500, True), (50, 600, False), (44, 44, True)])
+def test_a_grid_is_a_heat_map_as_long_as_it_is_not_mostly_empty(side: int, count: int, is_grid: bool) -> None:
     jobs = sweep({"lr": range(1, side + 1), "l2": range(side)}, lambda lr, l2: lr + l2)
     diagonal = [job for job in jobs if int(job.settings["lr"]) == int(job.settings["l2"]) + 1]
-    chosen = [*diagonal, *(job for job in jobs if job not in diagonal)][:kept]
+    chosen = [*diagonal, *(job for job in jobs if job not in diagonal)][:count]
     ((_, drawing),) = sweep_figures(chosen).items()
     (drawn_as,) = panels(drawing.figure)[0].collections
     assert isinstance(drawn_as, QuadMesh) == is_grid

@@ -35,8 +35,8 @@ def sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def driver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    with browser(tmp_path_factory.mktemp("profile"), "1400,1000", logs=True) as found:
-        yield found
+    with browser(tmp_path_factory.mktemp("profile"), "1400,1000", logs=True) as chromium:
+        yield chromium
 
 
 def opened(driver: Any, path: Path, width: int = 1400, scripts: bool = True) -> None:
@@ -52,8 +52,8 @@ def completed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run with curves, held-out rows and coefficients, and with what a lesson leaves."""
     folder = tmp_path_factory.mktemp("completed")
     arguments = ("data=breast_cancer", "optimizer=adam", "epochs=20", "figures=false", "hydra.run.dir=run")
-    done = run_command("train.py", *arguments, cwd=folder)
-    assert done.returncode == 0, done.stderr
+    process = run_command("train.py", *arguments, cwd=folder)
+    assert process.returncode == 0, process.stderr
     give_lesson(folder / "run")
     write_run(folder / "run", folder / "run" / "report.html")
     return folder / "run"

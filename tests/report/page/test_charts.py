@@ -21,7 +21,7 @@ def test_any_text_can_be_a_label_of_a_chart(text: str) -> None:
         axes.set_xlabel(text)
         axes.plot([0, 1], [0, 1], label=f"{text}!")
         axes.legend()
-        found = chart(figure, "c", text).picture
+        picture = chart(figure, "c", text).picture
     read: list[str] = []
     tags: list[str] = []
 
@@ -33,7 +33,7 @@ def test_any_text_can_be_a_label_of_a_chart(text: str) -> None:
             tags.append(tag)
 
     reader = Reader()
-    reader.feed(str(found))
+    reader.feed(str(picture))
     reader.close()
     assert text.replace("\x07", "\ufffd").replace("\uffff", "\ufffd") in "".join(read)
     assert not {"script", "img", "b"} & set(tags)

@@ -20,16 +20,16 @@ HOSTILE = ["</script><script>alert(1)</script>", '"><img src=x onerror=alert(1)>
 
 @given(st.recursive(st.none() | st.integers() | st.text() | st.sampled_from(HOSTILE), st.lists, max_leaves=8))
 def test_an_island_ends_where_it_ends_and_says_what_was_put_in(value: Any) -> None:
-    found: list[str] = []
+    texts: list[str] = []
 
     class Reader(HTMLParser):
         def handle_data(self, data: str) -> None:
-            found.append(data)
+            texts.append(data)
 
     reader = Reader()
     reader.feed(f'<script type="application/json">{island(value)}</script>')
     reader.close()
-    assert json.loads("".join(found)) == value
+    assert json.loads("".join(texts)) == value
     assert not set("<>&\u2028\u2029") & set(str(island(value)))
 
 
@@ -38,16 +38,16 @@ def test_large_pictures_are_shrunk_and_those_without_room_left_out(tmp_path: Pat
 
     noise = np.random.default_rng(0).integers(0, 256, (1_000, 1_000, 3), dtype=np.uint8)
     Image.fromarray(noise).save(tmp_path / "noise.png")
-    found = image_file(tmp_path / "noise.png", "noise")
-    assert found is not None
-    assert len(found.picture) < 600_000 < (tmp_path / "noise.png").stat().st_size
+    shrunk = image_file(tmp_path / "noise.png", "noise")
+    assert shrunk is not None
+    assert len(shrunk.picture) < 600_000 < (tmp_path / "noise.png").stat().st_size
     (tmp_path / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"x" * 3_000_000)
     broken = image_file(tmp_path / "broken.png", "<broken>")
     assert broken is not None
-    write_page(f"<p>{found.picture}{broken.picture}</p>", tmp_path / "page.html")
+    write_page(f"<p>{shrunk.picture}{broken.picture}</p>", tmp_path / "page.html")
     html = (tmp_path / "page.html").read_text()
     assert len(html) < MOST_BYTES
-    assert found.picture in html
+    assert shrunk.picture in html
     assert "This picture is left out" in html
     assert html.count("<img") == 1
 

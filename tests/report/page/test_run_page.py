@@ -27,8 +27,8 @@ HOSTILE = ["</script><script>alert(1)</script>", '"onmouseover="alert(1)', "$x_1
 
 
 def trained(folder: Path, *arguments: str, fails: bool = False) -> Path:
-    done = run_command("train.py", *arguments, "hydra.run.dir=run", "figures=false", cwd=folder)
-    assert fails or done.returncode == 0, done.stderr
+    process = run_command("train.py", *arguments, "hydra.run.dir=run", "figures=false", cwd=folder)
+    assert fails or process.returncode == 0, process.stderr
     return folder / "run"
 
 
@@ -53,13 +53,13 @@ def page(run: Path) -> Page:
 def test_metrics_are_those_of_the_record(page: Page, run: Path) -> None:
     record = json.loads((run / "run.json").read_text())
     header, *rows = page.cells("metrics")
-    seen = {}
+    on_page = {}
     for name, *cells in rows:
         for split, cell in zip(header[1:], cells, strict=True):
             if cell:
-                seen[f"{SPLITS[split]}/{name}"] = cell.split()[0]
+                on_page[f"{SPLITS[split]}/{name}"] = cell.split()[0]
     expected = {n: shown_number(v) for n, v in record["metrics"].items() if "brier_" not in n}
-    assert seen == expected
+    assert on_page == expected
     titles = {tag["data-metric"]: tag["title"] for _, tag in page.tags if "data-metric" in tag}
     assert {name: float(str(value)) for name, value in titles.items()} == {
         name: record["metrics"][name] for name in ("test/accuracy", "test/auroc", "test/log_loss", "test/brier")
@@ -85,8 +85,8 @@ def test_the_majority_class_is_scikit_learns_dummy(page: Page, run: Path) -> Non
             expected |= {"f1": f1_score(labels, predicted), "auroc": roc_auc_score(labels, p)}
             expected |= {"average_precision": average_precision_score(labels, p), "brier": brier_score_loss(labels, p)}
             expected |= {"loss": log_loss(labels, p), "calibration_error": abs(p[0] - labels.mean())}
-        found = {name.partition("/")[2]: v for name, v in shown.items() if name.startswith(f"{split}/")}
-        assert found == pytest.approx(expected, abs=5.1e-5)
+        of_split = {name.partition("/")[2]: v for name, v in shown.items() if name.startswith(f"{split}/")}
+        assert of_split == pytest.approx(expected, abs=5.1e-5)
 
 
 def test_the_sentences_of_the_terminal_are_there(page: Page, run: Path) -> None:
@@ -209,8 +209,8 @@ def test_two_features_with_held_out_rows_have_the_boundary_and_the_curves(tmp_pa
     lines = [f"{a},{b},{int(a + random.normal() > 0)}" for a, b in x]
     (tmp_path / "two.csv").write_text("\n".join(["a,b,y", *lines]) + "\n")
     arguments = ["data=table", f"data.path={tmp_path / 'two.csv'}", "data.target=y", "hydra.run.dir=run"]
-    done = run_command("train.py", *arguments, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
+    process = run_command("train.py", *arguments, cwd=tmp_path)
+    assert process.returncode == 0, process.stderr
     run = tmp_path / "run"
     names = {path.stem for path in (run / "figures").iterdir()}
     assert names == {"decision_boundary", "roc", "precision_recall", "reliability"}

@@ -21,8 +21,8 @@ METRICS = {"final/train/loss", "final/train/accuracy", "final/val/loss", "final/
 def sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("sweep")
     arguments = ["-m", "data=breast_cancer", "lr=0.01,0.1", "optimizer=sgd,adam", "epochs=3", "hydra.sweep.dir=sweep"]
-    done = run_command("train.py", *arguments, cwd=folder)
-    assert done.returncode == 0, done.stderr
+    process = run_command("train.py", *arguments, cwd=folder)
+    assert process.returncode == 0, process.stderr
     return folder / "sweep"
 
 
@@ -69,8 +69,8 @@ def test_the_hparams_tab_has_the_swept_keys_and_the_final_metrics(server: str, s
     groups = ask(f"{server}/data/plugin/hparams/session_groups", body)["sessionGroups"]
     assert len(groups) == 4
     assert len({tuple(sorted(group["hparams"])) for group in groups}) == 1
-    found = {(group["hparams"]["lr"], group["hparams"]["optimizer"]) for group in groups}
-    assert found == {(lr, optimizer) for lr in (0.01, 0.1) for optimizer in ("sgd", "adam")}
+    settings = {(group["hparams"]["lr"], group["hparams"]["optimizer"]) for group in groups}
+    assert settings == {(lr, optimizer) for lr in (0.01, 0.1) for optimizer in ("sgd", "adam")}
     for group in groups:
         (session,) = group["sessions"]
         assert session["status"] == "STATUS_SUCCESS"

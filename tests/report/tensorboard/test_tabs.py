@@ -27,8 +27,8 @@ def outputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ["epochs=200", "hydra.run.dir=outputs/toy"],
         ["-m", "data=breast_cancer", "lr=0.01,0.1", "optimizer=sgd,adam", "epochs=3", "hydra.sweep.dir=outputs/sweep"],
     ):
-        done = run_command("train.py", *arguments, cwd=folder)
-        assert done.returncode == 0, done.stderr
+        process = run_command("train.py", *arguments, cwd=folder)
+        assert process.returncode == 0, process.stderr
     return folder / "outputs"
 
 
@@ -50,9 +50,9 @@ def test_layouts_of_several_runs_are_merged_into_one_chart_a_metric(server: str)
     assert set(charts) == set(TITLES)
     for run in jobs(server):
         query = urllib.parse.urlencode({"run": run, "tag": charts["loss"][0]})
-        found = ask(f"{server}/data/plugin/custom_scalars/scalars?{query}")
-        assert found["regex_valid"]
-        assert set(found["tag_to_events"]) == {"train/loss", "val/loss"}
+        answer = ask(f"{server}/data/plugin/custom_scalars/scalars?{query}")
+        assert answer["regex_valid"]
+        assert set(answer["tag_to_events"]) == {"train/loss", "val/loss"}
 
 
 def test_every_run_has_its_curves_and_texts(server: str, outputs: Path) -> None:
@@ -74,15 +74,15 @@ def test_every_run_has_its_curves_and_texts(server: str, outputs: Path) -> None:
 
 def test_the_series_of_pictures_is_there_whole(server: str) -> None:
     query = urllib.parse.urlencode({"run": "toy", "tag": TAG, "sample": 0})
-    found = ask(f"{server}/data/plugin/images/images?{query}")
-    assert [image["step"] for image in found] == moments(200)
+    images = ask(f"{server}/data/plugin/images/images?{query}")
+    assert [image["step"] for image in images] == moments(200)
 
 
 def test_a_layout_among_thousands_of_runs_is_found(tmp_path: Path) -> None:
     """Of a fit of thousands of jobs one has the layout; here all have, which is the most there is to merge."""
     small = tmp_path / "small"
-    done = run_command("train.py", "epochs=20", "figures=false", f"hydra.run.dir='{small}'", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
+    process = run_command("train.py", "epochs=20", "figures=false", f"hydra.run.dir='{small}'", cwd=tmp_path)
+    assert process.returncode == 0, process.stderr
     (source,) = small.glob("events.out.tfevents.*")
     for i in range(COPIES):
         (tmp_path / "many" / str(i)).mkdir(parents=True)

@@ -113,15 +113,15 @@ def test_held_out_splits_have_a_curve_in_the_event_file_and_training_rows_where_
         events = EventFile(tmp_path / name / "board")
         write_curves(events, classifier, data, splits, record.updates)
         events.close()
-        found = read(tmp_path / name / "board")
+        accumulator = read(tmp_path / name / "board")
         shown = [split for split in splits if split != "train"] or ["train"]
-        assert found.Tags()["tensors"] == [f"precision_recall/{split}" for split in shown]
+        assert accumulator.Tags()["tensors"] == [f"precision_recall/{split}" for split in shown]
         for split in shown:
             (x, y), tag = data.tensors(split), f"precision_recall/{split}"
-            assert [event.step for event in found.Tensors(tag)] == [record.updates]
+            assert [event.step for event in accumulator.Tensors(tag)] == [record.updates]
             with torch.no_grad():
                 p = classifier(x).double().numpy()
-            check_curve(table_of(found, tag), y.numpy(), p)
+            check_curve(table_of(accumulator, tag), y.numpy(), p)
 
 
 def test_a_configuration_comes_back_from_its_text_whatever_is_in_it() -> None:
@@ -147,9 +147,9 @@ def test_names_with_markup_do_no_harm_in_the_conclusion(tmp_path: Path) -> None:
     shown = plugin_util.markdown_to_safe_html(conclusion(hostile_record(), tmp_path / HOSTILE.replace("/", "")))
     tags = set(re.findall(r"<(\w+)", shown))
     assert tags == {"p", "strong", "table", "thead", "tbody", "tr", "th", "td", "ul", "li", "pre", "code"}
-    said = html.unescape(re.sub(r"</?\w+>", "", shown))
-    assert f"separated by the column {HOSTILE}" in said
-    assert HOSTILE.replace("/", "") in said
+    plain_text = html.unescape(re.sub(r"</?\w+>", "", shown))
+    assert f"separated by the column {HOSTILE}" in plain_text
+    assert HOSTILE.replace("/", "") in plain_text
     rows = [re.findall("<td>(.*)</td>", row) for row in re.findall(r"<tr>(.*?)</tr>", shown, re.S)]
     assert [len(row) for row in rows] == [0, 2, 2]  # a | in a name makes no cell
 
@@ -161,9 +161,9 @@ def test_the_texts_of_a_run_in_its_event_file(tmp_path: Path) -> None:
     events.close()
     inside = re.sub("</?(pre|code)>", "", html.unescape(text_of(tmp_path, "configuration")))
     assert yaml.safe_load(inside) == settings.as_config()
-    said = text_of(tmp_path, "conclusion")
-    assert "completed after 1,200 updates" in html.unescape(said)
-    assert "python train.py" in said
+    plain_text = text_of(tmp_path, "conclusion")
+    assert "completed after 1,200 updates" in html.unescape(plain_text)
+    assert "python train.py" in plain_text
 
 
 @pytest.mark.parametrize(
@@ -202,20 +202,20 @@ def test_charts_hold_training_and_validation_of_each_metric_and_nothing_else(tmp
 
 @pytest.mark.slow
 def test_a_finished_run_has_it_all(tmp_path: Path, command: Any) -> None:
-    done = command("train.py", "data=breast_cancer", "epochs=2", "hydra.run.dir=run")
-    assert done.returncode == 0, done.stderr
+    process = command("train.py", "data=breast_cancer", "epochs=2", "hydra.run.dir=run")
+    assert process.returncode == 0, process.stderr
     events, record = read(tmp_path / "run"), json.loads((tmp_path / "run" / "run.json").read_text())
     assert {"precision_recall/val", "precision_recall/test"} <= set(events.Tags()["tensors"])
     assert len(events.Tensors(LAYOUT_TAG)) == 1
     (charts,) = layout_of(tmp_path / "run").values()
     assert set(charts) == set(compared_names(events.Tags()["scalars"]))
     assert {"loss", "accuracy", "auroc"} <= set(charts)
-    said = html.unescape(text_of(tmp_path / "run", "conclusion"))
-    sentences = [line for line in done.stdout.partition("learned W and b")[0].splitlines() if line[0] not in "┏┃┡│└"]
+    plain_text = html.unescape(text_of(tmp_path / "run", "conclusion"))
+    sentences = [line for line in process.stdout.partition("learned W and b")[0].splitlines() if line[0] not in "┏┃┡│└"]
     assert len(sentences) >= 3
-    assert all(sentence in said for sentence in sentences)
+    assert all(sentence in plain_text for sentence in sentences)
     shown = [f"<td>{value:.6f}</td>" for name, value in record["metrics"].items() if not is_part(name)]
-    assert all(cell in said for cell in shown)
+    assert all(cell in plain_text for cell in shown)
     config = html.unescape(text_of(tmp_path / "run", "configuration"))
     config = re.sub("</?(pre|code)>", "", config)
     assert yaml.safe_load(config) == json.loads((tmp_path / "run" / "config.json").read_text())

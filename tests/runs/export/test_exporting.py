@@ -222,22 +222,22 @@ def test_packages_that_are_not_there_are_named_with_their_extra(monkeypatch: pyt
 def test_the_command_refuses_in_a_sentence_and_without_torch(
     command: Command, arguments: list[str], named: str
 ) -> None:
-    done = command("scripts/export.py", *arguments, without_torch=True)
-    assert done.returncode == 1
-    assert done.stderr.startswith("error: ")
-    assert named in done.stderr
-    assert len(done.stderr.splitlines()) == 1
+    process = command("scripts/export.py", *arguments, without_torch=True)
+    assert process.returncode == 1
+    assert process.stderr.startswith("error: ")
+    assert named in process.stderr
+    assert len(process.stderr.splitlines()) == 1
 
 
 @pytest.mark.slow
 def test_the_command_says_what_it_wrote_and_how_to_load_it(command: Command, tmp_path: Path, table: Path) -> None:
     directory_of(run_of(mixed()), tmp_path / "run", of_table(table))
-    done = command("scripts/export.py", "run=run", "format=torch", "output=model.pt2")
-    assert done.returncode == 0, done.stderr
-    assert done.stderr == ""
-    assert "wrote model.pt2" in done.stdout
-    assert "torch.export.load('model.pt2')" in done.stdout
-    assert len(done.stdout.strip().splitlines()) <= 7
+    process = command("scripts/export.py", "run=run", "format=torch", "output=model.pt2")
+    assert process.returncode == 0, process.stderr
+    assert process.stderr == ""
+    assert "wrote model.pt2" in process.stdout
+    assert "torch.export.load('model.pt2')" in process.stdout
+    assert len(process.stdout.strip().splitlines()) <= 7
 
 
 def test_scikit_learn_holds_tables(tmp_path: Path, photo_folder: Path) -> None:
@@ -260,8 +260,8 @@ def test_a_package_is_named_where_it_is_needed(
 def test_the_command_says_what_it_wrote_and_nothing_else(command: Command, tmp_path: Path, photo_folder: Path) -> None:
     run_on(photo_folder, tmp_path)
     for format in PHOTO_FORMATS:
-        done = command("scripts/export.py", "run=run", f"format={format}", f"output=model.{format}")
-        assert done.returncode == 0, done.stderr
-        assert done.stderr == ""
-        assert f"wrote model.{format}" in done.stdout
-        assert len(done.stdout.strip().splitlines()) <= 7
+        process = command("scripts/export.py", "run=run", f"format={format}", f"output=model.{format}")
+        assert process.returncode == 0, process.stderr
+        assert process.stderr == ""
+        assert f"wrote model.{format}" in process.stdout
+        assert len(process.stdout.strip().splitlines()) <= 7

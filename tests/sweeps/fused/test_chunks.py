@@ -14,16 +14,16 @@ from tests.sweeps.fused.photos import CHANGES, SIZE, few
 
 def test_which_tables_are_one() -> None:
     """Equal rows that are changed otherwise, or by another seed, are not."""
-    made = [
+    tables = [
         few(),
         few(augment=CHANGES),
         few(augment=CHANGES),
         few(augment={"flip": True}),
         few(augment=CHANGES, seed=2),
     ]
-    for data in made:
+    for data in tables:
         data.setup()
-    contents = [_content(data, torch.float32) for data in made]
+    contents = [_content(data, torch.float32) for data in tables]
     assert contents[1] == contents[2]
     assert len(set(contents)) == 4
 

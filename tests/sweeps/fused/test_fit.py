@@ -66,14 +66,14 @@ def fused(
     first = GroupSettings(
         common.pop("optimizer"), lambda component: scheduler, default_metrics(), monitor, "min", log_every=1
     )
-    found = Fit(tables, jobs, replace(first, **common))
-    found.run()
-    return found
+    fused_fit = Fit(tables, jobs, replace(first, **common))
+    fused_fit.run()
+    return fused_fit
 
 
 def train_alone(
     tmp_path: Path,
-    found: Fit,
+    fused_fit: Fit,
     data: InMemoryData,
     spec: Spec,
     network: Callable[[int], nn.Module] = SequentialRegression,
@@ -83,15 +83,19 @@ def train_alone(
     """The record of the job's run by `train` and what it logged."""
     data.setup()
     keywords, epochs, penalty = split_spec(spec)
-    make = functools.partial(found.settings.optimizer, **keywords)
-    common = {"network": drawn(network, data.num_features), "scheduler": scheduler, "loss": found.settings.loss.name}
+    make = functools.partial(fused_fit.settings.optimizer, **keywords)
+    common = {
+        "network": drawn(network, data.num_features),
+        "scheduler": scheduler,
+        "loss": fused_fit.settings.loss.name,
+    }
     record, _, rows = fit(tmp_path, data, epochs, make, **common, **penalty, **trainer)
     return record, rows
 
 
 def assert_alone(
     tmp_path: Path,
-    found: Fit,
+    fused_fit: Fit,
     job: int,
     *what: Any,
     tolerance: float = 1e-5,
@@ -99,42 +103,44 @@ def assert_alone(
     **how: Any,
 ) -> None:
     """The job is what `train` makes of it alone, up to the tolerance or, where it has more, to the column's room."""
-    record, rows = train_alone(tmp_path, found, *what, **how)
+    record, rows = train_alone(tmp_path, fused_fit, *what, **how)
     room = room or {}
     rounded = max(1e-5, room.get("train/loss", 0.0))  # of weights and of what the optimizers remember
-    assert (record.status, record.updates) == (found.status[job], found.final_updates[job])
-    logged = [step for step in found.steps if step < record.updates]
-    for name, values in (("train/loss", found.losses), ("train/accuracy", found.accuracies)):
+    assert (record.status, record.updates) == (fused_fit.status[job], fused_fit.final_updates[job])
+    logged = [step for step in fused_fit.steps if step < record.updates]
+    for name, values in (("train/loss", fused_fit.losses), ("train/accuracy", fused_fit.accuracies)):
         theirs = column(rows, name)
         assert list(theirs) == logged
-        mine = [values[i][job] for i in range(len(logged))]
+        of_job = [values[i][job] for i in range(len(logged))]
         near = max(tolerance, room.get(name, 0.0))
-        np.testing.assert_allclose(mine, list(theirs.values()), rtol=near, atol=near / 100)
-    validated = [(step, values) for step, values, counts in found.validations if counts[job] and step <= record.updates]
+        np.testing.assert_allclose(of_job, list(theirs.values()), rtol=near, atol=near / 100)
+    validated = [
+        (step, values) for step, values, counts in fused_fit.validations if counts[job] and step <= record.updates
+    ]
     for name in ("loss", "accuracy", "auroc"):
         theirs = column(rows, f"val/{name}")
         assert list(theirs) == [step for step, _ in validated]
-        mine = [values[name][job] for _, values in validated]
+        of_job = [values[name][job] for _, values in validated]
         near = max(tolerance, room.get(f"val/{name}", 0.0))
         if name == "auroc":  # which torchmetrics computes in float32
             near = max(near, 1e-6)
-        np.testing.assert_allclose(mine, list(theirs.values()), rtol=near, atol=near / 100)
-    for name, state in (("last", found.last), ("best", found.best)):
+        np.testing.assert_allclose(of_job, list(theirs.values()), rtol=near, atol=near / 100)
+    for name, state in (("last", fused_fit.last), ("best", fused_fit.best)):
         if state.saved[job]:
             checkpoint = read_checkpoint(tmp_path / "checkpoints" / f"{name}.ckpt")
             assert (checkpoint["global_step"], checkpoint["epoch"]) == (state.updates[job], state.epoch[job])
-            for key, value in found.networks.state_dict_of(job, state.parameters).items():
+            for key, value in fused_fit.networks.state_dict_of(job, state.parameters).items():
                 torch.testing.assert_close(
                     value, checkpoint["state_dict"][f"network.{key}"], rtol=10 * rounded, atol=rounded / 10
                 )
-            theirs, mine = checkpoint["optimizer_states"][0], state.optimizer.state_dict_of(job)
-            (group,), (own_group,) = theirs["param_groups"], mine["param_groups"]
+            theirs, of_job = checkpoint["optimizer_states"][0], state.optimizer.state_dict_of(job)
+            (group,), (own_group,) = theirs["param_groups"], of_job["param_groups"]
             assert own_group.pop("lr") == pytest.approx(group.pop("lr"), rel=1e-12)
             assert own_group == group
-            assert {i: list(s) for i, s in mine["state"].items()} == {i: list(s) for i, s in theirs["state"].items()}
+            assert {i: list(s) for i, s in of_job["state"].items()} == {i: list(s) for i, s in theirs["state"].items()}
             for i, values in theirs["state"].items():
                 for key, value in values.items():
-                    own = mine["state"][i][key]
+                    own = of_job["state"][i][key]
                     if isinstance(value, torch.Tensor):
                         size = float(value.abs().max())
                         # Adagrad counts its steps in the type that is the default when it is made.
@@ -154,7 +160,7 @@ def assert_alone(
                 }
                 assert own["last_epoch"] == theirs_["last_epoch"]
     if record.status == "completed":
-        metrics = measure(found, [None] * len(found.jobs)).metrics[job]
+        metrics = measure(fused_fit, [None] * len(fused_fit.jobs)).metrics[job]
         assert list(metrics) == list(record.metrics)
         for name, value in metrics.items():
             near = max(tolerance, 1e-6, room.get(name, max(room.values(), default=0.0)))
@@ -184,13 +190,13 @@ def test_mini_batches_with_validation_of_two_splits(
     tmp_path: Path, optimizer: type, specs: list[Spec], dtype: torch.dtype, tolerance: float, precision: str
 ) -> None:
     specs = [specs[0] | {"l2": 0.01, "epochs": 2}, specs[1] | {"epochs": 3}, specs[1] | {"l1": 0.02, "epochs": 3}]
-    found = fused([breast_cancer(seed=1), breast_cancer(seed=2)], specs, optimizer=optimizer, dtype=dtype)
+    fused_fit = fused([breast_cancer(seed=1), breast_cancer(seed=2)], specs, optimizer=optimizer, dtype=dtype)
     for job, seed, spec in ((0, 1, specs[0]), (2, 1, specs[2]), (4, 2, specs[1])):  # every spec, and both tables
         data = breast_cancer(seed=seed)
-        assert_alone(tmp_path / str(job), found, job, data, spec, tolerance=tolerance, precision=precision)
+        assert_alone(tmp_path / str(job), fused_fit, job, data, spec, tolerance=tolerance, precision=precision)
 
 
-def assert_alone_but_for_rounding(found: Fit, job: int, table: Callable[[], InMemoryData], *what: Any) -> None:
+def assert_alone_but_for_rounding(fused_fit: Fit, job: int, table: Callable[[], InMemoryData], *what: Any) -> None:
     """As `assert_alone` in float32, with more room in columns where float32 itself has left the numbers of float64.
 
     An optimizer that divides by what is left of a gradient makes large what was rounding, and where a network has all
@@ -199,18 +205,18 @@ def assert_alone_but_for_rounding(found: Fit, job: int, table: Callable[[], InMe
     """
     with tempfile.TemporaryDirectory() as folder:
         try:
-            assert_alone(Path(folder), found, job, table(), *what, precision="32-true")
+            assert_alone(Path(folder), fused_fit, job, table(), *what, precision="32-true")
         except AssertionError:
-            room = {name: 3 * left for name, left in left_by_float32(found, table, *what).items()}
+            room = {name: 3 * left for name, left in left_by_float32(fused_fit, table, *what).items()}
             assert max(room.values()) < 0.05
-            assert_alone(Path(folder) / "again", found, job, table(), *what, room=room, precision="32-true")
+            assert_alone(Path(folder) / "again", fused_fit, job, table(), *what, room=room, precision="32-true")
 
 
-def left_by_float32(found: Fit, table: Callable[[], InMemoryData], *what: Any) -> dict[str, float]:
+def left_by_float32(fused_fit: Fit, table: Callable[[], InMemoryData], *what: Any) -> dict[str, float]:
     """How far the job alone in float32 is from itself in float64, relatively, by column."""
     with tempfile.TemporaryDirectory() as folder:
         single, double = (
-            train_alone(Path(folder) / precision, found, table(), *what, precision=precision)[1]
+            train_alone(Path(folder) / precision, fused_fit, table(), *what, precision=precision)[1]
             for precision in ("32-true", "64-true")
         )
     far = dict.fromkeys(
@@ -254,18 +260,18 @@ def test_any_jobs_of_one_fit(
     class_weights = data.draw(st.lists(st.sampled_from([None, "balanced", {0: 3.0}]), min_size=10, max_size=10))
 
     def table(seed: int) -> InMemoryData:
-        made = breast_cancer(seed=seed, batch_size=batch_size)
-        made.weigh_labels(class_weights[seed])
-        return made
+        weighted = breast_cancer(seed=seed, batch_size=batch_size)
+        weighted.weigh_labels(class_weights[seed])
+        return weighted
 
-    found = fused([table(seed) for seed in seeds], specs, network, scheduler, optimizer=optimizer, dtype=dtype)
+    fused_fit = fused([table(seed) for seed in seeds], specs, network, scheduler, optimizer=optimizer, dtype=dtype)
     for job, (seed, spec) in enumerate([(seed, spec) for seed in seeds for spec in specs]):
         if dtype is torch.float32:
-            assert_alone_but_for_rounding(found, job, functools.partial(table, seed), spec, network, scheduler)
+            assert_alone_but_for_rounding(fused_fit, job, functools.partial(table, seed), spec, network, scheduler)
         else:
             alone = {"tolerance": tolerance, "precision": precision}
             with tempfile.TemporaryDirectory() as folder:
-                assert_alone(Path(folder), found, job, table(seed), spec, network, scheduler, **alone)
+                assert_alone(Path(folder), fused_fit, job, table(seed), spec, network, scheduler, **alone)
 
 
 @pytest.mark.parametrize("network", [SequentialRegression, HandWritten, LogisticRegression, hidden])
@@ -275,9 +281,9 @@ def test_the_full_batch_of_one_table_for_all(
 ) -> None:
     # In float64: where Adam has all but reached a minimum, it divides rounding by rounding.
     specs = [{**spec, "epochs": 150 + 20 * i, "l2": 0.1 * i} for i, spec in enumerate(specs)]
-    found = fused([toy()], specs, network, optimizer=optimizer, dtype=torch.float64)
+    fused_fit = fused([toy()], specs, network, optimizer=optimizer, dtype=torch.float64)
     for job, spec in enumerate(specs):
-        assert_alone(tmp_path / str(job), found, job, toy(), spec, network, tolerance=1e-10, precision="64-true")
+        assert_alone(tmp_path / str(job), fused_fit, job, toy(), spec, network, tolerance=1e-10, precision="64-true")
 
 
 @pytest.mark.parametrize("network", [SequentialRegression, HandWritten, LogisticRegression])
@@ -286,59 +292,59 @@ def test_the_notebooks_forms_in_float32(
     tmp_path: Path, optimizer: type, specs: list[Spec], network: Callable[[int], nn.Module]
 ) -> None:
     specs = [{**spec, "epochs": 100} for spec in specs]
-    found = fused([toy()], specs, network, optimizer=optimizer)
+    fused_fit = fused([toy()], specs, network, optimizer=optimizer)
     for job, spec in enumerate(specs):
-        assert_alone(tmp_path / str(job), found, job, toy(), spec, network)
+        assert_alone(tmp_path / str(job), fused_fit, job, toy(), spec, network)
 
 
 @pytest.mark.parametrize("scheduler", SCHEDULERS)
 def test_schedules(tmp_path: Path, scheduler: Any) -> None:
     specs = [{"lr": 0.5}, {"lr": 3.0, "momentum": 0.9, "epochs": 5}]
-    found = fused([breast_cancer()], specs, scheduler=scheduler, optimizer=SGD)
+    fused_fit = fused([breast_cancer()], specs, scheduler=scheduler, optimizer=SGD)
     for job, spec in enumerate(specs):
-        assert_alone(tmp_path / str(job), found, job, breast_cancer(), spec, scheduler=scheduler)
+        assert_alone(tmp_path / str(job), fused_fit, job, breast_cancer(), spec, scheduler=scheduler)
 
 
 @pytest.mark.parametrize("algorithm", ["norm", "value"])
 def test_clipped_gradients(tmp_path: Path, algorithm: str) -> None:
     specs = [{"lr": 0.5}, {"lr": 2.0}]
-    found = fused([breast_cancer()], specs, optimizer=SGD, clip_value=0.05, clip_algorithm=algorithm)
+    fused_fit = fused([breast_cancer()], specs, optimizer=SGD, clip_value=0.05, clip_algorithm=algorithm)
     trainer = {"gradient_clip_val": 0.05, "gradient_clip_algorithm": algorithm}
     for job, spec in enumerate(specs):
-        assert_alone(tmp_path / str(job), found, job, breast_cancer(), spec, **trainer)
+        assert_alone(tmp_path / str(job), fused_fit, job, breast_cancer(), spec, **trainer)
 
 
 def test_validation_every_other_pass_and_at_the_end(tmp_path: Path) -> None:
     specs = [{"lr": 0.1, "epochs": 5}, {"lr": 0.2, "epochs": 4}]
-    found = fused([breast_cancer()], specs, optimizer=SGD, validate_every=2)
+    fused_fit = fused([breast_cancer()], specs, optimizer=SGD, validate_every=2)
     for job, spec in enumerate(specs):
-        assert_alone(tmp_path / str(job), found, job, breast_cancer(), spec, check_val_every_n_epoch=2)
+        assert_alone(tmp_path / str(job), fused_fit, job, breast_cancer(), spec, check_val_every_n_epoch=2)
 
 
 def test_early_stopping_of_each_job(tmp_path: Path) -> None:
     specs = [{"lr": 5.0, "epochs": 30}, {"lr": 0.01, "epochs": 12}, {"lr": 2.0, "epochs": 30}]
-    found = fused([breast_cancer()], specs, optimizer=SGD, early_stopping=EarlyStopping("val/loss", patience=2))
-    assert found.final_updates[0] < 30 * 11
+    fused_fit = fused([breast_cancer()], specs, optimizer=SGD, early_stopping=EarlyStopping("val/loss", patience=2))
+    assert fused_fit.final_updates[0] < 30 * 11
     for job, spec in enumerate(specs):
         callbacks = [EarlyStopping("val/loss", patience=2)]
-        assert_alone(tmp_path / str(job), found, job, breast_cancer(), spec, callbacks=callbacks)
+        assert_alone(tmp_path / str(job), fused_fit, job, breast_cancer(), spec, callbacks=callbacks)
 
 
 @pytest.mark.parametrize("rate", [1e30, 1e38])
 def test_a_job_that_diverges_ends_where_it_would_alone(tmp_path: Path, rate: float) -> None:
     specs = [{"lr": 0.1}, {"lr": rate}, {"lr": rate, "l2": 0.1}]
-    found = fused([breast_cancer()], specs, optimizer=SGD)
-    assert "diverged" in found.status
+    fused_fit = fused([breast_cancer()], specs, optimizer=SGD)
+    assert "diverged" in fused_fit.status
     for job, spec in enumerate(specs):
-        assert_alone(tmp_path / str(job), found, job, breast_cancer(), spec)
+        assert_alone(tmp_path / str(job), fused_fit, job, breast_cancer(), spec)
 
 
-def bits(found: Fit, job: int) -> tuple[Any, ...]:
-    weights = [tensor[job].numpy().tobytes() for tensor in found.last.parameters]
+def bits(fused_fit: Fit, job: int) -> tuple[Any, ...]:
+    weights = [tensor[job].numpy().tobytes() for tensor in fused_fit.last.parameters]
     losses = [
         values[job].tobytes()
-        for step, values in zip(found.steps, found.losses, strict=True)
-        if step < found.final_updates[job]
+        for step, values in zip(fused_fit.steps, fused_fit.losses, strict=True)
+        if step < fused_fit.final_updates[job]
     ]
     return weights, losses
 
@@ -360,14 +366,14 @@ def test_an_interrupted_fit_keeps_every_job_as_it_was() -> None:
     data = [toy()]
     data[0].setup()
     jobs = [FusedJob(0, drawn(SequentialRegression, 2), {"lr": lr}, None, 0.0, 0.0, 1000, 0.5) for lr in (0.1, 1.0)]
-    found = Fit(data, jobs, GroupSettings(SGD, lambda component: None, default_metrics(), "train/loss", "min"))
+    fused_fit = Fit(data, jobs, GroupSettings(SGD, lambda component: None, default_metrics(), "train/loss", "min"))
 
     def stop(_: int) -> None:
-        found.interrupt = found.updates == 123
+        fused_fit.interrupt = fused_fit.updates == 123
 
-    found.run(stop)
-    assert found.status == ["interrupted", "interrupted"]
-    assert found.final_updates.tolist() == [123, 123]
+    fused_fit.run(stop)
+    assert fused_fit.status == ["interrupted", "interrupted"]
+    assert fused_fit.final_updates.tolist() == [123, 123]
     alone = fused([toy()], [{"lr": 0.1, "epochs": 123}, {"lr": 1.0, "epochs": 123}], optimizer=SGD)
-    for mine, theirs in zip(found.last.parameters, alone.last.parameters, strict=True):
-        assert torch.equal(mine, theirs)
+    for interrupted, theirs in zip(fused_fit.last.parameters, alone.last.parameters, strict=True):
+        assert torch.equal(interrupted, theirs)

@@ -82,7 +82,7 @@ def test_a_signal_while_jobs_are_written_loses_none(tmp_path: Path, monkeypatch:
 
 
 @pytest.mark.parametrize(
-    ("error", "said"),
+    ("error", "sentence"),
     [
         (
             RuntimeError("vmap: data-dependent control flow"),
@@ -96,7 +96,7 @@ def test_whatever_happens_to_a_fit_its_jobs_are_left_for_runs_of_their_own(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
     error: Exception,
-    said: str,
+    sentence: str,
 ) -> None:
     def broken(fit: Fit, progress: Any = None) -> None:
         raise error
@@ -104,7 +104,7 @@ def test_whatever_happens_to_a_fit_its_jobs_are_left_for_runs_of_their_own(
     monkeypatch.setattr(Fit, "run", broken)
     with caplog.at_level(logging.INFO, "hydra.logreg"):
         assert not list(train_together(*jobs_in(tmp_path, 2), OPTIONS))
-    assert said in caplog.text
+    assert sentence in caplog.text
 
 
 def test_a_long_history_is_counted_before_training(tmp_path: Path) -> None:

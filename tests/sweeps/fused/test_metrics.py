@@ -68,16 +68,16 @@ def alone(
     return values
 
 
-def assert_same(found: dict[str, np.ndarray], expected: dict[str, list[float]], weighted: bool = False) -> None:
-    assert list(found) == list(expected)
+def assert_same(batched: dict[str, np.ndarray], expected: dict[str, list[float]], weighted: bool = False) -> None:
+    assert list(batched) == list(expected)
     for name, values in expected.items():
-        assert found[name].dtype == np.float64
+        assert batched[name].dtype == np.float64
         if name in LOSSES or name.startswith(IN_FLOAT64):
-            np.testing.assert_allclose(found[name], values, rtol=1e-12, atol=1e-12, err_msg=name)
+            np.testing.assert_allclose(batched[name], values, rtol=1e-12, atol=1e-12, err_msg=name)
         elif name.startswith("accuracy") and not weighted:
-            np.testing.assert_array_equal(found[name], values, err_msg=name)
+            np.testing.assert_array_equal(batched[name], values, err_msg=name)
         else:
-            np.testing.assert_allclose(found[name], values, rtol=0, atol=1e-6, err_msg=name)
+            np.testing.assert_allclose(batched[name], values, rtol=0, atol=1e-6, err_msg=name)
 
 
 def assert_same_bits(a: dict[str, np.ndarray], b: dict[str, np.ndarray]) -> None:
@@ -120,8 +120,8 @@ def test_every_job_gets_what_an_evaluation_of_its_own_gives(problem: tuple) -> N
 def test_weights_count_as_they_do_in_an_evaluation(problem: tuple) -> None:
     logits, y, w, thresholds = problem
     metrics = default_metrics() | CALIBRATION
-    found = BatchedEvaluation(thresholds, metrics)(logits, y, w)
-    assert_same(found, alone(logits, y, w, thresholds, metrics), weighted=True)
+    batched = BatchedEvaluation(thresholds, metrics)(logits, y, w)
+    assert_same(batched, alone(logits, y, w, thresholds, metrics), weighted=True)
 
 
 @settings(max_examples=12, deadline=None)
@@ -132,8 +132,8 @@ def test_other_metrics_are_fed_job_by_job(problem: tuple, weighted: bool) -> Non
     evaluation = BatchedEvaluation(thresholds, UNUSUAL | default_metrics())
     assert list(evaluation.others) == list(UNUSUAL)
     for _ in range(2):  # nothing is left over from the first
-        found = evaluation(logits, y, weight)
-        assert_same(found, alone(logits, y, weight, thresholds, UNUSUAL | default_metrics()), weighted)
+        batched = evaluation(logits, y, weight)
+        assert_same(batched, alone(logits, y, weight, thresholds, UNUSUAL | default_metrics()), weighted)
     assert not any(metric.update_called for metric in UNUSUAL.values())
 
 
@@ -179,8 +179,8 @@ def test_infinite_logits_are_what_they_are_in_an_evaluation(weighted: bool) -> N
     logits, y = torch.cat([signs * float("inf"), signs * 800]), torch.tensor([1.0, 0.0, 0.0, 1.0])
     weight = torch.ones(4) if weighted else None
     metrics = default_metrics() | CALIBRATION
-    found = BatchedEvaluation([0.5] * 6, metrics)(logits, y, weight)
-    assert_same(found, alone(logits, y, weight, [0.5] * 6, metrics), weighted)
+    batched = BatchedEvaluation([0.5] * 6, metrics)(logits, y, weight)
+    assert_same(batched, alone(logits, y, weight, [0.5] * 6, metrics), weighted)
 
 
 @pytest.mark.parametrize("bins", [2, 5, 10, 15, 20])
@@ -201,8 +201,8 @@ def test_probabilities_on_the_edge_of_a_bin_fall_where_torchmetrics_puts_them(
         y = (torch.arange(logits.shape[1]) % 3 == 0).double()
         weight = torch.linspace(0.5, 1, logits.shape[1]).double() if weighted else None
         thresholds = [0.5] * len(logits)
-        found = BatchedEvaluation(thresholds, {"ece": metric})(logits, y, weight)
-        assert_same(found, alone(logits, y, weight, thresholds, {"ece": metric}), weighted)
+        batched = BatchedEvaluation(thresholds, {"ece": metric})(logits, y, weight)
+        assert_same(batched, alone(logits, y, weight, thresholds, {"ece": metric}), weighted)
 
 
 @pytest.mark.parametrize("weighted", [False, True])
@@ -213,7 +213,7 @@ def test_ranks_are_scored_as_by_scikit_learn(seed: int, weighted: bool) -> None:
     y = (random.random((20, 300)) < 0.3).astype(float)
     w = random.integers(0, 4, 300) * random.random(300)
     weight = torch.from_numpy(w) if weighted else None
-    found = BatchedEvaluation([0.4] * 20, default_metrics())(torch.from_numpy(z), torch.from_numpy(y), weight)
+    batched = BatchedEvaluation([0.4] * 20, default_metrics())(torch.from_numpy(z), torch.from_numpy(y), weight)
     for job in range(20):
         p = 1 / (1 + np.exp(-z[job])) if weighted else torch.sigmoid(torch.from_numpy(z[job])).numpy()
         sample_weight = w if weighted else None
@@ -225,7 +225,7 @@ def test_ranks_are_scored_as_by_scikit_learn(seed: int, weighted: bool) -> None:
             "average_precision": sklearn.metrics.average_precision_score(y[job], p, sample_weight=sample_weight),
         }
         for name, value in expected.items():
-            assert found[name][job] == pytest.approx(value, abs=1e-12), name
+            assert batched[name][job] == pytest.approx(value, abs=1e-12), name
 
 
 @pytest.mark.parametrize(("jobs", "rows"), [(1200, 57), (3, 40_000)])
@@ -233,10 +233,10 @@ def test_many_jobs_and_many_rows(jobs: int, rows: int) -> None:
     torch.manual_seed(1)
     logits, y = (4 * torch.randn(jobs, rows)).round(decimals=1), (torch.rand(jobs, rows) < 0.5).float()
     thresholds = [float(torch.sigmoid(z)[-1]) for z in logits]
-    found = BatchedEvaluation(thresholds, default_metrics())(logits, y)
+    batched = BatchedEvaluation(thresholds, default_metrics())(logits, y)
     some = list(range(0, jobs, max(1, jobs // 100)))
     expected = alone(logits[some], y[some], None, [thresholds[job] for job in some], default_metrics())
-    assert_same({name: values[some] for name, values in found.items()}, expected)
+    assert_same({name: values[some] for name, values in batched.items()}, expected)
 
 
 def test_logits_of_any_layout() -> None:

@@ -38,11 +38,11 @@ def form(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> typ
 def test_convolutions_in_one_fit_are_those_of_runs_alone(
     tmp_path: Path, form: type, network: Callable[[int], nn.Module], augment: dict[str, Any] | None
 ) -> None:
-    found = fused([few(augment=augment)], SPECS, network, optimizer=SGD)
-    assert type(found.networks) is form
+    fused_fit = fused([few(augment=augment)], SPECS, network, optimizer=SGD)
+    assert type(fused_fit.networks) is form
     for job, spec in enumerate(SPECS):
         alone = few(augment=augment)
-        assert_alone(tmp_path / str(job), found, job, alone, spec, network, tolerance=1e-4)
+        assert_alone(tmp_path / str(job), fused_fit, job, alone, spec, network, tolerance=1e-4)
 
 
 @pytest.mark.parametrize("optimizer", [Adam, SGD])
@@ -52,9 +52,9 @@ def test_jobs_on_changed_photos_of_two_folds(
 ) -> None:
     specs = [{"lr": 0.001, "l2": 0.01, "epochs": 3}, {"lr": 0.003, "epochs": 2}]
     tables = [functools.partial(few, augment=CHANGES, folds=4, fold=fold) for fold in (0, 3)]  # of equal size
-    found = fused([table() for table in tables], specs, network, optimizer=optimizer)
+    fused_fit = fused([table() for table in tables], specs, network, optimizer=optimizer)
     for job, (table, spec) in enumerate([(table, spec) for table in tables for spec in specs]):
-        assert_alone(tmp_path / str(job), found, job, table(), spec, network)
+        assert_alone(tmp_path / str(job), fused_fit, job, table(), spec, network)
 
 
 def test_a_job_that_diverges_leaves_the_bits_of_the_others() -> None:
@@ -90,8 +90,8 @@ def test_validation_in_pieces_gives_the_same(monkeypatch: pytest.MonkeyPatch, fo
 
 def drawn_networks(network: Callable[[int], nn.Module], count: int) -> tuple[list[nn.Module], Footprint]:
     torch.manual_seed(0)
-    made = [network(3 * SIZE**2) for _ in range(count)]
-    return made, footprint(made[0], TensorRows(torch.randn(9, 3 * SIZE**2), torch.zeros(9)))
+    alone = [network(3 * SIZE**2) for _ in range(count)]
+    return alone, footprint(alone[0], TensorRows(torch.randn(9, 3 * SIZE**2), torch.zeros(9)))
 
 
 @pytest.mark.parametrize("weighted", [False, True])
@@ -100,17 +100,17 @@ def drawn_networks(network: Callable[[int], nn.Module], count: int) -> tuple[lis
 def test_vmap_and_turns_and_pieces_give_the_same(
     monkeypatch: pytest.MonkeyPatch, network: Callable[[int], nn.Module], tables: int, weighted: bool
 ) -> None:
-    made, whole = drawn_networks(network, 4)
+    alone, whole = drawn_networks(network, 4)
     x, y = torch.randn(tables, 12, 3 * SIZE**2), (torch.rand(tables, 12) > 0.5).float()
     weight = torch.rand(tables, 12) + 0.5 if weighted else None
     common = (tables, torch.zeros(4), torch.tensor([0.0, 0.1, 0.0, 1.0]), torch.float32, torch.device("cpu"))
-    turns = NetworksInTurn(made, *common, whole)
+    turns = NetworksInTurn(alone, *common, whole)
     logits, gradients = turns.gradients(x, y, weight)
     torch.testing.assert_close(turns.logits(x), logits, rtol=1e-5, atol=1e-6)
     monkeypatch.setattr(networks, "AT_ONCE", 5 * 4 * whole.numbers)
     for form in (NetworksInTurn, GeneralNetworks):
         for at_once in (5, 100):
-            other = form(made, *common, replace(whole, at_once=at_once))
+            other = form(alone, *common, replace(whole, at_once=at_once))
             z, theirs = other.gradients(x, y, weight)
             torch.testing.assert_close(z, logits, rtol=1e-5, atol=1e-6)
             torch.testing.assert_close(other.logits(x), logits, rtol=1e-5, atol=1e-6)
@@ -119,15 +119,15 @@ def test_vmap_and_turns_and_pieces_give_the_same(
 
 
 def test_jobs_in_turn_have_the_bits_of_autograd_and_those_not_wanted_are_left_out() -> None:
-    made, whole = drawn_networks(ConvSequential, 3)
+    alone, whole = drawn_networks(ConvSequential, 3)
     x, y = torch.randn(1, 12, 3 * SIZE**2), (torch.rand(1, 12) > 0.5).float()
     turns = stacked_networks(
-        made, 1, torch.zeros(3), torch.tensor([0.0, 0.1, 0.0]), torch.float32, torch.device("cpu"), whole
+        alone, 1, torch.zeros(3), torch.tensor([0.0, 0.1, 0.0]), torch.float32, torch.device("cpu"), whole
     )
     logits, gradients = turns.gradients(x, y, None, np.array([True, True, False]))
     for job, l2 in enumerate((0.0, float(turns.l2[1]))):
-        assert torch.equal(AutogradGradient(made[job], l2)(x[0], y[0]), logits[job])
-        for gradient, parameter in zip(gradients, made[job].parameters(), strict=True):
+        assert torch.equal(AutogradGradient(alone[job], l2)(x[0], y[0]), logits[job])
+        for gradient, parameter in zip(gradients, alone[job].parameters(), strict=True):
             assert parameter.grad is not None
             assert torch.equal(gradient[job], parameter.grad)
     assert not logits[2].any()

@@ -242,9 +242,9 @@ def test_parameters_are_updated_in_place_and_gradients_left_alone(cls: type) -> 
         optimizer = form(parameters, of_jobs)
         for update in range(3):
             gradients = problem.gradients(parameters, update)
-            kept = [gradient.clone() for gradient in gradients]
+            copies = [gradient.clone() for gradient in gradients]
             optimizer.step(gradients)
-            assert all(torch.equal(a, b) for a, b in zip(gradients, kept, strict=True))
+            assert all(torch.equal(a, b) for a, b in zip(gradients, copies, strict=True))
         assert not any(torch.equal(a, b) for a, b in zip(parameters, problem.start, strict=True))
 
 
@@ -252,20 +252,20 @@ def test_a_state_dict_is_a_copy() -> None:
     problem = Problem(2, torch.float32)
     optimizer = problem.batch(Adam, [{}, {}])
     problem.advance(optimizer, range(2))
-    kept = optimizer.state_dict_of(0)
-    before = copy.deepcopy(kept)
+    state_dict = optimizer.state_dict_of(0)
+    before = copy.deepcopy(state_dict)
     problem.advance(optimizer, range(2, 4))
-    assert_same_state(kept, before, 0, 0)
-    assert kept["state"][0]["step"].data_ptr() != kept["state"][1]["step"].data_ptr()
+    assert_same_state(state_dict, before, 0, 0)
+    assert state_dict["state"][0]["step"].data_ptr() != state_dict["state"][1]["step"].data_ptr()
 
 
 def test_nothing_is_kept_that_no_job_needs() -> None:
     problem = Problem(2, torch.float32)
     assert problem.batch(SGD, [{}, {"lr": 0.1}]).state["momentum_buffer"] == []
     assert problem.batch(Adam, [{}, {"lr": 0.1}]).state["max_exp_avg_sq"] == []
-    kept = problem.batch(RMSprop, [{}, {"momentum": 0.1}]).state
-    assert kept["grad_avg"] == []
-    assert len(kept["momentum_buffer"]) == len(SHAPES)
+    state = problem.batch(RMSprop, [{}, {"momentum": 0.1}]).state
+    assert state["grad_avg"] == []
+    assert len(state["momentum_buffer"]) == len(SHAPES)
 
 
 def test_steps_are_counted_in_double_precision_where_that_is_the_default() -> None:

@@ -32,9 +32,9 @@ def solved(tables: list[Any], epochs: int = 50, dtype: torch.dtype = torch.float
         network = drawn(SequentialRegression, data.num_features)
         jobs += [FusedJob(number, network, {"lr": 1.0}, None, 0.0, l2, epochs, 0.4) for l2 in PENALTIES]
     settings = GroupSettings(Newton, None, default_metrics(), "val/loss", "min", log_every=1, dtype=dtype)
-    found = SolverFit(tables, jobs, settings)
-    found.run()
-    return found
+    solver_fit = SolverFit(tables, jobs, settings)
+    solver_fit.run()
+    return solver_fit
 
 
 @pytest.mark.parametrize("class_weight", [None, "balanced"])
@@ -44,13 +44,13 @@ def test_coefficients_metrics_and_certificate_are_those_of_a_run_alone(tmp_path:
         data.weigh_labels(class_weight)
         return data
 
-    found = solved([table(1), table(2)])
-    results = measure(found, [None] * len(found.jobs))
-    assert found.status == ["completed"] * 6
+    solver_fit = solved([table(1), table(2)])
+    results = measure(solver_fit, [None] * len(solver_fit.jobs))
+    assert solver_fit.status == ["completed"] * 6
     for job, (seed, l2) in enumerate([(seed, l2) for seed in (1, 2) for l2 in PENALTIES]):
         every = {"precision": "64-true", "check_val_every_n_epoch": 50}
         record, classifier, _ = fit(tmp_path / str(job), table(seed), 50, Newton, l2=l2, **every)
-        state = found.networks.state_dict_of(job, results.parameters)
+        state = solver_fit.networks.state_dict_of(job, results.parameters)
         for name, value in classifier.network.state_dict().items():
             torch.testing.assert_close(state[name], value, rtol=1e-5, atol=1e-8)
         for name in ("train/loss", "val/loss", "val/auroc", "test/loss"):
@@ -73,14 +73,14 @@ def test_l1_penalties_of_a_table_are_solved_from_the_largest_to_the_smallest(tmp
     settings = GroupSettings(
         ProximalNewton, None, default_metrics(), "val/loss", "min", log_every=1, dtype=torch.float64
     )
-    found = SolverFit(tables, jobs, settings)
-    found.run()
-    results = measure(found, [None] * len(jobs))
+    solver_fit = SolverFit(tables, jobs, settings)
+    solver_fit.run()
+    results = measure(solver_fit, [None] * len(jobs))
     for job, (seed, (l1, l2)) in enumerate([(seed, pair) for seed in (1, 2) for pair in pairs]):
         every = {"precision": "64-true", "check_val_every_n_epoch": 50}
         data = breast_cancer(seed=seed, batch_size=None)
         record, classifier, _ = fit(tmp_path / str(job), data, 50, ProximalNewton, l1=l1, l2=l2, **every)
-        state = found.networks.state_dict_of(job, results.parameters)
+        state = solver_fit.networks.state_dict_of(job, results.parameters)
         for name, value in classifier.network.state_dict().items():
             torch.testing.assert_close(state[name], value, rtol=1e-4, atol=1e-6)
             assert torch.equal(state[name] == 0, value == 0)
@@ -88,37 +88,37 @@ def test_l1_penalties_of_a_table_are_solved_from_the_largest_to_the_smallest(tmp
         optimality = results.optimality[job]
         assert optimality is not None
         assert optimality.converged
-    made = found.final_updates.reshape(2, 4)
-    assert (made[:, 1] <= made[:, 0]).all()  # nothing but the intercept is there at the largest
-    losses = np.stack(found.losses)
-    assert np.isfinite(losses[: made.min()]).all()
+    updates = solver_fit.final_updates.reshape(2, 4)
+    assert (updates[:, 1] <= updates[:, 0]).all()  # nothing but the intercept is there at the largest
+    losses = np.stack(solver_fit.losses)
+    assert np.isfinite(losses[: updates.min()]).all()
 
 
 def test_iterations_are_logged_for_each_job_and_are_as_many_as_it_may_make() -> None:
-    found = solved([breast_cancer(batch_size=None)], epochs=2)
-    assert found.final_updates.max() == 2
-    assert found.steps == [0, 1]
-    first, second = found.losses
-    assert (second[found.final_updates == 2] < first[found.final_updates == 2]).all()
-    assert set(found.solver_values[0]) == {"train/gradient_norm", "train/gap", "train/step_length"}
+    solver_fit = solved([breast_cancer(batch_size=None)], epochs=2)
+    assert solver_fit.final_updates.max() == 2
+    assert solver_fit.steps == [0, 1]
+    first, second = solver_fit.losses
+    assert (second[solver_fit.final_updates == 2] < first[solver_fit.final_updates == 2]).all()
+    assert set(solver_fit.solver_values[0]) == {"train/gradient_norm", "train/gap", "train/step_length"}
     # At the first step a job is at the optimum of a sample already; accuracies are shares of the training rows.
-    assert ((found.accuracies[0] > 0.8) & (found.accuracies[0] <= 1)).all()
-    assert np.isfinite(found.validations[-1][1]["loss"]).all()
+    assert ((solver_fit.accuracies[0] > 0.8) & (solver_fit.accuracies[0] <= 1)).all()
+    assert np.isfinite(solver_fit.validations[-1][1]["loss"]).all()
 
 
 def test_an_interrupted_fit_keeps_its_jobs() -> None:
     data = breast_cancer(batch_size=None)
     data.setup()
     jobs = [FusedJob(0, drawn(SequentialRegression, 30), {"lr": 1.0}, None, 0.0, l2, 50, 0.5) for l2 in PENALTIES]
-    found = SolverFit(
+    solver_fit = SolverFit(
         [data], jobs, GroupSettings(Newton, None, default_metrics(), "val/loss", "min", dtype=torch.float64)
     )
-    found.interrupt = True
-    found.run()
-    assert found.status == ["interrupted"] * 3
-    assert found.final_updates.tolist() == [0, 0, 0]
-    assert found.last.saved.all()
-    assert all(metrics["val/loss"] > 0 for metrics in measure(found, [None] * 3).metrics)
+    solver_fit.interrupt = True
+    solver_fit.run()
+    assert solver_fit.status == ["interrupted"] * 3
+    assert solver_fit.final_updates.tolist() == [0, 0, 0]
+    assert solver_fit.last.saved.all()
+    assert all(metrics["val/loss"] > 0 for metrics in measure(solver_fit, [None] * 3).metrics)
 
 
 def test_a_signal_between_l1_penalties_leaves_the_rest_where_they_start(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -130,31 +130,31 @@ def test_a_signal_between_l1_penalties_leaves_the_rest_where_they_start(monkeypa
             FusedJob(number, drawn(SequentialRegression, 30), {"lr": 1.0}, None, l1, 0.0, 50, 0.5) for l1 in (0.01, 0.1)
         ]
     settings = GroupSettings(ProximalNewton, None, default_metrics(), "val/loss", "min", dtype=torch.float64)
-    found, starts = SolverFit(tables, jobs, settings), []
+    solver_fit, starts = SolverFit(tables, jobs, settings), []
     iterate = ProximalNewton.iterate
 
     def counted(solver: Any, problem: Any, theta: Any) -> Any:
         starts.append(problem.l1)
-        found.interrupt = len(starts) > 1 and starts[-1] == 0.01  # in the second job's first iteration
+        solver_fit.interrupt = len(starts) > 1 and starts[-1] == 0.01  # in the second job's first iteration
         return iterate(solver, problem, theta)
 
     monkeypatch.setattr(ProximalNewton, "iterate", counted)
-    found.run()
+    solver_fit.run()
     assert starts.count(0.01) == 1
-    assert found.status == ["interrupted", "completed", "interrupted", "interrupted"]
-    assert found.final_updates.tolist() == [1, starts.count(0.1), 0, 0]
-    assert found.last.saved.all()
-    assert found.last.updates.tolist() == found.final_updates.tolist()
-    metrics = measure(found, [None] * 4).metrics
+    assert solver_fit.status == ["interrupted", "completed", "interrupted", "interrupted"]
+    assert solver_fit.final_updates.tolist() == [1, starts.count(0.1), 0, 0]
+    assert solver_fit.last.saved.all()
+    assert solver_fit.last.updates.tolist() == solver_fit.final_updates.tolist()
+    metrics = measure(solver_fit, [None] * 4).metrics
     assert all(values["val/loss"] > 0 for values in metrics)
 
 
 @pytest.mark.slow
 def test_a_sweep_over_folds_and_penalties_writes_runs_like_any_other(tmp_path: Path) -> None:
     overrides = ["data=breast_cancer", "optimizer=newton", "data.folds=3", "data.fold=0,1,2", "penalty.l2=0.01,0.1"]
-    done = run_command("train.py", "-m", *overrides, "figures=false", "hydra.sweep.dir=sweep", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert "together, as they differ in data.fold, penalty.l2 alone" in done.stderr
+    process = run_command("train.py", "-m", *overrides, "figures=false", "hydra.sweep.dir=sweep", cwd=tmp_path)
+    assert process.returncode == 0, process.stderr
+    assert "together, as they differ in data.fold, penalty.l2 alone" in process.stderr
     alone = run_command("train.py", *overrides[:3], "data.fold=2", "penalty.l2=0.1", "hydra.run.dir=one", cwd=tmp_path)
     assert alone.returncode == 0, alone.stderr
     one = load_run(tmp_path / "one")

@@ -11,12 +11,12 @@ import pytest
 from tests.data.tables.refusals import frame, labelled, refusal, text, written
 
 
-@pytest.mark.parametrize(("weight", "said"), [("-2", "is -2"), ("", "is missing"), ("nan", "is missing")])
-def test_a_bad_weight_is_named_by_its_row(tmp_path: Path, weight: str, said: str) -> None:
+@pytest.mark.parametrize(("weight", "fault"), [("-2", "is -2"), ("", "is missing"), ("nan", "is missing")])
+def test_a_bad_weight_is_named_by_its_row(tmp_path: Path, weight: str, fault: str) -> None:
     path = written(tmp_path, "a,w,y\n" + "".join(f"{i / 2},{weight if i == 9 else 1},{i % 2}\n" for i in range(30)))
     assert (
         refusal(path, weight="w")
-        == f"data.weight=w: the weight in row 10 of data.path=t.csv {said}; weights are 0 or more."
+        == f"data.weight=w: the weight in row 10 of data.path=t.csv {fault}; weights are 0 or more."
     )
 
 
@@ -34,6 +34,6 @@ def test_weights_are_numbers_and_not_all_zero(tmp_path: Path) -> None:
 
 def test_a_class_with_fewer_rows_than_splits_or_folds_is_refused(tmp_path: Path) -> None:
     path = labelled(tmp_path, ["0"] * 30 + ["1"] * 2)
-    said = "label 0 has 30 rows, label 1 has 2"
-    assert re.match(rf"data\.split: each of the 3 splits needs a row of each class, and {said}", refusal(path))
-    assert re.match(rf"data\.folds: each of the 5 folds .*{said}", refusal(path, folds=5, fold=0))
+    counts = "label 0 has 30 rows, label 1 has 2"
+    assert re.match(rf"data\.split: each of the 3 splits needs a row of each class, and {counts}", refusal(path))
+    assert re.match(rf"data\.folds: each of the 5 folds .*{counts}", refusal(path, folds=5, fold=0))

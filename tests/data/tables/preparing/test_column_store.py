@@ -11,12 +11,12 @@ from logreg.data.tables.preparing import raw_table
 from logreg.data.tables.preparing.raw_table import ColumnStore
 
 
-@pytest.mark.parametrize("kept", [0, 2**14, 2**29])
+@pytest.mark.parametrize("memory", [0, 2**14, 2**29])
 @pytest.mark.parametrize("sizes", [(5,), (1024, 1024, 3), (1000, 100, 3000, 1), (1024, 7, 1024, 2048)])
 def test_chunks_hold_all_rows_whatever_is_kept_and_however_they_came(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kept: int, sizes: tuple[int, ...]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, memory: int, sizes: tuple[int, ...]
 ) -> None:
-    monkeypatch.setattr(raw_table, "KEPT_BYTES", kept)
+    monkeypatch.setattr(raw_table, "KEPT_BYTES", memory)
     monkeypatch.setattr(raw_table, "batch_rows", lambda width: 1024)
     x = np.random.default_rng(0).normal(size=(sum(sizes), 3)).astype(np.float32)
     store, start = ColumnStore(tmp_path / "store", np.dtype(np.float32), 3), 0
@@ -27,7 +27,7 @@ def test_chunks_hold_all_rows_whatever_is_kept_and_however_they_came(
     assert [len(chunk) for chunk in chunks[:-1]] == [1024] * (len(chunks) - 1)
     assert [chunk.first for chunk in chunks] == [1024 * i for i in range(len(chunks))]
     np.testing.assert_array_equal(np.concatenate([np.stack(chunk.columns, axis=1) for chunk in chunks]), x)
-    assert (tmp_path / "store").exists() == (sum(sizes) // 1024 * 1024 * 12 > kept)
+    assert (tmp_path / "store").exists() == (sum(sizes) // 1024 * 1024 * 12 > memory)
     parts = [part for chunk in chunks for part in chunk.parts(100)]
     np.testing.assert_array_equal(np.concatenate([np.stack(part.columns, axis=1) for part in parts]), x)
     assert all(np.array_equal(np.stack(part.columns, axis=1), x[part.rows]) for part in parts)

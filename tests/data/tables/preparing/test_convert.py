@@ -51,8 +51,8 @@ def test_a_table_is_prepared_the_same_from_memory_and_from_a_scratch_file(
 
     monkeypatch.setattr(raw_table, "batch_rows", lambda width: 64)
     path = written(tmp_path, people(300))
-    kept = table(tmp_path, path)
+    in_memory = table(tmp_path, path)
     monkeypatch.setattr(raw_table, "KEPT_BYTES", 0)
     spilled = table(tmp_path / "other", path)
-    assert spilled.preprocessor.to_json() == kept.preprocessor.to_json()
-    assert np.array_equal(spilled.table.x, kept.table.x)
+    assert spilled.preprocessor.to_json() == in_memory.preprocessor.to_json()
+    assert np.array_equal(spilled.table.x, in_memory.table.x)

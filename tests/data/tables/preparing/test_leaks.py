@@ -33,9 +33,9 @@ def test_a_number_or_a_date_that_is_there_for_one_class_only_is_a_leak(tmp_path:
     paid = np.where(frame.y == 1, np.random.default_rng(1).normal(size=600), np.nan)
     day = np.where(frame.y == 1, "2024-01-31", None)
     day[frame.index[frame.y == 1][::2]] = "2024-02-01"
-    found = warned(tmp_path, frame.assign(refund=paid, cancelled=day))
-    assert [text.split()[1] for text in found] == ["refund", "cancelled"]
-    assert all("AUROC 1.0000" in text for text in found)
+    warnings = warned(tmp_path, frame.assign(refund=paid, cancelled=day))
+    assert [text.split()[1] for text in warnings] == ["refund", "cancelled"]
+    assert all("AUROC 1.0000" in text for text in warnings)
 
 
 def test_levels_of_a_row_or_two_are_no_leak_and_levels_that_know_the_label_are(
@@ -43,8 +43,8 @@ def test_levels_of_a_row_or_two_are_no_leak_and_levels_that_know_the_label_are(
 ) -> None:
     random = np.random.default_rng(2)
     rare = [f"v{i}" for i in random.integers(0, 400, 600)]  # in-sample, they tell nearly all labels
-    told = np.where(frame.y == 1, random.choice(["a", "b"], 600), random.choice(["c", "d"], 600))
-    (text,) = warned(tmp_path, frame.assign(rare=rare, told=told), min_count=1)
+    leaking = np.where(frame.y == 1, random.choice(["a", "b"], 600), random.choice(["c", "d"], 600))
+    (text,) = warned(tmp_path, frame.assign(rare=rare, told=leaking), min_count=1)
     assert "column told" in text
 
 

@@ -23,11 +23,11 @@ def test_an_infinite_value_is_named_by_column_and_row(tmp_path: Path, value: str
 @pytest.mark.parametrize("count", [30, 3000])
 def test_a_column_without_any_value_is_refused_by_name(tmp_path: Path, count: int) -> None:
     path = written(tmp_path, "a,empty,y\n" + "".join(f"{i / 2},{'NA' * (i % 2)},{i % 2}\n" for i in range(count)))
-    said = "column empty has no value at all; leave it out with 'data.exclude=[empty]'."
-    assert refusal(path) == f"data.path=t.csv: {said}"
+    sentence = "column empty has no value at all; leave it out with 'data.exclude=[empty]'."
+    assert refusal(path) == f"data.path=t.csv: {sentence}"
     assert prepare(path, exclude=["empty"]).preprocessor.raw_columns == ["a"]
     frame(count).with_columns(empty=pl.lit(None)).write_parquet(tmp_path / "t.parquet")
-    assert refusal(tmp_path / "t.parquet") == f"data.path=t.parquet: {said}"
+    assert refusal(tmp_path / "t.parquet") == f"data.path=t.parquet: {sentence}"
 
 
 @pytest.mark.parametrize("values", [[[1]] * 40, [{"a": 1}] * 40, [b"1"] * 40])
@@ -42,9 +42,9 @@ def test_columns_of_lists_structures_and_bytes_are_refused_in_every_role(tmp_pat
 @pytest.mark.parametrize("role", ["target", "weight", "group"])
 def test_a_column_that_is_not_there_is_answered_by_the_nearest(tmp_path: Path, role: str) -> None:
     path = written(tmp_path, text(line_1="age,balance,y"))
-    said = refusal(path, **{role: "balanse"})
-    assert said.startswith(f"data.{role}=balanse: data.path=t.csv has no such column (did you mean balance?)")
-    assert "it has age, balance, y" in said
+    sentence = refusal(path, **{role: "balanse"})
+    assert sentence.startswith(f"data.{role}=balanse: data.path=t.csv has no such column (did you mean balance?)")
+    assert "it has age, balance, y" in sentence
 
 
 def test_a_target_has_to_be_said(tmp_path: Path) -> None:

@@ -30,12 +30,12 @@ def test_quoted_fields_hold_what_pandas_finds_in_them(
     path = tmp_path / "odd.csv"
     ODD.to_csv(path, sep=separator, index=False)
     expected = pd.read_csv(path, sep=separator)
-    found = read(path)
-    assert found.columns == list(expected.columns)
+    frame = read(path)
+    assert frame.columns == list(expected.columns)
     for column in expected.columns:
         # Blanks around a text are no part of it, and a text of blanks alone is missing.
-        wanted = [(v.strip() or None) if isinstance(v, str) else v for v in expected[column]]
-        assert found[column].to_list() == wanted
+        stripped = [(v.strip() or None) if isinstance(v, str) else v for v in expected[column]]
+        assert frame[column].to_list() == stripped
 
 
 def test_delimiter_quote_and_header_can_be_said(tmp_path: Path) -> None:

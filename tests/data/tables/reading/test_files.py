@@ -39,13 +39,13 @@ def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "said"), [("", "is empty"), ("\n \n\r\n", "is empty"), ("a,b,y\n", "a header and no rows")]
+    ("content", "reason"), [("", "is empty"), ("\n \n\r\n", "is empty"), ("a,b,y\n", "a header and no rows")]
 )
 @pytest.mark.parametrize("pack", [bytes, gzip.compress, ZSTD])
 def test_a_file_without_rows_is_refused(
-    tmp_path: Path, content: str, said: str, pack: Callable[[bytes], bytes]
+    tmp_path: Path, content: str, reason: str, pack: Callable[[bytes], bytes]
 ) -> None:
-    assert re.match(rf"data\.path=t\.csv: .*{said}", refusal(written(tmp_path, pack(content.encode()))))
+    assert re.match(rf"data\.path=t\.csv: .*{reason}", refusal(written(tmp_path, pack(content.encode()))))
 
 
 @pytest.mark.parametrize("name", ["t.parquet", "t.arrow"])
@@ -54,7 +54,7 @@ def test_a_binary_table_without_rows_is_refused(tmp_path: Path, name: str) -> No
     assert refusal(tmp_path / name) == f"data.path={name}: there are no rows."
 
 
-@pytest.mark.parametrize("kept", [0.02, 0.5, 0.999])
+@pytest.mark.parametrize("share", [0.02, 0.5, 0.999])
 @pytest.mark.parametrize(
     ("name", "content"),
     [
@@ -66,8 +66,8 @@ def test_a_binary_table_without_rows_is_refused(tmp_path: Path, name: str) -> No
         ("t.svm.gz", gzip.compress(b"1 1:2 2:3\n-1 1:3 2:4\n" * 20_000)),
     ],
 )
-def test_a_file_that_was_cut_off_is_called_damaged(tmp_path: Path, name: str, content: bytes, kept: float) -> None:
-    path = written(tmp_path, content[: int(kept * len(content))], name)
+def test_a_file_that_was_cut_off_is_called_damaged(tmp_path: Path, name: str, content: bytes, share: float) -> None:
+    path = written(tmp_path, content[: int(share * len(content))], name)
     settings = {"target": None} if "svm" in name else {}
     assert re.match(
         rf"data\.path={name}: the file is truncated, damaged|.*truncated or damaged", refusal(path, **settings)
@@ -75,7 +75,7 @@ def test_a_file_that_was_cut_off_is_called_damaged(tmp_path: Path, name: str, co
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "reason"),
     [
         (bytes(range(256)) * 9, "binary"),
         (b"a,y\n1,0\n\0\0,1\n", "binary"),
@@ -93,8 +93,8 @@ def test_a_file_that_was_cut_off_is_called_damaged(tmp_path: Path, name: str, co
         (b"ARROW1 rest", "not arrow"),
     ],
 )
-def test_what_is_no_table_is_called_what_it_is(tmp_path: Path, content: bytes, said: str) -> None:
-    assert re.search(said, refusal(written(tmp_path, content)))
+def test_what_is_no_table_is_called_what_it_is(tmp_path: Path, content: bytes, reason: str) -> None:
+    assert re.search(reason, refusal(written(tmp_path, content)))
 
 
 @pytest.mark.parametrize(

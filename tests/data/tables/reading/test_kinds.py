@@ -31,9 +31,9 @@ def test_a_text_among_numbers_or_dates_is_named_by_its_line(
 ) -> None:
     lines = ["v,w,y", *(f"{others},{i / 2},{i % 2}" for i in range(max(1200, place + 100)))]
     lines[place - 1] = f"{stray},0.1,1"
-    said = refusal(written(tmp_path, "\n".join(lines)))
-    assert f"data.path=t.csv: line {place} has '{stray}' in column v" in said
-    assert f"other values are {'dates' if '-' in others else 'numbers'}" in said
+    sentence = refusal(written(tmp_path, "\n".join(lines)))
+    assert f"data.path=t.csv: line {place} has '{stray}' in column v" in sentence
+    assert f"other values are {'dates' if '-' in others else 'numbers'}" in sentence
     assert prepare(tmp_path / "t.csv", exclude=["v"]).preprocessor.raw_columns == ["w"]
 
 
@@ -52,9 +52,9 @@ def test_numbers_with_commas_are_refused_rather_than_taken_for_texts(tmp_path: P
 
 def test_numbers_are_read_in_all_their_forms(tmp_path: Path) -> None:
     texts = ["1", "+1", "-1", "01", "1.", ".5", "-.5", "1e3", "1E+3", "2.5e-3", "1e-999", "12345678901234567890"]
-    found = column(tmp_path / "t.csv", texts)
-    assert found.dtype == pl.Float64
-    assert found.to_list() == [float(text) for text in texts]
+    values = column(tmp_path / "t.csv", texts)
+    assert values.dtype == pl.Float64
+    assert values.to_list() == [float(text) for text in texts]
     large = [str(2**63 - 1), "-9000000000000000000"]
     assert column(tmp_path / "t.csv", large).to_list() == [int(text) for text in large]
 
@@ -72,9 +72,9 @@ def test_what_merely_looks_like_a_number_is_a_text(tmp_path: Path, text: str) ->
 def test_a_column_is_read_again_when_its_beginning_did_not_tell_what_it_holds(
     tmp_path: Path, beginning: str, later: str, value: float | None
 ) -> None:
-    found = column(tmp_path / "t.csv", [beginning] * 3000 + [later, "3"])
-    assert found.dtype.is_numeric()
-    assert found.to_list()[2999:] == [1 if beginning else None, value, 3]
+    values = column(tmp_path / "t.csv", [beginning] * 3000 + [later, "3"])
+    assert values.dtype.is_numeric()
+    assert values.to_list()[2999:] == [1 if beginning else None, value, 3]
 
 
 @pytest.mark.parametrize(
@@ -90,9 +90,9 @@ def test_a_column_is_read_again_when_its_beginning_did_not_tell_what_it_holds(
     ],
 )
 def test_kinds_that_show_late_hold_for_all_rows(tmp_path: Path, early: str, late: str, dtype: Any) -> None:
-    found = column(tmp_path / "t.csv", [early] * 2000 + [late] * 1000)
-    assert found.dtype == dtype
-    assert found.null_count() == (2000 if not early else 0)
+    values = column(tmp_path / "t.csv", [early] * 2000 + [late] * 1000)
+    assert values.dtype == dtype
+    assert values.null_count() == (2000 if not early else 0)
 
 
 @pytest.mark.parametrize(
@@ -110,8 +110,8 @@ def test_kinds_that_show_late_hold_for_all_rows(tmp_path: Path, early: str, late
     ],
 )
 def test_iso_dates_and_times_are_read_with_one_another(tmp_path: Path, text: str, time: str) -> None:
-    found = column(tmp_path / "t.csv", [text, "2024-02-01 00:00"])
-    assert pd.Timestamp(found[0]) == pd.Timestamp(time)
+    times = column(tmp_path / "t.csv", [text, "2024-02-01 00:00"])
+    assert pd.Timestamp(times[0]) == pd.Timestamp(time)
 
 
 @pytest.mark.parametrize(

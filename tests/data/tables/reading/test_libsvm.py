@@ -23,7 +23,7 @@ LINES = [f"{1 - i % 2 * 2} 1:{i} 3:{i / 2} 7:1" for i in range(40)]
 
 @pytest.mark.parametrize("place", [1, 900])
 @pytest.mark.parametrize(
-    ("line", "said"),
+    ("line", "fault"),
     [
         ("1 x:3", "'x:3' is not index:value"),
         ("1 0:3", "index 0 is below 1; data.zero_based=true"),
@@ -51,13 +51,13 @@ LINES = [f"{1 - i % 2 * 2} 1:{i} 3:{i / 2} 7:1" for i in range(40)]
     ],
 )
 def test_a_libsvm_line_that_is_wrong_is_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: int, line: str, said: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: int, line: str, fault: str
 ) -> None:
     monkeypatch.setattr("logreg.data.tables.reading.text_blocks.BLOCK_BYTES", 2**11)
     lines = LINES * (1 + place // 40)
     lines[place - 1] = line
     path = written(tmp_path, "\n".join(lines), "t.svm")
-    assert refusal(path, target=None).startswith(f"data.path=t.svm: line {place}: {said}")
+    assert refusal(path, target=None).startswith(f"data.path=t.svm: line {place}: {fault}")
 
 
 def test_a_libsvm_table_without_two_labels_or_features_is_refused(tmp_path: Path) -> None:
@@ -145,8 +145,8 @@ def test_later_libsvm_files_have_the_width_of_training(tmp_path: Path, width: in
     expected[:, : min(width, 12)] = x[:, :12]
     indptr, indices, values = data.cached.csr
     rows = data.rows["test"]
-    found = np.zeros((len(rows), 12))
+    dense = np.zeros((len(rows), 12))
     for i, row in enumerate(rows):
-        found[i, indices[indptr[row] : indptr[row + 1]]] = values[indptr[row] : indptr[row + 1]]
-    np.testing.assert_array_equal(found, expected)
+        dense[i, indices[indptr[row] : indptr[row + 1]]] = values[indptr[row] : indptr[row + 1]]
+    np.testing.assert_array_equal(dense, expected)
     assert any("30 columns" in note for note in data.cached.notes) == noted

@@ -27,8 +27,8 @@ def test_a_ragged_row_is_named_by_its_line(
     tmp_path: Path, place: int, line: str, fields: int, pack: Callable[[bytes], bytes]
 ) -> None:
     content = text(2000, **{f"line_{place}": line})
-    said = refusal(written(tmp_path, pack(content.encode())))
-    assert f"data.path=t.csv: line {place} has {fields} field{'s' * (fields > 1)} where 3 are expected" in said
+    sentence = refusal(written(tmp_path, pack(content.encode())))
+    assert f"data.path=t.csv: line {place} has {fields} field{'s' * (fields > 1)} where 3 are expected" in sentence
 
 
 @pytest.mark.parametrize(("line", "fields", "pack"), [("1,u,0,9", 4, gzip.compress), ("1,u", 2, bytes)])
@@ -37,8 +37,8 @@ def test_a_ragged_row_is_named_by_its_line_in_a_large_file(
 ) -> None:
     monkeypatch.setattr(text_blocks, "BLOCK_BYTES", 2**16)  # a large file has many blocks
     content = text(180_000, line_150000=line)
-    said = refusal(written(tmp_path, pack(content.encode())))
-    assert f"data.path=t.csv: line 150000 has {fields} fields where 3 are expected" in said
+    sentence = refusal(written(tmp_path, pack(content.encode())))
+    assert f"data.path=t.csv: line 150000 has {fields} fields where 3 are expected" in sentence
 
 
 def test_a_short_row_is_found_among_missing_values_quotes_and_blank_lines(tmp_path: Path) -> None:
@@ -67,10 +67,10 @@ def test_an_open_quote_before_much_text_is_found(tmp_path: Path) -> None:
 @pytest.mark.parametrize("place", [1, 7, 3000])
 def test_a_line_in_another_encoding_is_named(tmp_path: Path, place: int) -> None:
     content = text(5000, **{f"line_{place}": "a,ü,y" if place == 1 else "1.0,ü,0"})
-    said = refusal(written(tmp_path, content.encode("latin-1")))
-    assert f"line {place} is not utf-8 text (byte 0xfc); set data.encoding" in said
-    said = refusal(written(tmp_path, content.encode("latin-1")), encoding="gb18030")
-    assert f"line {place} is not gb18030 text" in said
+    sentence = refusal(written(tmp_path, content.encode("latin-1")))
+    assert f"line {place} is not utf-8 text (byte 0xfc); set data.encoding" in sentence
+    sentence = refusal(written(tmp_path, content.encode("latin-1")), encoding="gb18030")
+    assert f"line {place} is not gb18030 text" in sentence
     wide = content.replace("ü", "\ue000").encode("utf-16-le").replace("\ue000".encode("utf-16-le"), b"\x00\xdc")
     assert f"line {place} is not utf-16-le text" in refusal(written(tmp_path, wide), encoding="utf-16-le")
 
@@ -95,8 +95,8 @@ def test_plain_files_are_read_by_polars_alone(tmp_path: Path, monkeypatch: pytes
         source = open_source(str(path), ReadOptions(), "data.path")
         with monkeypatch.context() as patch:
             patch.setattr(text_reader, "csv_rows", lambda *a: pytest.fail("read by Python's csv module"))
-            found = pl.concat(source.batches(list(source.columns)))
-        assert found.equals(frame.with_columns(pl.col("note").str.replace("\n", "\n")), null_equal=True)
+            batches = pl.concat(source.batches(list(source.columns)))
+        assert batches.equals(frame.with_columns(pl.col("note").str.replace("\n", "\n")), null_equal=True)
 
 
 def test_rows_keep_their_order_up_to_the_one_that_does_not_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -128,9 +128,9 @@ def test_where_a_file_is_cut_into_blocks_makes_no_difference(
     }.items():
         path = tmp_path / f"{name}.csv.gz"
         path.write_bytes(gzip.compress(content.encode()) if block == 64 else content.encode())
-        found = read(path)
-        assert found.drop("note").equals(frame.drop("note"), null_equal=True)
-        assert found["note"].to_list() == ['"', None, "a,\nb", "c", None] * 8
+        in_blocks = read(path)
+        assert in_blocks.drop("note").equals(frame.drop("note"), null_equal=True)
+        assert in_blocks["note"].to_list() == ['"', None, "a,\nb", "c", None] * 8
 
 
 def test_a_row_without_any_value_is_a_row_and_a_blank_line_is_none(tmp_path: Path) -> None:
