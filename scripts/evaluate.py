@@ -15,9 +15,9 @@ from logreg.cli import command, plain, trusted_packages
 from logreg.core.errors import UserError
 from logreg.core.options.photos import FolderOptions
 from logreg.core.rules import check, number, rules_of, whole
-from logreg.data.preprocessing import is_of_photos
+from logreg.data.features import is_of_photos
 from logreg.records.checkpoints import applied_checkpoint
-from logreg.records.record import EVALUATION, PREPROCESSING, read_config, read_record
+from logreg.records.record import EVALUATION, PREPROCESSING, read_record, read_settings
 from logreg.runs.reading import read_options
 
 RULES = {
@@ -70,9 +70,9 @@ def on_a_table(directory: Path, checkpoint: str, config: dict[str, Any]) -> None
     from logreg.core.options.tables import parsed_labels
     from logreg.data.tables.reading.source import open_source
 
-    trained = read_config(directory)["data"]
-    labels = {**parsed_labels(trained.get("labels")), **parsed_labels(data["labels"])}
-    source = open_source(str(data["path"]), read_options(trained, data, directory), "data.path")
+    trained = read_settings(directory).data
+    labels = {**trained.roles.labels, **parsed_labels(data["labels"])}
+    source = open_source(str(data["path"]), read_options(trained.reading, data, directory), "data.path")
 
     from rich.console import Console
 

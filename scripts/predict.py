@@ -14,9 +14,9 @@ from logreg.cli import command, plain, trusted_packages
 from logreg.core.errors import UserError, plural
 from logreg.core.options.photos import FolderOptions
 from logreg.core.rules import check, rules_of
-from logreg.data.preprocessing import is_of_photos
+from logreg.data.features import is_of_photos
 from logreg.records.checkpoints import applied_checkpoint
-from logreg.records.record import PREPROCESSING, read_config, shown
+from logreg.records.record import PREPROCESSING, read_settings, shown
 from logreg.runs.reading import read_options
 
 ENDINGS = (".csv", ".parquet")
@@ -51,7 +51,7 @@ def on_a_table(directory: Path, checkpoint: str, config: dict[str, Any]) -> None
 
     from logreg.data.tables.reading.source import open_source
 
-    options = read_options(read_config(directory)["data"], data, directory)
+    options = read_options(read_settings(directory).data.reading, data, directory)
     source = open_source(str(data["path"]), options, "data.path")
 
     from logreg.runs.load import load_run

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pytest
@@ -17,15 +17,17 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from logreg import BinaryClassifier, RunRecord, train
 from logreg.cli.configuration import compose, parse, plain
-from logreg.core.build import build
-from logreg.core.components import Component
+from logreg.core.build import build_data
+from logreg.core.options.data import DataSettings
 from logreg.core.settings import Settings
 from logreg.data import BreastCancerData, DigitsData, ImageFolderData, InMemoryData, TableData, ToyData
-from logreg.data.preprocessing import FittedPreprocessor
+from logreg.data.features import FittedPreprocessor
 from logreg.models import SequentialRegression
 from logreg.records.record import read_history
 from logreg.runs.load import Run
 from logreg.training.callbacks import Checkpoints
+
+Data = TypeVar("Data", TableData, ImageFolderData, DigitsData)
 
 
 def run_with(model: BinaryClassifier, preprocessor: FittedPreprocessor, directory: Path = Path("run")) -> Run:
@@ -48,13 +50,19 @@ def breast_cancer(**settings: Any) -> BreastCancerData:
     return BreastCancerData("breast_cancer", **{**defaults, **settings})
 
 
+def _built(kind: type[Data], settings: dict[str, Any]) -> Data:
+    data = build_data(DataSettings.of({"_target_": f"logreg.data.{kind.__name__}", **settings}))
+    assert isinstance(data, kind)
+    return data
+
+
 def table_data(**settings: Any) -> TableData:
     """A table from the flat keys of ``data``, as a configuration gives them."""
-    return build(Component("logreg.data.TableData", settings), TableData, "data")
+    return _built(TableData, settings)
 
 
 def image_folder(**settings: Any) -> ImageFolderData:
-    return build(Component("logreg.data.ImageFolderData", settings), ImageFolderData, "data")
+    return _built(ImageFolderData, settings)
 
 
 def fit(
@@ -134,4 +142,4 @@ def digits(**settings: Any) -> DigitsData:
 
 
 def digits_data(**settings: Any) -> DigitsData:
-    return build(Component("logreg.data.DigitsData", settings), DigitsData, "data")
+    return _built(DigitsData, settings)

@@ -15,8 +15,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import f1_score, roc_auc_score
 
 from logreg import load_run
-from logreg.core.build import build
-from logreg.core.components import Component
+from logreg.core.build import build_data
+from logreg.core.options.data import DataSettings
 from logreg.data import TableData
 from logreg.evaluation.coefficients.separation import CONSTANT
 from logreg.runs.load import Run
@@ -246,8 +246,8 @@ def test_the_census_and_churn_are_predicted_as_well_as_scikit_learn_does(command
 
 def scikit_learn_auroc(run: Run) -> float:
     """On test rows, of scikit-learn's LogisticRegression on the features that the run was trained on."""
-    arguments = {**run.settings.data.arguments, "cache_dir": str(run.directory / "cache")}
-    data = build(Component(run.settings.data.target, arguments), TableData, "data", ())
+    data = build_data(DataSettings.of({**run.config["data"], "cache_dir": str(run.directory / "cache")}))
+    assert isinstance(data, TableData)
     data.setup()
     x, y = data.tensors("train")
     test, labels = data.tensors("test")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import pytest
 import torch
 from lightning.pytorch import Callback
@@ -12,7 +10,6 @@ from torch import nn
 from logreg.core.build import build, build_network, optimizer_factory, scheduler_factory
 from logreg.core.components import Component
 from logreg.core.errors import UserError
-from logreg.core.rules import check, rules_of, setting, whole
 
 REFUSED = [
     "torch.load",
@@ -100,39 +97,3 @@ def test_no_scheduler_by_default() -> None:
     assert scheduler_factory(None) is None
     with pytest.raises(UserError, match="scheduler"):
         scheduler_factory(Component("torch.optim.lr_scheduler.StepLR"))
-
-
-@dataclass(frozen=True)
-class Size:
-    width: int = setting(whole(1), 1)
-    height: int = setting(whole(1), 1)
-    unit: str = "cm"  # no rule, so no setting
-
-    def __post_init__(self) -> None:
-        check(vars(self), rules_of(Size))
-
-
-class Box(nn.Module):
-    def __init__(self, size: Size = Size(height=5), colour: str = "red") -> None:
-        super().__init__()
-        self.size, self.colour = size, colour
-
-
-def box(**settings: object) -> Box:
-    return build(Component("tests.core.test_build.Box", settings), Box, "box", ["tests"])
-
-
-def test_the_fields_of_a_part_stand_beside_the_other_arguments() -> None:
-    assert (box(width=3, colour="blue").size, box(width=3, colour="blue").colour) == (Size(3, 5), "blue")
-    assert box().size == Size(1, 5)
-
-
-@pytest.mark.parametrize("key", ["size", "unit", "wdith"])
-def test_what_is_no_field_with_a_rule_is_no_key(key: str) -> None:
-    with pytest.raises(UserError, match=rf"^box\.{key}: Box takes no such argument.*valid: width, height, colour\.$"):
-        box(**{key: 2})
-
-
-def test_a_part_is_held_against_its_rules() -> None:
-    with pytest.raises(UserError, match="height=0: a whole number above 0 is needed"):
-        box(height=0)

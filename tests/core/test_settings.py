@@ -8,6 +8,8 @@ import pytest
 
 from logreg.cli.configuration import compose, parse, plain
 from logreg.core.errors import UserError
+from logreg.core.options.rows import SplitOptions
+from logreg.core.options.tables import TablePaths
 from logreg.core.settings import Settings, in_force
 
 
@@ -30,15 +32,15 @@ def test_a_key_that_a_version_did_not_have_has_the_default_of_conf() -> None:
     for key in ("loss", "tags", "certify_every", "vectorized"):
         del config[key]
     del config["penalty"]["firth"]
-    settings = Settings.recorded(config)
-    assert settings == Settings.recorded(plain(compose("train")))
+    settings = Settings.of(config)
+    assert settings == Settings.of(plain(compose("train")))
 
 
-def test_a_dotted_key_has_its_value() -> None:
+def test_keys_of_data_are_in_the_parts_of_the_class() -> None:
     settings = parse(plain(compose("train", ["data=table", "data.path=x", "+note=a"])))
-    assert settings.value("penalty.l2") == "auto"
-    assert settings.value("data.path") == "x"
-    assert settings.value("data.nothing") is None
+    assert settings.data.paths == TablePaths("x")
+    assert settings.data.split == SplitOptions()
+    assert settings.data.folder is None
     assert settings.further["note"] == "a"
 
 

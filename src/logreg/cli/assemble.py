@@ -16,6 +16,7 @@ from omegaconf import OmegaConf
 from logreg.core.components import Component
 from logreg.core.errors import UserError
 from logreg.core.optimizers import AutoChoice
+from logreg.core.options.photos import FolderOptions
 from logreg.core.settings import AUTO, CONF, Settings
 
 if TYPE_CHECKING:
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-PHOTOS = "logreg.data.ImageFolderData"
 CHECKPOINTS = "logreg.training.callbacks.Checkpoints"
 
 
@@ -100,18 +100,15 @@ def make_sweep_lesson(component: Component | None, trusted: Sequence[str] = ()) 
     return build(component, SweepLesson, "sweep.lesson", trusted)  # type: ignore[type-abstract]
 
 
-def check_photos(data: Component) -> None:
+def check_photos(folder: FolderOptions) -> None:
     """Look for the photos of a folder before anything heavy is imported.
 
     Raises:
         UserError: there are none, or not of two classes.
     """
-    path = data.arguments.get("path")
-    if data.target == PHOTOS and isinstance(path, str):
-        from logreg.core.options.rows import label_text
-        from logreg.data.images.discover import find_photos
+    from logreg.data.images.discover import find_photos
 
-        find_photos(path, label_text(data.arguments.get("positive")))
+    find_photos(folder.path, folder.positive)
 
 
 def quiet_lightning() -> None:
@@ -142,12 +139,10 @@ def make_data(settings: Settings, trusted: Sequence[str] = ()) -> AnyData:
     Raises:
         UserError: it does not say how many features a row has.
     """
-    from lightning.pytorch import LightningDataModule
-
-    from logreg.core.build import build
+    from logreg.core.build import build_data
     from logreg.data.adapter import adapted
 
-    module = build(settings.data, LightningDataModule, "data", trusted)
+    module = build_data(settings.data, trusted)
     module.prepare_data()
     module.setup("fit")
     data = adapted(module)

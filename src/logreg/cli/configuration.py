@@ -10,20 +10,12 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationKeyError, MissingMandatoryValue, OmegaConfBaseException
 
 from logreg.cli import interpolations  # noqa: F401  # which the files in conf refer to
+from logreg.core.components import check_targets
+from logreg.core.consistency import check_together
 from logreg.core.errors import UserError
-from logreg.core.options.photos import AugmentOptions, FolderOptions, PhotoOptions
-from logreg.core.options.rows import Options, ServingOptions, SplitOptions
-from logreg.core.options.tables import PrepareOptions, ReadOptions, RoleOptions, TablePaths
-from logreg.core.rules import lookup, rules_of
-from logreg.core.settings import CONF, Settings
+from logreg.core.rules import check
+from logreg.core.settings import CONF, RULES, Settings, complete
 
-EVERY_DATA: tuple[type[Options], ...] = (ServingOptions, SplitOptions)
-PHOTOS: tuple[type[Options], ...] = (*EVERY_DATA, PhotoOptions, AugmentOptions)
-DATA: dict[str, tuple[type[Options], ...]] = {
-    "logreg.data.TableData": (*EVERY_DATA, TablePaths, ReadOptions, RoleOptions, PrepareOptions),
-    "logreg.data.ImageFolderData": (*PHOTOS, FolderOptions),
-    "logreg.data.DigitsData": PHOTOS,
-}
 EXAMPLES = {
     "run": "a run directory is needed, as in run=outputs/runs/<name>/<run>",
     "data.path": "a table is needed, as in data.path=churn.csv, or a folder of photos by class, as in data.path=photos",
@@ -62,11 +54,18 @@ def plain(cfg: DictConfig) -> dict[str, Any]:
 
 
 def parse(config: Mapping[str, Any], trusted: Sequence[str] = ()) -> Settings:
-    """The settings of a resolved configuration, its data by the rules of the class that is to read them.
+    """The settings of a resolved configuration, held against all rules; nothing heavy is imported for it.
+
+    Args:
+        trusted: packages besides `logreg.core.components.PACKAGES` whose classes it may name.
 
     Raises:
         UserError: names a key whose value is not valid, or values that do not go together.
     """
-    parts = DATA.get(lookup(config, "data._target_"), EVERY_DATA)
-    of_data = {key: rule for part in parts for key, rule in rules_of(part, part.prefix).items()}
-    return Settings.parse(config, trusted, of_data)
+    config = complete(config)
+    check(config, RULES)
+    settings = Settings.of(config)
+    settings.data.check()
+    check_together(settings)
+    check_targets(config, trusted)
+    return settings

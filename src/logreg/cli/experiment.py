@@ -68,7 +68,8 @@ def run(cfg: DictConfig) -> float | None:
         if isinstance(settings.threshold, float):
             record.threshold = settings.threshold
         write_settings(directory, settings)
-        check_photos(settings.data)
+        if settings.data.folder is not None:
+            check_photos(settings.data.folder)
         if settings.resume is not None:
             settings = replace(settings, resume=str(find_checkpoint(settings.resume)))
         record.write(directory)

@@ -15,16 +15,15 @@ from typing import Any
 
 import yaml  # type: ignore[import-untyped]
 
-from logreg.cli.configuration import DATA, compose
+from logreg.cli.configuration import compose
 from logreg.cli.explain import choices_of, group_names
+from logreg.core.options import data
 from logreg.core.rules import Rule, Schema, lookup, rules_of
 from logreg.core.settings import ARGUMENTS, CONF, PARTS, RULES, Settings, SweepSettings, TrainerSettings
 
 ROOT = CONF.parent
 Node = dict[str, Any]  # of a JSON schema, or of a configuration
-DATA_RULES: dict[str, Rule] = {
-    key: rule for parts in DATA.values() for part in parts for key, rule in rules_of(part, part.prefix).items()
-}
+DATA_RULES = data.rules()
 # What a value may be in a file of conf/ besides what its rule allows: an interpolation, or a value that is to be given.
 ELSEWHERE: Schema = {"type": "string", "pattern": r"\$\{|^\?\?\?$"}
 GLOBAL = "# @package _global_"

@@ -6,7 +6,6 @@ it. So only *classes* are called, only subclasses of what the key stands for, on
 
 from __future__ import annotations
 
-import dataclasses
 import importlib
 import inspect
 import typing
@@ -26,6 +25,7 @@ from torchmetrics import Metric
 
 from logreg.core.components import Component, check_target
 from logreg.core.errors import UserError, nearest
+from logreg.core.options.data import SOURCES, DataSettings
 from logreg.core.rules import rules_of
 
 T = TypeVar("T")
@@ -56,12 +56,7 @@ def build(
     Raises:
         UserError: the target is not allowed, or its arguments are not what it takes.
     """
-    target = component.target
-    cls = _locate(target, f"{key}._target_", trusted)
-    if inspect.isclass(cls):
-        check_target(cls.__module__, f"{key}._target_", trusted)  # where it lives, not only where it was found
-    if not (inspect.isclass(cls) and issubclass(cls, kind)):
-        raise UserError(f"{key}._target_={target}: only classes derived from {kind.__name__} are instantiated here.")
+    cls = _class_of(component, kind, key, trusted)
     values = {name: _value(item, f"{key}.{name}", trusted) for name, item in component.arguments.items()}
     positional = [*args, *values.pop("_args_", ())]
     parameters = inspect.signature(cls).parameters
@@ -71,6 +66,17 @@ def build(
         return cls(*positional, **values)
     except (TypeError, ValueError, MisconfigurationException) as error:
         raise UserError(f"{key}: {cls.__name__} refused its settings: {_sentence(error)}") from error
+
+
+def _class_of(component: Component, kind: type[T], key: str, trusted: Sequence[str]) -> type[T]:
+    cls = _locate(component.target, f"{key}._target_", trusted)
+    if inspect.isclass(cls):
+        check_target(cls.__module__, f"{key}._target_", trusted)  # where it lives, not only where it was found
+        if issubclass(cls, kind):
+            return cls
+    raise UserError(
+        f"{key}._target_={component.target}: only classes derived from {kind.__name__} are instantiated here."
+    )
 
 
 def _value(item: object, key: str, trusted: Sequence[str]) -> Any:
@@ -109,54 +115,23 @@ def _locate(target: str, key: str, trusted: Sequence[str]) -> object:
     return named
 
 
-def parts_of(cls: type) -> dict[str, type]:
-    """The parameters of a class that are parts of settings: dataclasses whose fields carry rules."""
-    classes = {name: hint for name, hint in _hints(cls).items() if inspect.isclass(hint)}
-    return {name: part for name, part in classes.items() if dataclasses.is_dataclass(part) and rules_of(part)}
-
-
-def _with_parts(cls: type, flat: Mapping[str, object], key: str) -> dict[str, object]:
-    """The same arguments with those that are fields of a part gathered into it: in a configuration they stand flat.
-
-    Raises:
-        UserError: a value is not valid, or one without a default is missing.
-    """
-    parameters, values = inspect.signature(cls).parameters, dict(flat)
-    for name, part in parts_of(cls).items():
-        fields = {field: values.pop(field) for field in rules_of(part) if field in values}
-        default = parameters[name].default
-        if default is not inspect.Parameter.empty:  # its fields have the defaults of this class, not those of the part
-            values[name] = dataclasses.replace(default, **fields)
-            continue
-        _check_binding(cls, inspect.signature(part), (), fields, key)
-        values[name] = part(**fields)
-    return values
-
-
-def _check_binding(
-    cls: type, signature: inspect.Signature, positional: Sequence[object], values: Mapping[str, object], key: str
-) -> None:
-    try:
-        signature.bind(*positional, **values)
-    except TypeError as error:
-        raise UserError(f"{key}: {cls.__name__} cannot be made from these settings: {_sentence(error)}") from error
-
-
 def _checked_arguments(
     cls: type, positional: Sequence[object], values: Mapping[str, object], key: str
 ) -> dict[str, object]:
     """Hold the arguments against the signature of the class: names, presence and types."""
-    signature, parts, hints = inspect.signature(cls), parts_of(cls), _hints(cls)
+    signature, hints = inspect.signature(cls), _hints(cls)
     parameters = signature.parameters
-    known = [field for name in parameters for field in (rules_of(parts[name]) if name in parts else [name])]
     takes_any = any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values())
     for name in values:
-        if name not in known and not takes_any:
+        if name not in parameters and not takes_any:
             raise UserError(
-                f"{key}.{name}: {cls.__name__} takes no such argument{nearest(name, known)}; valid: {', '.join(known)}."
+                f"{key}.{name}: {cls.__name__} takes no such argument{nearest(name, parameters)}; valid: "
+                f"{', '.join(parameters)}."
             )
-    values = _with_parts(cls, values, key)
-    _check_binding(cls, signature, positional, values, key)
+    try:
+        signature.bind(*positional, **values)
+    except TypeError as error:
+        raise UserError(f"{key}: {cls.__name__} cannot be made from these settings: {_sentence(error)}") from error
     return {name: _typed(value, hints.get(name, object), f"{key}.{name}", cls) for name, value in values.items()}
 
 
@@ -182,6 +157,18 @@ def _readable(hint: object) -> str:
 def _sentence(error: BaseException) -> str:
     text = " ".join(str(error).split())
     return text if text.endswith(".") else text + "."
+
+
+def build_data(data: DataSettings, trusted: Sequence[str] = ()) -> LightningDataModule:
+    """The DataModule of a ``data``, which is given its settings in the parts that it takes."""
+    cls = _class_of(data, LightningDataModule, "data", trusted)
+    known = [f"{base.__module__}.{base.__qualname__}" for base in cls.__mro__]
+    if source := next((name for name in known if name in SOURCES), None):
+        data = data if source == data.target else DataSettings.of(data.as_node(), source=source)
+    parameters = inspect.signature(cls).parameters
+    parts = {name: part for name, part in data.parts.items() if name in parameters}
+    fields = [field for part in parts.values() for field in rules_of(type(part))]
+    return build(data.without(*fields), LightningDataModule, "data", trusted, (), **parts)
 
 
 def build_network(model: Component, features: int, trusted: Sequence[str] = ()) -> nn.Module:

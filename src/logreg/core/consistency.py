@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from logreg.core.errors import UserError
 from logreg.core.optimizers import traits_of
-
-if TYPE_CHECKING:
-    from logreg.core.settings import Settings
+from logreg.core.settings import Settings
 
 
 def check_together(settings: Settings) -> None:
@@ -57,7 +53,7 @@ def _check_inference(settings: Settings) -> None:
         raise UserError(f"covariance={covariance} is of Wald intervals; set inference=wald.")
     if settings.penalty.firth:
         raise UserError(f"covariance={covariance} is of maximum likelihood; with penalty=firth only model is valid.")
-    if covariance == "cluster" and settings.value("data.group") is None:
+    if covariance == "cluster" and settings.data.roles.group is None:
         raise UserError("covariance=cluster: data.group=<column> is needed, which says what belongs together.")
 
 

@@ -1,8 +1,9 @@
 """The configuration of a run as typed, checked values; nothing heavy is imported for it.
 
-`Settings.parse` makes a tree of frozen dataclasses of what Hydra composed, and refuses what is not valid: each value by
-the rule on its field, then those that do not go together, see `logreg.core.consistency`. A default stands once, in
-``conf/``: it is read from there for a key that the configuration of an older version does not have.
+`Settings.of` makes a tree of frozen dataclasses of what Hydra composed. `logreg.cli.configuration.parse` refuses what
+is not valid: each value by the rule on its field, then those that do not go together, see `logreg.core.consistency`. A
+default stands once, in ``conf/``: it is read from there for a key that the configuration of an older version does not
+have.
 """
 
 from __future__ import annotations
@@ -14,10 +15,10 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from logreg.core.components import Component, check_targets, components_of
-from logreg.core.consistency import check_together
+from logreg.core.components import Component, components_of
 from logreg.core.errors import UserError
 from logreg.core.optimizers import AUTO_OPTIMIZER, AutoChoice
+from logreg.core.options.data import DataSettings
 from logreg.core.rules import (
     Rule,
     check,
@@ -37,7 +38,6 @@ from logreg.core.rules import (
 Config = dict[str, Any]  # a resolved configuration, as Hydra composes and config.json holds it
 CONF = Path(__file__).resolve().parents[3] / "conf"
 
-NO_RULES: Mapping[str, Rule] = {}
 AUTO = "auto"  # penalty.l2: one over the number of training rows, which is scikit-learn's C = 1
 THRESHOLD_RULES = ("max_f1", "max_youden", "cost")
 PRECISIONS = ("32-true", "64-true", "bf16-mixed")
@@ -203,7 +203,7 @@ class Settings:
     sweep: SweepSettings
     vectorized: Vectorized
     path: PenaltyPath | None
-    data: Component
+    data: DataSettings
     model: Component
     optimizer: Component
     scheduler: Component | None
@@ -216,38 +216,13 @@ class Settings:
     source: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
-    def parse(
-        cls, config: Mapping[str, Any], trusted: Sequence[str] = (), of_data: Mapping[str, Rule] = NO_RULES
-    ) -> Settings:
-        """The settings of a resolved configuration.
-
-        Args:
-            of_data: the rules of the keys below ``data``, which depend on where the rows come from.
-            trusted: packages besides `logreg.core.components.PACKAGES` whose classes it may name.
+    def of(cls, config: Mapping[str, Any]) -> Settings:
+        """The settings of a resolved configuration, such as that of a run that was checked when it was made.
 
         Raises:
-            UserError: names a key whose value is not valid, or values that do not go together.
+            UserError: it has not the groups and keys that every run has.
         """
-        config = complete(config)
-        check(config, RULES)
-        check(config, of_data)
-        settings = cls._of(config)
-        check_together(settings)
-        check_targets(config, trusted)
-        return settings
-
-    @classmethod
-    def recorded(cls, config: Mapping[str, Any]) -> Settings:
-        """The settings of a run that was made, which were checked then, perhaps by an older version.
-
-        Raises:
-            UserError: it has not the groups that every run has.
-        """
-        return cls._of(complete(config))
-
-    @classmethod
-    def _of(cls, config: Config) -> Settings:
-        config = in_force(config)
+        config = in_force(complete(config))
         sweep, trainer, path, chosen = config["sweep"], config["trainer"], config.get("path"), config.get("chosen")
         return cls(
             **{key: config[key] for key in _PLAIN},
@@ -257,7 +232,7 @@ class Settings:
             path=None if path is None else _part(PenaltyPath, path),
             lesson=_lesson(config["lesson"], "lesson"),
             sweep=SweepSettings(sweep["resume"], _lesson(sweep["lesson"], "sweep.lesson")),
-            data=Component.of(config["data"], "data"),
+            data=DataSettings.of(config["data"]),
             model=Component.of(config["model"], "model"),
             optimizer=Component.of(config["optimizer"], "optimizer"),
             scheduler=Component.of(config["scheduler"], "scheduler") if config["scheduler"] else None,
@@ -278,16 +253,6 @@ class Settings:
         if self.chosen is not None:
             config |= {"optimizer": self.optimizer.as_node(), "chosen": dict(vars(self.chosen))}
         return config
-
-    def value(self, key: str) -> Any:
-        """The value of a dotted key such as ``data.fold``; None where there is none."""
-        node: object = self
-        for part in key.split("."):
-            if isinstance(node, Component):
-                node = node.arguments.get(part)
-            else:
-                node = node.get(part) if isinstance(node, Mapping) else getattr(node, part, None)
-        return node
 
     @property
     def chooses_optimizer(self) -> bool:

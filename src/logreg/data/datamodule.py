@@ -16,7 +16,7 @@ from torch import Tensor
 from logreg.core.errors import UserError
 from logreg.core.options.rows import SPLITS, ServingOptions, SplitOptions
 from logreg.data.blocks import BatchChange, BlockLoader, EvaluationBatches, PassPlan
-from logreg.data.preprocessing import FittedPreprocessor
+from logreg.data.features import FittedPreprocessor
 from logreg.data.rows import Batch, LargeBatch, Rows
 
 

@@ -338,7 +338,7 @@ def read_settings(directory: Path) -> Settings:
     Raises:
         UserError: the run ended before it had them, or the file cannot be read.
     """
-    return Settings.recorded(read_config(directory))
+    return Settings.of(read_config(directory))
 
 
 def known_settings(directory: Path) -> Settings | None:

@@ -10,10 +10,9 @@ from __future__ import annotations
 import json
 import math
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from logreg.core.files import write_atomically
 from logreg.core.numbers import is_number
@@ -67,7 +66,7 @@ def choose(settings: Sequence[Setting], metric: str, rule: str, minimise: bool =
 
     Args:
         settings: of `logreg.records.comparison.compare`, best first.
-        rule: one of `logreg.core.settings.PATH_RULES`.
+        rule: what `logreg.core.settings.PenaltyPath` knows.
     """
     best = chosen = settings[0]
     if rule == "one_standard_error" and not math.isnan(best.deviation):
@@ -85,7 +84,7 @@ def _size(setting: Setting) -> float:
     return sum(float(v) for k, v in setting.settings.items() if k.startswith("penalty.") and v not in ("", "auto"))
 
 
-def prepare_refit(sweep: Path, options: Mapping[str, Any]) -> list[str] | None:
+def prepare_refit(sweep: Path, rule: str) -> list[str] | None:
     """Choose among the jobs of a sweep, write ``path.json`` and make room for the refit.
 
     Returns:
@@ -97,7 +96,7 @@ def prepare_refit(sweep: Path, options: Mapping[str, Any]) -> list[str] | None:
         return None
     metric, settings = next(iter(compared.items()))
     first = settings[0].jobs[0]
-    choice = choose(settings, metric, options["rule"], first.sign == 1)
+    choice = choose(settings, metric, rule, first.sign == 1)
     write_atomically(sweep / CHOICE, json.dumps(asdict(choice), indent=2) + "\n")
     shutil.rmtree(sweep / REFIT, ignore_errors=True)  # of the sweep before it was resumed
     given = first.settings

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from logreg.core.files import write_csv
-from logreg.data.preprocessing import FittedPreprocessor
+from logreg.data.features import FittedPreprocessor
 from logreg.evaluation.coefficients.estimates import Inference, NoInference
 from logreg.evaluation.coefficients.separation import CONSTANT
 from logreg.optim.objective import linear_coefficients

@@ -112,7 +112,7 @@ def evaluate_table(run: Run, source: Source, options: EvaluateOptions, checkpoin
     logits, y, weight = _scores(run, source, options)
     if not len(y):
         raise UserError(f"{source.key}: there is no labelled row.")
-    name = None if weight is None else options.weight or run.settings.value("data.weight")
+    name = None if weight is None else options.weight or run.settings.data.roles.weight
     scored_rows = Scored(source.key.partition("=")[2], source.fingerprint(), logits, y, weight, name)
     return evaluate_scored(run, scored_rows, options, checkpoint)
 
@@ -170,7 +170,7 @@ def evaluate_scored(run: Run, scored: Scored, options: EvaluateOptions, checkpoi
 def _scores(run: Run, source: Source, options: EvaluateOptions) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
     """Logits, labels and weights of the labelled rows, (rows,) each."""
     target = "label" if source.format == "libsvm" else options.target or run.table_preprocessor.target.column
-    weight = options.weight or run.settings.value("data.weight")
+    weight = options.weight or run.settings.data.roles.weight
     if options.weight is None and weight not in source.columns:
         weight = None
     if not target:

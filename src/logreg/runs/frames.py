@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from logreg.core.errors import UserError
+from logreg.data.features import FittedPreprocessor
 from logreg.data.images.preprocessor import ImagePreprocessor
-from logreg.data.preprocessing import FittedPreprocessor
 from logreg.data.tables.preprocessor import TRANSFORMED_AT_ONCE, Preprocessor
 
 

@@ -15,6 +15,7 @@ figures/*.png, train.log
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,12 +24,12 @@ from typing import TYPE_CHECKING, Any
 from logreg.core.errors import UserError
 from logreg.core.settings import Settings
 from logreg.records.checkpoints import read_checkpoint
-from logreg.records.record import PREPROCESSING, RunRecord, read_config, read_history, read_record
+from logreg.records.record import PREPROCESSING, Json, RunRecord, read_config, read_history, read_record
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from logreg.data.preprocessing import FittedPreprocessor
+    from logreg.data.features import FittedPreprocessor
     from logreg.data.tables.preprocessor import Preprocessor
     from logreg.training.classifier import BinaryClassifier
 
@@ -119,7 +120,6 @@ def load_run(directory: str | Path, checkpoint: str = "best", trusted_packages: 
             checkpoint is another than the one that was calibrated.
     """
     from logreg.core.build import build_metrics, build_network
-    from logreg.data.preprocessing import preprocessor_from_json
     from logreg.evaluation.calibration import from_record
     from logreg.training.classifier import BinaryClassifier
 
@@ -129,7 +129,7 @@ def load_run(directory: str | Path, checkpoint: str = "best", trusted_packages: 
     if not path.is_file():
         raise UserError(f"{directory} has no checkpoints/{checkpoint}.ckpt (its status is {record.status}).")
     config = read_config(directory)
-    settings = Settings.recorded(config)
+    settings = Settings.of(config)
     content = read_checkpoint(path, key="checkpoint")
     state, calibration = content["state_dict"], from_record(record.calibration)
     if calibration is not None and content["global_step"] != record.evaluated.updates:
@@ -139,7 +139,7 @@ def load_run(directory: str | Path, checkpoint: str = "best", trusted_packages: 
         )
     if not (directory / PREPROCESSING).is_file():
         raise UserError(f"{directory} has no {PREPROCESSING}: its data is of a kind that only its own code can read.")
-    preprocessor = preprocessor_from_json((directory / PREPROCESSING).read_text(encoding="utf-8"))
+    preprocessor = _preprocessor(json.loads((directory / PREPROCESSING).read_text(encoding="utf-8")))
     dtype = next(iter(state.values())).dtype
     network = build_network(settings.model, preprocessor.width, trusted_packages).to(dtype)
     metrics = build_metrics(settings.metrics, trusted_packages)
@@ -158,3 +158,13 @@ def load_run(directory: str | Path, checkpoint: str = "best", trusted_packages: 
     model.eval()
     model.requires_grad_(False)
     return Run(directory, config, settings, record, read_history(directory), model, preprocessor)
+
+
+def _preprocessor(content: Json) -> FittedPreprocessor:
+    """What `FittedPreprocessor.to_json` wrote."""
+    from logreg.data.features import PHOTOS
+    from logreg.data.images.preprocessor import ImagePreprocessor
+    from logreg.data.tables.preprocessor import Preprocessor
+
+    kind = ImagePreprocessor if content.get("kind") == PHOTOS else Preprocessor
+    return kind.from_content(content)

@@ -4,27 +4,26 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from logreg.core.options.tables import MISSING, Dialect, ReadOptions
+from logreg.core.options.tables import Dialect, ReadOptions
 from logreg.records.record import PREPROCESSING, read_record
 
 
-def read_options(run: Mapping[str, Any], given: Mapping[str, Any], directory: Path | None = None) -> ReadOptions:
+def read_options(own: ReadOptions, given: Mapping[str, Any], directory: Path | None = None) -> ReadOptions:
     """For a table that a run is applied to: what is given, else what the run's own table was read with.
 
     Args:
-        run: the ``data`` node of its configuration.
+        own: those of the run's own table, but for its format: the new table may well be of another one.
+        given: keys of ``data`` as a command has them; null is not given.
         directory: that of the run, whose record says how its own table was written.
     """
     names = ("format", "delimiter", "quote", "header", "encoding", "missing")
-    values: dict[str, Any] = {name: given[name] if given.get(name) is not None else run.get(name) for name in names}
-    if given.get("format") is None:
-        values["format"] = None  # the new table may well be of another one
-    values["encoding"], values["missing"] = values["encoding"] or "utf-8", tuple(values["missing"] or MISSING)
+    said = {name: given[name] for name in names if given.get(name) is not None}
     form, columns = _form_and_columns(directory) if directory is not None else (None, ())
-    return ReadOptions(**values, zero_based=bool(run.get("zero_based")), names=columns, form=form)
+    return replace(own, **{"format": None, **said}, names=columns, form=form)
 
 
 def _form_and_columns(directory: Path) -> tuple[Dialect | None, tuple[str, ...]]:

@@ -194,7 +194,7 @@ def refit(hydra: Hydra) -> None:
     """Choose the penalty of a sweep over folds, and run it on all rows; see `logreg.records.selection`."""
     if hydra.vectorized.dry_run:
         return
-    overrides = prepare_refit(Path(hydra.config.hydra.sweep.dir), hydra.config.path)
+    overrides = prepare_refit(Path(hydra.config.hydra.sweep.dir), hydra.config.path.rule)
     if overrides is not None:
         log.info("refit on all rows")
         _alone(hydra, overrides, 0, REFIT)

@@ -16,6 +16,7 @@ from operator import getitem
 from logreg.cli.assemble import CHECKPOINTS
 from logreg.core.components import Component
 from logreg.core.optimizers import traits_of
+from logreg.core.rules import lookup
 from logreg.core.settings import Settings, TrainerSettings
 
 # Settings that may differ between the jobs of one fit; of the optimizer everything but its class may, too.
@@ -68,7 +69,8 @@ def plan(settings_of_jobs: Sequence[Settings]) -> list[Group]:
         members = [settings_of_jobs[job] for job in group.jobs]
         if group.reason is None and len(members) == 1:
             group.reason = "no other job is like it"
-        group.differ = [key for key in FREE if _differ([settings.value(key) for settings in members])]
+        configs = [settings.as_config() for settings in members]
+        group.differ = [key for key in FREE if _differ([lookup(config, key) for config in configs])]
         if _differ([settings.optimizer.without("lr").arguments for settings in members]):
             group.differ.append("optimizer")
     return list(groups.values())

@@ -7,9 +7,10 @@ from dataclasses import dataclass, fields
 from typing import ClassVar
 
 from logreg.core.errors import UserError, nearest
-from logreg.core.options.rows import CACHE_DIR, LABEL, Options, label_text, location
+from logreg.core.options.rows import CACHE_DIR, LABEL, Options, ServingOptions, label_text, location
 from logreg.core.rules import Rule, flag, mapping, number, optional, setting, whole
 
+DIGIT = Rule(lambda value: str(value) in [*map(str, range(10))], "a digit from 0 to 9", {"type": "integer"})
 SHARE = number(least=0, below=1, words="a number from 0 to below 1, 0 for none,")
 
 
@@ -97,3 +98,22 @@ class FolderOptions(Options):
     def __post_init__(self) -> None:
         super().__post_init__()
         self._normalise(path=str(self.path), positive=label_text(self.positive), cache_dir=str(self.cache_dir))
+
+
+@dataclass(frozen=True)
+class DigitOptions(Options):
+    """Which of the digits is told from the others.
+
+    Attributes:
+        positive: the digit that is label 1.
+    """
+
+    positive: int = setting(DIGIT, 8)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._normalise(positive=int(self.positive))
+
+
+DIGITS = ServingOptions("digits", batch_size=32)
+IMAGES = ServingOptions("images", batch_size=32)

@@ -1,7 +1,8 @@
 """The settings that all DataModules share, and how parts of ``data`` are checked; nothing heavy is imported here.
 
 A part is a frozen dataclass whose fields carry their rules. The keys of the configuration stay flat: `data.seed` is
-``seed`` of `ServingOptions`, whichever class ``data._target_`` names; see `logreg.core.build`.
+``seed`` of `ServingOptions`, whichever class ``data._target_`` names; see
+`logreg.core.options.data`.
 """
 
 from __future__ import annotations
@@ -74,7 +75,7 @@ class ServingOptions(Options):
         standardize: centre and scale by mean and standard deviation (ddof 0) of the training rows.
     """
 
-    name: str = setting(NAME)
+    name: str = setting(NAME, "data")
     seed: int = setting(SEED, 0)
     batch_size: int | None = setting(BATCH_SIZE, None)
     standardize: bool = setting(flag(), True)
@@ -112,8 +113,11 @@ class SplitOptions(Options):
             own_files: splits whose rows come from files of their own: the others share what ``split`` gives those.
 
         Raises:
-            UserError: an unknown split, a fraction outside 0 to 1, no training rows, or a sum other than 1.
+            UserError: an unknown split, a fraction outside 0 to 1, no training rows, or a sum other than 1; or folds of
+                rows that have a file for validation.
         """
+        if self.folds is not None and "val" in own_files:
+            raise UserError("data.val_path: the validation rows come from data.folds already; give one of the two.")
         for name, share in self.split.items():
             if name not in SPLITS:
                 raise UserError(f"data.split.{name}: there is no such split; valid: {', '.join(SPLITS)}.")

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from logreg.core.errors import UserError
-from logreg.core.options.rows import CACHE_DIR, LABEL, Options, label_text, location
+from logreg.core.options.rows import CACHE_DIR, LABEL, Options, ServingOptions, label_text, location
 from logreg.core.rules import Rule, choice, either, flag, mapping, number, optional, setting, text, texts, whole
 
 # A dot and a name, and what may follow it for compressed text.
@@ -51,6 +51,9 @@ def _names(key: str, example: str) -> Rule:
     return texts(f"a list of names or globs, in quotes, such as 'data.{key}=[{example}]',")
 
 
+TABLE = ServingOptions("table")
+
+
 @dataclass(frozen=True)
 class TablePaths(Options):
     """Where a table is, and where it is kept when it has been prepared.
@@ -69,6 +72,11 @@ class TablePaths(Options):
     def __post_init__(self) -> None:
         super().__post_init__()
         self._normalise(**{name: None if path is None else str(path) for name, path in vars(self).items()})
+
+    @property
+    def own_files(self) -> list[str]:
+        """The splits besides train whose rows come from files of their own."""
+        return [name for name, path in (("val", self.val_path), ("test", self.test_path)) if path is not None]
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from logreg.core.errors import UserError
-from logreg.core.options.photos import PhotoOptions
+from logreg.core.options.photos import DIGITS, DigitOptions, PhotoOptions
 from logreg.core.options.rows import ALL_FOR_TRAINING, ServingOptions, SplitOptions
 from logreg.data.images.data import ImageData
 from logreg.data.images.decoding import pixels_of
@@ -18,24 +17,17 @@ WHITEST = 16  # of the source
 
 
 class DigitsData(ImageData):
-    """1,797 grey pictures of 8 by 8 pixels, enlarged; label 1 is one digit, 0 every other.
-
-    Args:
-        positive: the digit that is label 1.
-    """
+    """1,797 grey pictures of 8 by 8 pixels, enlarged; label 1 is one digit, 0 every other."""
 
     def __init__(
         self,
-        serving: ServingOptions = ServingOptions("digits", batch_size=32),
+        serving: ServingOptions = DIGITS,
         split: SplitOptions = SplitOptions(ALL_FOR_TRAINING),
         photos: PhotoOptions = PhotoOptions(),
-        *,
-        positive: int | str = 8,
+        digit: DigitOptions = DigitOptions(),
     ) -> None:
         super().__init__(serving, split, photos)
-        if str(positive) not in map(str, range(10)):
-            raise UserError(f"data.positive={positive}: a digit from 0 to 9 is needed.")
-        self.positive = int(positive)
+        self.positive = digit.positive
         self._originals: np.ndarray
 
     def load(self) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from logreg.core.errors import UserError, plural
-from logreg.core.options.photos import FolderOptions, PhotoOptions
+from logreg.core.options.photos import IMAGES, FolderOptions, PhotoOptions
 from logreg.core.options.rows import SPLITS, ServingOptions, SplitOptions
 from logreg.data.images.data import ImageData
 from logreg.data.images.discover import Photos, find_photos
@@ -26,7 +26,7 @@ class ImageFolderData(ImageData):
     def __init__(
         self,
         folder: FolderOptions,
-        serving: ServingOptions = ServingOptions("images", batch_size=32),
+        serving: ServingOptions = IMAGES,
         split: SplitOptions = SplitOptions(),
         photos: PhotoOptions = PhotoOptions(),
     ) -> None:

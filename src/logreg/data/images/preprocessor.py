@@ -14,9 +14,9 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from logreg.core.errors import UserError
+from logreg.data.features import PHOTOS, FittedPreprocessor
 from logreg.data.images.decoding import CHANNELS, BadPhoto, pixels_of
 from logreg.data.labels import Target
-from logreg.data.preprocessing import PHOTOS, FittedPreprocessor
 
 LARGEST = 255  # of a pixel
 # Numbers of the photos that a network looks at together: what it makes of them takes many times as much.

@@ -13,7 +13,7 @@ import torch
 
 from logreg.core.errors import UserError
 from logreg.core.options.rows import SPLITS, ServingOptions, SplitOptions
-from logreg.core.options.tables import Dialect, PrepareOptions, ReadOptions, RoleOptions, TablePaths
+from logreg.core.options.tables import TABLE, Dialect, PrepareOptions, ReadOptions, RoleOptions, TablePaths
 from logreg.data.cache import key_of
 from logreg.data.datamodule import BlockData
 from logreg.data.rows import MappedRows, Rows, SparseRows, TensorRows
@@ -42,16 +42,13 @@ class TableData(BlockData):
     def __init__(
         self,
         paths: TablePaths,
-        serving: ServingOptions = ServingOptions("table"),
+        serving: ServingOptions = TABLE,
         split: SplitOptions = SplitOptions(),
         reading: ReadOptions = ReadOptions(),
         roles: RoleOptions = RoleOptions(),
         preparing: PrepareOptions = PrepareOptions(),
     ) -> None:
-        own_files = [name for name, path in (("val", paths.val_path), ("test", paths.test_path)) if path is not None]
-        super().__init__(serving, split, own_files)
-        if split.folds is not None and paths.val_path:
-            raise UserError("data.val_path: the validation rows come from data.folds already; give one of the two.")
+        super().__init__(serving, split, paths.own_files)
         self.paths, self.roles = paths, roles
         texts = tuple(c for c in (*roles.categorical, roles.group) if c is not None)
         named = tuple(c for c in (roles.target, roles.weight, roles.group) if c is not None)

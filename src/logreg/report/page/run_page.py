@@ -15,7 +15,7 @@ import polars as pl
 from logreg.core.errors import UserError, plural
 from logreg.core.numbers import is_finite
 from logreg.core.settings import Settings
-from logreg.data.preprocessing import is_of_photos
+from logreg.data.features import is_of_photos
 from logreg.data.splits import SPLIT_NAMES
 from logreg.records.jobs import rerun_command
 from logreg.records.record import (

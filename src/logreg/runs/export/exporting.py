@@ -15,7 +15,7 @@ import numpy as np
 
 from logreg.core.errors import UserError, nearest, plural
 from logreg.core.files import replacing
-from logreg.data.preprocessing import is_of_photos
+from logreg.data.features import is_of_photos
 from logreg.records.checkpoints import applied_checkpoint
 from logreg.records.record import PREPROCESSING, shown
 
@@ -158,7 +158,7 @@ def export_run(
         raise UserError(f"format={format}: {name} is not a linear model, which is all it can hold; format=torch can.")
     rows = photos_of(run, data_path, trusted) if of_photos else rows_of(run, data_path, trusted)
     path = Path(output)
-    _check_target(path, Path(run_directory), data_path or str(run.settings.value("data.path") or ""))
+    _check_target(path, Path(run_directory), data_path or run.settings.data.path)
     part = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")  # libraries may look at the ending
     writer = importlib.import_module(chosen.module)
     # The closed form of a linear model is exported in double precision, whatever the precision it was trained in: the

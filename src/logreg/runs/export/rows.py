@@ -12,10 +12,9 @@ from typing import Generic, TypeVar
 
 import numpy as np
 import polars as pl
-from lightning.pytorch import LightningDataModule
 from scipy.sparse import csr_matrix
 
-from logreg.core.build import build
+from logreg.core.build import build_data
 from logreg.core.errors import UserError
 from logreg.data.images.data import ImageData
 from logreg.data.images.decoding import BadPhoto, read_rgb
@@ -92,9 +91,9 @@ def rows_of(run: Run, data_path: str | None = None, trusted: Sequence[str] = ())
         UserError: the table is not there any more or cannot be read, or lacks columns.
     """
     if data_path is not None:
-        options = read_options(run.settings.data.arguments, {})
+        options = read_options(run.settings.data.reading, {})
         return _of_sources([matching(open_source(data_path, options, "data.path"), run)], run)
-    data = build(run.settings.data, LightningDataModule, "data", trusted)
+    data = build_data(run.settings.data, trusted)
     if hasattr(data, "open_sources"):
         try:
             sources = list(data.open_sources().values())
@@ -151,7 +150,7 @@ def photos_of(run: Run, data_path: str | None = None, trusted: Sequence[str] = (
     if data_path is not None:
         files = photos_below(data_path)
         return sample_of_photos([files[i] for i in spread(len(files), MOST_PHOTOS)], len(files), "data.path")
-    data = build(run.settings.data, LightningDataModule, "data", trusted)
+    data = build_data(run.settings.data, trusted)
     if not isinstance(data, ImageData):
         kind = type(data).__name__
         raise UserError(f"run={run.directory}: the photos of {kind} cannot be read again. {OTHER_PHOTOS}")

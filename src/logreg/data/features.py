@@ -79,15 +79,3 @@ def is_of_photos(file: Path) -> bool:
         return json.loads(file.read_text(encoding="utf-8")).get("kind") == PHOTOS
     except (OSError, ValueError, AttributeError):
         return False
-
-
-def preprocessor_from_json(text: str) -> FittedPreprocessor:
-    """What `FittedPreprocessor.to_json` wrote."""
-    content = json.loads(text)
-    if content.get("kind") == PHOTOS:
-        from logreg.data.images.preprocessor import ImagePreprocessor
-
-        return ImagePreprocessor.from_content(content)
-    from logreg.data.tables.preprocessor import Preprocessor
-
-    return Preprocessor.from_content(content)

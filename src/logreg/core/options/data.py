@@ -1,0 +1,116 @@
+"""The group ``data`` of the settings: the class that the rows come from, and what it is given in typed parts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from logreg.core.components import Component
+from logreg.core.errors import UserError, nearest
+from logreg.core.options.photos import DIGITS, IMAGES, AugmentOptions, DigitOptions, FolderOptions, PhotoOptions
+from logreg.core.options.rows import ALL_FOR_TRAINING, Options, ServingOptions, SplitOptions
+from logreg.core.options.tables import TABLE, PrepareOptions, ReadOptions, RoleOptions, TablePaths
+from logreg.core.rules import Rule, rules_of
+
+Part = Options | type[Options]  # one with all defaults, or a class whose path has none
+_IN_MEMORY: Mapping[str, Part] = {"serving": ServingOptions(), "split": SplitOptions(ALL_FOR_TRAINING)}
+# The settings of this project's DataModules, by the names of the parameters; those in memory take them one by one.
+SOURCES: Mapping[str, Mapping[str, Part]] = {
+    "logreg.data.tables.table.TableData": {
+        "paths": TablePaths, "serving": TABLE, "split": SplitOptions(), "reading": ReadOptions(),
+        "roles": RoleOptions(), "preparing": PrepareOptions(),
+    },
+    "logreg.data.builtin.ToyData": _IN_MEMORY,
+    "logreg.data.builtin.BreastCancerData": _IN_MEMORY,
+    "logreg.data.images.digits.DigitsData": {
+        "serving": DIGITS, "split": SplitOptions(ALL_FOR_TRAINING), "photos": PhotoOptions(), "digit": DigitOptions(),
+    },
+    "logreg.data.images.folder.ImageFolderData": {
+        "folder": FolderOptions, "serving": IMAGES, "split": SplitOptions(), "photos": PhotoOptions(),
+    },
+}  # fmt: skip
+_OF_OTHERS: Mapping[str, Part] = {"serving": ServingOptions(), "split": SplitOptions()}
+_SHORT = {f"logreg.data.{target.rpartition('.')[2]}": target for target in SOURCES}  # as `logreg.data` has them
+
+
+@dataclass(frozen=True)
+class DataSettings(Component):
+    """A DataModule and its arguments; those that this project knows are in parts, too.
+
+    A configuration has them flat: ``data.seed`` is `serving`'s, whatever the class. A part that the class does not take
+    has its defaults, and is None where it has none.
+
+    Attributes:
+        takes: the parts that the class takes as they are, by the names of its parameters.
+    """
+
+    takes: tuple[str, ...] = ()
+    serving: ServingOptions = ServingOptions()
+    split: SplitOptions = SplitOptions()
+    paths: TablePaths | None = None
+    reading: ReadOptions = ReadOptions()
+    roles: RoleOptions = RoleOptions()
+    preparing: PrepareOptions = PrepareOptions()
+    folder: FolderOptions | None = None
+    photos: PhotoOptions = PhotoOptions()
+    digit: DigitOptions = DigitOptions()
+
+    @classmethod
+    def of(cls, node: object, key: str = "data", source: str | None = None) -> DataSettings:
+        """The settings that a node of the configuration holds.
+
+        Args:
+            source: the class of `SOURCES` that the class of the node derives from, if it is another one.
+
+        Raises:
+            UserError: the node names no class, or a value is not valid.
+        """
+        component = Component.of(node, key)
+        target, arguments = _SHORT.get(component.target, component.target), component.arguments
+        known = SOURCES.get(source or target, _OF_OTHERS)
+        parts: dict[str, Options] = {}
+        for name, part in known.items():
+            given = {field: arguments[field] for field in _fields(part) if field in arguments}
+            if isinstance(part, Options):
+                parts[name] = replace(part, **given)
+            elif "path" in given:
+                parts[name] = part(**given)
+        takes = () if known in (_IN_MEMORY, _OF_OTHERS) else tuple(known)
+        return cls(target, arguments, takes, **parts)  # type: ignore[arg-type]
+
+    @property
+    def path(self) -> str:
+        """Where the rows are, as far as the configuration says it."""
+        return str(self.arguments.get("path") or "")
+
+    @property
+    def parts(self) -> dict[str, Options]:
+        """The parts that the class takes and that it was given."""
+        return {name: part for name in self.takes if (part := getattr(self, name)) is not None}
+
+    def check(self) -> None:
+        """Look at what a class of this project would refuse, before it is imported.
+
+        Raises:
+            UserError: there is no such key, or the fractions of the splits are not valid.
+        """
+        if self.target not in SOURCES:
+            return
+        known = [field for part in SOURCES[self.target].values() for field in _fields(part)]
+        for key in self.arguments:
+            if key not in known:
+                raise UserError(
+                    f"data.{key}: {self.target.rpartition('.')[2]} takes no such argument{nearest(key, known)}; valid: "
+                    f"{', '.join(known)}."
+                )
+        self.split.fractions(self.paths.own_files if self.paths else ())
+
+
+def _fields(part: Part) -> dict[str, Rule]:
+    return rules_of(part if isinstance(part, type) else type(part))
+
+
+def rules() -> dict[str, Rule]:
+    """The rules of all keys below ``data``."""
+    parts = [*_OF_OTHERS.values(), *(part for takes in SOURCES.values() for part in takes.values())]
+    return {part.prefix + field: rule for part in (*parts, AugmentOptions) for field, rule in _fields(part).items()}
