@@ -78,11 +78,7 @@ class BlockData(LightningDataModule, ABC):
         return float(totals[0]), float(totals[1])
 
     def label_weights(self) -> tuple[float, float]:
-        """What ``class_weight`` makes of label 0 and label 1.
-
-        Raises:
-            UserError: it names a label that there is not.
-        """
+        """What ``class_weight`` makes of label 0 and label 1."""
         if self.class_weight is None:
             return 1.0, 1.0
         return label_weights(self.class_weight, self.preprocessor.target.labels, self.label_totals())

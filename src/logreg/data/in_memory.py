@@ -45,12 +45,7 @@ class Table:
         return f"sha256:{digest.hexdigest()[:32]}"
 
 
-def check_table(table: Table) -> None:
-    """Refuse a table that a binary classifier cannot be trained on.
-
-    Raises:
-        UserError: labels other than 0 and 1, one label only, or features that are missing or infinite.
-    """
+def _check_table(table: Table) -> None:
     labels = np.unique(table.y).tolist()
     if labels != [0, 1]:
         shown = ", ".join(map(str, labels[:5]))
@@ -90,13 +85,13 @@ class InMemoryData(BlockData):
 
     @abstractmethod
     def load(self) -> Table:
-        """Read the source."""
+        """Read the source, whose labels are 0 and 1, both of them, and whose features are finite."""
 
     def setup(self, stage: str | None = None) -> None:
         if self.table is not None:
             return
         self.table = self.load()
-        check_table(self.table)
+        _check_table(self.table)
         self.rows = dealt(self.table.y, self.fractions, self.folds, self.fold, self.seed)
         train = self.table.x[self.rows["train"]]
         target = Target("", self.table.labels)

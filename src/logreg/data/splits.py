@@ -17,23 +17,6 @@ from logreg.core.seeds import derive
 SPLIT_NAMES = {"train": "training", "val": "validation", "test": "test"}  # as in "validation rows"
 
 
-def in_folds(labels: np.ndarray, folds: int, fold: int, seed: int) -> dict[str, np.ndarray]:
-    """Row numbers per split, ascending: one of ``folds`` folds to validate on, the others to train on.
-
-    Raises:
-        UserError: a class has fewer rows than there are folds.
-    """
-    counts = np.bincount(labels, minlength=2)
-    if counts.min() < folds:
-        raise UserError(
-            f"data.folds={folds}: each fold needs a row of each class, and "
-            f"label 0 has {plural(counts[0], 'row')}, label 1 has {counts[1]}."
-        )
-    dealt = shares(labels, [1 / folds] * folds, np.random.default_rng(derive(seed, "split")))
-    rows = np.arange(len(labels))
-    return {"train": rows[dealt != fold], "val": rows[dealt == fold], "test": rows[:0]}
-
-
 def stratified(labels: np.ndarray, fractions: Mapping[str, float], seed: int) -> dict[str, np.ndarray]:
     """Row numbers per split, ascending, with the share of each class kept in every split.
 
@@ -70,10 +53,34 @@ def stratified(labels: np.ndarray, fractions: Mapping[str, float], seed: int) ->
 def dealt(
     labels: np.ndarray, fractions: Mapping[str, float], folds: int | None, fold: int | None, seed: int
 ) -> dict[str, np.ndarray]:
-    """Row numbers per split, `in_folds` where there are folds, else `stratified`."""
-    if folds is not None and fold is not None:
-        return in_folds(labels, folds, fold, seed)
-    return stratified(labels, fractions, seed)
+    """Row numbers per split, ascending: one of ``folds`` folds to validate on, the others to train on; or `stratified`.
+
+    Raises:
+        UserError: a class has too few rows to be in every fold or split.
+    """
+    if folds is None:
+        return stratified(labels, fractions, seed)
+    check_counts(np.bincount(labels, minlength=2), folds, "folds")
+    parts = shares(labels, [1 / folds] * folds, np.random.default_rng(derive(seed, "split")))
+    rows = np.arange(len(labels))
+    return {"train": rows[parts != fold], "val": rows[parts == fold], "test": rows[:0]}
+
+
+def check_counts(counts: Sequence[int] | np.ndarray, parts: int, key: str) -> None:
+    """Refuse labels of which one has fewer rows than there are parts, each of which needs one.
+
+    Args:
+        counts: the rows of label 0 and of label 1.
+        key: what makes the parts, ``folds`` or ``split``.
+
+    Raises:
+        UserError: a label has too few rows.
+    """
+    if min(counts) < parts:
+        raise UserError(
+            f"data.{key}: each of the {parts} {key.removesuffix('s')}s needs a row of each class, and "
+            f"label 0 has {plural(int(counts[0]), 'row')}, label 1 has {counts[1]}."
+        )
 
 
 # Rows that are dealt out together: the result depends on it, so it never changes.

@@ -92,7 +92,7 @@ def test_photos_of_one_class_only_in_a_split(tmp_path: Path) -> None:
         "Leave a split out, as in data.split.test=0, with data.split.train larger by as much."
     )
     text = refusal(lambda: images(class_folders(tmp_path / "folds", 3), folds=5, fold=0))
-    assert text.startswith("data.folds=5: each fold needs a row of each class")
+    assert text.startswith("data.folds: each of the 5 folds needs a row of each class")
 
 
 def test_a_folder_that_may_not_be_read_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,6 @@ from tests.data.images.photos import class_folders, images
 
 
 def files_of(data: ImageFolderData, split: str) -> list[str]:
-    assert data.photos is not None
     folder = Path(data.folder.path)
     return [str(data.photos.files[i].relative_to(folder)) for i in data.rows[split]]
 

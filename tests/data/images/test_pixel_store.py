@@ -35,7 +35,6 @@ def test_threads_and_processes_decode_the_same_as_pillow(folder: Path, monkeypat
     for few in (128, 1):
         monkeypatch.setattr(pixel_store, "FEW", few)
         data = images(folder, skip_bad=True, cache_dir=str(folder.parent / f"cache{few}"))
-        assert data.photos is not None
         assert [str(path) for path in data.photos.files] == list(expected)
         assert np.array_equal(data.pixels, np.stack(list(expected.values())))
         caches.append((data.fingerprint, data.cached.files, data.cached.bad, data.cached.sums.tolist()))

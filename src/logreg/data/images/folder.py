@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -32,30 +33,27 @@ class ImageFolderData(ImageData):
     ) -> None:
         super().__init__(serving, split, photos)
         self.folder = folder
-        self.photos: Photos | None = None
-        self.cached: CachedPhotos | None = None
+
+    @cached_property
+    def photos(self) -> Photos:
+        """The files of the folder."""
+        photos = find_photos(self.folder.path, self.folder.positive)
+        if photos.splits is not None and self.folds is not None:
+            raise UserError(f"data.folds: {self.folder.path} has folders for its splits; leave data.folds out.")
+        return photos
+
+    @cached_property
+    def cached(self) -> CachedPhotos:
+        """What the photos were decoded into, unless that had been done."""
+        return cached_photos(self.photos.files, self.size, self.folder.skip_bad, Path(self.folder.cache_dir))
 
     def prepare_data(self) -> None:
         """Decode the photos into the cache, unless they are there; called once per machine by Lightning."""
-        if self.cached is not None:
-            return
-        self.photos = find_photos(self.folder.path, self.folder.positive)
-        if self.photos.splits is not None and self.folds is not None:
-            raise UserError(f"data.folds: {self.folder.path} has folders for its splits; leave data.folds out.")
-        self.cached = cached_photos(self.photos.files, self.size, self.folder.skip_bad, Path(self.folder.cache_dir))
-
-    @property
-    def decoded(self) -> tuple[Photos, CachedPhotos]:
-        """The files, and what they were decoded into."""
-        self.prepare_data()
-        assert self.photos is not None
-        assert self.cached is not None
-        return self.photos, self.cached
+        _ = self.cached
 
     def load(self) -> None:
-        photos, prepared = self.decoded
-        self.pixels, self.sums = prepared.pixels, prepared.sums
-        self.y, self.labels = photos.y, photos.labels
+        self.pixels, self.sums = self.cached.pixels, self.cached.sums
+        self.y, self.labels = self.photos.y, self.photos.labels
         good = self.candidates()
         counts = np.bincount(self.y[good], minlength=2)
         for label, count in zip(self.labels, counts, strict=True):
@@ -65,10 +63,10 @@ class ImageFolderData(ImageData):
         log.info("1 is %s, 0 is %s", one, zero)
 
     def candidates(self) -> np.ndarray:
-        return np.flatnonzero(self.decoded[1].good)
+        return np.flatnonzero(self.cached.good)
 
     def split_rows(self) -> dict[str, np.ndarray]:
-        numbers, splits = self.candidates(), self.decoded[0].splits
+        numbers, splits = self.candidates(), self.photos.splits
         if splits is None:
             rows = super().split_rows()
         else:
@@ -81,7 +79,7 @@ class ImageFolderData(ImageData):
 
     def _warn_of_copies(self, rows: Mapping[str, np.ndarray]) -> None:
         """Say which held-out photos training has seen: what is measured on them says little."""
-        digests = np.asarray(self.decoded[1].digests)
+        digests = np.asarray(self.cached.digests)
         for split in SPLITS[1:]:
             known = int(np.isin(digests[rows[split]], digests[rows["train"]]).sum())
             if known:
@@ -98,14 +96,13 @@ class ImageFolderData(ImageData):
     @property
     def fingerprint(self) -> str:
         """Of pixels, classes and folders of splits."""
-        photos, prepared = self.decoded
-        digest = hashlib.sha256(prepared.fingerprint.encode())
-        digest.update(photos.y.tobytes())
-        digest.update(b"" if photos.splits is None else photos.splits.tobytes())
+        digest = hashlib.sha256(self.cached.fingerprint.encode())
+        digest.update(self.photos.y.tobytes())
+        digest.update(b"" if self.photos.splits is None else self.photos.splits.tobytes())
         return f"sha256:{digest.hexdigest()[:32]}"
 
     def originals(self, numbers: Sequence[int]) -> list[Path]:
-        return [self.decoded[0].files[i] for i in numbers]
+        return [self.photos.files[i] for i in numbers]
 
     def describe(self) -> dict[str, Any]:
-        return super().describe() | {"path": self.folder.path, "skipped": len(self.decoded[1].bad)}
+        return super().describe() | {"path": self.folder.path, "skipped": len(self.cached.bad)}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from dataclasses import asdict, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -54,15 +55,13 @@ class TableData(BlockData):
         named = tuple(c for c in (roles.target, roles.weight, roles.group) if c is not None)
         self.reading = replace(reading, text=texts, names=named)
         self.preparation = TablePreparation(roles, split, preparing, serving.seed, serving.standardize)
-        self.cached: CachedTable | None = None
         self.form: Dialect | None = None
 
     # --- preparation --------------------------------------------------------------------------------------------------
 
-    def prepare_data(self) -> None:
-        """Convert the table into the cache, unless it is there; called once per machine by Lightning."""
-        if self.cached is not None:
-            return
+    @cached_property
+    def table(self) -> CachedTable:
+        """The prepared table, which is made unless the cache has it; sets its rows and preprocessor, too."""
         sources = self.open_sources()
         self.form = sources["train"].form
         key = self._key(sources)
@@ -75,20 +74,23 @@ class TableData(BlockData):
                 )
             return table
 
-        self.cached, is_new = CachedTable.opened_or_made(Path(self.paths.cache_dir), key, make)
-        for note in self.cached.notes:
+        table, is_new = CachedTable.opened_or_made(Path(self.paths.cache_dir), key, make)
+        for note in table.notes:
             log.info("%s", note)
-        for warning in self.cached.warnings:
+        for warning in table.warnings:
             log.warning("warning: %s", warning)
-        log.info("%s %s", "prepared" if is_new else "found prepared", self.cached.folder)
-
-    def setup(self, stage: str | None = None) -> None:
-        self.prepare_data()
-        assert self.cached is not None
-        self.preprocessor = self.cached.preprocessor
-        self.rows = {split: self.cached.rows_of(split) for split in SPLITS}
+        log.info("%s %s", "prepared" if is_new else "found prepared", table.folder)
+        self.preprocessor, self.rows = table.preprocessor, {split: table.rows_of(split) for split in SPLITS}
         if not len(self.rows["train"]):
             raise UserError(f"data.path={self.paths.path}: no row is left for training.")
+        return table
+
+    def prepare_data(self) -> None:
+        """Convert the table into the cache, unless it is there; called once per machine by Lightning."""
+        _ = self.table
+
+    def setup(self, stage: str | None = None) -> None:
+        _ = self.table
 
     def open_sources(self) -> dict[str, Source]:
         """The sources by the split they are for; the first is ``path``."""
@@ -126,14 +128,6 @@ class TableData(BlockData):
         )
 
     # --- serving ------------------------------------------------------------------------------------------------------
-
-    @property
-    def table(self) -> CachedTable:
-        """The prepared table; `setup` has run."""
-        if self.cached is None:
-            self.setup()
-        assert self.cached is not None
-        return self.cached
 
     @property
     def fingerprint(self) -> str:

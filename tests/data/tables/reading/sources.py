@@ -35,12 +35,11 @@ def read(path: Path, columns: list[str] | None = None, **options: Any) -> pl.Dat
 
 def content(data: TableData) -> tuple[str, dict[str, np.ndarray]]:
     """The preprocessing, and the features and labels of every split."""
-    assert data.cached is not None
     arrays = {}
     for split in ("train", "val", "test"):
         x, y = data.tensors(split)[:2]
         arrays |= {f"x {split}": x.numpy(), f"y {split}": y.numpy()}
-    return data.cached.preprocessing, arrays
+    return data.table.preprocessing, arrays
 
 
 def same(left: TableData, right: TableData) -> None:

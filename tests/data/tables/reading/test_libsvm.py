@@ -115,22 +115,19 @@ def test_libsvm_files_hold_what_scikit_learn_finds_in_them(
     path = tmp_path / "table.svm"
     path.write_bytes(change(libsvm()))
     data = table(path, target=None, storage="float64")
-    assert data.cached is not None
     expected, labels = load_svmlight_file(io.BytesIO(libsvm()))
-    indptr, indices, values = data.cached.csr
+    indptr, indices, values = data.table.csr
     assert indptr.tolist() == expected.indptr.tolist()
     assert indices.tolist() == expected.indices.tolist()
     np.testing.assert_array_equal(values, expected.data)
-    assert data.cached.y.tolist() == (labels > 0).astype(int).tolist()
+    assert data.table.y.tolist() == (labels > 0).astype(int).tolist()
 
 
 def test_libsvm_is_known_by_its_lines_and_may_begin_at_0(tmp_path: Path) -> None:
     (tmp_path / "one.txt").write_bytes(libsvm())
     (tmp_path / "zero.txt").write_bytes(libsvm(zero_based=True))
     one, zero = table(tmp_path / "one.txt", target=None), table(tmp_path / "zero.txt", target=None, zero_based=True)
-    assert one.cached is not None
-    assert zero.cached is not None
-    for left, right in zip(one.cached.csr, zero.cached.csr, strict=True):
+    for left, right in zip(one.table.csr, zero.cached.csr, strict=True):
         np.testing.assert_array_equal(left, right)
 
 
@@ -139,14 +136,13 @@ def test_later_libsvm_files_have_the_width_of_training(tmp_path: Path, width: in
     (tmp_path / "train.svm").write_bytes(libsvm())
     (tmp_path / "test.svm").write_bytes(libsvm(width=width))
     data = table(tmp_path / "train.svm", target=None, test_path=str(tmp_path / "test.svm"), storage="float64")
-    assert data.cached is not None
     x, _ = sparse(width=width)
     expected = np.zeros((len(x), 12))
     expected[:, : min(width, 12)] = x[:, :12]
-    indptr, indices, values = data.cached.csr
+    indptr, indices, values = data.table.csr
     rows = data.rows["test"]
     dense = np.zeros((len(rows), 12))
     for i, row in enumerate(rows):
         dense[i, indices[indptr[row] : indptr[row + 1]]] = values[indptr[row] : indptr[row + 1]]
     np.testing.assert_array_equal(dense, expected)
-    assert any("30 columns" in note for note in data.cached.notes) == noted
+    assert any("30 columns" in note for note in data.table.notes) == noted

@@ -12,13 +12,11 @@ from logreg.core.options.rows import SPLITS, SplitOptions
 from logreg.core.options.tables import RoleOptions
 from logreg.core.seeds import derive
 from logreg.data.labels import choose_labels, label_codes
-from logreg.data.splits import grouped_shares, shares
+from logreg.data.splits import check_counts, grouped_shares, shares
 from logreg.data.tables.preparing.raw_table import RawTable, append
 
 
-def binary_target(
-    raw: RawTable, options: RoleOptions, keys: Sequence[str], notes: list[str]
-) -> tuple[np.ndarray, tuple[str, str]]:
+def binary_target(raw: RawTable, options: RoleOptions, notes: list[str]) -> tuple[np.ndarray, tuple[str, str]]:
     """The label of every row, (rows,) int8 mapped from a file, -1 where there is none; and what 0 and 1 stand for.
 
     Raises:
@@ -26,8 +24,8 @@ def binary_target(
     """
     values = raw.labels.values
     column = f", data.target={options.target}" if options.target else ", the labels"
-    target = f"{keys[0]}{column}"
-    for key, counts in zip(keys, raw.label_counts, strict=True):
+    target = f"{raw.keys[0]}{column}"
+    for key, counts in zip(raw.keys, raw.label_counts, strict=True):
         absent = counts.get(-1, 0)
         if absent and not options.drop_missing_target:
             raise UserError(
@@ -72,12 +70,7 @@ def assign_rows(raw: RawTable, y: np.ndarray, own_files: Sequence[str], split: S
         names, fractions = list(by_name), list(by_name.values())
     ones = int(np.count_nonzero(labels))
     counts = len(labels) - ones, ones
-    if min(counts) < len(names):
-        key, what = ("folds", "folds") if split.folds else ("split", "splits")
-        raise UserError(
-            f"data.{key}: each of the {len(names)} {what} needs a row of each class, and "
-            f"label 0 has {plural(counts[0], 'row')}, label 1 has {counts[1]}."
-        )
+    check_counts(counts, len(names), "folds" if split.folds else "split")
     random = np.random.default_rng(derive(seed, "split"))
     if raw.has_group:
         hashes = raw.array("group", np.uint64, raw.rows)[:first][labelled]
@@ -87,7 +80,7 @@ def assign_rows(raw: RawTable, y: np.ndarray, own_files: Sequence[str], split: S
         parts = grouped_shares(labels, groups, weight, fractions, random)
     else:
         parts = shares(labels, fractions, random)
-    both = _counts(parts, labels, len(names))
+    both = label_counts(parts, labels, len(names))
     for i, name in enumerate(names):
         if (both[i] == 0).any():
             raise UserError(f"data.group: the groups are too few or too large to give {name} rows of both classes.")
@@ -101,13 +94,7 @@ def assign_rows(raw: RawTable, y: np.ndarray, own_files: Sequence[str], split: S
     return split_of
 
 
-def split_counts(part: np.ndarray, y: np.ndarray) -> tuple[dict[str, int], dict[str, list[int]]]:
-    """Rows, and rows of each label, in every split."""
-    labels = dict(zip(SPLITS, _counts(part, y, len(SPLITS)).tolist(), strict=True))
-    return {name: sum(counts) for name, counts in labels.items()}, labels
-
-
-def _counts(part: np.ndarray, y: np.ndarray, parts: int) -> np.ndarray:
+def label_counts(part: np.ndarray, y: np.ndarray, parts: int) -> np.ndarray:
     """How many rows of label 0 and 1 are in each part, (parts, 2); in blocks, as counting makes int64 of everything."""
     counts = np.zeros(2 * parts, dtype=np.int64)
     for first in range(0, len(part), 2**20):

@@ -67,7 +67,6 @@ class Conversion:
         self.raw.has_weight, self.raw.has_group = roles.weight is not None, roles.group is not None
         whole = [column for column in roles.numeric if kinds[column] == "integer"]
         self._ids = {column: DistinctIntegers(DISTINCT_COMPARED // len(whole)) for column in whole}
-        self._has_units = np.zeros(len(numbers), dtype=bool)
         self._units_chosen = dtype == np.float64  # which keeps every column as it is
 
     def run(self) -> RawTable:
@@ -118,43 +117,37 @@ class Conversion:
                 )
             append(files["group"], groups.hash().to_numpy())
         if raw.numbers:
-            raw.store.append(self._stored(self._numbers(frame, key)))
+            raw.store.append(self._numbers(frame, key))
         if raw.categorical:
             columns = [raw.levels[c].codes(frame[c]) for c in raw.categorical]
             append(files["codes"], np.stack(columns, axis=1))
 
     def _numbers(self, frame: pl.DataFrame, key: str) -> list[np.ndarray]:
-        """The numbers of a batch, (rows,) for each column, NaN where they are missing."""
+        """The numbers of a batch in the units of the store, (rows,) for each column, NaN where they are missing."""
         raw = self.raw
         # Series by series: an expression would wait for polars' threads, which are reading the next rows.
         columns = [
-            _as_floats(frame[column]) if part is None else as_numbers(frame[column], part, key)
-            for column, part in raw.numbers
+            # A view where the column has no gaps.
+            (frame[name] if frame.schema[name].is_float() else frame[name].cast(pl.Float64)).to_numpy()
+            if part is None
+            else as_numbers(frame[name], part, key)
+            for name, part in raw.numbers
         ]
         for i, ((name, _), x) in enumerate(zip(raw.numbers, columns, strict=True)):
             raw.rounded[i] |= x.dtype != raw.dtype
             if name in self._ids:
                 self._ids[name].add(frame[name])
-        return columns
-
-    def _stored(self, columns: list[np.ndarray]) -> list[np.ndarray]:
-        """The same in the units of the store."""
-        raw = self.raw
         if not self._units_chosen:
-            first = np.stack([x[:FIRST_ROWS].astype(np.float64) for x in columns], axis=1)
-            self._choose_units(first, exact=all(x.dtype == np.float32 for x in columns))
-        for i in np.flatnonzero(self._has_units):
+            self._choose_units(columns)
+        for i in np.flatnonzero((raw.shift != 0) | (raw.scale != 1)).tolist():
             columns[i] = (columns[i] - raw.shift[i]) / raw.scale[i]
         return columns
 
-    def _choose_units(self, first: np.ndarray, exact: bool) -> None:
-        """Choose shift and scale of columns that float32 would not hold as they are.
-
-        Args:
-            first: the first rows.
-            exact: the values are float32 themselves.
-        """
+    def _choose_units(self, columns: list[np.ndarray]) -> None:
+        """Choose shift and scale of columns that float32 would not hold as they are, by their first rows."""
         raw = self.raw
+        first = np.stack([x[:FIRST_ROWS].astype(np.float64) for x in columns], axis=1)
+        exact = all(x.dtype == np.float32 for x in columns)  # the values are float32 themselves
         with np.errstate(all="ignore"), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # columns without any value yet
             centre, spread = np.nan_to_num(np.nanmean(first, axis=0)), np.nan_to_num(np.nanstd(first, axis=0))
@@ -163,13 +156,7 @@ class Conversion:
         offset = (np.abs(centre) > FAR * spread) if not exact else np.zeros(len(size), dtype=bool)
         raw.shift = np.where(extreme | offset, centre, 0.0)
         raw.scale = np.where(extreme, np.where(spread > 0, spread, size), 1.0)
-        self._has_units = extreme | offset
         self._units_chosen = True
-
-
-def _as_floats(column: pl.Series) -> np.ndarray:
-    """A column of numbers; a view of it where it has no gaps."""
-    return (column if column.dtype.is_float() else column.cast(pl.Float64)).to_numpy()
 
 
 def _weights(column: pl.Series, labelled: np.ndarray, key: str, row: int) -> np.ndarray:

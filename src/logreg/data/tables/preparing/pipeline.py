@@ -22,7 +22,7 @@ from logreg.data.tables.preparing.assign import (
     assign_rows,
     binary_target,
     evenly_spaced,
-    split_counts,
+    label_counts,
     write_rows,
 )
 from logreg.data.tables.preparing.convert import Conversion, convert_sparse, sparse_rows
@@ -145,7 +145,7 @@ class TablePreparation:
     def _make_sparse(self, sources: dict[str, Source], folder: Path, bar: tqdm) -> CachedTable:
         dtype = dtype_of(sum(source.size for source in sources.values()), self.options.storage)
         raw, width, entries, notes = convert_sparse(list(sources.values()), folder, dtype, bar.update)
-        y, labels = binary_target(raw, self.roles, [s.key for s in sources.values()], notes)
+        y, labels = binary_target(raw, self.roles, notes)
         part = assign_rows(raw, y, list(sources)[1:], self.split, self.seed)
         pre = Preprocessor(NumberedColumns(width), Target("", labels), {}, sparse=True)
         return self._written(sources, raw, part, y, pre, notes, entries)
@@ -156,7 +156,9 @@ class TablePreparation:
             train = sources["train"]
             chosen = roles.assign(train.columns, self.roles, train.key)
             for source in sources.values():
-                check_columns(source, chosen)
+                if absent := [c for c in chosen.columns if c not in source.columns]:
+                    listed = ", ".join(absent[:10])
+                    raise UserError(f"{source.key}: the columns {listed} are missing; the training rows have them.")
             bytes_of_files = sum(source.size for source in sources.values())
             size = 8 * train.row_count * len(chosen.features) if train.row_count else bytes_of_files
             try:
@@ -171,7 +173,7 @@ class TablePreparation:
             )
         notes: list[str] = []
         bar.set_postfix_str("fitting")
-        y, labels = binary_target(raw, self.roles, [s.key for s in sources.values()], notes)
+        y, labels = binary_target(raw, self.roles, notes)
         part = assign_rows(raw, y, names[1:], self.split, self.seed)
         weight = self._training_weight(raw, part)
         training = TrainingStatistics(raw, weight)
@@ -206,7 +208,7 @@ class TablePreparation:
         entries: int = 0,
     ) -> CachedTable:
         folder = raw.folder
-        counts, labels = split_counts(part, y)
+        labels = dict(zip(SPLITS, label_counts(part, y, len(SPLITS)).tolist(), strict=True))
         write_rows(part, folder)
         np.asarray(y).tofile(folder / "y")
         warnings = self._leaks(raw, part, y, pre)
@@ -218,7 +220,7 @@ class TablePreparation:
         notes.insert(0, f"{pre.target.column or 'label'}: 1 is {one} ({total[1]}), 0 is {zero} ({total[0]})")
         return CachedTable(
             folder=folder,
-            rows=counts,
+            rows={name: sum(counts) for name, counts in labels.items()},
             labels=labels,
             total=raw.rows,
             width=pre.width,
@@ -261,10 +263,3 @@ class TablePreparation:
 def dtype_of(size: int, storage: str | None) -> np.dtype:
     """What numbers are kept as: what is asked for, else float64 for a small table."""
     return np.dtype(storage or ("float64" if size <= FLOAT64_BYTES else "float32"))
-
-
-def check_columns(source: Source, chosen: roles.Roles) -> None:
-    """Refuse a source that lacks a column."""
-    absent = [c for c in chosen.columns if c not in source.columns]
-    if absent:
-        raise UserError(f"{source.key}: the columns {', '.join(absent[:10])} are missing; the training rows have them.")

@@ -107,31 +107,24 @@ class DistinctIntegers:
 
     def __init__(self, compared: int) -> None:
         self.distinct, self.rows, self.compared = True, 0, compared
-        self._ascending, self._last = True, -1  # ascending values are distinct: nothing has to be compared
-        self._seen: list[np.ndarray] = []
+        self._seen: list[pl.DataFrame] = []
 
     def add(self, column: pl.Series) -> None:
-        if not self.distinct or column.null_count() == len(column):
+        values = column.drop_nulls()
+        if not self.distinct or not len(values):
             return
-        if not column.dtype.is_integer():  # read as a number with a point somewhere else
-            self.distinct, self._seen = False, []
-            return
-        values = column.drop_nulls().to_numpy()
-        previous, self._last = self._last, int(values[-1])
-        ascending = bool((values[1:] > values[:-1]).all()) and (not self.rows or int(values[0]) > previous)
-        self._ascending = self._ascending and ascending
-        if self.rows < self.compared:
-            self._seen.append(values.copy())
+        # In another file the column may have been read as numbers with a point.
+        self.distinct = values.dtype.is_integer() and values.n_unique() == len(values)
+        if not self.distinct:
+            self._seen = []
+        elif self.rows < self.compared:
+            self._seen.append(values.to_frame())
         self.rows += len(values)
-        if not self._ascending and len(np.unique(values)) < len(values):
-            self.distinct, self._seen = False, []
 
     def looks_like_id(self, rows: int) -> bool:
         """Whether it looks like a row id in a table of ``rows`` rows."""
-        if self.distinct and not self._ascending:
-            seen = np.concatenate(self._seen)
-            self.distinct = len(np.unique(seen)) == len(seen)
-        return self.distinct and self.rows >= MOSTLY_PRESENT * rows
+        is_id = self.distinct and 0 < self.rows >= MOSTLY_PRESENT * rows
+        return is_id and pl.concat(self._seen, how="vertical_relaxed").is_unique().all()  # files may differ in type
 
 
 @dataclass(frozen=True)
