@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from logreg.core.errors import UserError
 from logreg.core.options.rows import SplitOptions
 from logreg.data import BreastCancerData, ToyData
-from logreg.data.splits import in_folds, stratified
+from logreg.data.splits import dealt, stratified
 from logreg.data.tables.preparing.assign import evenly_spaced
 from logreg.data.tables.preprocessor import Preprocessor
 
@@ -74,13 +74,13 @@ def test_the_fingerprint_is_of_the_content() -> None:
 
 def test_folds_are_stratified_disjoint_and_all_rows() -> None:
     labels = np.random.default_rng(0).integers(0, 2, 203)
-    parts = [in_folds(labels, 10, fold, seed=3) for fold in range(10)]
+    parts = [dealt(labels, {}, 10, fold, seed=3) for fold in range(10)]
     assert sorted(np.concatenate([part["val"] for part in parts])) == list(range(203))
     for part in parts:
         assert sorted(np.concatenate([part["train"], part["val"]])) == list(range(203))
         assert abs(labels[part["val"]].mean() - labels.mean()) < 0.06
         assert len(part["test"]) == 0
-    assert not np.array_equal(parts[0]["val"], in_folds(labels, 10, 0, seed=4)["val"])
+    assert not np.array_equal(parts[0]["val"], dealt(labels, {}, 10, 0, seed=4)["val"])
 
 
 @pytest.mark.parametrize(("folds", "fold"), [(None, 1), (5, None), (1, 0), (5, 5), (5, -1)])

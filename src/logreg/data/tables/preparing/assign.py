@@ -16,7 +16,7 @@ from logreg.data.splits import check_counts, grouped_shares, shares
 from logreg.data.tables.preparing.raw_table import RawTable, append
 
 
-def binary_target(raw: RawTable, options: RoleOptions, notes: list[str]) -> tuple[np.ndarray, tuple[str, str]]:
+def binary_target(raw: RawTable, options: RoleOptions) -> tuple[np.ndarray, tuple[str, str]]:
     """The label of every row, (rows,) int8 mapped from a file, -1 where there is none; and what 0 and 1 stand for.
 
     Raises:
@@ -33,7 +33,8 @@ def binary_target(raw: RawTable, options: RoleOptions, notes: list[str]) -> tupl
                 "data.drop_missing_target=true leaves them out."
             )
         if absent:
-            notes.append(f"{plural(absent, 'row')} of {key} without a label {'is' if absent == 1 else 'are'} left out")
+            verb = "is" if absent == 1 else "are"
+            raw.notes.append(f"{plural(absent, 'row')} of {key} without a label {verb} left out")
     occurring = {values[code]: count for code, count in sorted(raw.label_counts[0].items()) if code >= 0}
     if not occurring:
         raise UserError(f"{target}: no row has a value there.")

@@ -174,18 +174,18 @@ def _weights(column: pl.Series, labelled: np.ndarray, key: str, row: int) -> np.
 
 def convert_sparse(
     sources: Sequence[Source], folder: Path, dtype: np.dtype, progress: Progress
-) -> tuple[RawTable, int, int, list[str]]:
+) -> tuple[RawTable, int]:
     """Read LIBSVM sources into ``indptr``, ``indices``, ``values`` and ``target``.
 
     Returns:
-        The labels as a `RawTable` without numbers, the width, the number of entries, and what was noticed. The
-        width is that of the first source; columns beyond it in the others are left out.
+        The labels as a `RawTable` without numbers, and the width, which is that of the first source; columns beyond it
+        in the others are left out.
 
     Raises:
         UserError: a file cannot be read; with the line.
     """
     raw = RawTable(folder, dtype)
-    width, entries, notes = 0, 0, []
+    width, entries = 0, 0
     with contextlib.ExitStack() as stack:
         files = ("indptr", "indices", "values", "target")
         indptr, indices, values, target = (stack.enter_context((folder / name).open("wb")) for name in files)
@@ -213,12 +213,12 @@ def convert_sparse(
             if is_first:
                 width = widest
             elif widest > width:
-                notes.append(
+                raw.notes.append(
                     f"{source.key} has {widest} columns; those beyond the {width} of the training rows are left out"
                 )
     if not width:
         raise UserError(f"{sources[0].key}: no row has any feature.")
-    return raw, width, entries, notes
+    return raw, width
 
 
 def sparse_rows(raw: RawTable, rows: np.ndarray, width: int) -> csr_array:

@@ -13,7 +13,7 @@ import numpy as np
 from logreg.core.errors import UserError, nearest
 from logreg.data.labels import shown
 from logreg.data.tables.columns import DATE_PARTS, Categorical, Column, Numeric
-from logreg.data.tables.preparing.raw_table import NeedsFloat64, RawTable
+from logreg.data.tables.preparing.raw_table import NeedsFloat64
 from logreg.data.tables.preparing.roles import Roles, empty_column
 from logreg.data.tables.preparing.statistics import TrainingStatistics
 
@@ -37,20 +37,18 @@ class ColumnFit:
 
     Attributes:
         rows: how many training rows there are.
-        key: the table, for errors.
-        notes: is added to.
         left_out: why columns are not used; `columns` fills it.
     """
 
-    raw: RawTable
-    roles: Roles
     training: TrainingStatistics
+    roles: Roles
     rows: int
     standardize: bool
     min_count: int | None
-    key: str
-    notes: list[str]
     left_out: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.raw, self.key = self.training.raw, self.training.raw.keys[0]
 
     def columns(self) -> list[Column]:
         """The preprocessing of every column that is used.
@@ -123,7 +121,7 @@ class ColumnFit:
             if len(column.levels) == MOST_FEATURES and column.rare:
                 levels = len(column.levels) + len(column.rare)
                 most = f"the commonest {MOST_FEATURES:,} have a feature each"
-                self.notes.append(f"column {name} has {levels:,} levels: {most}")
+                self.raw.notes.append(f"column {name} has {levels:,} levels: {most}")
             yield column
 
     def _categorical(self, name: str, counts: np.ndarray, least: int) -> Categorical | str:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from logreg.data.tables.columns import Categorical, Column, Numeric
+from logreg.data.tables.columns import Categorical, Numeric
 from logreg.data.tables.preparing.raw_table import Chunk, RawTable
 from logreg.data.tables.preparing.statistics import THREADS
 from logreg.data.tables.preprocessor import Preprocessor
@@ -21,9 +21,8 @@ FEATURE_ROWS, BLOCK_VALUES = 2**13, 2**18  # rows and features written at once
 class Matrix:
     """Writes the features of a converted table, block by block."""
 
-    def __init__(self, raw: RawTable, columns: list[Column]) -> None:
-        self.raw, self.columns = raw, columns
-        self.pre = Preprocessor(columns)
+    def __init__(self, raw: RawTable, preprocessor: Preprocessor) -> None:
+        self.raw, self.pre = raw, preprocessor
         number = {key: i for i, key in enumerate(raw.numbers)}
         # The features that are no levels, numbers and indicators of missing ones: where they go, and what they are of.
         features = [
@@ -63,7 +62,10 @@ class Matrix:
 
             def write(chunk: Chunk) -> None:
                 for part in chunk.parts(rows):
-                    write_at(file.fileno(), self._block(part), part.first * row_bytes)
+                    view, offset = np.ascontiguousarray(self._block(part)).data.cast("B"), part.first * row_bytes
+                    while view:  # all of it, however much is written at once
+                        written = os.pwrite(file.fileno(), view, offset)
+                        view, offset = view[written:], offset + written
 
             list(in_order(write, self._chunks(), THREADS))
 
@@ -103,11 +105,3 @@ class Matrix:
             present = np.flatnonzero(places >= 0)
             x[present, first + places[present]] = 1.0
         return x
-
-
-def write_at(file: int, array: np.ndarray, offset: int) -> None:
-    """Write an array's bytes at a place of an open file, all of them."""
-    view = np.ascontiguousarray(array).data.cast("B")
-    while view:
-        written = os.pwrite(file, view, offset)
-        view, offset = view[written:], offset + written

@@ -144,11 +144,11 @@ class TablePreparation:
 
     def _make_sparse(self, sources: dict[str, Source], folder: Path, bar: tqdm) -> CachedTable:
         dtype = dtype_of(sum(source.size for source in sources.values()), self.options.storage)
-        raw, width, entries, notes = convert_sparse(list(sources.values()), folder, dtype, bar.update)
-        y, labels = binary_target(raw, self.roles, notes)
+        raw, width = convert_sparse(list(sources.values()), folder, dtype, bar.update)
+        y, labels = binary_target(raw, self.roles)
         part = assign_rows(raw, y, list(sources)[1:], self.split, self.seed)
         pre = Preprocessor(NumberedColumns(width), Target("", labels), {}, sparse=True)
-        return self._written(sources, raw, part, y, pre, notes, entries)
+        return self._written(sources, raw, part, y, pre)
 
     def _make_dense(self, sources: dict[str, Source], folder: Path, bar: tqdm, storage: str | None) -> CachedTable:
         names = list(sources)
@@ -171,20 +171,17 @@ class TablePreparation:
             raise UserError(
                 f"{sources['train'].key}: the file cannot be read consistently; set data.delimiter and data.quote."
             )
-        notes: list[str] = []
         bar.set_postfix_str("fitting")
-        y, labels = binary_target(raw, self.roles, notes)
+        y, labels = binary_target(raw, self.roles)
         part = assign_rows(raw, y, names[1:], self.split, self.seed)
-        weight = self._training_weight(raw, part)
-        training = TrainingStatistics(raw, weight)
-        rows = int(np.count_nonzero(part == 0))
-        fit = ColumnFit(raw, chosen, training, rows, self.standardize, self.options.min_count, train.key, notes)
+        training, rows = TrainingStatistics(raw, self._training_weight(raw, part)), int(np.count_nonzero(part == 0))
+        fit = ColumnFit(training, chosen, rows, self.standardize, self.options.min_count)
         columns = without_reference(fit.columns(), self.options.reference, train.key)
         pre = Preprocessor(columns, Target(self.roles.target or "", labels), fit.left_out)
-        notes += [f"column {name} is left out: {reason}" for name, reason in fit.left_out.items()]
+        raw.notes += [f"column {name} is left out: {reason}" for name, reason in fit.left_out.items()]
         bar.set_postfix_str("writing")
-        Matrix(raw, columns).write(folder / "x")
-        return self._written(sources, raw, part, y, pre, notes)
+        Matrix(raw, pre).write(folder / "x")
+        return self._written(sources, raw, part, y, pre)
 
     def _training_weight(self, raw: RawTable, part: np.ndarray) -> np.ndarray:
         """(rows,): the weight of every training row, 0 for the others."""
@@ -198,14 +195,7 @@ class TablePreparation:
         return weight
 
     def _written(
-        self,
-        sources: Mapping[str, Source],
-        raw: RawTable,
-        part: np.ndarray,
-        y: np.ndarray,
-        pre: Preprocessor,
-        notes: list[str],
-        entries: int = 0,
+        self, sources: Mapping[str, Source], raw: RawTable, part: np.ndarray, y: np.ndarray, pre: Preprocessor
     ) -> CachedTable:
         folder = raw.folder
         labels = dict(zip(SPLITS, label_counts(part, y, len(SPLITS)).tolist(), strict=True))
@@ -217,7 +207,7 @@ class TablePreparation:
             (folder / name).unlink(missing_ok=True)
         zero, one = self._spelled(raw, pre.target.labels)
         total = [plural(sum(by_split[i] for by_split in labels.values()), "row") for i in (0, 1)]
-        notes.insert(0, f"{pre.target.column or 'label'}: 1 is {one} ({total[1]}), 0 is {zero} ({total[0]})")
+        raw.notes.insert(0, f"{pre.target.column or 'label'}: 1 is {one} ({total[1]}), 0 is {zero} ({total[0]})")
         return CachedTable(
             folder=folder,
             rows={name: sum(counts) for name, counts in labels.items()},
@@ -230,8 +220,8 @@ class TablePreparation:
             grouped=raw.has_group,
             preprocessing=pre.to_json(),
             fingerprint=" ".join(source.fingerprint() for source in sources.values()),
-            values=entries,
-            notes=notes,
+            values=int(raw.array("indptr", np.int64, raw.rows + 1)[-1]) if pre.sparse else 0,
+            notes=raw.notes,
             warnings=warnings,
         )
 

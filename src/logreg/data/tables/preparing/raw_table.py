@@ -234,6 +234,7 @@ class RawTable:
         rounded: (numbers,), whether float32 may hold less than the column says.
         distinct_numbers: columns of whole numbers that are all different in the first source.
         distinct_texts: for each categorical, how many different values of how many the first source has.
+        notes: what the user is told of the table.
     """
 
     folder: Path
@@ -247,6 +248,7 @@ class RawTable:
     label_counts: list[Counter[int]] = field(default_factory=list)
     distinct_numbers: set[str] = field(default_factory=set)
     distinct_texts: dict[str, tuple[int, int]] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
     has_weight: bool = False
     has_group: bool = False
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import glob
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -92,7 +92,9 @@ def format_of(path: Path, name: str) -> str:
     return "libsvm" if looks_like_libsvm(head.decode("utf-8", errors="replace")) else "csv"
 
 
-def partitions_of(files: Sequence[Path], path: str) -> tuple[dict[Path, dict[str, Value]], dict[str, str]]:
+def partitions_of(
+    files: Sequence[Path], path: str, inside: Collection[str]
+) -> tuple[dict[Path, dict[str, Value]], dict[str, str]]:
     """The columns of each file that its folders name, and their kinds; none unless all files have the same.
 
     They stand in the names of folders, as in ``year=2024/country=NL/part-0.parquet``. polars' own ``hive_partitioning``
@@ -101,20 +103,22 @@ def partitions_of(files: Sequence[Path], path: str) -> tuple[dict[Path, dict[str
 
     Args:
         path: what was given: folders above it, or above its first wildcard, are not looked at.
+        inside: the columns inside the files, which come first.
     """
     parts = Path(path).parts
     depth = next((i for i, part in enumerate(parts) if glob.has_magic(part)), len(parts))
     by_file = {file: _named(file.parts[depth:-1]) for file in files}
-    names = {tuple(values) for values in by_file.values()}
-    if len(names) != 1 or not next(iter(names)):
+    names, *others = {tuple(values) for values in by_file.values()}
+    if others:
         return {}, {}
     kinds = {}
-    for name in next(iter(names)):
+    for name in names:
         texts = [values[name] for values in by_file.values() if values[name] is not None]
         are_whole = bool(texts) and all(_WHOLE.fullmatch(str(text)) for text in texts)
         kinds[name] = "integer" if are_whole else "string" if texts else "empty"
+    kinds = {name: kind for name, kind in kinds.items() if name not in inside}
     typed: dict[Path, dict[str, Value]] = {
-        file: {n: int(v) if v is not None and kinds[n] == "integer" else v for n, v in values.items()}
+        file: {n: int(v) if v is not None and kinds[n] == "integer" else v for n, v in values.items() if n in kinds}
         for file, values in by_file.items()
     }
     return typed, kinds

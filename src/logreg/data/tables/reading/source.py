@@ -22,7 +22,7 @@ from tqdm import tqdm
 from logreg.core.errors import UserError
 from logreg.core.options.tables import Dialect, ReadOptions
 from logreg.data.tables.reading import kinds
-from logreg.data.tables.reading.files import OTHER_ARROW, files_of, format_of, partitions_of
+from logreg.data.tables.reading.files import OTHER_ARROW, Value, files_of, format_of, partitions_of
 from logreg.data.tables.reading.libsvm import read_blocks
 from logreg.data.tables.reading.text import Misread, TextFile, look
 
@@ -55,7 +55,7 @@ class Source:
     columns: dict[str, str] = field(default_factory=dict)
     row_count: int | None = None
     texts: tuple[TextFile, ...] = ()
-    partitions: dict[Path, dict[str, str | int | None]] = field(default_factory=dict)
+    partitions: dict[Path, dict[str, Value]] = field(default_factory=dict)
 
     def batches(self, columns: Sequence[str]) -> Iterator[pl.DataFrame]:
         """These columns of all rows in their order, some ten thousand rows at a time.
@@ -215,13 +215,8 @@ def open_source(path: str, options: ReadOptions, key: str) -> Source:
         raise UserError(f"{name}: there are no rows.")
     columns = {column: kinds.common([other.columns[column] for other in opened]) for column in first.columns}
     texts = tuple(text for other in opened for text in other.texts)
-    partitions: dict[Path, dict[str, str | int | None]] = {}
-    if not texts:
-        partitions, kinds_of_folders = partitions_of(files, path)
-        columns |= {column: kind for column, kind in kinds_of_folders.items() if column not in columns}
-        partitions = {file: {c: v for c, v in p.items() if c not in first.columns} for file, p in partitions.items()}
-    source = replace(source, columns=columns, row_count=total, texts=texts)
-    return replace(source, partitions=partitions)
+    partitions, kinds_of_folders = ({}, {}) if texts else partitions_of(files, path, first.columns)
+    return replace(source, columns=columns | kinds_of_folders, row_count=total, texts=texts, partitions=partitions)
 
 
 def _check_same_kinds(first: Source, other: Source) -> None:
