@@ -7,11 +7,11 @@ import io
 import re
 from collections import Counter
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from logreg.core.errors import UserError
-from logreg.core.options.tables import Dialect
+from logreg.core.options.tables import Dialect, ReadOptions
 
 DELIMITERS = (",", "\t", ";", "|", " ")
 QUOTES = ('"', "'")
@@ -24,84 +24,85 @@ _NUMBER = re.compile(r"[+-]?((\d+\.?\d*|\.\d+)(e[+-]?\d+)?|inf(inity)?)", re.ASC
 _VALUE = re.compile(_NUMBER.pattern + r"|\d{4}-\d{1,2}-\d{1,2}([T ].*)?|true|false", re.ASCII | re.IGNORECASE)
 
 
-def reader(lines: Iterable[str], delimiter: str, quote: str | None, padded: bool, strict: bool = False) -> Any:
+def reader(lines: Iterable[str], form: Dialect, strict: bool = False) -> Any:
     """Python's csv reader for this form."""
     csv.field_size_limit(LONGEST_FIELD)
     return csv.reader(
         lines,
-        delimiter=delimiter,
-        quotechar=quote,
-        quoting=csv.QUOTE_MINIMAL if quote else csv.QUOTE_NONE,
-        skipinitialspace=padded,
-        strict=strict and quote is not None,
+        delimiter=form.delimiter,
+        quotechar=form.quote,
+        quoting=csv.QUOTE_MINIMAL if form.quote else csv.QUOTE_NONE,
+        skipinitialspace=form.padded,
+        strict=strict and form.quote is not None,
     )
 
 
-def tidy(row: list[str], delimiter: str, padded: bool) -> list[str]:
+def tidy(row: list[str], form: Dialect) -> list[str]:
     """A row without the nothings between several blanks; no field at all if its line is blank."""
-    if delimiter == " ":
-        row = [field for field in row if field] if padded else row
+    if form.delimiter == " ":
+        row = [field for field in row if field] if form.padded else row
         return row if any(row) else []
     return row if len(row) > 1 or (row and row[0].strip()) else []
 
 
-def rows_of(text: str, delimiter: str, quote: str | None, padded: bool) -> list[list[str]]:
+def rows_of(text: str, form: Dialect) -> list[list[str]]:
     """The rows of a text, blank lines left out; the last one may be cut off."""
-    rows = (tidy(row, delimiter, padded) for row in reader(io.StringIO(text, newline=""), delimiter, quote, padded))
+    rows = (tidy(row, form) for row in reader(io.StringIO(text, newline=""), form))
     return [row for row in rows if row]
 
 
-def known(text: str, form: Dialect, names: Collection[str]) -> Dialect | None:
-    """The dialect of a text's beginning if it is written like another table with the same columns.
-
-    Args:
-        names: of columns, which a header must have.
-    """
-    rows = rows_of(text, form.delimiter, form.quote, form.padded)
+def known(text: str, options: ReadOptions) -> Dialect | None:
+    """The dialect of a text's beginning if it is written like the table of a run, with the same columns."""
+    form = options.form
+    if form is None or (options.delimiter, options.quote, options.header) != (None, None, None):
+        return None
+    rows = rows_of(text, form)
     first = [" ".join(name.split()) for name in rows[0]] if rows else []
-    fits = set(names) <= set(first) if form.header else len(first) == form.width
+    fits = set(options.names) <= set(first) if form.header else len(first) == form.width
     return replace(form, width=len(first)) if fits else None
 
 
-def sniff(
-    text: str,
-    whole: bool,
-    missing: Collection[str],
-    key: str,
-    delimiter: str | None = None,
-    quote: str | None = None,
-    header: bool | None = None,
-    names: Collection[str] = (),
-) -> Dialect:
-    """The dialect of a text's beginning; what is given is taken, the rest found out.
+def sniff(text: str, whole: bool, options: ReadOptions, key: str) -> Dialect:
+    """The dialect of a text's beginning; what the options say is taken, the rest found out.
 
     Args:
         whole: the text is the whole file, not just its first part.
-        missing: the texts that stand for a missing value.
         key: what to name in errors, such as ``data.path=churn.csv``.
-        names: of columns that are known to be there.
 
     Raises:
         UserError: there is nothing but blank lines.
     """
-    quotes = [quote or None] if quote is not None else _quotes(text, delimiter)
-    forms = [_Candidate.of(text, whole, d, q) for d in ((delimiter,) if delimiter else DELIMITERS) for q in quotes]
-    tables = [form for form in forms if form.columns > 1]
-    regular = [form for form in tables if form.share >= REGULAR and form.first_row_too]
+    quotes = [options.quote or None] if options.quote is not None else _quotes(text, options.delimiter)
+    delimiters = (options.delimiter,) if options.delimiter else DELIMITERS
+    forms = [_fitted(Dialect(d, q, False, d != "\t", 0), text, whole) for d in delimiters for q in quotes]
+    tables = [each for each in forms if each[0].width > 1]
+    regular = [form for form, share, first_row_too in tables if share >= REGULAR and first_row_too]
     # The usual delimiters first; where no form fits nearly all rows, the one that fits most of them.
-    best = next(iter(regular), max(tables, key=lambda form: form.share, default=forms[0]))
-    chosen, marks = best.delimiter, best.quote
-    if chosen == " ":
+    form = regular[0] if regular else max(tables, key=lambda each: each[1], default=forms[0])[0]
+    if form.delimiter == " ":
         padded = bool(re.search(r"\S {2,}\S|^ +\S|\S +\r?$", text, re.MULTILINE))
     else:
-        padded = chosen != "\t" and _is_padded(rows_of(text, chosen, marks, padded=False))
-    rows = rows_of(text, chosen, marks, padded)[:SAMPLE_ROWS]
+        padded = form.delimiter != "\t" and _is_padded(rows_of(text, replace(form, padded=False)))
+    form = replace(form, padded=padded)
+    rows = rows_of(text, form)[:SAMPLE_ROWS]
     if not rows:
         raise UserError(f"{key}: the file is empty.")
+    header, names = options.header, set(options.names)
     if header is None:
-        first = {" ".join(name.split()) for name in rows[0]}
-        header = (bool(names) and set(names) <= first) or _has_header(rows, missing)
-    return Dialect(chosen, marks, header, padded, len(rows[0]))
+        header = (bool(names) and names <= {" ".join(name.split()) for name in rows[0]}) or _has_header(
+            rows, options.absent
+        )
+    return replace(form, header=header, width=len(rows[0]))
+
+
+def _fitted(form: Dialect, text: str, whole: bool) -> tuple[Dialect, float, bool]:
+    """The form with the commonest number of fields in a row, the share of rows with it, whether the first row has it."""
+    rows = rows_of(text, form)
+    if not whole and len(rows) > 1:
+        rows = rows[:-1]
+    counts = [len(row) for row in rows[:SAMPLE_ROWS]]
+    width, often = Counter(counts).most_common(1)[0] if counts else (0, 0)
+    return replace(form, width=width), often / max(1, len(counts)), counts[:1] == [width]
 
 
 def _is_padded(rows: list[list[str]]) -> bool:
@@ -118,28 +119,6 @@ def _quotes(text: str, delimiter: str | None) -> list[str | None]:
     if "'" in quotes and not re.search(r"(?:^|[,;|\t ])'[^'\n]*'(?:\r?$|[,;|\t ])", text, re.MULTILINE):
         quotes.remove("'")
     return quotes or ["'" if delimiter == '"' else '"']
-
-
-@dataclass(frozen=True)
-class _Candidate:
-    """How well one delimiter and quote character fit a text."""
-
-    delimiter: str
-    quote: str | None
-    columns: int  # the commonest number of fields in a row
-    share: float  # of the rows that have it
-    first_row_too: bool
-
-    @classmethod
-    def of(cls, text: str, whole: bool, delimiter: str, quote: str | None) -> _Candidate:
-        rows = rows_of(text, delimiter, quote, padded=delimiter != "\t")
-        if not whole and len(rows) > 1:
-            rows = rows[:-1]
-        counts = [len(row) for row in rows[:SAMPLE_ROWS]]
-        if not counts:
-            return cls(delimiter, quote, 0, 0.0, False)
-        columns, often = Counter(counts).most_common(1)[0]
-        return cls(delimiter, quote, columns, often / len(counts), counts[0] == columns)
 
 
 def is_number(text: str) -> bool:

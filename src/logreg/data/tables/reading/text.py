@@ -217,9 +217,7 @@ def look(path: Path, options: ReadOptions, key: str) -> tuple[TextFile, dict[str
         text = head.decode(encoding, errors="replace" if options.is_utf8 else "ignore").removeprefix("\ufeff")
     except UnicodeError as error:
         raise UserError(f"{key}: the file is not {encoding} text ({error}); set data.encoding.") from error
-    given = options.delimiter, options.quote, options.header
-    alike = known(text, options.form, options.names) if options.form and given == (None, None, None) else None
-    dialect = alike or sniff(text, whole, options.absent, key, *given, options.names)
+    dialect = known(text, options) or sniff(text, whole, options, key)
     file = TextFile(path, key, encoding, dialect, options.absent, applied=options.form is not None)
     line, first = next(file.rows(), (0, []))
     if not first:
@@ -274,11 +272,11 @@ def csv_rows(block: TextBlock, dialect: Dialect, key: str, width: int | None = N
     Raises:
         UserError: a line is not UTF-8, a quote is left open, a row has another number of fields.
     """
-    lines = reader(_decoded_lines(block, key), dialect.delimiter, dialect.quote, dialect.padded, strict=True)
+    lines = reader(_decoded_lines(block, key), dialect, strict=True)
     before = 0
     while True:
         try:
-            row = tidy(next(lines), dialect.delimiter, dialect.padded)
+            row = tidy(next(lines), dialect)
         except StopIteration:
             return
         except csv.Error as error:

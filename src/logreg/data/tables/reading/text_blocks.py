@@ -157,7 +157,7 @@ def _careful_row_end(data: bytes, dialect: Dialect) -> int:
             yield line.decode("latin-1")
 
     with contextlib.suppress(csv.Error):  # said with its line when the rows are read
-        for _ in reader(lines(), dialect.delimiter, dialect.quote, dialect.padded):
+        for _ in reader(lines(), dialect):
             ends.append(read)
     return ends[-2]
 
