@@ -86,7 +86,6 @@ class ImageData(BlockData):
         return {split: numbers[rows] for split, rows in rows_of.items()}
 
     def _check_splits(self) -> None:
-        """Refuse a split of photos of one class."""
         for split, counts in self.label_counts.items():
             if sum(counts) and not all(counts):
                 present, absent = self.labels[int(counts[0] == 0)], self.labels[int(counts[0] != 0)]

@@ -243,7 +243,6 @@ def _column(node: str | Mapping[str, Any]) -> Column:
 
 
 def _effect(level: pl.Expr, column: Categorical, effects: list[float]) -> pl.Expr:
-    """The coefficient of each row's level."""
     level = column.spelled(level)
     by_level = {value: effects[i] for value, i in column.position.items()}
     known = level.replace_strict(list(by_level), list(by_level.values()), default=0.0, return_dtype=pl.Float64)

@@ -109,7 +109,6 @@ class TableData(BlockData):
         return {split: source.like(train) for split, source in sources.items()}
 
     def _check_sparse(self) -> None:
-        """Refuse what needs columns with names."""
         o = self.roles
         for name, value in (("features", o.features), ("exclude", o.exclude), ("categorical", o.categorical)):
             if value:
@@ -119,7 +118,6 @@ class TableData(BlockData):
                 raise UserError(f"data.{name}={given}: a LIBSVM file has a label and features only; leave it out.")
 
     def _key(self, sources: Mapping[str, Source]) -> str:
-        """Of everything that the prepared table depends on."""
         return key_of(
             VERSION,
             [[split, s.format, s.fingerprint(), s.state()] for split, s in sources.items()],

@@ -31,5 +31,3 @@ def test_chunks_hold_all_rows_whatever_is_kept_and_however_they_came(
     parts = [part for chunk in chunks for part in chunk.parts(100)]
     np.testing.assert_array_equal(np.concatenate([np.stack(part.columns, axis=1) for part in parts]), x)
     assert all(np.array_equal(np.stack(part.columns, axis=1), x[part.rows]) for part in parts)
-    store.remove()
-    assert not (tmp_path / "store").exists()

@@ -89,7 +89,6 @@ class Matrix:
                 x[:, i] = gaps[:, i]
 
     def _block(self, part: Chunk) -> np.ndarray:
-        """The features of some rows."""
         raw = self.raw
         numbers = np.empty((len(part), len(self.source)), dtype=raw.dtype)
         for i, source in enumerate(self.source):

@@ -202,8 +202,7 @@ class TablePreparation:
         write_rows(part, folder)
         np.asarray(y).tofile(folder / "y")
         warnings = self._leaks(raw, part, y, pre)
-        raw.store.remove()
-        for name in ("codes", "target"):
+        for name in ("numbers", "codes", "target"):
             (folder / name).unlink(missing_ok=True)
         zero, one = self._spelled(raw, pre.target.labels)
         total = [plural(sum(by_split[i] for by_split in labels.values()), "row") for i in (0, 1)]

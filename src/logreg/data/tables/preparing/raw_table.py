@@ -186,17 +186,14 @@ class ColumnStore:
                     stored[self._filled : self._filled + count] = column[start : start + count]
             self._filled, start = self._filled + count, start + count
             if self._filled == self._rows:
-                self._put_away()
-
-    def _put_away(self) -> None:
-        if not self._in_file and len(self._in_memory) < self._most_in_memory:
-            self._in_memory.append(list(self._last))
-            self._last = self._last[:, :0]
-        else:
-            with self.path.open("ab") as file:
-                file.write(self._last.data.cast("B"))
-            self._in_file += 1
-        self._filled = 0
+                self._filled = 0
+                if not self._in_file and len(self._in_memory) < self._most_in_memory:
+                    self._in_memory.append(list(self._last))
+                    self._last = self._last[:, :0]
+                    continue
+                with self.path.open("ab") as file:
+                    file.write(self._last.data.cast("B"))
+                self._in_file += 1
 
     def chunks(self) -> list[Chunk]:
         """All rows in their order."""
@@ -208,11 +205,6 @@ class ColumnStore:
         if self._filled:
             parts.append(list(self._last[:, : self._filled]))
         return [Chunk(i * self._rows, columns) for i, columns in enumerate(parts)]
-
-    def remove(self) -> None:
-        """Free the memory and the file."""
-        self._in_memory, self._in_file, self._filled = [], 0, 0
-        self.path.unlink(missing_ok=True)
 
 
 def occurrences(codes: np.ndarray) -> dict[int, int]:

@@ -76,7 +76,6 @@ def empty_column(key: str, column: str) -> str:
 
 
 def _check_single_columns(columns: Mapping[str, str], options: RoleOptions, key: str) -> None:
-    """Hold target, weight and group against the columns that are there."""
     named = {"target": options.target, "weight": options.weight, "group": options.group}
     given = {name: column for name, column in named.items() if column is not None}
     for name, column in given.items():

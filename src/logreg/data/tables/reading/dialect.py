@@ -96,7 +96,7 @@ def sniff(text: str, whole: bool, options: ReadOptions, key: str) -> Dialect:
 
 
 def _fitted(form: Dialect, text: str, whole: bool) -> tuple[Dialect, float, bool]:
-    """The form with the commonest number of fields in a row, the share of rows with it, whether the first row has it."""
+    """The form with the commonest number of fields, the share of rows that have it, and whether the first one has."""
     rows = rows_of(text, form)
     if not whole and len(rows) > 1:
         rows = rows[:-1]

@@ -95,7 +95,6 @@ class Source:
         return _scanned(path, self.format).with_columns(self._partition(path))
 
     def _partition(self, path: Path) -> list[pl.Expr]:
-        """The columns that the folders of a file stand for."""
         values = self.partitions.get(path, {})
         return [pl.lit(value, kinds.DTYPES[self.columns[name]]).alias(name) for name, value in values.items()]
 
@@ -231,7 +230,6 @@ def _check_same_kinds(first: Source, other: Source) -> None:
 
 
 def _look(source: Source) -> Source:
-    """The columns of a source of one file."""
     path = source.files[0]
     if source.format == "csv":
         text, columns = look(path, source.options, source.key)

@@ -96,17 +96,17 @@ def blocks(path: Path, key: str, encoding: str, dialect: Dialect) -> Iterator[Te
     for piece in _pieces(path, key, encoding):
         if is_old_mac:
             piece = piece.replace(b"\r", b"\n")
-        cut = _row_end(piece, rest, dialect)
-        if not cut and len(rest) > LONGEST_FIELD:
-            cut = piece.rfind(b"\n") + 1  # no quoted text is so long: a quote is out of place
-            if not cut and len(rest) > LONGEST_LINE:
+        end = _row_end(piece, rest, dialect)
+        if not end and len(rest) > LONGEST_FIELD:
+            end = piece.rfind(b"\n") + 1  # no quoted text is so long: a quote is out of place
+            if not end and len(rest) > LONGEST_LINE:
                 raise UserError(f"{key}: line {line} is longer than {LONGEST_LINE:,} bytes; this is no table.")
-        if cut:
+        if end:
             # Not copied where it is used whole.
-            data = piece if cut == len(piece) and not rest else b"".join((rest, memoryview(piece)[:cut]))
+            data = piece if end == len(piece) and not rest else b"".join((rest, memoryview(piece)[:end]))
             yield TextBlock(data, line)
             line += data.count(b"\n")
-            rest = piece[cut:]
+            rest = piece[end:]
         else:
             rest += piece
     if rest:
