@@ -127,7 +127,7 @@ def test_libsvm_is_known_by_its_lines_and_may_begin_at_0(tmp_path: Path) -> None
     (tmp_path / "one.txt").write_bytes(libsvm())
     (tmp_path / "zero.txt").write_bytes(libsvm(zero_based=True))
     one, zero = table(tmp_path / "one.txt", target=None), table(tmp_path / "zero.txt", target=None, zero_based=True)
-    for left, right in zip(one.table.csr, zero.cached.csr, strict=True):
+    for left, right in zip(one.table.csr, zero.table.csr, strict=True):
         np.testing.assert_array_equal(left, right)
 
 
