@@ -51,7 +51,7 @@ def on_photos(directory: Path, checkpoint: str, config: dict[str, Any]) -> None:
 
     from rich.console import Console
 
-    from logreg.report.terminal.evaluation import show
+    from logreg.report.terminal.run import show_evaluation
     from logreg.runs.evaluate import EvaluateOptions
     from logreg.runs.load import load_run
     from logreg.runs.photos import evaluate_photos
@@ -61,7 +61,7 @@ def on_photos(directory: Path, checkpoint: str, config: dict[str, Any]) -> None:
     result = evaluate_photos(run, str(data["path"]), options, checkpoint, data["skip_bad"])
     path = Path(config["output"] or directory / EVALUATION)
     result.write(path)
-    show(result, run.preprocessor.target.labels, path, Console(), "photo")
+    show_evaluation(result, run.preprocessor.target.labels, path, Console(), "photo")
 
 
 def on_a_table(directory: Path, checkpoint: str, config: dict[str, Any]) -> None:
@@ -76,7 +76,7 @@ def on_a_table(directory: Path, checkpoint: str, config: dict[str, Any]) -> None
 
     from rich.console import Console
 
-    from logreg.report.terminal.evaluation import show
+    from logreg.report.terminal.run import show_evaluation
     from logreg.runs.evaluate import EvaluateOptions, evaluate_table
     from logreg.runs.load import load_run
 
@@ -93,7 +93,7 @@ def on_a_table(directory: Path, checkpoint: str, config: dict[str, Any]) -> None
     result = evaluate_table(run, source, options, checkpoint)
     path = Path(config["output"] or directory / EVALUATION)
     result.write(path)
-    show(result, run.preprocessor.target.labels, path, Console())
+    show_evaluation(result, run.preprocessor.target.labels, path, Console())
 
 
 def on_own_rows(directory: Path, checkpoint: str) -> None:

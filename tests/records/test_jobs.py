@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from logreg.cli.interpolations import job_directory
 from logreg.records.jobs import failures, read_jobs, rerun_command, swept_keys
 from logreg.records.record import Monitor, RunRecord, settings_of
-from logreg.report import leaderboard
+from logreg.report.sweep import write_tables
 
 
 @given(st.integers(0, 9999), st.text(max_size=300))
@@ -46,7 +46,7 @@ def test_the_leaderboard_sorts_by_the_monitor_and_puts_failures_last(tmp_path: P
     assert [ranked.number for ranked in jobs] == order
     assert swept_keys(jobs) == ["lr"]
     assert [ranked.number for ranked in failures(jobs)] == [3]
-    leaderboard.write(tmp_path, jobs)
+    write_tables(tmp_path, jobs)
     text = (tmp_path / "leaderboard.md").read_text()
     assert f"python train.py lr={order[0]} epochs=3" in text
 
@@ -57,7 +57,7 @@ def test_a_broken_record_is_a_failed_job_and_not_the_end_of_the_leaderboard(tmp_
     (tmp_path / "1_x" / "run.json").write_text('{"status": "comp')
     jobs = read_jobs(tmp_path)
     assert [ranked.record.status for ranked in jobs] == ["completed", "failed"]
-    leaderboard.write(tmp_path, jobs)
+    write_tables(tmp_path, jobs)
 
 
 def test_the_rerun_command_survives_a_shell(tmp_path: Path) -> None:

@@ -14,9 +14,6 @@ from logreg.records.record import RECORD, RunRecord, read_record, settings_of
 
 REFIT = "refit"  # the directory of the run on all rows, inside that of the sweep
 SWEEPS = ("experiment=path", "experiment=lessons/")  # presets that are sweeps by themselves, among others
-DIFFERENT_LOSSES = (
-    "the jobs minimise different losses, which do not compare; rank them by monitor=train/log_loss or val/log_loss"
-)
 
 
 @dataclass(frozen=True)
@@ -106,9 +103,13 @@ def best_jobs(jobs: list[Job]) -> list[Job]:
     return [group[0] for group in by_monitor([job for job in jobs if job.is_ranked]).values()]
 
 
-def ranks_different_losses(jobs: Sequence[Job]) -> bool:
-    """Whether jobs are ranked by losses that are not the same function."""
-    return len({job.settings.get("loss", "log_loss") for job in jobs if job.monitor.endswith("/loss")}) > 1
+def different_losses(jobs: Sequence[Job]) -> str:
+    """A remark on jobs that are ranked by losses that are not the same function; empty where they are."""
+    if len({job.settings.get("loss", "log_loss") for job in jobs if job.monitor.endswith("/loss")}) < 2:
+        return ""
+    return (
+        "the jobs minimise different losses, which do not compare; rank them by monitor=train/log_loss or val/log_loss"
+    )
 
 
 def rerun_command(overrides: Sequence[str]) -> str:

@@ -1,19 +1,23 @@
-"""The report of a sweep: its leaderboard, how sure its ranking is, and the figures of what was swept."""
+"""The report of a sweep: its leaderboard, how sure its ranking is, and the figures of what was swept.
+
+The leaderboard is read from the ``run.json`` files of the jobs and from nothing else.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
 
 from rich.console import Console
 
-from logreg.core.files import write_csv
+from logreg.core.errors import plural
+from logreg.core.files import write_atomically, write_csv
 from logreg.records.comparison import DATA_SEED, FOLD, Setting, compare, table_rows, tied, verdict
-from logreg.records.jobs import Job, best_jobs, rerun_command
+from logreg.records.jobs import Job, best_jobs, failures, rerun_command, swept_keys
+from logreg.records.record import shown
 from logreg.records.selection import read_choice
-from logreg.report import leaderboard
 from logreg.report.terminal.tables import compact_table, say
 
 SHOWN = 10
@@ -27,24 +31,55 @@ def report_sweep(
     """Write ``figures/`` of a sweep; print the top of its tables.
 
     Args:
-        compared: as `write_tables` found it.
+        compared: what `write_tables` returned.
     """
     if with_figures and len(jobs) > 1:
         _draw(directory, jobs, compared)
-    leaderboard.show(directory, jobs, console, by_job=not compared)
+    _show_jobs(directory, jobs, console, by_job=not compared)
     if compared:
-        _show(compared, console)
-    _show_tested(winners(jobs, compared), console)
+        _show_settings(compared, console)
+    for winning in winners(jobs, compared).values():
+        names = [name for name in winning[0].metrics if name.startswith("test/")][:MOST_TESTED]
+        means = {name: fmean(job.metrics[name] for job in winning if name in job.metrics) for name in names}
+        if means:
+            which = "" if len(winning) == 1 else f", mean of its {len(winning)} repetitions"
+            values = ", ".join(f"{name} {value:.6g}" for name, value in means.items())
+            say(console, f"the winner on test rows{which}: {values}")
 
 
 def write_tables(directory: Path, jobs: list[Job]) -> dict[str, list[Setting]]:
-    """Write the leaderboard and, where settings were repeated, ``settings.csv``; returns how these compare."""
+    """Write ``leaderboard.csv`` and ``.md`` and, where settings were repeated, ``settings.csv``, each atomically.
+
+    Returns:
+        How the settings compare.
+    """
     compared = compare(jobs, overlap=overlap(jobs))
-    table, preface = table_rows(compared), []
+    of_setting = {  # what the leaderboard says of the setting that a job repeats
+        job.directory: {
+            "setting": str(each.rank),
+            "mean": repr(each.mean),
+            **{
+                name: "" if math.isnan(value) else repr(value)
+                for name, value in (("sd", each.deviation), ("low", each.low), ("high", each.high))
+            },
+            "verdict": verdict(each, settings),
+        }
+        for settings in compared.values()
+        for each in settings
+        for job in each.jobs
+    }
+    keys = list(dict.fromkeys(key for job in jobs for key in job.settings if key != "tags"))
+    metrics = list(dict.fromkeys(name for job in jobs for name in job.metrics))
+    header, *rows = _rows(jobs, keys, metrics, repr, of_setting)
+    errors = [job.record.error or "" for job in jobs]
+    lines = [[*row, error] for row, error in zip(rows, errors, strict=True)]
+    write_csv(directory / "leaderboard.csv", [[*header, "error"], *lines])
+    preface = []
     if compared:
+        table = table_rows(compared)
         write_csv(directory / "settings.csv", table)
-        preface = ["Settings over their repetitions:", "", *leaderboard.markdown_table(table), "", "Jobs:", ""]
-    leaderboard.write(directory, jobs, _of_setting(compared), preface)
+        preface = ["Settings over their repetitions:", "", *_markdown_table(table), "", "Jobs:", ""]
+    write_atomically(directory / "leaderboard.md", _markdown(directory, jobs, preface))
     return compared
 
 
@@ -54,40 +89,8 @@ def winners(jobs: list[Job], compared: Mapping[str, list[Setting]]) -> dict[str,
     return best | {metric: settings[0].jobs for metric, settings in compared.items()}
 
 
-def _of_setting(compared: Mapping[str, Sequence[Setting]]) -> dict[Path, dict[str, object]]:
-    """What the leaderboard says of the setting that a job repeats, by the job's directory."""
-    return {
-        job.directory: {
-            "setting": each.rank,
-            "mean": repr(each.mean),
-            "sd": _defined(each.deviation),
-            "low": _defined(each.low),
-            "high": _defined(each.high),
-            "verdict": verdict(each, settings),
-        }
-        for settings in compared.values()
-        for each in settings
-        for job in each.jobs
-    }
-
-
-def _defined(value: float) -> str:
-    return "" if math.isnan(value) else repr(value)
-
-
-def _show_tested(best: Mapping[str, Sequence[Job]], console: Console) -> None:
-    """The test metrics of the winner, which alone has any."""
-    for jobs in best.values():
-        names = [name for name in jobs[0].metrics if name.startswith("test/")][:MOST_TESTED]
-        means = {name: fmean(job.metrics[name] for job in jobs if name in job.metrics) for name in names}
-        if means:
-            which = "" if len(jobs) == 1 else f", mean of its {len(jobs)} repetitions"
-            values = ", ".join(f"{name} {value:.6g}" for name, value in means.items())
-            say(console, f"the winner on test rows{which}: {values}")
-
-
 def overlap(jobs: Sequence[Job]) -> float | None:
-    """n_val / n_train where every seed draws the split anew; None where folds are swept, or nothing is held out."""
+    """n_val / n_train where every seed draws a split of its own; None where folds are swept, or nothing is held out."""
     given = {job.settings.get(DATA_SEED) for job in jobs}
     for job in jobs:
         rows = job.record.rows
@@ -97,15 +100,88 @@ def overlap(jobs: Sequence[Job]) -> float | None:
     return None
 
 
-def _show(compared: Mapping[str, Sequence[Setting]], console: Console) -> None:
+def _rows(
+    jobs: Sequence[Job],
+    keys: Sequence[str],
+    metrics: Sequence[str],
+    number: Callable[[float], str],
+    of_setting: Mapping[Path, Mapping[str, str]],
+) -> list[list[str]]:
+    """A header, and a row of text for each job; there is a column of tags where any job has some."""
+    tagged = ["tags"] if any(job.record.tags for job in jobs) else []
+    further = list(next(iter(of_setting.values()), ()))
+    rows = [["job", "status", *tagged, *keys, *metrics, *further, "seconds", "directory"]]
+    for job in jobs:
+        *values, seconds = (
+            "" if value is None else number(float(value))
+            for value in (*map(job.metrics.get, metrics), job.record.seconds.get("total"))
+        )
+        tags = [", ".join(job.record.tags) for _ in tagged]
+        cells = [*tags, *(job.settings.get(key, "") for key in keys), *values]
+        cells += [of_setting.get(job.directory, {}).get(name, "") for name in further]
+        rows.append([str(job.number), job.record.status, *cells, seconds, job.directory.name])
+    return rows
+
+
+def _columns(jobs: list[Job]) -> list[str]:
+    """The metrics that are worth a column on a page: the monitors, and the accuracy on the same rows."""
+    monitors = dict.fromkeys(job.monitor for job in jobs if job.score is not None)
+    wanted = dict.fromkeys([*monitors, *(f"{name.partition('/')[0]}/accuracy" for name in monitors)])
+    return [name for name in wanted if any(name in job.metrics for job in jobs)]
+
+
+def _markdown(sweep: Path, jobs: list[Job], preface: Sequence[str]) -> str:
+    header, *rows = _rows(jobs, swept_keys(jobs), _columns(jobs), "{:.6g}".format, {})
+    table = _markdown_table([header, *([*cells, f"`{directory}`"] for *cells, directory in rows)])
+    lines = [f"# Leaderboard of {sweep.name}", "", *preface, *table]
+    errors = [f"- job {job.number}: {job.record.error}" for job in jobs if job.record.error]
+    if errors:
+        lines += ["", "Jobs without a result:", "", *errors]
+    for best in best_jobs(jobs):
+        command = rerun_command(best.record.overrides)
+        lines += ["", f"Best by {best.monitor}: job {best.number}. Run it alone with", "", f"    {command}"]
+    return "\n".join(lines) + "\n"
+
+
+def _markdown_table(rows: Sequence[Sequence[str]]) -> list[str]:
+    """The lines of a table whose first row is its header."""
+    header, *lines = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
+    return [header, "|" + " --- |" * len(rows[0]), *lines]
+
+
+def _show_jobs(sweep: Path, jobs: list[Job], console: Console, by_job: bool) -> None:
+    """The top of the leaderboard, and the best job and how to run it alone.
+
+    Args:
+        by_job: name the best job; not where jobs repeat settings, as the luckiest repetition says little.
+    """
+    keys, metrics, status = swept_keys(jobs), _columns(jobs), ["status"] if failures(jobs) else []
+    header = ("job", *keys, *metrics, *status)
+    rows = []
+    for job in jobs[:SHOWN]:
+        values = [f"{job.metrics[name]:.6g}" if name in job.metrics else "" for name in metrics]
+        settings = [job.settings.get(key, "") for key in keys]
+        rows.append([str(job.number), *settings, *values, *(job.record[name] for name in status)])
+    table = compact_table(f"{plural(len(jobs), 'job')}, best first", header, rows, console, optional=metrics[1:])
+    if len(jobs) > SHOWN:
+        table.add_row("…")
+    console.print(table)
+    for best in best_jobs(jobs) if by_job else ():
+        console.print(f"best: job {best.number}, {best.monitor} = {best.score:.6g}; run it alone with")
+        say(console, f"  {rerun_command(best.record.overrides)}")
+    csv = shown(sweep / "leaderboard.csv")
+    say(console, f"leaderboard: {csv}", f"look at it:  tensorboard --logdir {shown(sweep)}")
+
+
+def _show_settings(compared: Mapping[str, Sequence[Setting]], console: Console) -> None:
     header, *rows = table_rows(compared, digits=4)
-    unsaid = {"metric"} if len(compared) == 1 else set()  # which is named below, if there is one for all
+    hidden = {"metric"} if len(compared) == 1 else set()  # which is named below, if there is one for all
     if not any(each.failed for settings in compared.values() for each in settings):
-        unsaid.add("failed")
-    columns = [i for i, name in enumerate(header) if name not in unsaid]
-    shown = [[row[i] for i in columns] for row in rows[:SHOWN]]
+        hidden.add("failed")
+    columns = [i for i, name in enumerate(header) if name not in hidden]
+    cells = [[row[i] for i in columns] for row in rows[:SHOWN]]
     title = "settings over their repetitions, best first"
-    table = compact_table(title, [header[i] for i in columns], shown, console, optional=("sd", "failed"))
+    table = compact_table(title, [header[i] for i in columns], cells, console, optional=("sd", "failed"))
     if len(rows) > SHOWN:
         table.add_row("…")
     console.print(table)

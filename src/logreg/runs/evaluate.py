@@ -85,24 +85,6 @@ class EvaluateOptions:
     seed: int = 0
 
 
-@dataclass(frozen=True)
-class Scored:
-    """Labelled rows that a run has scored.
-
-    Attributes:
-        path, fingerprint: of what they were read from.
-        logits, y: (rows,).
-        weight: (rows,), of the column ``weight_name``; None where rows have none.
-    """
-
-    path: str
-    fingerprint: str
-    logits: np.ndarray
-    y: np.ndarray
-    weight: np.ndarray | None = None
-    weight_name: str | None = None
-
-
 def evaluate_table(run: Run, source: Source, options: EvaluateOptions, checkpoint: str) -> NewRowsEvaluation:
     """Predict every row of a labelled table and say how good the predictions are.
 
@@ -113,13 +95,25 @@ def evaluate_table(run: Run, source: Source, options: EvaluateOptions, checkpoin
     if not len(y):
         raise UserError(f"{source.key}: there is no labelled row.")
     name = None if weight is None else options.weight or run.settings.data.roles.weight
-    scored_rows = Scored(source.key.partition("=")[2], source.fingerprint(), logits, y, weight, name)
-    return evaluate_scored(run, scored_rows, options, checkpoint)
+    data = {"path": source.key.partition("=")[2], "fingerprint": source.fingerprint(), "weight": name}
+    return evaluate_logits(run, logits, y, weight, options, checkpoint, data)
 
 
-def evaluate_scored(run: Run, scored: Scored, options: EvaluateOptions, checkpoint: str) -> NewRowsEvaluation:
-    """Say how good predictions are."""
-    logits, y, weight = scored.logits, scored.y, scored.weight
+def evaluate_logits(
+    run: Run,
+    logits: np.ndarray,
+    y: np.ndarray,
+    weight: np.ndarray | None,
+    options: EvaluateOptions,
+    checkpoint: str,
+    data: dict[str, Any],
+) -> NewRowsEvaluation:
+    """Say how good predictions are.
+
+    Args:
+        logits, y, weight: (rows,) each.
+        data: ``path`` and ``fingerprint`` of what the rows were read from, and the name of the column of weights.
+    """
     rows, scorer = len(y), Scorer(run)
     evaluation: Evaluation = run.model.evaluation
     evaluation.reset()
@@ -136,34 +130,24 @@ def evaluate_scored(run: Run, scored: Scored, options: EvaluateOptions, checkpoi
     known_labels = run.record.data
     train = known_labels.get("label_weights") or known_labels.get("label_counts", {}).get("train")
     train = train or [int((y == 0).sum()), int((y == 1).sum())]
-    rate = float(ones @ y / ones.sum())
+    majority = majority_baseline(known, train[1] / sum(train), float(ones @ y / ones.sum()), run.model.loss)
     table = np.bincount(2 * y.astype(np.int64) + predicted, minlength=4).tolist()
+    bins = reliability(scorer.probabilities(logits), y, bins_of(known.values()), weight)
     names = ("true_negative", "false_positive", "false_negative", "true_positive")
     return NewRowsEvaluation(
         run=str(run.directory),
         checkpoint=checkpoint,
-        data={
-            "path": scored.path,
-            "rows": rows,
-            "labels": [table[0] + table[1], table[2] + table[3]],
-            "fingerprint": scored.fingerprint,
-            "weight": scored.weight_name,
-        },
+        data=data | {"rows": rows, "labels": [table[0] + table[1], table[2] + table[3]]},
         threshold=scorer.threshold,
         metrics={name: value if np.isfinite(value) else None for name, value in values.items()},
         intervals={name: ranges[name] for name in values if name in ranges and np.isfinite(values[name])},
-        baseline={
-            name: value if np.isfinite(values.get(name, 0.0)) else None
-            for name, value in majority_baseline(known, train[1] / sum(train), rate, run.model.loss).items()
-        },
+        baseline={name: value if np.isfinite(values.get(name, 0.0)) else None for name, value in majority.items()},
         confusion=dict(zip(names, table, strict=True)),
         confidence=options.confidence,
         resamples=resamples,
         seed=options.seed,
-        calibration=run.model.calibration.method if run.model.calibration is not None else None,
-        reliability=reliability(scorer.probabilities(logits), y, bins_of(known.values()), weight).as_record(
-            options.confidence
-        ),
+        calibration=None if run.model.calibration is None else run.model.calibration.method,
+        reliability=bins.as_record(options.confidence),
     )
 
 
@@ -175,8 +159,15 @@ def _scores(run: Run, source: Source, options: EvaluateOptions) -> tuple[np.ndar
         weight = None
     if not target:
         raise UserError(f"data.target: the run's own table has no such column; give the one that {source.key} has.")
-    others = _other_columns(source, target, weight)
-    source = matching(source, run, [] if source.format == "libsvm" else list(others), as_written=False)
+    others = [target, *([weight] if weight else [])]
+    if source.format == "libsvm":
+        source = matching(source, run, [], as_written=False)
+    else:
+        for name, column in (("target", target), ("weight", weight)):
+            if column is not None and column not in source.columns:
+                has = ", ".join(list(source.columns)[:12])
+                raise UserError(f"data.{name}={column}: {source.key} has no such column; it has {has}.")
+        source = matching(source, run, others, as_written=False)
     labels, meanings = run.table_preprocessor.target.labels, dict(options.labels or {})
     parts: list[list[np.ndarray]] = [[], [], []]
     missing = 0
@@ -187,11 +178,13 @@ def _scores(run: Run, source: Source, options: EvaluateOptions) -> tuple[np.ndar
         values = text.unique(maintain_order=True).drop_nulls().to_list()
         codes = dict(zip(values, label_codes(values, labels, meanings, f"data.target={target}").tolist(), strict=True))
         parts[0].append(z[is_labelled])
-        parts[1].append(
-            text.filter(is_labelled).replace_strict(codes).cast(int).to_numpy() if codes else np.empty(0, np.int64)
-        )
+        known = text.filter(is_labelled)
+        parts[1].append(known.replace_strict(codes).cast(int).to_numpy() if codes else np.empty(0, np.int64))
         if weight is not None:
-            parts[2].append(_weights(as_numbers(frame[weight].filter(is_labelled), None, source.key), weight))
+            weights = as_numbers(frame[weight].filter(is_labelled), None, source.key)
+            if not (weights >= 0).all():
+                raise UserError(f"data.weight={weight}: weights are 0 or more, and none may be missing.")
+            parts[2].append(weights)
     if missing and not options.drop_missing_target:
         lack = f"{plural(missing, 'row')} of {source.key} {'has' if missing == 1 else 'have'} no value there"
         raise UserError(f"data.target={target}: {lack}; data.drop_missing_target=true leaves them out.")
@@ -200,23 +193,6 @@ def _scores(run: Run, source: Source, options: EvaluateOptions) -> tuple[np.ndar
     if total is not None and not total.any():
         raise UserError(f"data.weight={weight}: all weights are 0.")
     return z, y, total
-
-
-def _other_columns(source: Source, target: str, weight: str | None) -> list[str]:
-    if source.format == "libsvm":
-        return [target]
-    for name, column in (("target", target), ("weight", weight)):
-        if column is not None and column not in source.columns:
-            raise UserError(
-                f"data.{name}={column}: {source.key} has no such column; it has {', '.join(list(source.columns)[:12])}."
-            )
-    return [target, *([weight] if weight else [])]
-
-
-def _weights(weights: np.ndarray, column: str) -> np.ndarray:
-    if not (weights >= 0).all():
-        raise UserError(f"data.weight={column}: weights are 0 or more, and none may be missing.")
-    return weights
 
 
 def evaluate_own_rows(run: Run, data: AnyData) -> dict[str, float]:

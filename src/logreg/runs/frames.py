@@ -60,24 +60,19 @@ def as_frame(rows: Any, columns: list[str], names: str) -> pl.DataFrame:
     try:
         raw = np.asarray(rows, dtype=np.float64)
     except (TypeError, ValueError) as error:
-        raise UserError(
-            f"predict_proba got a {type(rows).__name__} that is no table of numbers; give a frame."
-        ) from error
+        kind = type(rows).__name__
+        raise UserError(f"predict_proba got a {kind} that is no table of numbers; give a frame.") from error
     if raw.ndim != 2 or raw.shape[1] != len(columns):
-        raise UserError(
-            f"predict_proba got rows of shape {raw.shape}; a frame, or (rows, {len(columns)}) is needed, the "
-            f"columns of {names}."
-        )
+        needed = f"a frame, or (rows, {len(columns)}) is needed, the columns of {names}"
+        raise UserError(f"predict_proba got rows of shape {raw.shape}; {needed}.")
     return pl.DataFrame(raw, schema=columns)
 
 
 def _from_pandas(column: Any) -> pl.Series:
     if column.dtype != object:
         return pl.from_pandas(column)
-    missing = column.isna()
-    return pl.Series(
-        [None if gap else _text(value) for value, gap in zip(column, missing, strict=True)], dtype=pl.String
-    )
+    texts = [None if gap else _text(value) for value, gap in zip(column, column.isna(), strict=True)]
+    return pl.Series(texts, dtype=pl.String)
 
 
 def _text(value: object) -> str:
@@ -96,9 +91,8 @@ def _sparse_blocks(rows: object, width: int) -> Iterator[np.ndarray]:
         raise UserError("predict_proba got a frame, and the run was trained on a sparse table; give a sparse matrix.")
     matrix: Any = csr_array(rows if issparse(rows) else np.asarray(rows, dtype=np.float64))  # type: ignore[arg-type]
     if matrix.ndim != 2 or matrix.shape[1] > width:
-        raise UserError(
-            f"predict_proba got rows of shape {matrix.shape}; at most {width} columns were there in training."
-        )
+        most = f"at most {width} columns were there in training"
+        raise UserError(f"predict_proba got rows of shape {matrix.shape}; {most}.")
     step = max(1, TRANSFORMED_AT_ONCE // width)
     for first in range(0, matrix.shape[0], step):
         block = matrix[first : first + step].toarray()

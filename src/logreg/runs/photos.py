@@ -14,7 +14,7 @@ from logreg.core.errors import UserError
 from logreg.data.images.discover import labelled_photos
 from logreg.data.images.pixel_store import streamed
 from logreg.data.images.preprocessor import ELEMENTS, ImagePreprocessor
-from logreg.runs.evaluate import EvaluateOptions, NewRowsEvaluation, Scored, evaluate_scored
+from logreg.runs.evaluate import EvaluateOptions, NewRowsEvaluation, evaluate_logits
 from logreg.runs.load import Run
 from logreg.runs.predictions import STDOUT, Scorer, output_file, to_file, to_stdout
 
@@ -105,5 +105,5 @@ def evaluate_photos(
         logits.append(scorer.logits(pixels))
     labels = y[numbers].astype(np.int64)
     digest.update(labels.tobytes())
-    scored = Scored(path, f"sha256:{digest.hexdigest()[:32]}", np.concatenate(logits), labels)
-    return evaluate_scored(run, scored, options, checkpoint)
+    data = {"path": path, "fingerprint": f"sha256:{digest.hexdigest()[:32]}", "weight": None}
+    return evaluate_logits(run, np.concatenate(logits), labels, None, options, checkpoint, data)

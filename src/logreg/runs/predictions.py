@@ -93,9 +93,7 @@ class Scorer:
 
     def probabilities(self, z: np.ndarray) -> np.ndarray:
         """Of label 1, calibrated where the run is, (rows,)."""
-        if self.calibration is not None:
-            return self.calibration.probabilities(z)
-        return expit(z)
+        return expit(z) if self.calibration is None else self.calibration.probabilities(z)
 
     def results(self, z: np.ndarray) -> pl.DataFrame:
         """The two columns that a prediction adds."""

@@ -21,16 +21,11 @@ def read_options(own: ReadOptions, given: Mapping[str, Any], directory: Path | N
         directory: that of the run, whose record says how its own table was written.
     """
     names = ("format", "delimiter", "quote", "header", "encoding", "missing")
-    said = {name: given[name] for name in names if given.get(name) is not None}
-    form, columns = _form_and_columns(directory) if directory is not None else (None, ())
-    return replace(own, **{"format": None, **said}, names=columns, form=form)
-
-
-def _form_and_columns(directory: Path) -> tuple[Dialect | None, tuple[str, ...]]:
-    """How the table of a run was written, and the columns that the run needs."""
-    form = read_record(directory).data.get("form")
-    path = directory / PREPROCESSING
-    if form is None or not path.is_file():
-        return None, ()
-    columns = json.loads(path.read_text(encoding="utf-8"))["columns"]
-    return Dialect(**form), tuple(dict.fromkeys(column["feature"] for column in columns))
+    values: dict[str, Any] = {"format": None, "names": (), "form": None}
+    values |= {name: given[name] for name in names if given.get(name) is not None}
+    if directory is not None:
+        form, path = read_record(directory).data.get("form"), directory / PREPROCESSING
+        if form is not None and path.is_file():
+            columns = json.loads(path.read_text(encoding="utf-8"))["columns"]
+            values |= {"form": Dialect(**form), "names": tuple(dict.fromkeys(each["feature"] for each in columns))}
+    return replace(own, **values)

@@ -18,7 +18,6 @@ from logreg.data.tables.preprocessor import Preprocessor
 from logreg.data.tables.reading import kinds
 from logreg.data.tables.reading.kinds import level_expression
 from logreg.data.tables.reading.source import Source, WrongKinds, row_bar
-from logreg.evaluation.calibration import Calibration
 from logreg.optim.objective import linear_coefficients
 from logreg.runs.load import Run
 from logreg.runs.predictions import RESULTS, STDOUT, Scorer, output_file, to_file, to_parquet, to_stdout
@@ -26,6 +25,10 @@ from logreg.runs.predictions import RESULTS, STDOUT, Scorer, output_file, to_fil
 log = logging.getLogger(__name__)
 
 UNSEEN_REPORTED = 0.05  # the share of such values from which on they are reported
+FITTING = {  # kinds of columns by what the run has; texts are tried, and named where they are no numbers or dates
+    "numbers": ("integer", "float", "boolean", "string", "empty"),
+    "dates": ("date", "datetime", "string", "empty"),
+}
 MOST_READINGS = 4  # of a text file whose beginning did not tell what is in it
 
 
@@ -45,16 +48,13 @@ class Predictor(Scorer):
         """Probability and prediction over raw columns; null where a value is infinite."""
         assert self.linear is not None
         z = self.preprocessor.logit_expression(*self.linear, dtypes)
-        p = 1 / (1 + (-z).exp()) if self.calibration is None else self._calibrated(self.calibration, z)
+        p = 1 / (1 + (-z).exp())
+        if (calibration := self.calibration) is not None:
+            p = z.map_batches(
+                lambda column: pl.Series(calibration.probabilities(column.to_numpy())), pl.Float64, is_elementwise=True
+            )
         probability = pl.when(z.is_finite()).then(p)
         return [probability.alias(RESULTS[0]), (probability >= self.threshold).cast(pl.Int8).alias(RESULTS[1])]
-
-    @staticmethod
-    def _calibrated(calibration: Calibration, z: pl.Expr) -> pl.Expr:
-        def probabilities(column: pl.Series) -> pl.Series:
-            return pl.Series(calibration.probabilities(column.to_numpy()))
-
-        return z.map_batches(probabilities, return_dtype=pl.Float64, is_elementwise=True)
 
     @torch.no_grad()
     def logits(self, frame: pl.DataFrame, key: str, row: int = 0) -> np.ndarray:
@@ -72,10 +72,9 @@ class Predictor(Scorer):
         width, model = self.preprocessor.width, self.run.model
         dtype = next(model.parameters()).dtype
         x = x[:, :width] if x.shape[1] > width else x
-        parts = [torch.as_tensor(part) for part in (x.indptr, x.indices, x.data)]
-        rows = torch.sparse_csr_tensor(
-            parts[0], parts[1], parts[2].to(dtype), (x.shape[0], width), check_invariants=False
-        )
+        starts, places, values = (torch.as_tensor(part) for part in (x.indptr, x.indices, x.data))
+        size = x.shape[0], width
+        rows = torch.sparse_csr_tensor(starts, places, values.to(dtype), size, check_invariants=False)
         return model.logits(rows).double().numpy()
 
 
@@ -104,10 +103,8 @@ class UnseenLevels:
     def report(self, key: str) -> None:
         for name, count in self.unseen.items():
             if count > UNSEEN_REPORTED * self.rows:
-                share = 100 * count / self.rows
-                log.warning(
-                    "%s: %.0f %% of the values of column %s are levels that training did not see", key, share, name
-                )
+                message = "%s: %.0f %% of the values of column %s are levels that training did not see"
+                log.warning(message, key, 100 * count / self.rows, name)
 
 
 def matching(source: Source, run: Run, keep: Sequence[str] = (), as_written: bool = True) -> Source:
@@ -132,13 +129,16 @@ def matching(source: Source, run: Run, keep: Sequence[str] = (), as_written: boo
         if list(keep).count(column) > 1:
             raise UserError(f"data.keep: {column} is named more than once.")
         if column not in source.columns:
-            raise UserError(
-                f"data.keep: {source.key} has no column {column}; it has {', '.join(list(source.columns)[:12])}."
-            )
+            has = ", ".join(list(source.columns)[:12])
+            raise UserError(f"data.keep: {source.key} has no column {column}; it has {has}.")
     if source.format != "csv":
-        _check_kinds(source, run)
+        for spec in run.table_preprocessor.columns:
+            kind = source.columns[spec.feature]
+            needed = "levels" if isinstance(spec, Categorical) else "numbers" if spec.part is None else "dates"
+            if kind == "other" or kind not in FITTING.get(needed, (kind,)):
+                raise UserError(f"{source.key}: column {spec.feature} holds {kind}s; the run was trained on {needed}.")
         return source
-    # A sample of text does not tell the kind of a column; the run does.
+    # A sample of text does not show the kind of a column; the run does.
     wanted: dict[str, str] = {c: kinds.VERBATIM if c in keep and as_written else "string" for c in source.columns}
     for spec in run.table_preprocessor.columns:
         if not isinstance(spec, Categorical) and spec.feature not in keep:
@@ -147,22 +147,6 @@ def matching(source: Source, run: Run, keep: Sequence[str] = (), as_written: boo
     texts = tuple(c for c, kind in wanted.items() if kind in ("string", kinds.VERBATIM))
     options = replace(source.options, text=texts)
     return replace(source, columns=wanted, options=options)
-
-
-def _check_kinds(source: Source, run: Run) -> None:
-    """Refuse texts where the run has numbers, and numbers where it has dates."""
-    for spec in run.table_preprocessor.columns:
-        kind = source.columns[spec.feature]
-        needed = None
-        if not isinstance(spec, Categorical):
-            if spec.part is not None:
-                needed = "dates" if kind not in ("date", "datetime", "string", "empty") else None
-            elif kind not in ("integer", "float", "boolean", "empty"):
-                needed = "numbers" if kind != "string" else None  # texts are tried, and named where they are none
-        if needed or kind == "other":
-            raise UserError(
-                f"{source.key}: column {spec.feature} holds {kind}s; the run was trained on {needed or 'levels'}."
-            )
 
 
 def predict_table(run: Run, source: Source, output: str, keep: list[str] | None = None) -> int:
@@ -229,7 +213,9 @@ def _scored_columns(
         try:
             read_rows = 0
             for frame in source.batches(columns):
-                fresh = frame[max(0, scored_rows - read_rows) :]  # a text file that had to be begun anew
+                fresh = frame[
+                    max(0, scored_rows - read_rows) :
+                ]  # a text file may be read from its start again
                 read_rows += len(frame)
                 if len(fresh):
                     read = fresh.with_columns(kinds.cleaned(both, source.options.absent)) if both else fresh
@@ -240,22 +226,15 @@ def _scored_columns(
             levels.report(source.key)
             return
         except WrongKinds as wrong:
-            _check_still_fits(predictor, source, wrong.source)
+            for spec in predictor.preprocessor.columns:
+                kind = wrong.source.columns[spec.feature]
+                changed = kind in ("string", "boolean") and source.columns[spec.feature] != kind
+                if changed and not isinstance(spec, Categorical):
+                    what = "numbers" if spec.part is None else "dates"
+                    where = f"{source.key}: column {spec.feature}"
+                    raise UserError(f"{where} holds {kind}s; the run was trained on {what} there.") from None
             source = wrong.source
     raise UserError(f"{source.key}: the file cannot be read consistently; set data.delimiter and data.quote.")
-
-
-def _check_still_fits(predictor: Predictor, source: Source, corrected: Source) -> None:
-    """Refuse texts where the run has numbers or dates.
-
-    Raises:
-        UserError: names the column.
-    """
-    for spec in predictor.preprocessor.columns:
-        kind = corrected.columns[spec.feature]
-        if not isinstance(spec, Categorical) and kind in ("string", "boolean") and source.columns[spec.feature] != kind:
-            what = "numbers" if spec.part is None else "dates"
-            raise UserError(f"{source.key}: column {spec.feature} holds {kind}s; the run was trained on {what} there.")
 
 
 def _outputs(predictor: Predictor, source: Source, keep: Sequence[str]) -> Iterator[pl.DataFrame]:
@@ -273,14 +252,13 @@ def _to_parquet(predictor: Predictor, source: Source, keep: Sequence[str], part:
                 lazy.select(*keep, *predictor.expressions(dtypes)).sink_parquet(part, statistics=True)
             except pl.exceptions.PolarsError:
                 return to_parquet(_outputs(predictor, source, keep), part)  # says which file is damaged
-            rows, gaps = (
-                pl.scan_parquet(part).select(pl.len(), pl.col(RESULTS[0]).null_count().alias("gaps")).collect().row(0)
-            )
+            counted = pl.scan_parquet(part).select(pl.len(), pl.col(RESULTS[0]).null_count().alias("gaps"))
+            rows, gaps = counted.collect().row(0)
             if not gaps:
                 levels = UnseenLevels(predictor.preprocessor)
                 if levels.columns:
                     levels.count(lazy.select(levels.expressions(dtypes)).collect(engine="streaming").row(0), rows)
                     levels.report(source.key)
                 return int(rows)
-            # Something is infinite: the other way says where.
+            # Something is infinite: reading batch by batch says where.
     return to_parquet(_outputs(predictor, source, keep), part)

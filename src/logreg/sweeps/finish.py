@@ -17,7 +17,7 @@ from logreg.cli import trusted_packages
 from logreg.cli.assemble import make_data, make_sweep_lesson
 from logreg.cli.pages import reload_run, write_page_of
 from logreg.core.errors import UserError, plural
-from logreg.records.jobs import DIFFERENT_LOSSES, best_jobs, failures, ranks_different_losses, read_jobs
+from logreg.records.jobs import best_jobs, different_losses, failures, read_jobs
 from logreg.records.record import (
     AccuracyInterval,
     change_record,
@@ -64,8 +64,8 @@ def finish_sweep(directory: Path, complete: bool) -> int:
             compared = write_tables(directory, jobs)
     settings = known_settings(jobs[0].directory)  # whose settings of the sweep are those of all jobs
     with_figures = settings is not None and settings.figures
-    if ranks_different_losses(jobs):
-        print(f"warning: {DIFFERENT_LOSSES}.", file=sys.stderr)
+    if remark := different_losses(jobs):
+        print(f"warning: {remark}.", file=sys.stderr)
     report_sweep(directory, jobs, compared, Console(), with_figures)
     for job in best_jobs(jobs) if with_figures else ():
         _draw(job.directory)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from logreg.report.figures.boundary import TAG, moments
-from logreg.report.tensorboard.protos import CATEGORY
+from logreg.report.tensorboard.events import CATEGORY
 from tests.commands import run_command
 from tests.report.page.serving import NODES, ask, browser, served, text_when
 

@@ -23,8 +23,7 @@ from tensorboard.util.tensor_util import make_ndarray
 from logreg import BinaryClassifier, RunRecord
 from logreg.models import SequentialRegression
 from logreg.records.record import Certificate
-from logreg.report.tensorboard.events import EventFile
-from logreg.report.tensorboard.protos import CATEGORY, LAYOUT_TAG, compared_names
+from logreg.report.tensorboard.events import CATEGORY, LAYOUT_TAG, EventFile, compared_names
 from logreg.report.tensorboard.texts import (
     THRESHOLDS,
     conclusion,

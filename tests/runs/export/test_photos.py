@@ -22,7 +22,7 @@ from logreg.models.convolutional import ConvByHand, ConvSequential
 from logreg.models.linear_on_pixels import LinearOnPixels
 from logreg.records.record import PREPROCESSING
 from logreg.runs.export.exporting import PHOTO_FORMATS
-from logreg.runs.export.photos import BoxResize, conv2d
+from logreg.runs.export.programs import BoxResize, conv2d
 from logreg.runs.load import Run
 from tests.runs.export.runs import (
     ISOTONIC,

@@ -28,7 +28,7 @@ from logreg.records.record import (
     read_record,
     shown,
     splits_of,
-)  # fmt: skip
+)
 from logreg.report.figures.theme import page_colors
 from logreg.report.page import run_charts
 from logreg.report.page.charts import Chart, lesson_of

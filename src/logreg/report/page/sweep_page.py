@@ -12,15 +12,7 @@ from statistics import fmean
 from logreg.core.errors import plural
 from logreg.core.numbers import is_finite
 from logreg.records.comparison import Setting, compare, tied, verdict
-from logreg.records.jobs import (
-    DIFFERENT_LOSSES,
-    Job,
-    best_jobs,
-    failures,
-    ranks_different_losses,
-    rerun_command,
-    swept_keys,
-)  # fmt: skip
+from logreg.records.jobs import Job, best_jobs, different_losses, failures, rerun_command, swept_keys
 from logreg.records.record import shown
 from logreg.records.selection import read_choice, refitted
 from logreg.report.page.charts import lesson_of
@@ -222,8 +214,8 @@ def settings_table(compared: Mapping[str, Sequence[Setting]]) -> tuple[PagedTabl
 
 def conclusions(jobs: Sequence[Job], compared: Mapping[str, Sequence[Setting]]) -> list[str]:
     """How sure the ranking is, a sentence for each monitored metric whose settings were repeated."""
-    different = ranks_different_losses(jobs)
-    lines = [f"{DIFFERENT_LOSSES[0].upper()}{DIFFERENT_LOSSES[1:]}."] if different else []
+    remark = different_losses(jobs)
+    lines = [f"{remark[0].upper()}{remark[1:]}."] if remark else []
     for metric, group in compared.items():
         best = group[0]
         name, equal = bounded(best.name, LONGEST_NAME), tied(group)

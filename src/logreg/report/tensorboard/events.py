@@ -1,32 +1,44 @@
 """TensorBoard event files, written without a thread or a queue.
 
 A record costs a few microseconds this way, where a `SummaryWriter` takes a hundred and starts a thread per run;
-TensorBoard's own record writer computes its checksums in Python, which takes longer than everything else.
+TensorBoard's own record writer computes its checksums in Python, which takes longer than everything else, and its
+functions that write what the plugins for curves, texts and layouts read need tensorflow.
 """
 
 from __future__ import annotations
 
 import itertools
 import os
+import re
 import socket
 import struct
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import google_crc32c
 import numpy as np
+from jaxtyping import Float
 from lightning.pytorch.loggers import Logger
 from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.proto.summary_pb2 import Summary, SummaryMetadata
+from tensorboard.compat.proto.tensor_pb2 import TensorProto
+from tensorboard.compat.proto.tensor_shape_pb2 import TensorShapeProto
+from tensorboard.compat.proto.types_pb2 import DT_FLOAT, DT_STRING
+from tensorboard.plugins.custom_scalar import metadata as custom_scalar
+from tensorboard.plugins.custom_scalar.layout_pb2 import Category, Chart, Layout, MultilineChartContent
 from tensorboard.plugins.hparams import metadata
 from tensorboard.plugins.hparams.api_pb2 import STATUS_FAILURE, STATUS_SUCCESS
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData, SessionEndInfo, SessionStartInfo
+from tensorboard.plugins.pr_curve import metadata as pr_curve
+from tensorboard.plugins.text import metadata as texts
 
 from logreg.records.record import RunRecord
-from logreg.report.tensorboard import protos
 
+LAYOUT_TAG: str = custom_scalar.CONFIG_SUMMARY_TAG
+CATEGORY = "train and validation"  # the same in every run, since TensorBoard merges the charts of a category
+COMPARED = re.compile(r"(train|val)/(.+)")
 _counter = itertools.count()
 
 
@@ -40,6 +52,14 @@ def _masked_crc(content: bytes) -> bytes:
     """CRC-32C, rotated and shifted, so that a checksum of checksums is none of the common ones (TFRecord format)."""
     crc = google_crc32c.value(content)
     return struct.pack("<I", ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF)
+
+
+def compared_names(tags: Iterable[str]) -> list[str]:
+    """The metrics that were measured on training or validation rows, those of both first."""
+    splits: dict[str, set[str]] = {}
+    for match in filter(None, map(COMPARED.fullmatch, tags)):
+        splits.setdefault(match[2], set()).add(match[1])
+    return sorted(splits, key=lambda name: -len(splits[name]))  # which keeps the order of the tags otherwise
 
 
 class EventFile:
@@ -60,27 +80,43 @@ class EventFile:
         self._write([Summary.Value(tag=tag, image=image)], step)
 
     def text(self, tag: str, markdown: str, step: int) -> None:
-        self._tensor(tag, protos.text(markdown), step)
+        self._string(tag, markdown.encode(), texts.create_summary_metadata(display_name="", description=""), step)
 
-    def curve(self, tag: str, table: np.ndarray, description: str, step: int) -> None:
-        """A precision-recall curve; see `summaries.curve`."""
-        self._tensor(tag, protos.curve(table, description), step)
+    def curve(self, tag: str, table: Float[np.ndarray, "6 thresholds"], description: str, step: int) -> None:
+        """A curve of the PR Curves tab.
 
-    def layout(self) -> None:
-        """Charts of the scalars so far for the Custom Scalars tab, unless the same were laid out before."""
-        names = protos.compared_names(self._tags)
-        if names != self._laid_out:
-            self._laid_out = names
-            self._tensor(protos.LAYOUT_TAG, protos.layout(names), 0)
-
-    def _tensor(self, tag: str, content: protos.Content, step: int) -> None:
-        tensor, about = content
+        Args:
+            table: true positives, false positives, true negatives, false negatives, precision and recall.
+        """
+        shape = TensorShapeProto(dim=[TensorShapeProto.Dim(size=size) for size in table.shape])
+        tensor = TensorProto(dtype=DT_FLOAT, tensor_shape=shape, tensor_content=table.astype("<f4").tobytes())
+        about = pr_curve.create_summary_metadata("", description, table.shape[1])
         self._write([Summary.Value(tag=tag, tensor=tensor, metadata=about)], step)
 
-    def hyperparameters(self, values: Mapping[str, object], group: str) -> None:
-        """The row of this run in the HParams tab; numbers, booleans and strings, everything else as text."""
+    def layout(self) -> None:
+        """For the Custom Scalars tab, unless it was laid out so before: a chart for each metric so far, with a line for
+        training and one for validation rows.
+        """
+        names = compared_names(self._tags)
+        if names != self._laid_out:
+            self._laid_out = names
+            lines = {name: MultilineChartContent(tag=[f"^(train|val)/{re.escape(name)}$"]) for name in names}
+            charts = [Chart(title=name, multiline=multiline) for name, multiline in lines.items()]
+            content = Layout(category=[Category(title=CATEGORY, chart=charts)]).SerializeToString()
+            self._string(LAYOUT_TAG, content, custom_scalar.create_summary_metadata(), 0)
+
+    def _string(self, tag: str, content: bytes, about: SummaryMetadata, step: int) -> None:
+        tensor = TensorProto(dtype=DT_STRING, string_val=[content])
+        self._write([Summary.Value(tag=tag, tensor=tensor, metadata=about)], step)
+
+    def finish(self, record: RunRecord) -> None:
+        """Give the run its row in the HParams tab, with its final metrics, and close the file.
+
+        Hyperparameters are numbers, booleans and strings, everything else as text.
+        """
+        group = f"{self.directory.parent.name}/{self.directory.name}"
         start = SessionStartInfo(group_name=group, start_time_secs=time.time())
-        for key, value in values.items():
+        for key, value in record.hyperparameters.items():
             if isinstance(value, bool):
                 start.hparams[key].bool_value = value
             elif isinstance(value, int | float):
@@ -88,22 +124,13 @@ class EventFile:
             else:
                 start.hparams[key].string_value = str(value)
         self._hparams(metadata.SESSION_START_INFO_TAG, HParamsPluginData(session_start_info=start))
-
-    def end(self, success: bool) -> None:
-        """Close the run's row in the HParams tab."""
-        status = STATUS_SUCCESS if success else STATUS_FAILURE
-        info = SessionEndInfo(status=status, end_time_secs=time.time())
-        self._hparams(metadata.SESSION_END_INFO_TAG, HParamsPluginData(session_end_info=info))
-
-    def finish(self, record: RunRecord) -> None:
-        """Give the run its row in the HParams tab, with its final metrics, and close the file."""
-        group = f"{self.directory.parent.name}/{self.directory.name}"
-        self.hyperparameters(record.hyperparameters, group)
         self.scalars({f"final/{name}": value for name, value in record.metrics.items()}, record.updates)
         if record.baseline is not None:
             linear = {f"final_linear/{name}": value for name, value in record.baseline.metrics.items()}
             self.scalars(linear, record.updates)
-        self.end(success=record.status == "completed")
+        status = STATUS_SUCCESS if record.status == "completed" else STATUS_FAILURE
+        end = SessionEndInfo(status=status, end_time_secs=time.time())
+        self._hparams(metadata.SESSION_END_INFO_TAG, HParamsPluginData(session_end_info=end))
         self.close()
 
     def _hparams(self, tag: str, data: HParamsPluginData) -> None:

@@ -37,18 +37,21 @@ def show_inference(inference: Inference, rows: Coefficients, console: Console, m
     if not console.is_terminal:
         console = Console(file=console.file, width=max(console.width, NARROWEST))
     say(console, *_head(inference))
-    top = rows.largest(most)
-    table = _coefficient_table(inference)
-    for i in top:
-        table.add_row(escape(rows[i].name), *_coefficient_cells(inference, i - 1))
-    if len(top) < len(rows) - 1:
-        table.add_row(f"… {len(rows) - 1 - len(top)} smaller ones")
-    table.add_row("(intercept)", *_coefficient_cells(inference, len(rows) - 1))
+    top, estimates, effects = rows.largest(most), inference.coefficients, inference.marginal_effects
+    by_profile = inference.method == "profile"
+    tests = ("chi²", "P>chi²") if by_profile else ("z", "P>|z|")
+    title = "coefficients" + (", tests and intervals by profile likelihood" if by_profile else "")
+    table = _table(title, "coef", "std err", *tests, "[0.025", "0.975]", "odds ratio")
+    for i in (*top, 0):  # the intercept, row 0, is the last of the estimates
+        if i == 0 and len(top) < len(rows) - 1:
+            table.add_row(f"… {len(rows) - 1 - len(top)} smaller ones")
+        statistic = chi2.isf(estimates.p[i - 1], 1) if by_profile else estimates.z[i - 1]
+        odds_ratio = _number(estimates.odds_ratio[i - 1])
+        table.add_row(escape(rows[i].name), *_cells(estimates, i - 1, statistic), odds_ratio)
     console.print(table)
-    effects = inference.marginal_effects
-    table = _table("average marginal effects", "", "dp/dx", "std err", "z", "P>|z|", "[0.025", "0.975]")
+    table = _table("average marginal effects", "dp/dx", "std err", "z", "P>|z|", "[0.025", "0.975]")
     for i in top:
-        table.add_row(escape(rows[i].name), *_cells(effects, i - 1), *_interval(effects, i - 1))
+        table.add_row(escape(rows[i].name), *_cells(effects, i - 1, effects.z[i - 1]))
     console.print(table)
 
 
@@ -78,40 +81,20 @@ def _head(inference: Inference) -> list[str]:
     return lines
 
 
-def _coefficient_table(inference: Inference) -> Table:
-    by_profile = inference.method == "profile"
-    tests = ("chi²", "P>chi²") if by_profile else ("z", "P>|z|")
-    title = "coefficients" + (", tests and intervals by profile likelihood" if by_profile else "")
-    return _table(title, "", "coef", "std err", *tests, "[0.025", "0.975]", "odds ratio")
-
-
 def _table(title: str, *names: str) -> Table:
-    table = frameless(title, *names)
+    table = frameless(title, "", *names)
     for column in table.columns[1:]:
         column.justify, column.no_wrap = "right", True
     return table
 
 
-def _coefficient_cells(inference: Inference, i: int) -> list[str]:
-    estimates = inference.coefficients
-    cells = _cells(estimates, i)
-    if inference.method == "profile":
-        cells[2] = f"{chi2.isf(estimates.p[i], 1):.3f}"
-    return [*cells, *_interval(estimates, i), _number(estimates.odds_ratio[i])]
-
-
-def _cells(estimates: Estimates, i: int) -> list[str]:
-    p = estimates.p[i]
-    return [
-        _number(estimates.estimate[i]),
-        _number(estimates.standard_error[i]),
-        f"{estimates.z[i]:.3f}",
-        f"{p:.3f}" if p >= 5e-4 else "<0.001",
-    ]
-
-
-def _interval(estimates: Estimates, i: int) -> list[str]:
-    return [_number(estimates.lower[i]), _number(estimates.upper[i])]
+def _cells(estimates: Estimates, i: int, statistic: float) -> list[str]:
+    p = f"{estimates.p[i]:.3f}" if estimates.p[i] >= 5e-4 else "<0.001"
+    first, error, low, high = (
+        _number(values[i])
+        for values in (estimates.estimate, estimates.standard_error, estimates.lower, estimates.upper)
+    )
+    return [first, error, f"{statistic:.3f}", p, low, high]
 
 
 def _number(value: float) -> str:

@@ -1,9 +1,10 @@
-"""What a run prints when it is over."""
+"""What a run and an evaluation print when they are over."""
 
 from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from rich.console import Console
@@ -17,9 +18,12 @@ from logreg.evaluation.coefficients.estimates import Inference, NoInference
 from logreg.records.record import Baseline, RunRecord, shown, splits_of
 from logreg.report.coefficients import Coefficients
 from logreg.report.terminal.inference import show_inference
-from logreg.report.terminal.sentences import conclusions, headline, metric_names
+from logreg.report.terminal.sentences import brier_lines, conclusions, headline, is_part, metric_names
 from logreg.report.terminal.tables import numeric, say
 from logreg.training.classifier import BinaryClassifier
+
+if TYPE_CHECKING:
+    from logreg.runs.evaluate import NewRowsEvaluation
 
 MOST_ROWS = 20  # a table of more rows is not printed row by row
 MOST_COEFFICIENTS = 10
@@ -37,7 +41,8 @@ def show(
     """Final metrics, learned coefficients, predictions of a small table, and where to look next."""
     say(console, headline(record))
     if record.metrics:
-        console.print(metrics_table(record.metrics, record.baseline))
+        header, *rows = metric_rows(record.metrics, record.baseline)
+        console.print(numeric(*header, rows=rows))
         say(console, *conclusions(record))
         if record.calibration is not None and coefficients is not None:
             console.print("W and b are those of the model, before calibration", highlight=False)
@@ -46,7 +51,7 @@ def show(
         if isinstance(inference, Inference) and coefficients is not None:
             show_inference(inference, coefficients, console, MOST_COEFFICIENTS)
         elif not isinstance(data, ImageData):  # a pixel by itself says nothing; figures/filters.png shows them all
-            _coefficients(coefficients, console)
+            _show_coefficients(coefficients, console)
         if isinstance(data, InMemoryData):
             _predictions(classifier, data, console)
     here = shown(directory)
@@ -59,15 +64,6 @@ def show_briefly(record: RunRecord, console: Console) -> None:
     console.print(f"\t{record.status} after {plural(record.updates, 'update')}{score}", highlight=False, soft_wrap=True)
 
 
-def metrics_table(metrics: dict[str, float], baseline: Baseline | None = None) -> Table:
-    """`metric_rows`, for the terminal."""
-    header, *rows = metric_rows(metrics, baseline)
-    table = numeric(*header)
-    for row in rows:
-        table.add_row(*row)
-    return table
-
-
 def metric_rows(metrics: dict[str, float], baseline: Baseline | None = None) -> list[list[str]]:
     """A header, then a row per metric, a column per split; of a linear baseline the split held out the longest."""
     splits = splits_of(metrics)
@@ -76,8 +72,12 @@ def metric_rows(metrics: dict[str, float], baseline: Baseline | None = None) -> 
     for name in metric_names(metrics):
         cells = [metrics.get(f"{split}/{name}") for split in splits]
         cells += [linear.get(f"{splits[-1]}/{name}")] if linear else []
-        rows.append([name, *("" if cell is None else f"{cell:.6f}" for cell in cells)])
+        rows.append([name, *map(_cell, cells)])
     return rows
+
+
+def _cell(value: float | None) -> str:
+    return "" if value is None else f"{value:.6f}"
 
 
 def comparison_table(recorded: dict[str, float], metrics: dict[str, float]) -> Table:
@@ -88,7 +88,38 @@ def comparison_table(recorded: dict[str, float], metrics: dict[str, float]) -> T
     return table
 
 
-def _coefficients(rows: Coefficients | None, console: Console) -> None:
+def show_evaluation(
+    result: NewRowsEvaluation, labels: tuple[str, str], path: Path, console: Console, noun: str = "row"
+) -> None:
+    """The metrics of an evaluation with their intervals and the baseline, the confusion matrix, the file."""
+    zeros, ones = result.data["labels"]
+    title = f"{plural(result.data['rows'], noun)}: {zeros:,} of {labels[0]} (0), {ones:,} of {labels[1]} (1)"
+    if result.data["weight"]:
+        title += f"; the metrics are weighted by {result.data['weight']}, the counts are of rows"
+    if not (zeros and ones):
+        title += "; what needs both labels has no value"
+    percent = f"{100 * result.confidence:g} % interval"
+    table = numeric("metric", "value", percent, "majority class", title=escape(title))
+    for name, value in result.metrics.items():
+        if name == "loss" or is_part(name):  # the log loss under the name that checkpoints watch; a line says the parts
+            continue
+        low, high = result.intervals.get(name, (None, None))
+        interval = "" if low is None or high is None else f"{low:.6f} to {high:.6f}"
+        table.add_row(name, _cell(value), interval, _cell(result.baseline.get(name)))
+    console.print(table)
+    if result.calibration is not None:
+        console.print(f"the probabilities are calibrated, calibration={result.calibration}", highlight=False)
+    say(console, *brier_lines(result.metrics, f"these {result.data['rows']:,}"))
+    predicted = (f"predicted {label}" for label in labels)
+    confusion = Table("", *predicted, title=f"at threshold {result.threshold:g}", title_justify="left")
+    counts = result.confusion
+    confusion.add_row(f"is {labels[0]}", f"{counts['true_negative']:,}", f"{counts['false_positive']:,}")
+    confusion.add_row(f"is {labels[1]}", f"{counts['false_negative']:,}", f"{counts['true_positive']:,}")
+    console.print(confusion)
+    say(console, f"evaluation: {shown(path)}")
+
+
+def _show_coefficients(rows: Coefficients | None, console: Console) -> None:
     if rows is None:
         return
     shown = 2 if rows.differ else 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Literal
 
 from rich import box
@@ -22,10 +22,13 @@ def say(console: Console, *lines: str) -> None:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
-def numeric(*names: str, title: str | None = None) -> Table:
+def numeric(*names: str, title: str | None = None, rows: Iterable[Sequence[str]] = ()) -> Table:
     """A table whose columns but the first hold numbers."""
     columns = (Column(name, justify="right") for name in names[1:])
-    return Table(names[0], *columns, title=title, title_justify="left")
+    table = Table(names[0], *columns, title=title, title_justify="left")
+    for row in rows:
+        table.add_row(*row)
+    return table
 
 
 def frameless(title: str, *names: str) -> Table:

@@ -1,4 +1,4 @@
-"""An ONNX model of a run on photos, in one file; see `logreg.runs.export.photos` for what goes in and out.
+"""An ONNX model of a run on photos, in one file; see `logreg.runs.export.programs` for what goes in and out.
 
 Its metadata are those of a table's model: ``threshold``, ``labels``, ``target`` and preprocessing.json.
 """
@@ -10,16 +10,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import onnx
 import torch
 from onnxruntime.capi.onnxruntime_pybind11_state import NotImplemented as Unsupported
 from torch import nn
 
 from logreg.core.errors import UserError
 from logreg.evaluation.calibration import IsotonicCalibration
-from logreg.runs.export import photos
+from logreg.runs.export import programs
+from logreg.runs.export.programs import in_brief, quiet
 from logreg.runs.export.to_onnx import PREDICTION, PROBABILITY, save, session_of
-from logreg.runs.export.tracing import in_brief, quiet
 from logreg.runs.load import Run
 
 MOST_BYTES = 2**31 - 2**24  # of parameters: a protobuf has no more, with room for the graph
@@ -52,49 +51,39 @@ def load(run: Run, path: Path) -> Callable[[np.ndarray], np.ndarray]:
         session = session_of(path)
     except Unsupported as error:
         raise _refusal(run.model.network, error) from error
-    return lambda batch: session.run([PROBABILITY], {photos.IMAGE: batch})[0]
+    return lambda batch: session.run([PROBABILITY], {programs.IMAGE: batch})[0]
 
 
 def snippet(run: Run, path: str) -> str:
     return (
         "import numpy, onnxruntime\n"
         "from PIL import Image, ImageOps\n"
-        f"image = numpy.asarray({photos.DECODED})[None]  # 8 bits\n"
-        f"probability, prediction = onnxruntime.InferenceSession({path!r}).run(None, {{{photos.IMAGE!r}: image}})"
+        f"image = numpy.asarray({programs.DECODED})[None]  # 8 bits\n"
+        f"probability, prediction = onnxruntime.InferenceSession({path!r}).run(None, {{{programs.IMAGE!r}: image}})"
     )
 
 
 def _write(run: Run, network: nn.Module, path: Path) -> None:
-    program = photos.photo_program(run, "onnx", network)
+    program = programs.photo_program(run, "onnx", network)
     is_double = next(network.parameters()).dtype == torch.float64
     if is_double or isinstance(run.model.calibration, IsotonicCalibration):
-        program = photos.in_onnx_operators(program, convolutions=is_double)
+        program = programs.in_onnx_operators(program, convolutions=is_double)
     with quiet():
         try:
+            inputs, outputs = [programs.IMAGE], [PROBABILITY, PREDICTION]
             exported = torch.onnx.export(
-                program,
-                dynamo=True,
-                input_names=[photos.IMAGE],
-                output_names=[PROBABILITY, PREDICTION],
-                external_data=False,
-                verbose=False,
+                program, input_names=inputs, output_names=outputs, dynamo=True, external_data=False, verbose=False
             )
         except Exception as error:  # whatever the network does that ONNX has no words for
             raise _refusal(network, error) from error
     assert exported is not None
-    model = exported.model_proto
-    _name_sizes(model)
-    save(model, run, path, full_check=False)
-
-
-def _name_sizes(model: onnx.ModelProto) -> None:
-    """Call the sizes of the input by their names: the exporter calls them s40 and the like."""
-    dims = model.graph.input[0].type.tensor_type.shape.dim
-    names = {dim.dim_param: name for dim, name in zip(dims, photos.DIMENSIONS, strict=False)}
-    for value in (*model.graph.input, *model.graph.output, *model.graph.value_info):
+    graph = exported.model_proto.graph
+    dims = graph.input[0].type.tensor_type.shape.dim  # which the exporter calls s40 and the like
+    sizes = {dim.dim_param: name for dim, name in zip(dims, programs.DIMENSIONS, strict=False)}
+    for value in (*graph.input, *graph.output, *graph.value_info):
         for dim in value.type.tensor_type.shape.dim:
-            if dim.dim_param in names:
-                dim.dim_param = names[dim.dim_param]
+            dim.dim_param = sizes.get(dim.dim_param, dim.dim_param)
+    save(exported.model_proto, run, path, full_check=False)
 
 
 def _refusal(network: nn.Module, error: Exception) -> UserError:

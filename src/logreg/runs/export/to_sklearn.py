@@ -46,7 +46,7 @@ from logreg.core.errors import UserError
 from logreg.data.tables.columns import Categorical, Numeric
 from logreg.data.tables.preprocessor import Preprocessor
 from logreg.evaluation.calibration import IsotonicCalibration
-from logreg.runs.export.linear import LinearModel, level_spans, number_spans, numbers_of, spellings
+from logreg.runs.export.columns import LinearModel, level_spans, number_spans, numbers_of, spellings
 from logreg.runs.export.rows import RawRows
 from logreg.runs.load import Run
 

@@ -7,7 +7,7 @@ returns probabilities [rows]. Where a value is missing, x is NaN; otherwise it h
 * of a level, its place in ``[*levels, *rare]`` of preprocessing.json, -1 for a level that is not there;
 * of a date, the seconds since 1970-01-01 00:00.
 
-The rows of a sparse run are as they are, [rows, columns]. For photos see `logreg.runs.export.photos`.
+The rows of a sparse run are as they are, [rows, columns]. For photos see `logreg.runs.export.programs`.
 
 The program carries preprocessing.json and the threshold.
 """
@@ -26,11 +26,9 @@ from logreg.data.images.preprocessor import ImagePreprocessor
 from logreg.data.tables.columns import Categorical
 from logreg.data.tables.preprocessor import Preprocessor
 from logreg.records.record import PREPROCESSING
-from logreg.runs.export.linear import level_spans, number_spans
-from logreg.runs.export.photos import DECODED, photo_program
-from logreg.runs.export.raw import date_part, raw_values
+from logreg.runs.export.columns import date_part, level_spans, number_spans, raw_values
+from logreg.runs.export.programs import DECODED, Calibrated, buffer, photo_program, quiet, traced
 from logreg.runs.export.rows import RawRows
-from logreg.runs.export.tracing import Calibrated, buffer, quiet, traced
 from logreg.runs.load import Run
 
 THRESHOLD = "threshold"

@@ -9,7 +9,7 @@ import pytest
 
 from logreg.records.jobs import Job
 from logreg.records.record import RunRecord
-from logreg.report import leaderboard
+from logreg.report.sweep import write_tables
 
 
 @pytest.mark.parametrize(("tags", "cells"), [([[], []], None), ([["first", "b c"], []], ["first, b c", ""])])
@@ -18,7 +18,7 @@ def test_tags_have_a_column_where_a_job_has_some(
 ) -> None:
     overrides = [["seed=1", "tags=[first,b c]"], ["seed=2"]]
     records = [RunRecord("completed", overrides=o, tags=t) for o, t in zip(overrides, tags, strict=True)]
-    leaderboard.write(tmp_path, [Job(i, tmp_path / str(i), record) for i, record in enumerate(records)])
+    write_tables(tmp_path, [Job(i, tmp_path / str(i), record) for i, record in enumerate(records)])
     rows = list(csv.DictReader((tmp_path / "leaderboard.csv").open()))
     assert [row["seed"] for row in rows] == ["1", "2"]
     assert [row.get("tags") for row in rows] == (cells or [None, None])
