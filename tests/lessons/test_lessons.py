@@ -18,11 +18,19 @@ from sklearn.svm import SVC
 from logreg import BinaryClassifier, lessons
 from logreg.core.errors import UserError
 from logreg.data import InMemoryData, Table
-from logreg.lessons.descent import cost, descend, gradient, largest_curvature, mean_gradients, with_ones
+from logreg.lessons.descent import (
+    cost,
+    descend,
+    gradient,
+    largest_curvature,
+    mean_gradients,
+    smallest_eigenvalues,
+    surface,
+    with_ones,
+)
 from logreg.lessons.gradients_accumulate import trace
 from logreg.lessons.learning_rate import optimum
 from logreg.lessons.lesson import Conclusion, Lesson, training_rows
-from logreg.lessons.surface import smallest_eigenvalues, surface
 from logreg.lessons.three_forms import forms, parameters
 from logreg.lessons.weights_without_bound import angle, hard_margin
 from logreg.models import HandWritten, RandomStart

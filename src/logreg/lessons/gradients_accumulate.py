@@ -86,7 +86,14 @@ class GradientsAccumulate(Lesson):
         is_momentum = bool(np.array_equal(added.costs, momentum.costs, equal_nan=True))
         over = [trace(*self.overlapping, self.lr, self.updates, zero) for zero in (True, False)]
         ranges = [(float(t.costs[-LAST:].min()), float(t.costs[-LAST:].max())) for t in over]
-        last = self.updates - 1
+        last_cost = f"{added.costs[-1]:.3g}" if added.costs[-1] else "0 in float32"
+        moving, moving_without = (high - low > MOVING for low, high in ranges)
+        rest = {
+            (False, True): "momentum 1 never comes to rest",
+            (False, False): "both came to rest",
+            (True, True): "neither comes to rest in these updates",
+            (True, False): "only the one without came to rest",
+        }[moving, moving_without]
         numbers = {
             "stored_minus_running_sum": off,
             "equals_momentum_1": is_momentum,
@@ -105,10 +112,10 @@ class GradientsAccumulate(Lesson):
             f"{self.updates:,} updates",
             "gradient descent with such a sum is gradient descent with momentum 1: the costs of torch.optim.SGD("
             f"momentum=1) are {'the same to the bit' if is_momentum else 'not the same'}",
-            f"on {data.name}, cost at update {last:,}: {zeroed.costs[-1]:.6f} with zeroing, {_shown(added.costs[-1])} "
+            f"on {data.name}, cost at update {self.updates - 1:,}: {zeroed.costs[-1]:.6f} with zeroing, {last_cost} "
             f"without, so {faster} (at worst {_number(added.costs.max())} on its way)",
             f"on {len(self.overlapping[1])} points that no line separates, cost over the last {LAST} updates: "
-            f"{_span(ranges[0])} with zeroing, {_span(ranges[1])} without: {_rest(*ranges)}",
+            f"{_span(ranges[0])} with zeroing, {_span(ranges[1])} without: {rest}",
         ]
         return Conclusion(lines, numbers, {"costs": self._draw(str(data.name), (zeroed, added), over)})
 
@@ -134,21 +141,6 @@ def _span(ends: tuple[float, float]) -> str:
 
 def _number(value: float, digits: int = 3) -> str:
     return f"{value:.{digits}f}" if value < LARGE else f"{value:.3g}"
-
-
-def _rest(zeroed: tuple[float, float], summed: tuple[float, float]) -> str:
-    """What came to rest."""
-    moves = [high - low > MOVING for low, high in (zeroed, summed)]
-    return {
-        (False, True): "momentum 1 never comes to rest",
-        (False, False): "both came to rest",
-        (True, True): "neither comes to rest in these updates",
-        (True, False): "only the one without came to rest",
-    }[moves[0], moves[1]]
-
-
-def _shown(cost: float) -> str:
-    return f"{cost:.3g}" if cost else "0 in float32"
 
 
 def _first(gradients: Tensor) -> str:

@@ -78,22 +78,18 @@ class LearningRate(SweepLesson):
             border = "none diverged" if diverged is None else f"diverged from {diverged:g} on"
             lines.append(f"  {name:<10} {reached}; {border}")
         if n["arrived"].get("sgd"):
-            lines.append(self._on_the_border(n["arrived"]["sgd"][-1], by_l2[self.l2]["sgd"], n))
+            largest, predicted = n["arrived"]["sgd"][-1], n["predicted_largest_stable_lr"]
+            above = min((lr for lr in by_l2[self.l2]["sgd"] if lr > largest), default=math.inf)
+            lines.append(
+                "gradient descent: 2 over the top eigenvalue of the Hessian at the optimum predicts "
+                f"{predicted:.3f} as the largest stable step; of the rates tried {largest:g} arrived and {above:g} did "
+                f"not: the prediction {'holds' if largest <= predicted <= above else 'does not hold'}"
+            )
         if "sgd" in by_l2.get(0.0, {}):
             lines.append(_without_penalty(by_l2[0.0]["sgd"], n["predicted_at_start"], n["is_separated"]))
         if "adamw" in by_l2[self.l2]:
             lines.append("adamw has a weight decay of its own beside the penalty, so that it comes to rest elsewhere")
         return lines
-
-    @staticmethod
-    def _on_the_border(largest: float, tried: dict[float, float], n: dict[str, Any]) -> str:
-        above = min((lr for lr in tried if lr > largest), default=math.inf)
-        predicted = n["predicted_largest_stable_lr"]
-        return (
-            "gradient descent: 2 over the top eigenvalue of the Hessian at the optimum predicts "
-            f"{predicted:.3f} as the largest stable step; of the rates tried {largest:g} arrived and {above:g} did "
-            f"not: the prediction {'holds' if largest <= predicted <= above else 'does not hold'}"
-        )
 
     def _heat_maps(self, by_l2: dict[float, Costs], stable: float) -> Figure:
         figure, axes = panels(len(by_l2), "The cost after the last update", width=6.4, height=3.6)
@@ -105,8 +101,7 @@ class LearningRate(SweepLesson):
             rates = sorted({lr for of in each.values() for lr in of})
             values = np.array([[of.get(lr, math.nan) for lr in rates] for of in each.values()])
             ax.set_facecolor("0.85")  # diverged
-            shown = np.ma.masked_invalid(values).clip(lowest, highest)
-            ax.pcolormesh(np.arange(len(rates) + 1), np.arange(len(each) + 1), shown, norm=norm, cmap=colors.cmap)
+            ax.pcolormesh(np.ma.masked_invalid(values).clip(lowest, highest), norm=norm, cmap=colors.cmap)
             for i, of in enumerate(each.values()):
                 diverged = [rates.index(lr) + 0.5 for lr, value in of.items() if not math.isfinite(value)]
                 ax.plot(diverged, [i + 0.5] * len(diverged), "x", color=RED)

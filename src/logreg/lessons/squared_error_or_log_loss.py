@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,10 +12,9 @@ from matplotlib.figure import Figure
 
 from logreg.core.errors import UserError
 from logreg.data.datamodule import BlockData
-from logreg.lessons.descent import descend_together, mean_gradients, with_ones
+from logreg.lessons.descent import Surface, mean_gradients, smallest_eigenvalues, surface, with_ones
 from logreg.lessons.lesson import Conclusion, SweepLesson, refuse, training_rows
-from logreg.lessons.surface import Surface, smallest_eigenvalues, surface
-from logreg.optim.losses import LOSSES, loss_of
+from logreg.optim.losses import LOSSES
 from logreg.records.jobs import Job
 from logreg.records.record import COEFFICIENTS, read_coefficients
 from logreg.report.figures.theme import GREEN, RED, panels
@@ -52,19 +50,16 @@ class Ends:
 
 def ends(loss: str, jobs: Sequence[Job], x: np.ndarray, y: np.ndarray) -> Ends:
     """Read where completed jobs ended from their coefficients."""
-    theta = np.array([_theta(job.directory) for job in jobs])
+    tables = [read_coefficients(job.directory) for job in jobs]
+    for job, table in zip(jobs, tables, strict=True):
+        if table.is_empty():
+            raise UserError(f"sweep.lesson: {job.directory} has no {COEFFICIENTS} of a linear model.")
+    # the file has the intercept first, theta has it last
+    theta = np.array([np.roll(table["coefficient_standardised"].to_numpy(), -1) for table in tables])
     z = theta @ with_ones(x).T
     right = (z >= 0) == (y > 0.5)
-    gradients = mean_gradients(loss_of(loss), theta, with_ones(x), y)
-    return Ends(theta, loss_of(loss).of_arrays(z, y).mean(1), right.mean(1), np.linalg.norm(gradients, axis=1))
-
-
-def _theta(directory: Path) -> np.ndarray:
-    """Weights and, last, the intercept as the model has them."""
-    rows = read_coefficients(directory)
-    if rows.is_empty():
-        raise UserError(f"sweep.lesson: {directory} has no {COEFFICIENTS} of a linear model.")
-    return np.roll(rows["coefficient_standardised"].to_numpy(), -1)
+    gradients = mean_gradients(LOSSES[loss], theta, with_ones(x), y)
+    return Ends(theta, LOSSES[loss].of_arrays(z, y).mean(1), right.mean(1), np.linalg.norm(gradients, axis=1))
 
 
 class SquaredErrorOrLogLoss(SweepLesson):
@@ -105,21 +100,26 @@ class SquaredErrorOrLogLoss(SweepLesson):
         if x.shape[1] != 2:
             return Conclusion([*lines, "the cost surface is drawn for data of two features"], numbers)
         surfaces = {name: surface(LOSSES[name], x, y, self.reach, self.points) for name in LOSSES}
-        curved, least = self._eigenvalues(surfaces, x, y)
+        # on the surface, (points, points), and the least in the whole region, intercepts included
+        curved = {name: smallest_eigenvalues(LOSSES[name], s.theta, x, y) for name, s in surfaces.items()}
+        curved = {name: values.reshape(self.points, self.points) for name, values in curved.items()}
+        axis = np.linspace(-self.reach, self.reach, 41)
+        cube = np.stack([part.ravel() for part in np.meshgrid(axis, axis, axis)], axis=1)
+        least = {name: float(smallest_eigenvalues(LOSSES[name], cube, x, y).min()) for name in LOSSES}
         numbers["smallest_eigenvalue"] = least
         numbers["negative_share"] = {name: float((values < -ROUNDING).mean()) for name, values in curved.items()}
-        drawn = {
-            "cost_surface": self._draw(surfaces, ended, reachable),
-            "curvature": self._draw_curved(surfaces, curved),
-        }
-        return Conclusion([*lines, *self._on_curvature(numbers)], numbers, drawn)
+        figures = {"cost_surface": self._draw(surfaces, ended, reachable)}
+        figures["curvature"] = self._draw_curved(surfaces, curved)
+        return Conclusion([*lines, *self._on_curvature(numbers)], numbers, figures)
 
     def _ends(self, name: str, ended: Ends, reachable: float, x: np.ndarray, y: np.ndarray) -> dict[str, Any]:
         """Where the jobs of a loss ended, in numbers."""
         stuck = ended.stuck(reachable)
         curved = smallest_eigenvalues(LOSSES[name], ended.theta[stuck], x, y)
-        later = descend_together(LOSSES[name], ended.theta[stuck], x, y, self.lr, self.further)
-        right = ((later @ with_ones(x).T >= 0) == (y > 0.5)).mean(1)
+        later, rows = ended.theta[stuck], with_ones(x)
+        for _ in range(self.further if len(later) else 0):
+            later = later - self.lr * mean_gradients(LOSSES[name], later, rows, y)
+        right = ((later @ rows.T >= 0) == (y > 0.5)).mean(1)
         return {
             "starts": len(ended.cost),
             "reached": int((ended.accuracy >= reachable - 1e-9).sum()),
@@ -140,19 +140,6 @@ class SquaredErrorOrLogLoss(SweepLesson):
             f"that they are in no local minimum; after {self.further:,} further updates {n['left_later']:,} have got "
             "away",
         ]
-
-    def _eigenvalues(
-        self, surfaces: dict[str, Surface], x: np.ndarray, y: np.ndarray
-    ) -> tuple[dict[str, np.ndarray], dict[str, float]]:
-        """On the surface, (points, points), and the least in the whole region, intercepts included."""
-        axis = np.linspace(-self.reach, self.reach, 41)
-        cube = np.stack([part.ravel() for part in np.meshgrid(axis, axis, axis)], axis=1)
-        curved, least = {}, {}
-        for name, each in surfaces.items():
-            on_surface = smallest_eigenvalues(LOSSES[name], each.theta, x, y)
-            curved[name] = on_surface.reshape(each.cost.shape)
-            least[name] = float(smallest_eigenvalues(LOSSES[name], cube, x, y).min())
-        return curved, least
 
     def _on_curvature(self, numbers: dict[str, Any]) -> list[str]:
         least, share = numbers["smallest_eigenvalue"], numbers["negative_share"]
@@ -191,7 +178,6 @@ class SquaredErrorOrLogLoss(SweepLesson):
             axis = surfaces[name].axis
             shades = ax.pcolormesh(axis, axis, values, cmap="RdBu", norm=norm, rasterized=True)
             figure.colorbar(shades, ax=ax, label="smallest eigenvalue")
-            ax.set(
-                xlabel="first weight", ylabel="second weight", title=f"{name}: {values.min():.2g} to {values.max():.2g}"
-            )
+            title = f"{name}: {values.min():.2g} to {values.max():.2g}"
+            ax.set(xlabel="first weight", ylabel="second weight", title=title)
         return figure

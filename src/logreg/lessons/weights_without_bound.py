@@ -127,16 +127,19 @@ class WeightsWithoutBound(Lesson):
         for updates, norm, value, degrees, bounded in zip(*(n[c] for c in columns), strict=True):
             lines.append(f"  {updates:10,} {norm:8.3f} {value:12.3g} {degrees:9.3f} {bounded:10.6f}")
         growth, change = (n[key][-1] - n[key][-2] for key in ("norm", "penalised_norm"))
-        bound = self._growth(n["norm"])
         degrees = n["degrees_from_maximum_margin"]
+        usual = f"{n['degrees_from_free_intercept'][-1]:.3f} degrees away"
+        if n["degrees_between_machines"] < SAME:
+            usual = "the same separator here"
+        stops = "all of it stops" if abs(change) < 1e-3 * growth else "it slows down"
         return [
             *lines,
-            f"ten times the updates add {growth:.2f} to the norm: {bound}, and the cost "
+            f"ten times the updates add {growth:.2f} to the norm: {self._growth(n['norm'])}, and the cost "
             f"{'falls without end' if n['cost'][-1] < n['cost'][-2] else 'does not fall yet'}",
             f"the direction {self._approach(degrees)} "
             f"scikit-learn's hard-margin support vector machine, {degrees[-1]:.3f} degrees away, if its margin counts "
-            f"the intercept as a weight; {self._usual(n)}",
-            f"with penalty.l2={self.l2:g} {self._with_penalty(growth, change)}",
+            f"the intercept as a weight; the usual one, whose intercept is free, is {usual}",
+            f"with penalty.l2={self.l2:g} {stops}: the norm changes by {abs(change):.1g} over the last ten times",
         ]
 
     @staticmethod
@@ -154,19 +157,6 @@ class WeightsWithoutBound(Lesson):
         if degrees[-1] >= degrees[-2]:
             return "is not yet on its way to"
         return "settles at" if degrees[-1] < SETTLED else "is still on its way to"
-
-    @staticmethod
-    def _with_penalty(growth: float, change: float) -> str:
-        """What became of the norm over the last ten times the updates."""
-        stops = "all of it stops" if abs(change) < 1e-3 * growth else "it slows down"
-        return f"{stops}: the norm changes by {abs(change):.1g} over the last ten times"
-
-    @staticmethod
-    def _usual(n: dict[str, Any]) -> str:
-        """How the usual machine lies to the one that counts the intercept."""
-        if n["degrees_between_machines"] < SAME:
-            return "the usual one, whose intercept is free, is the same separator here"
-        return f"the usual one, whose intercept is free, is {n['degrees_from_free_intercept'][-1]:.3f} degrees away"
 
     def _draw(self, free: Descent, penalised: Descent, of_free: np.ndarray, counted: np.ndarray) -> Figure:
         figure, (norm, costs, direction) = panels(3, "Separable labels: weights without bound")

@@ -213,9 +213,7 @@ def _scored_columns(
         try:
             read_rows = 0
             for frame in source.batches(columns):
-                fresh = frame[
-                    max(0, scored_rows - read_rows) :
-                ]  # a text file may be read from its start again
+                fresh = frame[max(0, scored_rows - read_rows) :]  # a text file may be read from its start again
                 read_rows += len(frame)
                 if len(fresh):
                     read = fresh.with_columns(kinds.cleaned(both, source.options.absent)) if both else fresh

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from statistics import fmean
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
+import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.cm import ScalarMappable
@@ -31,38 +32,46 @@ MOST_PANELS, MOST_LINES, MOST_TICKS, MOST_LABELLED, HALF_TITLE = 6, 8, 12, 8, 22
 FULL_GRID, SPARSE = 2_000, 4  # cells that a heat map may have anyway; cells a point, beyond which most are empty
 LOG_AXIS, LOG_COLORS = 20, 1000  # the ratio of the largest to the smallest value beyond which a scale is logarithmic
 MARKERS = "osD^vPp*"  # which tell the lines apart without colour
-Cells = dict[tuple[float, ...], list[float | None]]  # scores by the values of the numeric keys; None without a result
 
 
 @dataclass(frozen=True)
 class SweptMetric:
-    """What the figure of one metric shows: its panels, and their lines, by title."""
+    """What the figure of one metric shows.
+
+    Attributes:
+        sign: 1 where less of the metric is better, -1 where more is.
+        numeric: the swept keys whose values are numbers, one or two.
+        scores: a row for each job: the titles of its ``panel`` and ``line``, its numbers ``x`` and ``y`` (0 where
+            there is one), and its ``score``, null without a result.
+    """
 
     metric: str
-    sign: int  # 1 where less of the metric is better, -1 where more is
+    sign: int
     numeric: list[str]
-    panels: dict[str, dict[str, Cells]] = field(default_factory=dict)
+    scores: pl.DataFrame
 
-    def best(self, cells: Iterable[Cells]) -> float:
-        """The best mean, times ``sign``; infinite where there is none."""
-        losses = (self.sign * _mean(scores) for each in cells for scores in each.values())
-        return min((loss for loss in losses if not math.isnan(loss)), default=math.inf)
+    @cached_property
+    def points(self) -> pl.DataFrame:
+        """The scores over repetitions: ``mean``, ``low`` and ``high``, ``results`` of how many ``repetitions``."""
+        score = pl.col("score")
+        statistics = {"mean": score.mean(), "low": score.min(), "high": score.max(), "results": score.count()}
+        groups = self.scores.group_by("panel", "line", "x", "y", maintain_order=True)
+        points = groups.agg(**statistics, repetitions=pl.len()).with_columns(loss=self.sign * pl.col("mean"))
+        order = pl.Enum(points["panel"].unique(maintain_order=True))
+        return points.sort(pl.col("panel").cast(order), maintain_order=True)
 
-    def best_few(self, groups: Mapping[str, Iterable[Cells]], most: int) -> list[str]:
-        """The ``most`` groups with the best results, in their order."""
-        chosen = sorted(groups, key=lambda name: self.best(groups[name]))[:most]
-        return [name for name in groups if name in chosen]
+    def best_few(self, column: str, most: int) -> list[str]:
+        """The ``most`` panels or lines with the best results, in their order."""
+        groups = self.points.group_by(column, maintain_order=True).agg(pl.min("loss"))
+        best = set(groups.sort("loss", nulls_last=True, maintain_order=True)[column][:most])
+        return [name for name in groups[column] if name in best]
 
-    def cells(self) -> list[Cells]:
-        return [cells for panel in self.panels.values() for cells in panel.values()]
+    def best_of(self, points: pl.DataFrame) -> pl.DataFrame:
+        """Those that have the best mean of all."""
+        return points.filter(pl.col("loss") == self.points["loss"].min())
 
-    def swept(self, axis: int) -> list[float]:
-        return sorted({point[axis] for cells in self.cells() for point in cells})
-
-    def is_sparse(self) -> bool:
-        """Whether a grid of two numbers would have far more cells than points."""
-        cells = len(self.swept(0)) * len(self.swept(1))
-        return cells > max(FULL_GRID, SPARSE * len({point for cells in self.cells() for point in cells}))
+    def swept(self, axis: str) -> list[float]:
+        return self.points[axis].unique().sort().to_list()
 
 
 def sweep_figures(jobs: Sequence[Job], look: Look = Look.FILE) -> dict[str, Drawing]:
@@ -80,30 +89,19 @@ def sweep_figures(jobs: Sequence[Job], look: Look = Look.FILE) -> dict[str, Draw
     # the key with most values tells lines apart, which take less room than panels; a heat map has none
     line_keys = sorted(others, key=lambda key: -len({job.settings.get(key) for job in known}))[: 2 - len(numeric)]
     panel_keys = [key for key in others if key not in line_keys]
+    schema = {"panel": pl.String, "line": pl.String, "x": pl.Float64, "y": pl.Float64, "score": pl.Float64}
     figures = {}
     for first in {job.monitor: job for job in known if job.is_ranked}.values():
-        sweep = SweptMetric(first.monitor, first.sign, numeric)
-        for job in known:
-            if job.monitor in (sweep.metric, ""):
-                panel = sweep.panels.setdefault(_title(job, panel_keys), {})
-                point = tuple(float(job.settings[key]) for key in numeric)
-                scores = panel.setdefault(_title(job, line_keys), {}).setdefault(point, [])
-                scores.append(job.score if job.is_ranked else None)
+        rows = []
+        for job in (job for job in known if job.monitor in (first.monitor, "")):
+            titles = (", ".join(f"{key}={job.settings.get(key, '')}" for key in ks) for ks in (panel_keys, line_keys))
+            x, y = (float(job.settings[numeric[0]]), float(job.settings[numeric[1]]) if numeric[1:] else 0.0)
+            rows.append((*titles, x, y, job.score if job.is_ranked else None))
+        scores = pl.DataFrame(rows, schema, orient="row", strict=False)
+        sweep = SweptMetric(first.monitor, first.sign, numeric, scores)
         name = re.sub(r"[^\w-]+", "_", f"{sweep.metric}_by_{'_'.join(numeric)}")
         figures[name] = _curves(sweep, look) if len(numeric) == 1 else _colored(sweep, look)
     return figures
-
-
-def _title(job: Job, keys: Sequence[str]) -> str:
-    return ", ".join(f"{key}={job.settings.get(key, '')}" for key in keys)
-
-
-def _results(scores: Sequence[float | None]) -> list[float]:
-    return [score for score in scores if score is not None]
-
-
-def _mean(scores: Sequence[float | None]) -> float:
-    return fmean(_results(scores) or [math.nan])
 
 
 def _plain(text: str) -> str:
@@ -118,18 +116,18 @@ def _metric(sweep: SweptMetric) -> str:
 
 def _figure(sweep: SweptMetric, shown: str, look: Look) -> tuple[Drawing, dict[str, Axes]]:
     """The figure and the axes of its panels by title; ``shown`` says what of the repetitions is drawn."""
-    panels = sweep.best_few({title: panel.values() for title, panel in sweep.panels.items()}, MOST_PANELS)
+    panels, count = sweep.best_few("panel", MOST_PANELS), sweep.points["panel"].n_unique()
     columns = len(panels) if len(panels) < 4 else 2 if len(panels) == 4 else 3
     rows = math.ceil(len(panels) / columns)
     on_page = look is Look.PAGE
-    single = HALF if on_page else (6.0, 4.5)
-    figure = new_figure(
-        single if len(panels) == 1 else (max(10.5 if on_page else 0.0, 4.0 * columns), 3.2 * rows + 0.8)
-    )
-    repetitions = max(len(scores) for cells in sweep.cells() for scores in cells.values())
+    size = HALF if on_page else (6.0, 4.5)
+    if len(panels) > 1:
+        size = max(10.5 if on_page else 0.0, 4.0 * columns), 3.2 * rows + 0.8
+    figure = new_figure(size)
+    repetitions = max(sweep.points["repetitions"])
     title = [_plain(f"{sweep.metric} by {' and '.join(sweep.numeric)}")]
     title += [f"{shown} of {repetitions} repetitions"] if repetitions > 1 else []
-    title += [f"the best {len(panels)} of {len(sweep.panels)} panels"] if len(panels) < len(sweep.panels) else []
+    title += [f"the best {len(panels)} of {count} panels"] if len(panels) < count else []
     if not on_page:
         figure.suptitle("\n".join(title))
     axes = figure.subplots(rows, columns, sharey=True, squeeze=False).ravel()
@@ -167,35 +165,45 @@ def _legend(figure: Figure, axes: Iterable[Axes]) -> None:
 def _curves(sweep: SweptMetric, look: Look) -> Drawing:
     """The mean over repetitions as a line, their range as a band; crosses at the bad end where some have no result."""
     drawing, axes = _figure(sweep, "mean and range", look)
-    panels, best = sweep.panels.values(), sweep.best(sweep.cells())
-    lines = {line: [each[line] for each in panels if line in each] for panel in panels for line in panel}
-    best_lines = sweep.best_few(lines, MOST_LINES)
-    failing = [line for line in best_lines if any(None in scores for each in lines[line] for scores in each.values())]
+    lines, failing = sweep.best_few("line", MOST_LINES), set(_incomplete(sweep.points)["line"])
+    failing_lines = [line for line in lines if line in failing]
     for panel, ax in axes.items():
         _scale(ax, sweep)
-        for index, line in enumerate(best_lines):
-            height = 0.5 + sweep.sign * (0.47 - 0.04 * failing.index(line)) if line in failing else 0
-            _curve(ax, sweep.panels[panel].get(line, {}), _plain(line or "mean"), index, height)
-        for (x,), scores in (point for cells in sweep.panels[panel].values() for point in cells.items()):
-            if sweep.sign * _mean(scores) == best:
-                ax.plot(x, _mean(scores), "o", color="black", fillstyle="none", markersize=13, label="best")
-        if failing:
-            ax.margins(y=0.05 + 0.04 * len(failing))
+        points = sweep.points.filter(pl.col("panel") == panel)
+        for index, line in enumerate(lines):
+            of_line = points.filter(pl.col("line") == line).sort("x")
+            x, mean, low, high = (of_line[name].to_numpy() for name in ("x", "mean", "low", "high"))
+            color, label = CATEGORIES[index], _plain(line or "mean")
+            ax.plot(x, mean, color=color, marker=MARKERS[index], markersize=5, label=label)
+            ax.fill_between(x, low, high, color=color, alpha=0.15, linewidth=0)
+            failed = _incomplete(of_line)["x"].to_numpy()
+            height = 0.5 + sweep.sign * (0.47 - 0.04 * failing_lines.index(line)) if line in failing else 0
+            ax.plot(failed, np.full(len(failed), height), "x", color=color, transform=ax.get_xaxis_transform())
+        for x, mean in sweep.best_of(points)["x", "mean"].iter_rows():
+            ax.plot(x, mean, "o", color="black", fillstyle="none", markersize=13, label="best")
+        if failing_lines:
+            ax.margins(y=0.05 + 0.04 * len(failing_lines))
             ax.plot([], [], "x", color="0.4", label="without a result")
     _legend(drawing.figure, axes.values())
     return drawing
 
 
+def _incomplete(points: pl.DataFrame) -> pl.DataFrame:
+    """Those of which a repetition has no result."""
+    return points.filter(pl.col("results") < pl.col("repetitions"))
+
+
 def _scale(ax: Axes, sweep: SweptMetric) -> None:
     """Logarithmic where values span much; a swept 0 stands beside the logarithmic part."""
-    swept = sweep.swept(0)
+    swept = sweep.swept("x")
     scale, further = _swept_scale(swept)
     ax.set_xscale(scale, **further)
     _label_ticks(ax.xaxis, swept, swept)
-    results = [score for cells in sweep.cells() for scores in cells.values() for score in _results(scores)]
-    if min(results) > 0 and max(results) > LOG_AXIS * min(results):
+    results = sweep.scores["score"].drop_nulls().to_numpy()
+    low, high = results.min(), results.max()
+    if low > 0 and high > LOG_AXIS * low:
         ax.set_yscale("log")
-        ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if max(results) < LOG_COLORS * min(results) else (1,)))
+        ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < LOG_COLORS * low else (1,)))
         ax.yaxis.set_major_formatter("{x:g}")
 
 
@@ -207,97 +215,79 @@ def _swept_scale(swept: Sequence[float]) -> tuple[str, dict[str, float]]:
     return ("log", {}) if swept[0] > 0 else ("symlog", {"linthresh": least})
 
 
-def _curve(ax: Axes, cells: Cells, label: str, index: int, height: float) -> None:
-    color, x, scores = CATEGORIES[index], [at for (at,) in sorted(cells)], [cells[point] for point in sorted(cells)]
-    ax.plot(x, [_mean(each) for each in scores], color=color, marker=MARKERS[index], markersize=5, label=label)
-    low, high = ([end(_results(each), default=math.nan) for each in scores] for end in (min, max))
-    ax.fill_between(x, low, high, color=color, alpha=0.15, linewidth=0)
-    failed = [at for at, each in zip(x, scores, strict=True) if None in each]
-    ax.plot(failed, [height] * len(failed), "x", color=color, transform=ax.get_xaxis_transform())
-
-
 def _colored(sweep: SweptMetric, look: Look) -> Drawing:
     """The mean over repetitions as a colour over both numbers, bright is good."""
-    draw = _scatter if sweep.is_sparse() else _heat_map
-    points_of_panel = fmean(len(cells) for cells in sweep.cells())
-    if draw is _scatter and len(sweep.panels) > MOST_PANELS and points_of_panel < 2:
-        sweep = _pooled(sweep)  # a name for each job: no panel would say anything
+    different = sweep.points["x", "y"].n_unique()
+    cells, count = len(sweep.swept("x")) * len(sweep.swept("y")), sweep.points["panel"].n_unique()
+    draw = _heat_map
+    if cells > max(FULL_GRID, SPARSE * different):  # a grid would be mostly empty
+        draw = _scatter
+        if count > MOST_PANELS and len(sweep.points) < 2 * count:  # a name for each job: no panel would say anything
+            sweep = replace(sweep, scores=sweep.scores.with_columns(panel=pl.lit("")))
     drawing, axes = _figure(sweep, "mean", look)
-    panels, best = {panel: sweep.panels[panel][""] for panel in axes}, sweep.best(sweep.cells())
-    means = [_mean(scores) for cells in panels.values() for scores in cells.values() if _results(scores)]
-    norm, extend = _color_scale(np.array(means), sweep.sign)
+    panels = {panel: sweep.points.filter(pl.col("panel") == panel) for panel in axes}
+    means = pl.concat(points["mean"] for points in panels.values()).drop_nulls().to_numpy()
+    norm, extend = _color_scale(means, sweep.sign)
     colors = ScalarMappable(norm, "viridis_r" if sweep.sign == 1 else "viridis")
     for panel, ax in axes.items():
-        draw(ax, sweep, panels[panel], colors, best)
+        draw(ax, sweep, panels[panel], colors)
     drawing.figure.colorbar(colors, ax=list(axes.values()), label=_metric(sweep), extend=extend, format="{x:g}")
     _legend(drawing.figure, axes.values())
     return drawing
 
 
-def _heat_map(ax: Axes, sweep: SweptMetric, cells: Cells, colors: ScalarMappable, best: float) -> None:
+def _heat_map(ax: Axes, sweep: SweptMetric, points: pl.DataFrame, colors: ScalarMappable) -> None:
     """A cell for each pair of values; hatched where no repetition has a result."""
-    grids = [sweep.swept(axis) for axis in (0, 1)]
-    values = [[_mean(cells.get((x, y), [])) for x in grids[0]] for y in grids[1]]
+    grids = [sweep.swept(axis) for axis in ("x", "y")]
+    columns, rows = (
+        np.searchsorted(grid, points[axis].to_numpy()) for grid, axis in zip(grids, ("x", "y"), strict=True)
+    )
+    values = np.full((len(grids[1]), len(grids[0])), np.nan)
+    values[rows, columns] = points["mean"].to_numpy()
     style: dict[str, Any] = {"norm": colors.norm, "cmap": colors.cmap, "edgecolor": "white", "linewidth": 0.5}
     ax.pcolormesh(np.ma.masked_invalid(values), **style)
-    for (x, y), scores in cells.items():
-        at = grids[0].index(x), grids[1].index(y)
-        _mark(ax, scores, at, colors, labelled=max(map(len, grids)) <= MOST_LABELLED)
-        if sweep.sign * _mean(scores) == best:
-            ax.add_patch(Rectangle((at[0] + 0.03, at[1] + 0.03), 0.94, 0.94, fill=False, lw=2.5, label="best"))
+    labelled = max(map(len, grids)) <= MOST_LABELLED
+    counts = points["mean", "results", "repetitions"].iter_rows()
+    for column, row, (mean, results, repetitions) in zip(columns.tolist(), rows.tolist(), counts, strict=True):
+        if not results:
+            hatched: dict[str, Any] = {"fc": "0.93", "ec": "0.55", "hatch": "xxx", "lw": 0}
+            ax.add_patch(Rectangle((column, row), 1, 1, label="without a result", **hatched))
+            continue
+        lines = [f"{mean:.3g}"] if labelled else []
+        lines += [f"{results} of {repetitions}"] if results < repetitions else []
+        if lines:  # an empty text takes as long as another one
+            red, green, blue, _ = colors.to_rgba(np.array(mean))
+            color = "black" if 0.3 * red + 0.59 * green + 0.11 * blue > 0.5 else "white"
+            at: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 8, "color": color}
+            ax.text(column + 0.5, row + 0.5, "\n".join(lines), at)
+    for x, y in sweep.best_of(points)["x", "y"].iter_rows():
+        corner = grids[0].index(x) + 0.03, grids[1].index(y) + 0.03
+        ax.add_patch(Rectangle(corner, 0.94, 0.94, fill=False, lw=2.5, label="best"))
     for axis, grid in zip((ax.xaxis, ax.yaxis), grids, strict=True):
         _label_ticks(axis, np.arange(len(grid)) + 0.5, grid)
 
 
-def _scatter(ax: Axes, sweep: SweptMetric, cells: Cells, colors: ScalarMappable, best: float) -> None:
+def _scatter(ax: Axes, sweep: SweptMetric, points: pl.DataFrame, colors: ScalarMappable) -> None:
     """A dot a point; crosses where a repetition has no result.
 
     Both axes are logarithmic where values span much, with numbers of their own: the swept ones are too many.
     """
-    for place, (axis, rescale) in enumerate(((ax.xaxis, ax.set_xscale), (ax.yaxis, ax.set_yscale))):
-        scale, further = _swept_scale(sweep.swept(place))
+    for name, axis, rescale in (("x", ax.xaxis, ax.set_xscale), ("y", ax.yaxis, ax.set_yscale)):
+        scale, further = _swept_scale(sweep.swept(name))
         rescale(scale, **further)
         if scale != "linear":
             axis.set_major_formatter("{x:g}")
             axis.set_minor_formatter(NullFormatter())
-    means = {point: _mean(scores) for point, scores in cells.items() if _results(scores)}
-    points = sorted(means, key=lambda point: -sweep.sign * means[point])  # the best on top
-    x, y = ([point[axis] for point in points] for axis in (0, 1))
+    measured = points.drop_nulls("mean").sort("loss", descending=True, maintain_order=True)  # the best on top
     style: dict[str, Any] = {"norm": colors.norm, "cmap": colors.cmap, "edgecolors": "0.35", "linewidths": 0.25}
-    size = max(8, min(36, 20_000 / max(1, len(points))))
-    ax.scatter(x, y, size, [means[point] for point in points], rasterized=True, **style)
-    failed = [point for point, scores in cells.items() if None in scores]
-    if failed:
-        ax.plot(*zip(*failed, strict=True), "x", color="0.5", ms=3, mew=0.7, label="without a result", zorder=1.5)
-    for point in points:
-        if sweep.sign * means[point] == best:
-            ax.plot(*point, "o", color="black", fillstyle="none", markersize=11, mew=2, label="best")
-
-
-def _pooled(sweep: SweptMetric) -> SweptMetric:
-    """The points of all panels in one."""
-    pooled: Cells = {}
-    for cells in sweep.cells():
-        for point, scores in cells.items():
-            pooled.setdefault(point, []).extend(scores)
-    return SweptMetric(sweep.metric, sweep.sign, sweep.numeric, {"": {"": pooled}})
-
-
-def _mark(
-    ax: Axes, scores: Sequence[float | None], at: tuple[int, int], colors: ScalarMappable, labelled: bool
-) -> None:
-    """The mean as text, and how many repetitions have a result where not all do."""
-    results = _results(scores)
-    if not results:
-        ax.add_patch(Rectangle(at, 1, 1, fc="0.93", ec="0.55", hatch="xxx", lw=0, label="without a result"))
-        return
-    lines = [f"{fmean(results):.3g}"] if labelled else []
-    lines += [f"{len(results)} of {len(scores)}"] if len(results) < len(scores) else []
-    if not lines:  # an empty text takes as long as another one
-        return
-    red, green, blue, _ = colors.to_rgba(np.array(fmean(results)))
-    color = "black" if 0.3 * red + 0.59 * green + 0.11 * blue > 0.5 else "white"
-    ax.text(at[0] + 0.5, at[1] + 0.5, "\n".join(lines), ha="center", va="center", fontsize=8, color=color)
+    size = max(8, min(36, 20_000 / max(1, len(measured))))
+    x, y, mean = (measured[name].to_numpy() for name in ("x", "y", "mean"))
+    ax.scatter(x, y, size, mean, rasterized=True, **style)
+    failed = _incomplete(points)
+    if len(failed):
+        ax.plot(failed["x"], failed["y"], "x", color="0.5", ms=3, mew=0.7, label="without a result", zorder=1.5)
+    for point in sweep.best_of(points)["x", "y"].iter_rows():
+        ax.plot(*point, "o", color="black", fillstyle="none", markersize=11, mew=2, label="best")
 
 
 def _color_scale(means: np.ndarray, direction: int) -> tuple[Normalize, str]:
