@@ -77,13 +77,15 @@ def _write(run: Run, network: nn.Module, path: Path) -> None:
         except Exception as error:  # whatever the network does that ONNX has no words for
             raise _refusal(network, error) from error
     assert exported is not None
-    graph = exported.model_proto.graph
+    model = exported.model_proto
+    graph = model.graph
     dims = graph.input[0].type.tensor_type.shape.dim  # which the exporter calls s40 and the like
     sizes = {dim.dim_param: name for dim, name in zip(dims, programs.DIMENSIONS, strict=False)}
     for value in (*graph.input, *graph.output, *graph.value_info):
         for dim in value.type.tensor_type.shape.dim:
-            dim.dim_param = sizes.get(dim.dim_param, dim.dim_param)
-    save(exported.model_proto, run, path, full_check=False)
+            if dim.dim_param in sizes:
+                dim.dim_param = sizes[dim.dim_param]
+    save(model, run, path, full_check=False)
 
 
 def _refusal(network: nn.Module, error: Exception) -> UserError:
