@@ -31,7 +31,7 @@ class Trace:
     Attributes:
         costs: before each update.
         stored: what ``.grad`` of the weights and the intercept held after each backward pass, (updates, features + 1).
-        fresh: the gradient of that pass alone, likewise.
+        fresh: the gradient of that pass alone, (updates, features + 1).
     """
 
     costs: np.ndarray

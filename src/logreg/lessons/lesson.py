@@ -29,11 +29,11 @@ from logreg.training.classifier import BinaryClassifier
 
 @dataclass(frozen=True)
 class Conclusion:
-    """What a lesson found.
+    """What a lesson shows.
 
     Attributes:
         lines: for the reader.
-        numbers: what they were made of, by name.
+        numbers: that the lines are of, by name.
         figures: by name.
     """
 

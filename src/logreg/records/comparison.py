@@ -144,7 +144,7 @@ def compare(
 
     Args:
         jobs: of one sweep, in any order; those without settings (their record could not be read) belong nowhere.
-        repeated: the keys that tell repetitions of one setting apart.
+        repeated: the keys in which the repetitions of one setting differ.
         overlap: n_test/n_train of the repetitions, see above; by default 1/(folds - 1) for folds and 0 for seeds.
     """
     known = sorted((job for job in jobs if job.settings), key=lambda job: (job.number, str(job.directory)))
@@ -192,15 +192,11 @@ def _ranked(
         jobs = list(group.values())
         values = {key: jobs[0].settings.get(key, "") for key in keys}
         rank = 1 + bisect_left(ranked, place, key=itemgetter(0))
-        low, high = _interval(moments.mean, moments.error, moments.freedom)
-        settings.append(Setting(values, jobs, missing, moments.mean, moments.deviation, low, high, rank, verdict))
+        mean, freedom = moments.mean, moments.freedom
+        half = float(stdtrit(freedom, 1 - LEVEL / 2)) * moments.error if freedom > 0 else math.nan
+        interval = mean - half, mean + half  # of Student's t
+        settings.append(Setting(values, jobs, missing, mean, moments.deviation, *interval, rank, verdict))
     return settings
-
-
-def _interval(mean: float, error: float, freedom: int) -> tuple[float, float]:
-    """The 95 % interval of Student's t; nan where there is no degree of freedom."""
-    half = float(stdtrit(freedom, 1 - LEVEL / 2)) * error if freedom > 0 else math.nan
-    return mean - half, mean + half
 
 
 def _indistinguishable(
@@ -211,22 +207,16 @@ def _indistinguishable(
         differences = {each: direction * (other[each] - best[each]) for each in best if each in other}
         moments = design.moments(differences) if differences else None
         if moments is not None and moments.freedom > 0:
-            scale = max(abs(best[each]) for each in differences)
-            p_values[index] = _p_worse(moments, 1e-12 * scale)
+            rounding = 1e-12 * max(abs(best[each]) for each in differences)
+            # A setting with the worse mean may be better on the common repetitions, where the best has fewer of them.
+            if moments.mean <= rounding:
+                p_values[index] = 1.0
+            elif moments.error == 0:
+                p_values[index] = 0.0
+            else:  # two-sided
+                p_values[index] = 2 * float(stdtr(moments.freedom, -moments.mean / moments.error))
     rejected = dict(zip(p_values, holm(list(p_values.values())), strict=True))
     return [not rejected[index] if index in rejected else None for index in range(len(others))]
-
-
-def _p_worse(difference: _Moments, rounding: float) -> float:
-    """The two-sided p value; 1 for a setting that is no worse.
-
-    A setting with the worse mean may be the better one on the common repetitions, where the best has fewer of them.
-    """
-    if difference.mean <= rounding:
-        return 1.0
-    if difference.error == 0:
-        return 0.0
-    return 2 * float(stdtr(difference.freedom, -difference.mean / difference.error))
 
 
 def holm(p_values: Sequence[float]) -> list[bool]:
@@ -257,10 +247,9 @@ def table_rows(comparison: Mapping[str, Sequence[Setting]], digits: int = 6) -> 
     for metric, settings in comparison.items():
         for each in settings:
             values = [each.settings.get(key, "") for key in keys]
-            known = not math.isnan(each.deviation)
-            spread = (
-                [f"{each.deviation:.3g}", f"{each.low:.{digits}g} to {each.high:.{digits}g}"] if known else ["", ""]
-            )
+            spread = ["", ""]
+            if not math.isnan(each.deviation):
+                spread = [f"{each.deviation:.3g}", f"{each.low:.{digits}g} to {each.high:.{digits}g}"]
             numbers = [str(len(each.jobs)), str(each.failed), f"{each.mean:.6g}", *spread]
             rows.append([metric, *values, *numbers, verdict(each, settings)])
     return rows

@@ -206,7 +206,7 @@ class RunRecord(JsonObject):
         for key, unknown in (("monitor", Monitor()), ("evaluated", Evaluated())):
             content[key] = {} if content[key] == unknown else content[key]
         if self.optimality is not None and self.optimality.objective is None:
-            content["optimality"] = {"sentence": self.optimality.sentence}  # nothing else was found
+            content["optimality"] = {"sentence": self.optimality.sentence}  # the rest is not known
         _write(directory, content)
 
 

@@ -72,16 +72,14 @@ def choose(settings: Sequence[Setting], metric: str, rule: str, minimise: bool =
     if rule == "one_standard_error" and not math.isnan(best.deviation):
         margin = best.standard_error
         near = [s for s in settings if not s.failed and (s.mean - best.mean) * (1 if minimise else -1) <= margin]
-        chosen = max(near or [best], key=_size)
-    return PenaltyChoice(
-        rule, metric, dict(chosen.settings), chosen.mean, chosen.standard_error,
-        dict(best.settings), best.mean, best.standard_error,
-    )  # fmt: skip
 
+        def size(setting: Setting) -> float:
+            penalties = (v for k, v in setting.settings.items() if k.startswith("penalty."))
+            return sum(float(value) for value in penalties if value not in ("", "auto"))
 
-def _size(setting: Setting) -> float:
-    """How large the penalty of a setting is."""
-    return sum(float(v) for k, v in setting.settings.items() if k.startswith("penalty.") and v not in ("", "auto"))
+        chosen = max(near or [best], key=size)
+    of_chosen, of_best = ((dict(each.settings), each.mean, each.standard_error) for each in (chosen, best))
+    return PenaltyChoice(rule, metric, *of_chosen, *of_best)
 
 
 def prepare_refit(sweep: Path, rule: str) -> list[str] | None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -82,28 +83,26 @@ class Coefficients:
 
     def write(self, directory: Path) -> None:
         """Write ``coefficients.csv`` into a run directory."""
-        write_csv(directory / COEFFICIENTS, self._lines())
+        header = [*COLUMNS, *(ERRORS if self.inference is not None else ())]
+        write_csv(directory / COEFFICIENTS, chain([header], map(self._cells, range(len(self)))))
 
-    def _lines(self) -> Iterator[tuple[str, ...]]:
-        has_errors = self.inference is not None
-        yield *COLUMNS, *(ERRORS if has_errors else ())
-        for i in range(len(self)):
-            row = self[i]
-            values = self.values(row)
-            yield row.feature, row.level, *map(repr, values), *(self._errors(i, values[0]) if has_errors else ())
+    def _cells(self, i: int) -> list[str]:
+        """Of a row of the file; without inference an infinite coefficient has, of the errors, its odds ratio alone."""
+        row = self[i]
+        values = self.values(row)
+        cells = [row.feature, row.level, *map(repr, values)]
+        if isinstance(self.inference, Inference):
+            estimates = self.inference.coefficients  # the intercept, row 0, is their last
+            return cells + [repr(float(getattr(estimates, name)[i - 1])) for name in ERRORS]
+        if self.inference is None:
+            return cells
+        odds = repr(0.0 if values[0] < 0 else math.inf) if math.isinf(values[0]) else ""
+        return [*cells, *[""] * (len(ERRORS) - 1), odds]
 
     def values(self, row: Coefficient) -> tuple[float, float]:
-        """The coefficient in raw and in standardised units, infinite where the number found says nothing."""
+        """The coefficient in raw and in standardised units, infinite where the estimate says nothing."""
         raw, standardised = self.infinite.get((row.feature, row.level), (0.0, 0.0))
         return raw or row.coefficient, standardised or row.coefficient_standardised
-
-    def _errors(self, i: int, coefficient: float) -> list[str]:
-        """The cells of `ERRORS` of a row; without inference an infinite coefficient has its odds ratio alone."""
-        if not isinstance(self.inference, Inference):
-            odds = repr(0.0 if coefficient < 0 else math.inf) if math.isinf(coefficient) else ""
-            return [*[""] * (len(ERRORS) - 1), odds]
-        estimates = self.inference.coefficients
-        return [repr(float(getattr(estimates, name)[i - 1])) for name in ERRORS]  # the intercept is their last
 
 
 def coefficients(

@@ -192,7 +192,8 @@ def _show_settings(compared: Mapping[str, Sequence[Setting]], console: Console) 
         console.print(f"best by {metric}: {best.name}, mean {best.mean:.6g}{also}", markup=False, highlight=False)
         say(console, "run one of its repetitions alone with", f"  {rerun_command(best.jobs[0].record.overrides)}")
         if len(settings) > 1 and len(best.jobs) < FEW:
-            console.print(f"{len(best.jobs)} repetitions tell few settings apart; more seeds or folds tell more")
+            few = f"{len(best.jobs)} repetitions show few differences between settings"
+            console.print(f"{few}; more seeds or folds show more")
 
 
 def _draw(directory: Path, jobs: Sequence[Job], compared: Mapping[str, Sequence[Setting]]) -> None:

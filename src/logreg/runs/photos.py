@@ -18,32 +18,22 @@ from logreg.runs.evaluate import EvaluateOptions, NewRowsEvaluation, evaluate_lo
 from logreg.runs.load import Run
 from logreg.runs.predictions import STDOUT, Scorer, output_file, to_file, to_stdout
 
-PATH = "path"
 
+def _scored(
+    run: Run, files: Sequence[Path], skip_bad: bool, key: str
+) -> Iterator[tuple[list[int], np.ndarray, np.ndarray]]:
+    """Numbers of photos, their pixels (photos, 3, size, size), and their logits (photos,) before calibration.
 
-class PhotoScorer(Scorer):
-    """A run's model and preprocessing, applied to photos."""
-
-    def __init__(self, run: Run) -> None:
-        super().__init__(run)
-        if not isinstance(run.preprocessor, ImagePreprocessor):
-            raise UserError(f"run={run.directory}: this run was trained on a table, and a photo is no table.")
-        self.preprocessor = run.preprocessor
-
-    @torch.no_grad()
-    def logits(self, pixels: np.ndarray) -> np.ndarray:
-        """(photos,) float64, before calibration, of pixels (photos, 3, size, size)."""
-        dtype = next(self.run.model.parameters()).dtype
-        step = max(1, ELEMENTS // self.preprocessor.width)
-        logits = [
-            self.run.model.logits(self.preprocessor.normalised(torch.from_numpy(pixels[i : i + step]), dtype))
-            for i in range(0, len(pixels), step)
-        ]
-        return torch.cat(logits).double().numpy()
-
-    def streamed(self, files: Sequence[Path], skip_bad: bool, key: str) -> Iterator[tuple[list[int], np.ndarray]]:
-        """Numbers of photos and their pixels; see `logreg.data.images.pixel_store.streamed`."""
-        return streamed(files, self.preprocessor.size, skip_bad, key)
+    Photos are read by `logreg.data.images.pixel_store.streamed`.
+    """
+    if not isinstance(run.preprocessor, ImagePreprocessor):
+        raise UserError(f"run={run.directory}: this run was trained on a table, and a photo is no table.")
+    step, dtype = max(1, ELEMENTS // run.preprocessor.width), next(run.model.parameters()).dtype
+    for numbers, pixels in streamed(files, run.preprocessor.size, skip_bad, key):
+        parts = (torch.from_numpy(pixels[i : i + step]) for i in range(0, len(pixels), step))
+        with torch.no_grad():
+            logits = [run.model.logits(run.preprocessor.normalised(part, dtype)) for part in parts]
+        yield numbers, pixels, torch.cat(logits).double().numpy()
 
 
 def predict_photos(run: Run, files: list[Path], output: str, skip_bad: bool = False, key: str = "data.path") -> int:
@@ -58,17 +48,15 @@ def predict_photos(run: Run, files: list[Path], output: str, skip_bad: bool = Fa
     Raises:
         UserError: a photo cannot be read, or the output cannot be written.
     """
-    scorer = PhotoScorer(run)
-
-    def frames() -> Iterator[pl.DataFrame]:
-        for numbers, pixels in scorer.streamed(files, skip_bad, key):
-            paths = pl.DataFrame({PATH: [str(files[i]) for i in numbers]})
-            yield pl.concat([paths, scorer.results(scorer.logits(pixels))], how="horizontal")
-
+    scorer = Scorer(run)
+    frames = (
+        scorer.results(z).insert_column(0, pl.Series("path", [str(files[i]) for i in numbers]))
+        for numbers, _, z in _scored(run, files, skip_bad, key)
+    )
     if output == STDOUT:
-        return to_stdout(frames())
+        return to_stdout(frames)
     with output_file(output, files, "one of the photos") as part:
-        return to_file(frames(), part, parquet=output.endswith(".parquet"))
+        return to_file(frames, part, parquet=output.endswith(".parquet"))
 
 
 def sentence(run: Run, photo: Path, key: str = "data.path") -> str:
@@ -77,14 +65,10 @@ def sentence(run: Run, photo: Path, key: str = "data.path") -> str:
     Raises:
         UserError: it cannot be read.
     """
-    scorer = PhotoScorer(run)
-    ((_, pixels),) = scorer.streamed([photo], skip_bad=False, key=key)
-    p = float(scorer.probabilities(scorer.logits(pixels))[0])
-    labels = scorer.preprocessor.target.labels
-    return (
-        f"{photo}: the probability of {labels[1]} is {p:.6f}, so at threshold {scorer.threshold:g} it is "
-        f"{labels[int(p >= scorer.threshold)]}"
-    )
+    ((_, _, z),) = _scored(run, [photo], skip_bad=False, key=key)
+    p, labels, threshold = float(Scorer(run).probabilities(z)[0]), run.preprocessor.target.labels, run.model.threshold
+    what = f"the probability of {labels[1]} is {p:.6f}"
+    return f"{photo}: {what}, so at threshold {threshold:g} it is {labels[int(p >= threshold)]}"
 
 
 def evaluate_photos(
@@ -95,14 +79,13 @@ def evaluate_photos(
     Raises:
         UserError: the folder has other classes, or a photo cannot be read.
     """
-    scorer = PhotoScorer(run)
-    files, y = labelled_photos(path, scorer.preprocessor.target.labels)
+    files, y = labelled_photos(path, run.preprocessor.target.labels)
     numbers: list[int] = []
     logits, digest = [], hashlib.sha256()
-    for some, pixels in scorer.streamed(files, skip_bad, "data.path"):
-        numbers += some
+    for of_batch, pixels, z in _scored(run, files, skip_bad, "data.path"):
+        numbers += of_batch
         digest.update(pixels.tobytes())
-        logits.append(scorer.logits(pixels))
+        logits.append(z)
     labels = y[numbers].astype(np.int64)
     digest.update(labels.tobytes())
     data = {"path": path, "fingerprint": f"sha256:{digest.hexdigest()[:32]}", "weight": None}

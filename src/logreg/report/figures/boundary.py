@@ -119,7 +119,7 @@ def pictures(
 ) -> Iterator[tuple[int, bytes]]:
     """The updates and the PNG files that show the boundary after them.
 
-    One figure is drawn anew for each: making another one takes several times as long.
+    The parts of one figure that move are drawn for each: making another figure takes several times as long.
     """
     from logreg.report.figures.moving import MovingBoundary
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -46,22 +47,14 @@ class MovingBoundary:
         self._axes.set_ylabel(names[1], parse_math=False)
         first, second = ((part[0], part[-1], (part[1] - part[0]) / 2) for part in self._axes_of)
         (left, right), (bottom, top) = ((low - half, high + half) for low, high, half in (first, second))
-        self._shades = self._axes.imshow(
-            np.zeros((STEPS, STEPS)),
-            extent=(left, right, bottom, top),
-            origin="lower",
-            cmap="RdBu",
-            vmin=0,
-            vmax=1,
-            alpha=0.6,
-            aspect="auto",
-        )
+        style: dict[str, Any] = {"cmap": "RdBu", "vmin": 0, "vmax": 1, "alpha": 0.6, "origin": "lower"}
+        style |= {"extent": (left, right, bottom, top), "aspect": "auto"}
+        self._shades = self._axes.imshow(np.zeros((STEPS, STEPS)), **style)
         area = 40 if len(y) <= MANY else 12
         self._points = []
         for label, color in enumerate(LABELS):
-            first, second = x[y == label].T
-            points = self._axes.scatter(first, second, color=color, edgecolor="white", s=area, label=f"label {label}")
-            self._points.append(points)
+            style = {"color": color, "edgecolor": "white", "s": area, "label": f"label {label}"}
+            self._points.append(self._axes.scatter(x[y == label, 0], x[y == label, 1], **style))
         self._axes.legend(
             loc="lower right", bbox_to_anchor=(1.02, 0.98), ncols=2, frameon=False, fontsize=8, handletextpad=0.1
         )

@@ -31,7 +31,7 @@ PNG_DPI = 130  # sharp on screens of twice the pixels
 
 @dataclass(frozen=True)
 class Chart:
-    """A picture with what is said below it.
+    """A picture with its caption.
 
     Attributes:
         title: above it; also what a screen reader says.

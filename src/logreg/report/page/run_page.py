@@ -279,8 +279,7 @@ def statistics(record: RunRecord) -> list[tuple[str, object]]:
 
 def configuration_text(config: Mapping[str, object]) -> str:
     """The configuration as a text of bounded length, a key a line."""
-    lines = [f"{key}: {bounded(value, 400)}" for key, value in flat(config)]
-    text = "\n".join(lines)
+    text = "\n".join(f"{key}: {bounded(value, 400)}" for key, value in flat(config))
     return text if len(text) <= MOST_CONFIG else f"{text[:MOST_CONFIG]}\n… the rest is in config.json"
 
 

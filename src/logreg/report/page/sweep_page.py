@@ -46,14 +46,19 @@ def sweep_page(directory: Path, jobs: list[Job]) -> str:
     top = best_jobs(jobs)
     first = (top or jobs)[0].record
     choice = read_choice(directory)
+    counts = Counter(job.record.status for job in jobs)
+    statuses = sorted(counts.items(), key=lambda item: (item[0] != "completed", -item[1]))
     values: dict[str, object] = {
         "name": first.name or directory.name,
         "directory": shown(directory),
-        "outcome": _outcome(jobs),
+        "outcome": f"{plural(len(jobs), 'job')}: {', '.join(f'{count:,} {status}' for status, count in statuses)}",
         "rows": rows_line(first),
         "tiles": _tiles(jobs, compared, best),
         "conclusions": conclusions(jobs, compared),
-        "best": best_lines([group[0] for group in best.values()] if compared else top),
+        "best": [  # of each monitored metric the best job, with the command that runs it alone
+            (job, bounded(rerun_command(job.record.overrides), LONGEST_COMMAND))
+            for job in ([group[0] for group in best.values()] if compared else top)[:MOST_REASONS]
+        ],
         "is_repeated": bool(compared),
         "choice": None if choice is None else choice.sentence,
         "refit": None if choice is None else refitted(directory),
@@ -71,13 +76,6 @@ def sweep_page(directory: Path, jobs: list[Job]) -> str:
         "provenance": [pair for pair in provenance(first) if pair[0] != "time in all"],
     }
     return render("sweep.html", values)
-
-
-def _outcome(jobs: Sequence[Job]) -> str:
-    """How many jobs ended in which way, those that completed first."""
-    statuses = Counter(job.record.status for job in jobs)
-    ordered = sorted(statuses.items(), key=lambda item: (item[0] != "completed", -item[1]))
-    return f"{plural(len(jobs), 'job')}: {', '.join(f'{count:,} {status}' for status, count in ordered)}"
 
 
 def _tiles(
@@ -234,16 +232,3 @@ def common_overrides(jobs: Sequence[Job]) -> list[tuple[str, str]]:
     swept = set(swept_keys(list(jobs)))
     pairs = [(bounded(key, 100), bounded(value, 300)) for key, value in first.items() if key not in swept]
     return pairs[:MOST_COMMON]
-
-
-def best_lines(jobs: Sequence[Job]) -> list[dict[str, object]]:
-    """The best jobs, one for each monitored metric, with the command that runs each alone."""
-    return [
-        {
-            "metric": job.monitor,
-            "job": job.number,
-            "score": job.score,
-            "command": bounded(rerun_command(job.record.overrides), LONGEST_COMMAND),
-        }
-        for job in jobs[:MOST_REASONS]
-    ]

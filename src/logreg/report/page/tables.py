@@ -102,7 +102,7 @@ def texts(title: str, values: Iterable[object], kind: str = "text") -> PagedColu
 
 
 def bounded(text: str, most: int = LONGEST) -> str:
-    """A text that is cut in its middle where it is longer."""
+    """A text without its middle where it is longer."""
     return text if len(text) <= most else f"{text[: most // 2]}…{text[1 - most // 2 :]}"
 
 

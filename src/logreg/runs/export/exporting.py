@@ -48,7 +48,7 @@ FORMATS = {
     "torch": Format("logreg.runs.export.to_torch", (), 1e-6, linear=False),
 }
 PHOTO_FORMATS = {
-    "onnx": Format("logreg.runs.export.photos_to_onnx", ("onnx", "onnxruntime", "onnxscript"), 1e-5, linear=False),
+    "onnx": Format("logreg.runs.export.to_onnx", ("onnx", "onnxruntime", "onnxscript"), 1e-5, linear=False),
     "torch": FORMATS["torch"],
 }
 

@@ -44,7 +44,7 @@ class Sample(Generic[Batch]):
     """Rows spread evenly over a table, or photos over all, in batches; can be iterated over several times.
 
     Attributes:
-        read: starts reading anew.
+        read: reads them, from the first one on.
         count: rows of all batches together, of ``total``.
         what: a row is.
     """
@@ -67,7 +67,7 @@ def sample_of_rows(read: Callable[[], Iterator[RawRows]], total: int, width: int
     """At most `MOST_ROWS` rows of a table.
 
     Args:
-        read: starts reading the table anew.
+        read: reads the table, from its first row on.
         width: features of a row, which decide how many rows a batch has.
     """
     positions = spread(total, MOST_ROWS)

@@ -1,6 +1,7 @@
-"""An ONNX model of a linear run, preprocessing included; it computes in float64.
+"""An ONNX model of a linear run or of one on photos, preprocessing included; on tables it computes in float64.
 
-Inputs, one for each raw column, called as the column, of shape [rows, 1]:
+What a model of photos takes stands in `logreg.runs.export.programs`. That of a table has an input for each raw column,
+called as the column, of shape [rows, 1]:
 
 * a number: ``tensor(float)``, or ``tensor(double)`` where float would cost digits of the probability; NaN if missing;
 * a level: ``tensor(string)``, written as in preprocessing.json (``1``, ``true``), ``""`` if missing;
@@ -11,6 +12,7 @@ A sparse run has one input ``x`` [rows, columns]. Outputs: ``probability`` [rows
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partialmethod
@@ -21,15 +23,19 @@ import numpy as np
 import onnx
 import onnxruntime
 import polars as pl
+import torch
 from numpy.typing import ArrayLike
 from onnx import NodeProto, TensorProto, helper, numpy_helper
+from onnxruntime.capi.onnxruntime_pybind11_state import NotImplemented as Unsupported
 from scipy.sparse import csr_matrix
+from torch import nn
 
 from logreg.core.errors import UserError
 from logreg.data.tables.columns import Categorical
 from logreg.data.tables.preprocessor import Preprocessor
 from logreg.evaluation.calibration import IsotonicCalibration
 from logreg.records.record import PREPROCESSING
+from logreg.runs.export import programs
 from logreg.runs.export.columns import (
     LinearModel,
     date_part,
@@ -39,6 +45,7 @@ from logreg.runs.export.columns import (
     raw_values,
     spellings,
 )
+from logreg.runs.export.programs import in_brief, quiet
 from logreg.runs.export.rows import RawRows
 from logreg.runs.load import Run
 
@@ -47,6 +54,7 @@ IR_VERSION = 8
 PROBABILITY, PREDICTION = "probability", "prediction"
 PREFIX = "logreg/"  # of the names inside the graph, which no column may begin with
 SPARSE = "x"
+MOST_BYTES = 2**31 - 2**24  # of parameters: a protobuf has no more, with room for the graph
 Values = TypeVar("Values", np.ndarray, csr_matrix)
 DTYPES: dict[str, type] = {"tensor(float)": np.float32, "tensor(double)": np.float64, "tensor(string)": object}
 # What rounding the inputs to float32 may cost in a probability, half of what an export may differ by.
@@ -54,13 +62,30 @@ ROUNDING = 5e-6
 
 
 def write(run: Run, rows: Iterable[RawRows], path: Path) -> None:
-    """Write the model of a linear run.
+    """Write the model of a linear run, or of one on photos.
+
+    A calibrated run on photos computes in float64, and so does its model. Where ONNX Runtime has no such operator, the
+    network of the model computes in float32; the comparison with the run shows whether that is good enough.
 
     Raises:
-        UserError: columns are called as the outputs.
+        UserError: columns are called as the outputs; or the network cannot be traced or expressed in ONNX, or is too
+            large for a file.
     """
-    pre, model = run.table_preprocessor, LinearModel.of(run)
-    save(build_model(pre, model, run.model.threshold, double_inputs(pre, model, rows)), run, path)
+    if isinstance(run.preprocessor, Preprocessor):
+        pre, model = run.preprocessor, LinearModel.of(run)
+        save(build_model(pre, model, run.model.threshold, double_inputs(pre, model, rows)), run, path)
+        return
+    network = run.model.network
+    size = sum(t.numel() * t.element_size() for t in network.state_dict().values())
+    if size > MOST_BYTES:
+        raise UserError(
+            f"format=onnx: the parameters take {size / 1e9:.1f} GB, and an ONNX file holds 2; format=torch holds more."
+        )
+    save(photo_model(run, network), run, path, full_check=False)
+    try:
+        session_of(path)
+    except Unsupported:
+        save(photo_model(run, copy.deepcopy(network).float()), run, path, full_check=False)
 
 
 def save(model: onnx.ModelProto, run: Run, path: Path, full_check: bool = True) -> None:
@@ -77,13 +102,29 @@ def session_of(path: Path) -> onnxruntime.InferenceSession:
     return onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
 
 
-def load(run: Run, path: Path) -> Callable[[RawRows], np.ndarray]:
-    session = session_of(path)
+def load(run: Run, path: Path) -> Callable[[RawRows | np.ndarray], np.ndarray]:
+    try:
+        session = session_of(path)
+    except Unsupported as error:
+        raise _refusal(run.model.network, error) from error
     types = {node.name: node.type for node in session.get_inputs()}
-    return lambda batch: session.run([PROBABILITY], inputs(batch, run.table_preprocessor, types))[0]
+
+    def predict(batch: RawRows | np.ndarray) -> np.ndarray:
+        if isinstance(batch, np.ndarray):  # photos
+            return session.run([PROBABILITY], {programs.IMAGE: batch})[0]
+        return session.run([PROBABILITY], inputs(batch, run.table_preprocessor, types))[0]
+
+    return predict
 
 
 def snippet(run: Run, path: str) -> str:
+    if not isinstance(run.preprocessor, Preprocessor):
+        return (
+            "import numpy, onnxruntime\n"
+            "from PIL import Image, ImageOps\n"
+            f"image = numpy.asarray({programs.DECODED})[None]  # 8 bits\n"
+            f"probability, prediction = onnxruntime.InferenceSession({path!r}).run(None, {{{programs.IMAGE!r}: image}})"
+        )
     what = f"{{{SPARSE!r}: rows}}" if run.table_preprocessor.sparse else "{column: values of shape (rows, 1), …}"
     return (
         "import onnxruntime\n"
@@ -224,6 +265,39 @@ def _isotonic(z: GraphValue, calibration: IsotonicCalibration) -> GraphValue:
         graph.add("Gather", np.array(by_knot), below) for by_knot in (calibration.values, knots, calibration.slopes)
     )
     return slope * (z.column() - knot) + value
+
+
+def photo_model(run: Run, network: nn.Module) -> onnx.ModelProto:
+    """The model of a run on photos, with this network in place of its own."""
+    program = programs.photo_program(run, "onnx", network)
+    is_double = next(network.parameters()).dtype == torch.float64
+    if is_double or isinstance(run.model.calibration, IsotonicCalibration):
+        program = programs.in_onnx_operators(program, convolutions=is_double)
+    with quiet():
+        try:
+            inputs, outputs = [programs.IMAGE], [PROBABILITY, PREDICTION]
+            exported = torch.onnx.export(
+                program, input_names=inputs, output_names=outputs, dynamo=True, external_data=False, verbose=False
+            )
+        except Exception as error:  # whatever the network does that ONNX has no words for
+            raise _refusal(network, error) from error
+    assert exported is not None
+    model = exported.model_proto
+    graph = model.graph
+    dims = graph.input[0].type.tensor_type.shape.dim  # which the exporter calls s40 and the like
+    sizes = {dim.dim_param: name for dim, name in zip(dims, programs.DIMENSIONS, strict=False)}
+    for value in (*graph.input, *graph.output, *graph.value_info):
+        for dim in value.type.tensor_type.shape.dim:
+            if dim.dim_param in sizes:
+                dim.dim_param = sizes[dim.dim_param]
+    return model
+
+
+def _refusal(network: nn.Module, error: Exception) -> UserError:
+    return UserError(
+        f"format=onnx: {type(network).__name__} cannot be expressed in ONNX ({in_brief(error)}); "
+        "format=torch may hold it."
+    )
 
 
 class Graph:

@@ -43,7 +43,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
 
 from logreg.core.errors import UserError
-from logreg.data.tables.columns import Categorical, Numeric
+from logreg.data.tables.columns import Categorical
 from logreg.data.tables.preprocessor import Preprocessor
 from logreg.evaluation.calibration import IsotonicCalibration
 from logreg.runs.export.columns import LinearModel, level_spans, number_spans, numbers_of, spellings
@@ -112,7 +112,10 @@ def build_pipeline(run: Run) -> Pipeline:
     medians = {c.feature: [c.fill, np.nan if c.indicator else c.fill] for c in pre.numeric}
     columns.fit(pd.DataFrame({name: medians.get(name, [None, None]) for name in pre.raw_columns}))
     if pre.numeric:
-        _set_scales(columns.named_transformers_["numbers"]["scale"], pre.numeric)
+        scaler, gaps = columns.named_transformers_["numbers"]["scale"], sum(c.indicator for c in pre.numeric)
+        scaler.mean_ = np.array([*(column.mean for column in pre.numeric), *[0.0] * gaps])
+        scaler.scale_ = np.array([*(column.scale for column in pre.numeric), *[1.0] * gaps])
+        scaler.var_ = scaler.scale_**2
     return Pipeline([("columns", columns), ("model", _classifier(model, model.weight[features], threshold))])
 
 
@@ -144,13 +147,6 @@ def _numbers(pre: Preprocessor) -> Part:
     features = [first for _, first in spans] + [first + 1 for column, first in spans if column.indicator]
     names = [column.feature for column, _ in spans]
     return "numbers", Pipeline([fill, to_float64, ("scale", StandardScaler())]), names, features
-
-
-def _set_scales(scaler: StandardScaler, numbers: list[Numeric]) -> None:
-    indicators = sum(column.indicator for column in numbers)
-    scaler.mean_ = np.array([*(column.mean for column in numbers), *[0.0] * indicators])
-    scaler.scale_ = np.array([*(column.scale for column in numbers), *[1.0] * indicators])
-    scaler.var_ = scaler.scale_**2
 
 
 def _levels(spans: list[tuple[Categorical, int]]) -> list[Part]:
