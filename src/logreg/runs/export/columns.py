@@ -25,7 +25,7 @@ from logreg.runs.load import Run
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from logreg.runs.export.to_onnx import GraphValue
+    from logreg.runs.export.graph import GraphValue
 
 X = TypeVar("X", np.ndarray, "Tensor", "GraphValue")
 
