@@ -191,7 +191,8 @@ def calibrated(run: Run, method: str) -> tuple[Run, Calibration]:
     """The run with a calibration as steep in places as validation rows can be close."""
     z = Predictor(run).logits(mixed_rows(80), "rows")
     y = (np.random.default_rng(5).random(len(z)) < 1 / (1 + np.exp(-z / 3))).astype(float)
-    run.model.calibration = fitted = fit_calibration(method, z, y)
+    fitted = fit_calibration(method, z, y)
+    run.model.decide(run.model.threshold, fitted)
     return run, fitted
 
 
@@ -218,7 +219,7 @@ def test_a_plateau_at_the_threshold_is_predicted_alike_in_every_format(tmp_path:
     # Pairs of one row of each label at the two inner knots: half of all rows there are of label 1.
     inner = fit_calibration("isotonic", np.repeat(knots, 2), np.array([0.0, 0, 0, 1, 0, 1, 1, 1]))
     assert inner.probabilities(knots).tolist() == [0.0, 0.5, 0.5, 1.0]
-    run.model.calibration = inner
+    run.model.decide(run.model.threshold, inner)
     p = run.predict_proba(frame)
     assert (p == 0.5).sum() > 10
     expected = run.predict(frame).tolist()

@@ -58,15 +58,11 @@ class Block:
 
     Iterating yields, per update, its batches (several where gradients accumulate; see `logreg.data.rows`) and whether
     the pass over the rows ends with it.
-
-    Attributes:
-        watch: called with the number of each update of the block, from 0, when all before it have been made.
     """
-
-    watch: Callable[[int], None] | None = None
 
     def __init__(self, loader: BlockLoader, passes: int, batches: int, updates: int, left: int | None = None) -> None:
         self.loader, self.passes, self.batches, self.updates, self.left = loader, passes, batches, updates, left
+        self._look: Callable[[int], None] | None = None
 
     def __len__(self) -> int:
         return self.updates
@@ -79,12 +75,16 @@ class Block:
     def __iter__(self) -> Iterator[tuple[list[Batch | LargeBatch], bool]]:
         loader, passes, batches = self.loader, self.passes, self.batches
         for number in range(self.updates):
-            if self.watch is not None:
-                self.watch(number)
+            if self._look is not None:
+                self._look(number)
             end = min(batches + loader.plan.accumulate, loader.batches_per_pass)
             ends_pass = end == loader.batches_per_pass
             yield [loader.batch(passes, i) for i in range(batches, end)], ends_pass
             passes, batches = (passes + 1, 0) if ends_pass else (passes, end)
+
+    def watch(self, look: Callable[[int], None]) -> None:
+        """Call ``look`` with the number of each update of the block, from 0, when all before it have been made."""
+        self._look = look
 
     def to(self, device: torch.device, **_: object) -> Block:
         """Called by Lightning: the table moves once, not each batch."""
@@ -93,12 +93,12 @@ class Block:
 
     def consumed(self, updates: int) -> None:
         """Record that the first ``updates`` of this block have been made: a checkpoint goes on after them."""
-        self.loader.passes, self.loader.batches = self.loader.advanced(self.passes, self.batches, updates)
-        self.loader.updates_left = None if self.left is None else self.left - updates
+        position = self.loader.advanced(self.passes, self.batches, updates)
+        self.loader.go_on(position, None if self.left is None else self.left - updates)
 
     def finish(self) -> None:
         """Serve no further block."""
-        self.loader.finished = True
+        self.loader.finish()
 
     def epoch(self, update: int) -> int:
         """Whole passes made before update number ``update`` of this block."""
@@ -151,9 +151,8 @@ class BlockLoader:
         self.rows, self.seed, self.plan, self.augmentation = rows, seed, plan or PassPlan(), augmentation
         self.batch_size = len(rows) if batch_size is None else min(batch_size, len(rows))
         self.batches_per_pass = -(-len(rows) // self.batch_size)
-        self.passes, self.batches = position
-        self.updates_left = self.plan.updates_left
-        self.finished = False  # set to serve no further block
+        self.go_on(position, self.plan.updates_left)
+        self._finished = False
         self._stretches: tuple[int, Tensor] = (-1, torch.empty(0))
         self._window: tuple[int, int, Tensor] = (-1, -1, torch.empty(0))
 
@@ -169,12 +168,21 @@ class BlockLoader:
         left = self.updates_left
         if left is not None:
             remaining = min(remaining, left)
-        while remaining > 0 and not self.finished:
+        while remaining > 0 and not self._finished:
             updates = min(longest, remaining)
             yield Block(self, passes, batches, updates, left)
             remaining -= updates
             left = None if left is None else left - updates
             passes, batches = self.advanced(passes, batches, updates)
+
+    def go_on(self, position: tuple[int, int], updates_left: int | None) -> None:
+        """Begin the next block at another position: that of a checkpoint, or one that an update came to."""
+        self.passes, self.batches = position
+        self.updates_left = updates_left
+
+    def finish(self) -> None:
+        """Serve no further block."""
+        self._finished = True
 
     @property
     def updates_per_pass(self) -> int:

@@ -129,9 +129,12 @@ class Evaluation:
         if key not in self._parts:
             chosen = {name: self.metrics[name] for name in self.order if name in names and name in self.metrics}
             self._parts[key] = Evaluation(self.threshold, chosen, trained_on=self.trained_on)
-        part = self._parts[key]
-        part.threshold, part.calibration = self.threshold, self.calibration
-        return part
+        self._parts[key].decide(self.threshold, self.calibration)
+        return self._parts[key]
+
+    def decide(self, threshold: float, calibration: Calibration | None) -> None:
+        """Predict by this threshold, of probabilities by this calibration, from now on."""
+        self.threshold, self.calibration = threshold, calibration
 
     @property
     def has_log_loss_of_its_own(self) -> bool:

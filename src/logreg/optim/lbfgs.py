@@ -75,6 +75,7 @@ class PreconditionedLBFGS(Solver):
     """
 
     name = "lbfgs"
+    sampled_rows = LEAST  # a column
 
     def __init__(
         self, params: Iterable[nn.Parameter], lr: float = 1.0, tolerance: float = 1e-16, history_size: int = 10
@@ -82,7 +83,6 @@ class PreconditionedLBFGS(Solver):
         super().__init__(params, lr, tolerance)
         self.param_groups[0]["history_size"] = history_size
         self._sample, self._metric = Latest[LogisticProblem](), Latest[Preconditioner]()
-        self._sampled_rows = LEAST  # a column
 
     def _iterate(self, problem: LogisticProblem, theta: Theta) -> Iteration:
         memory = self._remember(problem, theta)
@@ -152,7 +152,7 @@ class PreconditionedLBFGS(Solver):
         return self._at(lambda: problem.first_order(theta, self._dtype), problem, theta, self._dtype)
 
     def _subsample(self, problem: LogisticProblem) -> LogisticProblem:
-        return self._sample(lambda: subsample(problem, self._sampled_rows), problem)
+        return self._sample(lambda: subsample(problem, self.sampled_rows), problem)
 
     def _preconditioner(self, problem: LogisticProblem) -> Preconditioner:
         point, careful, sample = self._memory["point"], self._memory["careful"], self._subsample(problem)
@@ -197,8 +197,7 @@ class PreconditionedLBFGS(Solver):
         sample = self._subsample(problem)
         if sample is problem:
             return theta, theta
-        solver = PreconditionedLBFGS([nn.Parameter(theta.new_zeros(1))], tolerance=SUBSAMPLE_TOLERANCE)
-        solver._sampled_rows = ROUGH  # passes over it are cheap, its Hessian is not
+        solver = _OfSubsample([nn.Parameter(theta.new_zeros(1))], tolerance=SUBSAMPLE_TOLERANCE)
         optimum, iterations = solver.solve(sample, theta, MOST_SUBSAMPLE_ITERATIONS)
         near = sample.value(theta) - iterations[-1].value <= len(theta) / len(sample)
         return optimum, theta if near else optimum
@@ -215,3 +214,7 @@ class PreconditionedLBFGS(Solver):
             memory = self._memory
             memory["pairs"] = [*memory["pairs"], (s, change)][-int(self._setting("history_size")) :]
         return reached, step
+
+
+class _OfSubsample(PreconditionedLBFGS):
+    sampled_rows = ROUGH  # passes over it are cheap, its Hessian is not

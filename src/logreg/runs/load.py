@@ -153,7 +153,7 @@ def load_run(directory: str | Path, checkpoint: str = "best", trusted_packages: 
     )
     model.load_state_dict(state)
     if calibration is not None:  # in float64, as when it was fitted
-        model.calibration = calibration
+        model.decide(record.threshold, calibration)
         model.double()
     model.eval()
     model.requires_grad_(False)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hydra.core.utils import JobReturn, configure_log, run_job, setup_globals
@@ -105,10 +105,11 @@ def launch(hydra: Hydra, job_overrides: Sequence[Sequence[str]], first: int) -> 
 def _groups(hydra: Hydra, settings: Mapping[int, Settings], positions: Sequence[int]) -> list[Group]:
     """The groups of the jobs at these positions."""
     valid = [position for position in positions if position in settings]
-    groups = plan([settings[position] for position in valid])
-    for group in groups:
-        group.jobs = [valid[i] for i in group.jobs]
-        group.reason = group.reason or _obstacle(hydra.config.hydra)
+    obstacle = _obstacle(hydra.config.hydra)
+    groups = [
+        replace(group, jobs=[valid[i] for i in group.jobs], reason=group.reason or obstacle)
+        for group in plan([settings[position] for position in valid])
+    ]
     alone = [position for position in positions if position not in settings]
     return [*groups, Group(alone, [], "their settings are not valid")] if alone else groups
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from functools import reduce
 from operator import getitem
 
@@ -44,7 +44,7 @@ TENSORBOARD = "logreg.report.tensorboard.events.TensorBoardLogger"
 LOGGERS = {CSV, TENSORBOARD}
 
 
-@dataclass
+@dataclass(frozen=True)
 class Group:
     """Jobs that are trained together, or with ``reason`` each by itself.
 
@@ -54,26 +54,25 @@ class Group:
         reason: why they are not fused; None where they are.
     """
 
-    jobs: list[int] = field(default_factory=list)
-    differ: list[str] = field(default_factory=list)
-    reason: str | None = None
+    jobs: list[int]
+    differ: list[str]
+    reason: str | None
 
 
 def plan(settings_of_jobs: Sequence[Settings]) -> list[Group]:
     """The groups of a sweep, in the order of their first jobs."""
-    groups: dict[str, Group] = {}
+    groups: dict[tuple[str, str | None], list[int]] = {}
     for job, settings in enumerate(settings_of_jobs):
-        reason = obstacle(settings)
-        groups.setdefault(f"{_in_common(settings)} {reason}", Group(reason=reason)).jobs.append(job)
-    for group in groups.values():
-        members = [settings_of_jobs[job] for job in group.jobs]
-        if group.reason is None and len(members) == 1:
-            group.reason = "no other job is like it"
-        configs = [settings.as_config() for settings in members]
-        group.differ = [key for key in FREE if _differ([lookup(config, key) for config in configs])]
-        if _differ([settings.optimizer.without("lr").arguments for settings in members]):
-            group.differ.append("optimizer")
-    return list(groups.values())
+        groups.setdefault((_in_common(settings), obstacle(settings)), []).append(job)
+    return [_group(jobs, reason, [settings_of_jobs[job] for job in jobs]) for (_, reason), jobs in groups.items()]
+
+
+def _group(jobs: list[int], reason: str | None, members: Sequence[Settings]) -> Group:
+    configs = [settings.as_config() for settings in members]
+    differ = [key for key in FREE if _differ([lookup(config, key) for config in configs])]
+    if _differ([settings.optimizer.without("lr").arguments for settings in members]):
+        differ.append("optimizer")
+    return Group(jobs, differ, "no other job is like it" if reason is None and len(jobs) == 1 else reason)
 
 
 def _differ(values: Sequence[object]) -> bool:

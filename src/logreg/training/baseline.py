@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
-from dataclasses import replace
 
 import torch
 
@@ -52,15 +50,15 @@ def linear_baseline(
     dtype = next(classifier.network.parameters()).dtype
     with data.serving(dtype), torch.random.fork_rng(devices=()):
         network = LinearOnPixels(data.num_features).to(dtype)
-        linear = BinaryClassifier(network)
-        linear.evaluation = copy.deepcopy(classifier.evaluation)
-        linear.calibration = None
+        of_classifier = classifier.evaluation
+        metrics = {name: of_classifier.metrics[name] for name in of_classifier.order if name in of_classifier.metrics}
+        threshold, loss = classifier.threshold, classifier.loss.name
+        linear = BinaryClassifier(network, loss=loss, threshold=threshold, metrics=metrics)
         l2 = _fit(linear, data)
         if rule is not None:
-            linear.threshold, _ = rule.choose(*held_out(linear, data.batches("val")))
-        metrics = evaluate(linear, data.batches_of, splits)
-    name = type(linear.network).__name__
-    return Baseline(name, l2, metrics, accuracy_intervals(metrics, data))
+            linear.decide(rule.choose(*held_out(linear, data.batches("val")))[0], None)
+        values = evaluate(linear, data.batches_of, splits)
+    return Baseline(type(network).__name__, l2, values, accuracy_intervals(values, data))
 
 
 def _fit(linear: BinaryClassifier, data: BlockData) -> float:
@@ -74,5 +72,5 @@ def _fit(linear: BinaryClassifier, data: BlockData) -> float:
         solutions[l2] = evaluate(linear, data.batches_of, ("val",)).get("val/log_loss", 0.0), theta
     l2 = min(solutions, key=lambda l2: solutions[l2][0])
     set_theta(linear.network, solutions[l2][1])
-    linear.objective = replace(linear.objective, l2=l2)  # which the training loss is measured with
+    linear.penalise(0.0, l2)
     return l2

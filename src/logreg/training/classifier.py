@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -96,18 +97,18 @@ class BinaryClassifier(LightningModule):
     def threshold(self) -> float:
         return self.evaluation.threshold
 
-    @threshold.setter
-    def threshold(self, value: float) -> None:
-        self.evaluation.threshold = value
-
     @property
     def calibration(self) -> Calibration | None:
         """From logits to probabilities, instead of the sigmoid; None while the network is trained."""
         return self.evaluation.calibration
 
-    @calibration.setter
-    def calibration(self, value: Calibration | None) -> None:
-        self.evaluation.calibration = value
+    def decide(self, threshold: float, calibration: Calibration | None) -> None:
+        """Predict by this threshold, of probabilities by this calibration, from now on."""
+        self.evaluation.decide(threshold, calibration)
+
+    def penalise(self, l1: float, l2: float) -> None:
+        """Measure the objective with these penalties from now on."""
+        self.objective = replace(self.objective, l1=l1, l2=l2)
 
     def forward(self, x: Float[Tensor, "rows ..."]) -> Float[Tensor, " rows"]:
         """Probabilities of label 1, calibrated where there is a calibration."""
@@ -140,7 +141,7 @@ class BinaryClassifier(LightningModule):
         if not self.training:
             self.train()
         if self.calibration is not None:
-            self.calibration = None
+            self.decide(self.threshold, None)
             self.network.float()
         if dtype == torch.float64:  # Lightning converts it after it has read a checkpoint, which would be rounded then
             self.network.double()

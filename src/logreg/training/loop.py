@@ -188,9 +188,9 @@ def _measure(
             data.serve(torch.float64)
         record.calibration = calibrate(classifier, calibration, data.batches_of, splits)
     if rule is not None:
-        classifier.threshold, value = rule.choose(*held_out(classifier, data.batches_of("val")))
+        record.threshold, value = rule.choose(*held_out(classifier, data.batches_of("val")))
         record.threshold_rule = ChosenThreshold(rule.name, value)
-        record.threshold = classifier.threshold
+        classifier.decide(record.threshold, classifier.calibration)
     record.metrics = evaluate(classifier, data.batches_of, splits)
     record.intervals = accuracy_intervals(record.metrics, data)
 

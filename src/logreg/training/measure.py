@@ -36,9 +36,10 @@ def calibrate(
     """
     before = evaluate(classifier, batches_of, [split for split in splits if split != "train"])
     z, y, weight = held_out(classifier, batches_of("val"), logits=True)
-    classifier.calibration = fit_calibration(method, z, y, weight)
+    calibration = fit_calibration(method, z, y, weight)
+    classifier.decide(classifier.threshold, calibration)
     uncalibrated = {name: value for name, value in before.items() if name.partition("/")[2] in OF_CALIBRATION}
-    return {**classifier.calibration.as_record(), "rows": len(y), "uncalibrated": uncalibrated}
+    return {**calibration.as_record(), "rows": len(y), "uncalibrated": uncalibrated}
 
 
 def validation_labels(batches: Iterable[Batch] | None) -> np.ndarray:

@@ -128,7 +128,7 @@ def photo_run_of(
     torch.manual_seed(0)
     model = BinaryClassifier(network(PIXELS.width), threshold=threshold)
     if calibration is not None:
-        model.calibration = calibration
+        model.decide(model.threshold, calibration)
         model.double()
     return run_with(model, PIXELS)
 

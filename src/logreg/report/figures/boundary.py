@@ -78,7 +78,7 @@ class BoundarySeries(Callback):
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: object, batch_idx: int) -> None:
         first = trainer.global_step
         if isinstance(batch, Block) and any(first <= update < first + len(batch) for update in self._due):
-            batch.watch = partial(self._look, pl_module, first)
+            batch.watch(partial(self._look, pl_module, first))
 
     def _look(self, classifier: LightningModule, first: int, number: int) -> None:
         if first + number in self._due:

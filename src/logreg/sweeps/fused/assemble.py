@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, is_dataclass, replace
+from logging.handlers import BufferingHandler
 from typing import Any, TypeVar
 
 import torch
@@ -81,13 +83,11 @@ class CannotFuse(Exception):
 @contextlib.contextmanager
 def _notes() -> Iterator[list[logging.LogRecord]]:
     """What the project logs meanwhile; it is said on the terminal all the same."""
-    notes: list[logging.LogRecord] = []
-    handler = logging.Handler()
-    handler.emit = notes.append  # type: ignore[method-assign, assignment]
+    handler = BufferingHandler(sys.maxsize)
     logger = logging.getLogger("logreg")
     logger.addHandler(handler)
     try:
-        yield notes
+        yield handler.buffer
     finally:
         logger.removeHandler(handler)
 

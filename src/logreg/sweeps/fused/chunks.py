@@ -112,7 +112,8 @@ def _content(data: BlockData, dtype: torch.dtype) -> tuple[str, object, int | No
     """What makes two tables one to training: their rows, how they are changed at random, and the seed of that and of
     their order, where there is any of it.
     """
-    data.dtype, digest = dtype, hashlib.sha256()
+    data.serve(dtype)
+    digest = hashlib.sha256()
     for split in SPLITS:
         rows = data.served(split)
         assert isinstance(rows, TensorRows)

@@ -177,7 +177,7 @@ class JobFiles:
             boundary.write_series(events, classifier, states if passed else {}, self.data)
             return
         classifier = classifier.to(fit.settings.dtype)
-        classifier.calibration, classifier.threshold = None, fit.jobs[job].threshold  # which come when all is over
+        classifier.decide(fit.jobs[job].threshold, None)  # as it is before the end
         for update in sorted(states.keys() & due):
             classifier.network.load_state_dict(states[update], strict=False)
             photos.write_grids(events, classifier, self.data, update)

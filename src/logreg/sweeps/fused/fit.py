@@ -7,7 +7,7 @@ when it ended is what counts.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol, TypeAlias
@@ -174,8 +174,7 @@ class Fit:
         steps, losses, accuracies: the training values that are logged, (logged,), (logged, jobs), (logged, jobs).
         solver_values: what a solver logs besides, by name, (jobs,) each, for every one of the steps.
         validations: step and metrics by name, (jobs,) each, of every validation; and which jobs it counts for.
-        updates_to_copy: before which updates the parameters are copied; none by default.
-        copied_parameters: these copies by update, (jobs, *shape) each.
+        copied_parameters: copies by update, (jobs, *shape) each; see `copy_before`.
     """
 
     def __init__(
@@ -212,7 +211,7 @@ class Fit:
         self.solver_values: list[dict[str, OfJobs]] = []
         self.validations: list[tuple[int, dict[str, OfJobs], Jobs]] = []
         self.last, self.best = JobStates(self), JobStates(self)
-        self.updates_to_copy: set[int] = set()
+        self._to_copy: set[int] = set()
         self.copied_parameters: dict[int, list[Tensor]] = {}
         self.interrupt = False
         self._block: list[_Measured] = []
@@ -229,6 +228,10 @@ class Fit:
     def stop(self) -> None:
         """Stop after the update in progress."""
         self.interrupt = True
+
+    def copy_before(self, updates: Iterable[int]) -> None:
+        """Copy the parameters before these updates, besides others."""
+        self._to_copy.update(updates)
 
     def run(self, progress: Progress | None = None) -> None:
         """Train until every job is over."""
@@ -253,7 +256,7 @@ class Fit:
             self._stop(self.active.copy(), "interrupted", self.passes // every if len(self.held_out) else 0)
 
     def _update(self, x: Tensor, y: Tensor, weight: Tensor | None) -> None:
-        if self.updates in self.updates_to_copy:
+        if self.updates in self._to_copy:
             self.copied_parameters[self.updates] = [p.clone() for p in self.networks.parameters]
         penalty = self.networks.penalty() if self.networks.has_penalty else None
         logits, gradients = self.networks.gradients(x, y, weight, self.active)

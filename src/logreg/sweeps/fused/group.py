@@ -130,7 +130,7 @@ def _train(jobs: Jobs, stack: Stack, common: GroupSettings, options: FusedOption
         for file in files:
             if file is not None:
                 file.begin(fit.settings.device, options.hydra_folder)
-                fit.updates_to_copy |= file.drawn_updates(fit)
+                fit.copy_before(file.drawn_updates(fit))
         results = _results(fit, stack)
         with _bar(int(stack.counted.sum()), " jobs", "writing") as bar:
             for file in write_all(files, fit, results, began):

@@ -110,7 +110,7 @@ class BatchedEvaluation:
             # torchmetrics takes probabilities that are not all within [0, 1] for logits: nan are not shown to it.
             evaluation = predicted if z.isnan().any() else everything
             evaluation.reset()
-            evaluation.threshold = threshold
+            evaluation.decide(threshold, None)
             evaluation.update(z, y[job].double(), None if weight is None else weight[job].double())
             for name, value in evaluation.compute().items():
                 if name in self.others:

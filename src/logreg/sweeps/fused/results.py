@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -65,9 +65,8 @@ class Results:
         classifier = self._classifier.to(self.fit.settings.dtype if calibration is None else torch.float64)
         state = self.fit.networks.state_dict_of(job, self.parameters)
         classifier.network.load_state_dict(state, strict=False)  # a fused state has no buffers
-        classifier.objective = replace(classifier.objective, l1=self.fit.jobs[job].l1, l2=self.fit.jobs[job].l2)
-        classifier.threshold = self.thresholds[job]
-        classifier.calibration = calibration
+        classifier.penalise(self.fit.jobs[job].l1, self.fit.jobs[job].l2)
+        classifier.decide(self.thresholds[job], calibration)
         return classifier
 
 
@@ -107,8 +106,8 @@ def measure(
             classifier, batches = classifier.double(), table.batches_in_double
             results.calibrations[job] = calibrate(classifier, method, batches, splits)
         if (rule := rules[job]) is not None:
-            classifier.threshold, value = rule.choose(*held_out(classifier, batches("val")))
-            results.thresholds[job] = classifier.threshold
+            results.thresholds[job], value = rule.choose(*held_out(classifier, batches("val")))
+            classifier.decide(results.thresholds[job], classifier.calibration)
             results.rules[job] = ChosenThreshold(rule.name, value)
         results.optimality[job] = table.optimality_of(classifier)
         results.metrics[job] = evaluate(classifier, batches, splits)

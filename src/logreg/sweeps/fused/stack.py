@@ -30,9 +30,8 @@ class Split:
         weighted = any(part.weight is not None for part in rows)  # tables may differ in that
         weights = [torch.ones_like(part.y) if part.weight is None else part.weight for part in rows]
         self.weight = torch.stack(weights).to(device) if weighted else None
-        self.rows = rows
-        for i, part in enumerate(rows):  # views, so that the rows are in memory once
-            part.x, part.y, part.weight = self.x[i], self.y[i], None if self.weight is None else self.weight[i]
+        views = zip(rows, self.x, self.y, [None] * len(rows) if self.weight is None else self.weight, strict=True)
+        self.rows = [type(part)(x, y, weight) for part, x, y, weight in views]  # so that they are in memory once
 
     def __len__(self) -> int:
         return self.y.shape[1]

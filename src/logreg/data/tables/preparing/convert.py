@@ -9,7 +9,6 @@ over.
 from __future__ import annotations
 
 import contextlib
-import warnings
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -39,7 +38,6 @@ from logreg.data.tables.reading.source import Source
 MOST_LEVELS = 2**17
 DISTINCT_COMPARED = 2**24  # values of all integer columns together, which are kept in memory until the pass is over
 FIRST_ROWS = 2**16  # by which the units of float32 columns are chosen
-FAR = 4.0  # standard deviations: a column whose mean is further from 0 is kept relative to its mean
 
 Progress = Callable[[int], object]
 
@@ -62,9 +60,9 @@ class Conversion:
         for column in roles.dates:
             parts = DATE_PARTS if kinds[column] == "date" else DATE_PARTS + TIME_PARTS
             numbers += [(column, part) for part in parts]
-        self.raw = RawTable(folder, dtype, numbers, roles.categorical)
-        self.raw.levels = {column: LevelDictionary(MOST_LEVELS) for column in roles.categorical}
-        self.raw.has_weight, self.raw.has_group = roles.weight is not None, roles.group is not None
+        levels = {column: LevelDictionary(MOST_LEVELS) for column in roles.categorical}
+        has_weight, has_group = roles.weight is not None, roles.group is not None
+        self.raw = RawTable(folder, dtype, numbers, levels, has_weight, has_group)
         whole = [column for column in roles.numeric if kinds[column] == "integer"]
         self._ids = {column: DistinctIntegers(DISTINCT_COMPARED // len(whole)) for column in whole}
         self._units_chosen = dtype == np.float64  # which keeps every column as it is
@@ -86,11 +84,8 @@ class Conversion:
                     self._add(frame, files, counts, source.key, rows)
                     rows += len(frame)
                     self.progress(len(frame))
-                raw.end_source(source.key, rows, counts)
-                if len(raw.origins) == 1:  # whether a column is an id shows in one file: another one counts anew
-                    raw.distinct_numbers = {name for name, ids in self._ids.items() if ids.looks_like_id(rows)}
-                    raw.distinct_texts = {name: (len(d.values), d.present) for name, d in raw.levels.items()}
-                    self._ids = {}
+                raw.end_source(source.key, rows, counts, self._ids)
+                self._ids = {}
         return raw
 
     def _add(
@@ -118,8 +113,8 @@ class Conversion:
             append(files["group"], groups.hash().to_numpy())
         if raw.numbers:
             raw.store.append(self._numbers(frame, key))
-        if raw.categorical:
-            columns = [raw.levels[c].codes(frame[c]) for c in raw.categorical]
+        if raw.levels:
+            columns = [levels.codes(frame[column]) for column, levels in raw.levels.items()]
             append(files["codes"], np.stack(columns, axis=1))
 
     def _numbers(self, frame: pl.DataFrame, key: str) -> list[np.ndarray]:
@@ -138,25 +133,11 @@ class Conversion:
             if name in self._ids:
                 self._ids[name].add(frame[name])
         if not self._units_chosen:
-            self._choose_units(columns)
+            raw.choose_units([x[:FIRST_ROWS] for x in columns])
+            self._units_chosen = True
         for i in np.flatnonzero((raw.shift != 0) | (raw.scale != 1)).tolist():
             columns[i] = (columns[i] - raw.shift[i]) / raw.scale[i]
         return columns
-
-    def _choose_units(self, columns: list[np.ndarray]) -> None:
-        """Choose shift and scale of columns that float32 would not hold as they are, by their first rows."""
-        raw = self.raw
-        first = np.stack([x[:FIRST_ROWS].astype(np.float64) for x in columns], axis=1)
-        exact = all(x.dtype == np.float32 for x in columns)  # the values are float32 themselves
-        with np.errstate(all="ignore"), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # columns without any value yet
-            centre, spread = np.nan_to_num(np.nanmean(first, axis=0)), np.nan_to_num(np.nanstd(first, axis=0))
-        size = np.abs(centre) + spread
-        extreme = (size > 0) & (size < 1e-30)
-        offset = (np.abs(centre) > FAR * spread) if not exact else np.zeros(len(size), dtype=bool)
-        raw.shift = np.where(extreme | offset, centre, 0.0)
-        raw.scale = np.where(extreme, np.where(spread > 0, spread, size), 1.0)
-        self._units_chosen = True
 
 
 def _weights(column: pl.Series, labelled: np.ndarray, key: str, row: int) -> np.ndarray:

@@ -111,7 +111,7 @@ class ColumnFit:
     def _categoricals(self) -> Iterator[Categorical]:
         by_share = int(np.clip(np.ceil(SHARE_COUNT * self.training.level_rows), 2, MOST_COUNT))
         least = by_share if self.min_count is None else self.min_count
-        for name, counts in zip(self.raw.categorical, self.training.levels(), strict=True):
+        for name, counts in zip(self.raw.levels, self.training.levels(), strict=True):
             if not self.raw.levels[name].values:
                 raise UserError(empty_column(self.key, name))
             column = self._categorical(name, counts, least)

@@ -42,7 +42,7 @@ class Matrix:
         self.divisor = (np.array([c.scale for _, _, c, _ in features]) / scale).astype(raw.dtype)
         self.filled = np.array([c.filled for _, _, c, _ in features], dtype=raw.dtype)
         self.codes = [
-            (self._table(c), raw.categorical.index(c.feature), first)
+            (self._table(c), list(raw.levels).index(c.feature), first)
             for c, first in self.pre.spans()
             if isinstance(c, Categorical)
         ]

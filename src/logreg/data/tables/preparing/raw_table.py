@@ -5,8 +5,9 @@ Of its columns it knows the levels by number, and whether they look like a row i
 
 from __future__ import annotations
 
+import warnings
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -22,6 +23,7 @@ from logreg.data.tables.reading.source import batch_rows
 KEPT_BYTES = 400 * 2**20  # that stay in memory; what comes after them goes to the file
 
 MOST_LABELS = 100  # different values of the target that are counted before the table is refused
+FAR = 4.0  # standard deviations: a column whose mean is further from 0 is kept relative to its mean
 MOSTLY_PRESENT = 0.9  # the share of the rows that have an id, if a column is one
 
 
@@ -232,17 +234,16 @@ class RawTable:
     folder: Path
     dtype: np.dtype
     numbers: list[tuple[str, str | None]] = field(default_factory=list)
-    categorical: list[str] = field(default_factory=list)
+    levels: dict[str, LevelDictionary] = field(default_factory=dict)
+    has_weight: bool = False
+    has_group: bool = False
     origins: list[int] = field(default_factory=list)
     keys: list[str] = field(default_factory=list)
-    levels: dict[str, LevelDictionary] = field(default_factory=dict)
     labels: LevelDictionary = field(default_factory=lambda: LevelDictionary(MOST_LABELS))
     label_counts: list[Counter[int]] = field(default_factory=list)
     distinct_numbers: set[str] = field(default_factory=set)
     distinct_texts: dict[str, tuple[int, int]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
-    has_weight: bool = False
-    has_group: bool = False
 
     def __post_init__(self) -> None:
         width = len(self.numbers)
@@ -253,13 +254,31 @@ class RawTable:
     def rows(self) -> int:
         return sum(self.origins)
 
-    def end_source(self, key: str, rows: int, label_counts: Counter[int]) -> None:
-        """Take down that one source has been read to its end."""
+    def choose_units(self, columns: list[np.ndarray]) -> None:
+        """Choose shift and scale of columns that float32 would not hold as they are, by their first rows."""
+        first = np.stack([x.astype(np.float64) for x in columns], axis=1)
+        exact = all(x.dtype == np.float32 for x in columns)  # the values are float32 themselves
+        with np.errstate(all="ignore"), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # columns without any value yet
+            centre, spread = np.nan_to_num(np.nanmean(first, axis=0)), np.nan_to_num(np.nanstd(first, axis=0))
+        size = np.abs(centre) + spread
+        extreme = (size > 0) & (size < 1e-30)
+        offset = (np.abs(centre) > FAR * spread) if not exact else np.zeros(len(size), dtype=bool)
+        self.shift = np.where(extreme | offset, centre, 0.0)
+        self.scale = np.where(extreme, np.where(spread > 0, spread, size), 1.0)
+
+    def end_source(
+        self, key: str, rows: int, label_counts: Counter[int], integers: Mapping[str, DistinctIntegers] | None = None
+    ) -> None:
+        """Take down that one source has been read to its end, and of the first one whether a column is an id."""
         if not rows:
             raise UserError(f"{key}: there are no rows.")
         self.keys.append(key)
         self.origins.append(rows)
         self.label_counts.append(label_counts)
+        if len(self.origins) == 1:  # another source counts anew
+            self.distinct_numbers = {name for name, ids in (integers or {}).items() if ids.looks_like_id(rows)}
+            self.distinct_texts = {name: (len(each.values), each.present) for name, each in self.levels.items()}
 
     def place(self, row: int) -> tuple[str, int]:
         """The source that a row came from, and its number there, counted from 1."""
@@ -283,7 +302,7 @@ class RawTable:
     # Mapped once, when all rows are there: a page costs time when a mapping meets it first.
     @cached_property
     def codes(self) -> np.ndarray:
-        return self.array("codes", np.int32, self.rows, len(self.categorical))
+        return self.array("codes", np.int32, self.rows, len(self.levels))
 
     @property
     def target(self) -> np.ndarray:

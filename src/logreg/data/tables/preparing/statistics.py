@@ -207,7 +207,7 @@ class TrainingStatistics:
         Rows count as often as their weights say, if those are whole numbers, else once.
         """
         raw = self.raw
-        counts = [np.zeros(len(raw.levels[name].values) + 1) for name in raw.categorical]
+        counts = [np.zeros(len(levels.values) + 1) for levels in raw.levels.values()]
         codes = raw.codes
         for first in range(0, raw.rows, LEVEL_ROWS):
             part = slice(first, first + LEVEL_ROWS)

@@ -1,0 +1,73 @@
+"""What all of the source keeps to, read off its syntax."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+SRC = Path(__file__).parents[1] / "src"
+
+# Attributes that are set from outside their object, as "file object.attribute", and why.
+SET_FROM_OUTSIDE = {
+    "* record.*": "the record of a run is filled while the run goes on",
+    "*/_compat.py *": "what Lightning and Hydra offer no other way for stands there",
+    # Hydra's configuration, which callbacks and launchers change in place.
+    "*/cli/directories.py config.hydra*": "its directories are claimed before Hydra looks at them",
+    "*/sweeps/launch.py config.hydra.*": "what Hydra's own launchers set too",
+    "*/sweeps/compose.py *hydra.*": "what Hydra's own launchers set too",
+    # Objects of other libraries that are made to be set.
+    "*/optim/objective.py *.grad": "torch's optimizers read the gradients there",
+    "*/optim/objective.py module.training": "torch has no other way to give each module its own mode back",
+    "*/sweeps/fused/networks.py parameter.*": "parameters become views of those of all jobs",
+    "*/training/restore.py setattr(scheduler, *": "torch's schedulers keep their settings there",
+    "*/training/loop.py trainer.*": "Lightning's Trainer means something else by them; it gets them back",
+    "*/training/loop.py setattr(trainer, *": "it gets them back",
+    "*/training/classifier.py self.trainer.should_stop": "how Lightning is told to stop",
+    "*/report/page/charts.py element.*": "xml.etree",
+    "*/report/page/charts.py root.attrib": "xml.etree",
+    "*/report/page/render.py environment.filters": "jinja",
+    "*/report/tensorboard/events.py *": "protocol buffers",
+    "*/report/terminal/inference.py column.*": "rich",
+    "*/runs/export/*onnx.py *": "protocol buffers",
+    "*/runs/export/to_sklearn.py *": "what fit would set, where nothing is fitted",
+}
+SETTERS = ("setattr", "delattr", "object.__setattr__")
+
+
+def _trees() -> Iterator[tuple[str, ast.Module]]:
+    for file in sorted(SRC.rglob("*.py")):
+        yield f"/{file.relative_to(SRC).as_posix()}", ast.parse(file.read_text(encoding="utf-8"))
+
+
+def _set_attributes(tree: ast.AST) -> Iterator[str]:
+    """The attributes that a function sets, of whatever object."""
+    for node in ast.walk(tree):
+        sets = isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store | ast.Del)
+        if sets or (isinstance(node, ast.Call) and ast.unparse(node.func) in SETTERS):
+            yield ast.unparse(node)
+
+
+def _own_objects(tree: ast.AST) -> set[str]:
+    """``self``, and the names of its copies."""
+    copies = {
+        ast.unparse(node.targets[0])
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Assign) and ast.unparse(node.value) in ("copy(self)", "copy.copy(self)")
+    }
+    return {"self", "cls", *copies}
+
+
+def test_state_is_not_set_from_outside() -> None:
+    seen = set()
+    for file, tree in _trees():
+        own = _own_objects(tree)
+        for target in _set_attributes(tree):
+            base, _, _ = target.rpartition(".")
+            if base not in own and not target.startswith("object.__setattr__(self"):
+                seen.add(f"{file} {target}")
+    refused = {each for each in seen if not any(fnmatchcase(each, pattern) for pattern in SET_FROM_OUTSIDE)}
+    assert not refused, "pass it: to the constructor, to a method, or back"
+    unused = {pattern for pattern in SET_FROM_OUTSIDE if not any(fnmatchcase(each, pattern) for each in seen)}
+    assert not unused
