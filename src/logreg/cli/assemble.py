@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from omegaconf import OmegaConf
 
-from logreg.core.components import Component
+from logreg.core.components import Component, locate
 from logreg.core.errors import UserError
 from logreg.core.optimizers import AutoChoice
 from logreg.core.options.photos import FolderOptions
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 
 
 log = logging.getLogger(__name__)
-
-CHECKPOINTS = "logreg.training.callbacks.Checkpoints"
 
 
 @dataclass(frozen=True)
@@ -217,15 +215,17 @@ def wanted_inference(settings: Settings, in_sweep: bool) -> Wanted | None:
     return Wanted(settings.inference, settings.covariance, by_name)
 
 
-def splits_in_sweep(settings: Settings, data: AnyData) -> Sequence[str]:
+def splits_in_sweep(settings: Settings, data: AnyData, trusted: Sequence[str]) -> Sequence[str]:
     """The splits that a job of a sweep is measured on: the test rows are kept for the winner, see
     `logreg.sweeps.finish`.
 
     A job that cannot be loaded again is measured at once, and so is one that is to be judged by its test rows.
     """
     from logreg.data.splits import SPLITS
+    from logreg.training.callbacks import Checkpoints
 
-    keeps_state = any(callback.target == CHECKPOINTS for callback in settings.callbacks.values())
+    classes = [locate(callback.target, "callbacks", trusted) for callback in settings.callbacks.values()]
+    keeps_state = any(isinstance(cls, type) and issubclass(cls, Checkpoints) for cls in classes)
     later = keeps_state and data.blocks is not None and not settings.monitor.startswith("test/")
     return SPLITS[:2] if later else SPLITS
 

@@ -54,7 +54,7 @@ def plain(cfg: DictConfig) -> dict[str, Any]:
 
 
 def parse(config: Mapping[str, Any], trusted: Sequence[str] = ()) -> Settings:
-    """The settings of a resolved configuration, held against all rules; nothing heavy is imported for it.
+    """The settings of a resolved configuration, held against all rules; of classes it imports at most a user's optimizer.
 
     Args:
         trusted: packages besides `logreg.core.components.PACKAGES` whose classes it may name.
@@ -66,6 +66,6 @@ def parse(config: Mapping[str, Any], trusted: Sequence[str] = ()) -> Settings:
     check(config, RULES)
     settings = Settings.of(config)
     settings.data.check()
-    check_together(settings)
     check_targets(config, trusted)
+    check_together(settings, trusted)
     return settings

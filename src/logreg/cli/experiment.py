@@ -147,7 +147,7 @@ def _train(settings: Settings, directory: Path, record: RunRecord, started: floa
     if lesson is not None:
         lesson.check(data, classifier)
     brief = HydraConfig.get().mode is RunMode.MULTIRUN
-    splits = splits_in_sweep(settings, data) if brief else SPLITS
+    splits = splits_in_sweep(settings, data, trusted_packages()) if brief else SPLITS
     rule = threshold_rule(settings)
     wanted = wanted_inference(settings, brief)
     check_separation(settings.separation, classifier, data)

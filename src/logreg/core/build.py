@@ -6,7 +6,6 @@ it. So only *classes* are called, only subclasses of what the key stands for, on
 
 from __future__ import annotations
 
-import importlib
 import inspect
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -23,7 +22,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from torchmetrics import Metric
 
-from logreg.core.components import Component, check_target
+from logreg.core.components import Component, locate
 from logreg.core.errors import UserError, nearest
 from logreg.core.options.data import SOURCES, DataSettings
 from logreg.core.rules import rules_of
@@ -69,11 +68,9 @@ def build(
 
 
 def _class_of(component: Component, kind: type[T], key: str, trusted: Sequence[str]) -> type[T]:
-    cls = _locate(component.target, f"{key}._target_", trusted)
-    if inspect.isclass(cls):
-        check_target(cls.__module__, f"{key}._target_", trusted)  # where it lives, not only where it was found
-        if issubclass(cls, kind):
-            return cls
+    cls = locate(component.target, f"{key}._target_", trusted)
+    if inspect.isclass(cls) and issubclass(cls, kind):
+        return cls
     raise UserError(
         f"{key}._target_={component.target}: only classes derived from {kind.__name__} are instantiated here."
     )
@@ -82,7 +79,7 @@ def _class_of(component: Component, kind: type[T], key: str, trusted: Sequence[s
 def _value(item: object, key: str, trusted: Sequence[str]) -> Any:
     """A plain value, with the components inside it instantiated under the same rules."""
     if isinstance(item, Component):
-        cls = _locate(item.target, f"{key}._target_", trusted)
+        cls = locate(item.target, f"{key}._target_", trusted)
         kind = next((kind for kind in KINDS if inspect.isclass(cls) and issubclass(cls, kind)), nn.Module)
         return build(item, kind, key, trusted)
     if isinstance(item, Mapping):
@@ -90,29 +87,6 @@ def _value(item: object, key: str, trusted: Sequence[str]) -> Any:
     if isinstance(item, list | tuple):
         return [_value(value, key, trusted) for value in item]
     return item
-
-
-def _locate(target: str, key: str, trusted: Sequence[str]) -> object:
-    check_target(target, key, trusted)
-    parts = target.split(".")
-    named: object = None
-    for position in range(len(parts) - 1, 0, -1):
-        name = ".".join(parts[:position])
-        try:
-            named = importlib.import_module(name)
-        except ModuleNotFoundError as error:
-            if error.name is not None and name.startswith(error.name):
-                continue
-            raise UserError(f"{key}={target}: {name} cannot be imported ({error}).") from error
-        break
-    if named is None:
-        raise UserError(f"{key}={target}: there is no such class; give its full path, such as torch.optim.SGD.")
-    for part in parts[position:]:
-        if not hasattr(named, part):
-            owner = getattr(named, "__name__", target)
-            raise UserError(f"{key}={target}: {owner} has no {part}{nearest(part, dir(named))}.")
-        named = getattr(named, part)
-    return named
 
 
 def _checked_arguments(

@@ -1,16 +1,17 @@
 """A class that a configuration names by its path, with its arguments; and which classes it may name.
 
-A ``_target_`` names what to call, so it is code execution. This module imports nothing that is named: see
-`logreg.core.build` for the objects.
+A ``_target_`` names what to call, so it is code execution. Nothing is called here: see `logreg.core.build` for the
+objects.
 """
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from logreg.core.aliases import ALIASES
-from logreg.core.errors import UserError
+from logreg.core.errors import UserError, nearest
 
 TARGET = "_target_"
 # Where classes may come from that a configuration names.
@@ -96,6 +97,36 @@ def check_target(target: str, key: str, trusted: Sequence[str]) -> None:
             f"{key}={target}: only classes of {', '.join(allowed)} are instantiated; to trust another package, say "
             f"trusted_packages=[{package}] on the command line."
         )
+
+
+def locate(target: str, key: str, trusted: Sequence[str]) -> object:
+    """What a ``_target_`` names; its module is imported, and nothing called.
+
+    Raises:
+        UserError: it is not of a package on the allow-list, or there is nothing of this name.
+    """
+    check_target(target, key, trusted)
+    parts = target.split(".")
+    named: object = None
+    for position in range(len(parts) - 1, 0, -1):
+        name = ".".join(parts[:position])
+        try:
+            named = importlib.import_module(name)
+        except ModuleNotFoundError as error:
+            if error.name is not None and name.startswith(error.name):
+                continue
+            raise UserError(f"{key}={target}: {name} cannot be imported ({error}).") from error
+        break
+    if named is None:
+        raise UserError(f"{key}={target}: there is no such class; give its full path, such as torch.optim.SGD.")
+    for part in parts[position:]:
+        if not hasattr(named, part):
+            owner = getattr(named, "__name__", target)
+            raise UserError(f"{key}={target}: {owner} has no {part}{nearest(part, dir(named))}.")
+        named = getattr(named, part)
+    if isinstance(named, type):
+        check_target(named.__module__, key, trusted)  # where it lives, not only where it was found
+    return named
 
 
 def check_targets(node: object, trusted: Sequence[str], key: str = "") -> None:

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from logreg.core.errors import UserError
 from logreg.core.optimizers import traits_of
 from logreg.core.settings import Settings
 
 
-def check_together(settings: Settings) -> None:
+def check_together(settings: Settings, trusted: Sequence[str]) -> None:
     """Refuse settings that do not go together.
+
+    Args:
+        trusted: packages besides `logreg.core.components.PACKAGES`.
 
     Raises:
         UserError: names them.
     """
-    _check_penalty(settings)
+    _check_penalty(settings, trusted)
     _check_inference(settings)
-    _check_optimizer(settings)
-    _check_loss(settings)
+    _check_optimizer(settings, trusted)
+    _check_loss(settings, trusted)
 
 
 def _penalised(settings: Settings) -> list[str]:
@@ -24,12 +29,12 @@ def _penalised(settings: Settings) -> list[str]:
     return [f"penalty.{key}={value}" for key, value in (("l1", penalty.l1), ("l2", penalty.l2)) if value]
 
 
-def _check_penalty(settings: Settings) -> None:
+def _check_penalty(settings: Settings, trusted: Sequence[str]) -> None:
     penalised = _penalised(settings)
     if settings.penalty.firth and penalised:
         key = penalised[0].partition("=")[0]  # without the number, so that a sweep says it once
         raise UserError(f"{key}: Firth's penalty stands alone; penalty=firth sets the others to 0.")
-    if settings.penalty.firth and not traits_of(settings.optimizer.target).fits_firth:
+    if settings.penalty.firth and not traits_of(settings.optimizer.target, trusted).fits_firth:
         raise UserError("penalty=firth needs optimizer=newton, which knows its gradient; leave the other one out.")
 
 
@@ -57,22 +62,24 @@ def _check_inference(settings: Settings) -> None:
         raise UserError("covariance=cluster: data.group=<column> is needed, which says what belongs together.")
 
 
-def _check_optimizer(settings: Settings) -> None:
-    traits = traits_of(settings.optimizer.target)
+def _check_optimizer(settings: Settings, trusted: Sequence[str]) -> None:
+    if not settings.penalty.l1 and settings.scheduler is None:  # it may have to be imported
+        return
+    traits = traits_of(settings.optimizer.target, trusted)
     if traits.needs_smooth and settings.penalty.l1:
         raise not_smooth(traits.name)
     if traits.solves and settings.scheduler is not None:
         raise not_scheduled(traits.name)
 
 
-def _check_loss(settings: Settings) -> None:
+def _check_loss(settings: Settings, trusted: Sequence[str]) -> None:
     """Solvers, standard errors, separation and certificate are worked out for the log loss alone."""
     if settings.loss == "log_loss":
         return
-    loss, traits = f"loss={settings.loss}", traits_of(settings.optimizer.target)
+    loss = f"loss={settings.loss}"
     if settings.penalty.firth:
         raise UserError(f"{loss}: penalty=firth is a penalty on the log loss, the likelihood; leave one of them out.")
-    if traits.solves:
+    if (traits := traits_of(settings.optimizer.target, trusted)).solves:
         raise UserError(f"{loss}: optimizer={traits.name} solves for the log loss; use adam, sgd or torch_lbfgs.")
     if settings.wants_inference:
         raise UserError(f"{loss}: standard errors are those of the log loss, the likelihood; leave one of them out.")

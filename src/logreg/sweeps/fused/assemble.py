@@ -16,7 +16,7 @@ from lightning.pytorch import Callback
 from lightning.pytorch.callbacks import EarlyStopping
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from logreg.cli.assemble import check_device, check_separation, make_data, threshold_rule
 from logreg.core._compat import Dropout, Normalisation
@@ -29,6 +29,7 @@ from logreg.data.splits import SPLITS
 from logreg.evaluation.calibration import check_labels
 from logreg.optim.objective import check_network, is_observed
 from logreg.sweeps.fused.fit import FusedJob, GroupSettings
+from logreg.sweeps.fused.obstacle import class_of
 from logreg.training.callbacks import Checkpoints
 from logreg.training.checks import check_held_out, check_monitor, check_parts
 from logreg.training.classifier import BinaryClassifier
@@ -36,7 +37,6 @@ from logreg.training.measure import validation_labels
 from logreg.training.updates import UpdateOptions
 
 SERVING = ("train_dataloader", "tensors", "batches")  # what a DataModule of blocks must not do differently
-PLATEAU = "torch.optim.lr_scheduler.ReduceLROnPlateau"
 T = TypeVar("T")
 DTYPES: dict[object, torch.dtype] = {"32-true": torch.float32, "64-true": torch.float64}
 
@@ -112,7 +112,7 @@ class Assembler:
         of_data = _key("data", settings.data, settings.class_weight)
         data, notes = self._shared(of_data, lambda: self._table(settings))
         settings = replace(settings, penalty=settings.penalty.of_rows(data.training_weight))
-        plateau = settings.scheduler is not None and settings.scheduler.target == PLATEAU
+        plateau = settings.scheduler is not None and class_of(settings.scheduler) is ReduceLROnPlateau
         if not len(data.rows["val"]):
             check_held_out(threshold_rule(settings), plateau)
         if settings.calibration is not None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from lightning.pytorch import __version__ as lightning_version
+from lightning.pytorch.loggers import CSVLogger
 
 from logreg.core.components import Component
 from logreg.core.errors import plural
@@ -24,13 +25,14 @@ from logreg.records.record import PREPROCESSING, Evaluated, RunRecord, write_set
 from logreg.report.coefficients import Coefficients, infinite_of
 from logreg.report.figures import boundary, photos
 from logreg.report.run import draw_run
-from logreg.report.tensorboard.events import EventFile
+from logreg.report.tensorboard.events import EventFile, TensorBoardLogger
 from logreg.report.tensorboard.texts import write_texts
 from logreg.sweeps.composed_job import ComposedJob
 from logreg.sweeps.fused.assemble import GroupMember
 from logreg.sweeps.fused.fit import Fit, JobStates
+from logreg.sweeps.fused.obstacle import class_of
 from logreg.sweeps.fused.results import Results
-from logreg.sweeps.plan import BOUNDARY_SERIES, CHECKPOINTS, CSV, PHOTO_GRIDS, TENSORBOARD
+from logreg.training.callbacks import Checkpoints
 
 LOG_FORMAT = logging.Formatter("[%(asctime)s][%(name)s][%(levelname)s] %(message)s")  # as in conf/hydra/job_logging
 
@@ -95,12 +97,12 @@ class JobFiles:
 
     def drawn_updates(self, fit: Fit) -> set[int]:
         """The updates after which there is something to draw into TensorBoard; none where no figures are drawn."""
-        if not (self.with_figures and self._logs(TENSORBOARD)):
+        if not (self.with_figures and self._logs(TensorBoardLogger)):
             return set()
         epochs, per_pass = self.settings.epochs, fit.batches.batches_per_pass
-        if self._callback(BOUNDARY_SERIES) is not None and boundary.is_plane(self.data):
+        if self._callback(boundary.BoundarySeries) is not None and boundary.is_plane(self.data):
             return set(boundary.moments(epochs * per_pass))
-        grids = self._callback(PHOTO_GRIDS)
+        grids = self._callback(photos.PhotoGrids)
         if grids is not None and isinstance(self.data, ImageData) and len(fit.held_out):
             every = grids.arguments["every_n_epochs"]
             assert isinstance(every, int)
@@ -134,9 +136,9 @@ class JobFiles:
         elif record.status != "diverged":
             state = fit.best if best else fit.last
             record.evaluated = Evaluated("best" if best else "last", int(state.updates[job]))
-        if self._logs(CSV):
+        if self._logs(CSVLogger):
             self._write_csv(rows)
-        events = EventFile(self.directory) if self._logs(TENSORBOARD) else None
+        events = EventFile(self.directory) if self._logs(TensorBoardLogger) else None
         if events is not None:
             for step, values in rows:
                 events.scalars({tag: value for tag, value in values.items() if tag != "epoch"}, step)
@@ -148,7 +150,7 @@ class JobFiles:
                 self._draw_series(fit, results, job, events)
         if events is not None:
             events.finish(record)
-        if self._callback(CHECKPOINTS) is not None:
+        if self._callback(Checkpoints) is not None:
             self._write_checkpoints(fit, job)
         if record.metrics:
             self._write_coefficients(fit, results, job)
@@ -182,11 +184,11 @@ class JobFiles:
             classifier.network.load_state_dict(states[update], strict=False)
             photos.write_grids(events, classifier, self.data, update)
 
-    def _callback(self, target: str) -> Component | None:
-        return next((each for each in self.settings.callbacks.values() if each.target == target), None)
+    def _callback(self, cls: type) -> Component | None:
+        return next((each for each in self.settings.callbacks.values() if class_of(each) is cls), None)
 
-    def _logs(self, target: str) -> bool:
-        return any(each.target == target for each in self.settings.logger.values())
+    def _logs(self, cls: type) -> bool:
+        return any(class_of(each) is cls for each in self.settings.logger.values())
 
     def _write_csv(self, rows: History) -> None:
         names = sorted({"step", *(name for _, values in rows for name in values)})

@@ -152,9 +152,10 @@ def _results(fit: Fit, stack: Stack) -> Results:
     first = next(member for member in stack.members if member is not None)
     rules = [threshold_rule(member.settings) if member else None for member in stack.members]
     methods = [member.settings.calibration if member else None for member in stack.members]
+    splits = splits_in_sweep(first.settings, first.data, trusted_packages())
     with _failures_named():
         searched = first.settings.most_searched(MOST_SEARCHED_IN_SWEEP)
-        return measure(fit, rules, splits_in_sweep(first.settings, first.data), methods, searched)
+        return measure(fit, rules, splits, methods, searched)
 
 
 def _bar(total: int, unit: str, what: str) -> tqdm:
