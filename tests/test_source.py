@@ -71,3 +71,45 @@ def test_state_is_not_set_from_outside() -> None:
     assert not refused, "pass it: to the constructor, to a method, or back"
     unused = {pattern for pattern in SET_FROM_OUTSIDE if not any(fnmatchcase(each, pattern) for each in seen)}
     assert not unused
+
+
+# --- private names of other libraries ---------------------------------------------------------------------------------
+
+
+def _is_private(name: str) -> bool:
+    return name.startswith("_") and not name.endswith("__")
+
+
+def _own_private_names(tree: ast.AST) -> set[str]:
+    """The private names that a file defines, of its classes too."""
+    names = {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.ClassDef)}
+    names |= {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
+    return names | {target.removeprefix("self.") for target in _set_attributes(tree) if target.startswith("self.")}
+
+
+def _private_names(tree: ast.AST, of_bases: set[str]) -> Iterator[str]:
+    """Private modules and names that are imported, and private attributes of what is no object of this file."""
+    own = _own_private_names(tree)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (each.name for each in node.names if any(map(_is_private, each.name.split("."))))
+        elif isinstance(node, ast.ImportFrom):
+            paths = [f"{node.module}.{each.name}" for each in node.names]
+            yield from (path for path in paths if any(map(_is_private, path.split("."))))
+        elif isinstance(node, ast.Attribute) and _is_private(node.attr):
+            known = of_bases if ast.unparse(node.value) in ("self", "cls", "super()") else own
+            if node.attr not in known:
+                yield ast.unparse(node)
+        elif isinstance(node, ast.Call) and ast.unparse(node.func) in ("getattr", "hasattr", "setattr", "attrgetter"):
+            yield from (arg.value for arg in node.args if isinstance(arg, ast.Constant) and _is_private(str(arg.value)))
+
+
+def test_private_names_stand_in_one_place() -> None:
+    of_bases = {name for _, tree in _trees() for name in _own_private_names(tree)} | {"_replace"}  # of named tuples
+    seen = {
+        f"{file} {name}"
+        for file, tree in _trees()
+        for name in _private_names(tree, of_bases)
+        if not file.endswith("/_compat.py") and not name.startswith(("logreg.core._compat.", "logreg.cli._compat."))
+    }
+    assert not seen

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
@@ -71,9 +69,3 @@ def test_nodes_and_what_they_hold() -> None:
 
 def test_what_a_launcher_returns() -> None:
     assert _compat.returned(["seed=1"], 0.5).return_value == 0.5
-
-
-def test_private_names_stand_in_one_place() -> None:
-    source = Path(__file__).parents[2] / "src"
-    files = [file for file in source.rglob("*.py") if file.name != "_compat.py"]
-    assert not [file for file in files if "hydra._internal" in file.read_text(encoding="utf-8")]

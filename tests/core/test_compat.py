@@ -124,3 +124,13 @@ def test_a_dispatch_mode_sees_every_operation_and_leaves_are_its_tensors() -> No
     with Watch():
         ones.sin().cos()
     assert [name.split(".")[1] for name in operations[-2:]] == ["sin", "cos"]
+
+
+def test_operations_of_a_program_are_overloads() -> None:
+    assert isinstance(torch.ops.aten.conv2d.default, _compat.OpOverload)
+
+
+def test_a_scheduler_keeps_a_number_for_each_group() -> None:
+    groups = [{"params": [nn.Parameter(torch.zeros(1))], "lr": lr} for lr in (0.1, 0.2)]
+    state = torch.optim.lr_scheduler.StepLR(torch.optim.SGD(groups), 1).state_dict()
+    assert {key for key, value in state.items() if isinstance(value, list)} == set(_compat.OF_EACH_GROUP)

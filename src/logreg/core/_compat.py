@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from torch import nn
+from torch._ops import OpOverload
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.dropout import _DropoutNd
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -20,10 +21,12 @@ from torch.utils._pytree import tree_leaves
 if TYPE_CHECKING:
     from lightning.pytorch import Trainer
 
-__all__ = ["TorchDispatchMode", "tree_leaves"]  # and what is defined here
+__all__ = ["OpOverload", "TorchDispatchMode", "tree_leaves"]  # and what is defined here
 
 Normalisation = _NormBase  # batch and instance normalisation of any number of dimensions: they have running statistics
 Dropout = _DropoutNd  # dropout of any number of dimensions: it draws at random
+
+OF_EACH_GROUP = ("base_lrs", "_last_lr")  # in the state of a scheduler: a number for each group of parameters
 
 MODULE_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 PARAMETER_HOOKS = ("_backward_hooks", "_post_accumulate_grad_hooks")

@@ -17,9 +17,9 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import ArrayLike
 from torch import Tensor, nn
-from torch._ops import OpOverload
 from torch.export import ExportedProgram
 
+from logreg.core._compat import OpOverload
 from logreg.core.errors import UserError
 from logreg.data.images.preprocessor import LARGEST, ImagePreprocessor
 from logreg.evaluation.calibration import Calibration, IsotonicCalibration, SigmoidCalibration

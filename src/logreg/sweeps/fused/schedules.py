@@ -22,6 +22,7 @@ from torch.optim.lr_scheduler import (
     StepLR,
 )
 
+from logreg.core._compat import OF_EACH_GROUP
 from logreg.core.components import Component
 
 # Those whose learning rate depends on the passes made and on itself alone, with a state that is the same for all jobs.
@@ -102,5 +103,5 @@ class Schedules:
         if job not in self._place:
             return None
         scheduler, i = self._place[job]
-        own = {key: [scheduler.state_dict()[key][i]] for key in ("base_lrs", "_last_lr")}
+        own = {key: [scheduler.state_dict()[key][i]] for key in OF_EACH_GROUP}
         return copy.copy(scheduler.state_dict()) | own
