@@ -54,7 +54,7 @@ def plain(cfg: DictConfig) -> dict[str, Any]:
 
 
 def parse(config: Mapping[str, Any], trusted: Sequence[str] = ()) -> Settings:
-    """The settings of a resolved configuration, held against all rules; of classes it imports at most a user's optimizer.
+    """The settings of a resolved configuration by all rules; of what it names, at most a user's optimizer is imported.
 
     Args:
         trusted: packages besides `logreg.core.components.PACKAGES` whose classes it may name.

@@ -178,7 +178,7 @@ class TablePreparation:
         fit = ColumnFit(training, chosen, rows, self.standardize, self.options.min_count)
         columns = without_reference(fit.columns(), self.options.reference, train.key)
         pre = Preprocessor(columns, Target(self.roles.target or "", labels), fit.left_out)
-        raw.notes += [f"column {name} is left out: {reason}" for name, reason in fit.left_out.items()]
+        raw.notes.extend(f"column {name} is left out: {reason}" for name, reason in fit.left_out.items())
         bar.set_postfix_str("writing")
         Matrix(raw, pre).write(folder / "x")
         return self._written(sources, raw, part, y, pre)
