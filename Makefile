@@ -2,7 +2,7 @@
 # make test    set up .venv and run the tests, two at a time with one thread each (twice as fast on two cores as letting
 #              each start two); a worker takes neighbouring tests, so that what a module shares is made once;
 #              make test-all runs those marked slow too
-# make reference  what is generated: conf/schema.json and the tables of keys of README.md and README.ko.md
+# make reference  what is generated: conf/schema.json, docs/keys.md and the tables of keys of README.md and README.ko.md
 # make lint    ruff, mypy, the layers of the rooms (import-linter) and the pre-commit configuration
 PYTHON ?= python3
 BIN := .venv/bin
@@ -19,7 +19,7 @@ test-all: setup
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
 reference: setup
-	$(BIN)/python -m logreg.cli.reference
+	$(BIN)/python scripts/reference.py
 
 lint: setup
 	$(BIN)/ruff check .

@@ -9,17 +9,19 @@ import warnings
 from omegaconf import DictConfig
 
 from logreg.cli import command, plain, trusted_packages
+from logreg.runs.commands import ExportSettings, parse
 from logreg.runs.export import check_request, export_run
 
 
 def export(cfg: DictConfig) -> None:
     config = plain(cfg)
-    run, format, output, data_path = config["run"], config["format"], config["output"], config["data"]["path"]
-    check_request(run, format, output)
+    check_request(config["run"], config["format"], config["output"])
+    settings = parse(ExportSettings, config)
     logging.captureWarnings(True)
     warnings.simplefilter("ignore")
-    path = None if data_path is None else str(data_path)
-    print(export_run(str(run), format, str(output), path, trusted_packages(), config["checkpoint"]))
+    path = None if settings.data.path is None else str(settings.data.path)
+    run, output = str(settings.run), str(settings.output)
+    print(export_run(run, settings.format, output, path, trusted_packages(), settings.checkpoint))
 
 
 main = command("export", export)

@@ -12,24 +12,23 @@ from omegaconf import DictConfig
 
 from logreg.cli import command, plain, trusted_packages
 from logreg.core.errors import UserError, plural
-from logreg.core.options.photos import FolderOptions
-from logreg.core.rules import check, rules_of
 from logreg.data.features import is_of_photos
 from logreg.records.checkpoints import applied_checkpoint
 from logreg.records.record import PREPROCESSING, read_settings, shown
+from logreg.runs.commands import PredictSettings, parse
 from logreg.runs.reading import read_options
 
 ENDINGS = (".csv", ".parquet")
 
 
 def predict(cfg: DictConfig) -> None:
-    config = plain(cfg)
-    directory = Path(str(config["run"]))
-    checkpoint = applied_checkpoint(directory, config["checkpoint"])
+    settings = parse(PredictSettings, plain(cfg))
+    directory = Path(str(settings.run))
+    checkpoint = applied_checkpoint(directory, settings.checkpoint)
     if is_of_photos(directory / PREPROCESSING):
-        on_photos(directory, checkpoint, config)
+        on_photos(directory, checkpoint, settings)
     else:
-        on_a_table(directory, checkpoint, config)
+        on_a_table(directory, checkpoint, settings)
 
 
 def checked_output(output: str) -> str:
@@ -41,39 +40,34 @@ def checked_output(output: str) -> str:
     return output
 
 
-def on_a_table(directory: Path, checkpoint: str, config: dict[str, Any]) -> None:
-    data = config["data"]
-    if config["output"] is None:
+def on_a_table(directory: Path, checkpoint: str, settings: PredictSettings) -> None:
+    if settings.output is None:
         raise UserError("output: give a file that ends in .csv or .parquet, or - for standard output.")
-    output = checked_output(str(config["output"]))
-    if not isinstance(data["keep"], list):
-        raise UserError(f"data.keep={data['keep']}: a list of columns is needed, as in 'data.keep=[id]'.")
+    output = checked_output(str(settings.output))
 
     from logreg.data.tables.reading.source import open_source
 
-    options = read_options(read_settings(directory).data.reading, data, directory)
-    source = open_source(str(data["path"]), options, "data.path")
+    options = read_options(read_settings(directory).data.reading, vars(settings.data), directory)
+    source = open_source(str(settings.data.path), options, "data.path")
 
     from logreg.runs.load import load_run
     from logreg.runs.tables import predict_table
 
     run = load_run(directory, checkpoint, trusted_packages())
-    rows = predict_table(run, source, output, [str(column) for column in data["keep"]])
+    rows = predict_table(run, source, output, [str(column) for column in settings.data.keep])
     end(output, f"{rows:,} predictions", run)
 
 
-def on_photos(directory: Path, checkpoint: str, config: dict[str, Any]) -> None:
+def on_photos(directory: Path, checkpoint: str, settings: PredictSettings) -> None:
     from logreg.data.images.discover import photos_below
 
-    data = config["data"]
-    check({"data.skip_bad": data["skip_bad"]}, rules_of(FolderOptions, "data."))
-    if data["keep"]:
+    if settings.data.keep:
         raise UserError("data.keep: a photo has no columns to carry along; leave it out.")
-    files = photos_below(str(data["path"]))
-    if config["output"] is not None and len(files) > 1:  # which may be there from the last time
-        files = [file for file in files if file.resolve() != Path(str(config["output"])).resolve()]
-    is_one = config["output"] is None and Path(str(data["path"])).is_file()
-    output = checked_output("-" if config["output"] is None else str(config["output"]))
+    files = photos_below(str(settings.data.path))
+    if settings.output is not None and len(files) > 1:  # which may be there from the last time
+        files = [file for file in files if file.resolve() != Path(str(settings.output)).resolve()]
+    is_one = settings.output is None and Path(str(settings.data.path)).is_file()
+    output = checked_output("-" if settings.output is None else str(settings.output))
 
     from logreg.runs.load import load_run
     from logreg.runs.photos import predict_photos, sentence
@@ -82,7 +76,7 @@ def on_photos(directory: Path, checkpoint: str, config: dict[str, Any]) -> None:
     if is_one:
         print(sentence(run, files[0]))
         return
-    count = predict_photos(run, files, output, data["skip_bad"])
+    count = predict_photos(run, files, output, settings.data.skip_bad)
     end(output, f"predictions for {plural(count, 'photo')}", run)
 
 

@@ -11,11 +11,12 @@ from omegaconf import DictConfig
 from logreg.cli import command, plain, trusted_packages
 from logreg.cli.pages import checked, write_run, write_sweep
 from logreg.records.record import shown
+from logreg.runs.commands import ReportSettings, parse
 
 
 def report(cfg: DictConfig) -> None:
-    config = plain(cfg)
-    kind, directory, output = checked(config["run"], config["sweep"], config["output"])
+    settings = parse(ReportSettings, plain(cfg))
+    kind, directory, output = checked(settings.run, settings.sweep, settings.output)
     logging.captureWarnings(True)
     if kind == "run":
         write_run(directory, output, trusted_packages())

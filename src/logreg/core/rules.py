@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -67,10 +67,12 @@ def whole(least: int, most: float = math.inf, words: str | None = None) -> Rule:
     return Rule(allows, words or usual[least], schema | ({"maximum": most} if math.isfinite(most) else {}))
 
 
-def choice(*values: object, words: str | None = None) -> Rule:
-    """One of some values."""
+def choice(*values: object, words: str | None = None, aliases: Sequence[object] = ()) -> Rule:
+    """One of some values; ``aliases`` are valid too, and no words or table name them."""
     shown = " or ".join(map(str, values)) if len(values) == 2 else f"one of {', '.join(map(str, values))}"
-    return Rule(lambda value: value in values, words or shown, {"enum": list(values)})
+    known, schema = (*values, *aliases), {"enum": list(values)}
+    others = [{"enum": list(aliases), "deprecated": True}] if aliases else []
+    return Rule(lambda value: value in known, words or shown, {"anyOf": [schema, *others]} if others else schema)
 
 
 def flag() -> Rule:
@@ -94,9 +96,15 @@ def texts(words: str) -> Rule:
     return Rule(allows, words, {"type": "array", "items": {"type": ["string", "number", "boolean"]}})
 
 
-def mapping(words: str) -> Rule:
-    """A mapping, whatever is in it."""
-    return Rule(lambda value: isinstance(value, Mapping), words, {"type": "object"})
+def mapping(words: str, keys: Mapping[str, Rule] | None = None) -> Rule:
+    """A mapping; ``keys`` are for its schema, and whoever reads it says what is wrong inside."""
+    return Rule(lambda value: isinstance(value, Mapping), words, {"type": "object"} if keys is None else closed(keys))
+
+
+def closed(rules: Mapping[str, Rule]) -> Schema:
+    """The JSON schema of a mapping with these keys and no others."""
+    properties = {key: dict(rule.schema) for key, rule in rules.items()}
+    return {"type": "object", "properties": properties, "additionalProperties": False}
 
 
 def either(*rules: Rule, words: str | None = None) -> Rule:

@@ -45,7 +45,7 @@ PRECISIONS = ("32-true", "64-true", "bf16-mixed")
 COUNT, SEED = whole(1), whole(0, 2**63 - 1)
 POSITIVE, NOT_NEGATIVE = number(above=0, words="a number above 0"), number(least=0, words="a number, 0 or more,")
 RATE = number(above=0, most=3e38, words="a number above 0, up to 3e38,")  # which an optimizer can multiply a float32 by
-ACCELERATOR = choice("cpu", "gpu", "cuda", "mps", "auto", words="one of cpu, gpu, mps, auto")
+ACCELERATOR = choice("cpu", "gpu", "mps", "auto", aliases=["cuda"])
 
 
 def _is_folder(value: object) -> bool:
@@ -124,11 +124,11 @@ class PenaltyPath:
             )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SweepSettings:
     """What a sweep has that its jobs have not."""
 
-    resume: str | None
+    resume: str | None = setting(optional(text("the directory of a sweep")))
     lesson: Component | None
 
 
@@ -143,9 +143,7 @@ class TrainerSettings:
     max_epochs: int | None = setting(COUNT, None)
     accelerator: str | None = setting(ACCELERATOR, None)
     devices: object = None
-    precision: str | int | None = setting(
-        choice(*PRECISIONS, "32", "64", 32, 64, words=f"one of {', '.join(PRECISIONS)}"), None
-    )
+    precision: str | int | None = setting(choice(*PRECISIONS, aliases=["32", "64", 32, 64]), None)
     deterministic: object = None
     log_every_n_steps: int | None = setting(COUNT, None)
     check_val_every_n_epoch: int | None = setting(COUNT, None)
@@ -231,7 +229,7 @@ class Settings:
             vectorized=_part(Vectorized, config["vectorized"]),
             path=None if path is None else _part(PenaltyPath, path),
             lesson=_lesson(config["lesson"], "lesson"),
-            sweep=SweepSettings(sweep["resume"], _lesson(sweep["lesson"], "sweep.lesson")),
+            sweep=SweepSettings(resume=sweep["resume"], lesson=_lesson(sweep["lesson"], "sweep.lesson")),
             data=DataSettings.of(config["data"]),
             model=Component.of(config["model"], "model"),
             optimizer=Component.of(config["optimizer"], "optimizer"),

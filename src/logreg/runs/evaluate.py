@@ -22,6 +22,7 @@ from logreg.data.tables.reading.source import Source
 from logreg.evaluation.bootstrap import intervals, majority_baseline
 from logreg.evaluation.metrics import Evaluation, bins_of
 from logreg.evaluation.reliability import reliability
+from logreg.runs.commands import EvaluateSettings, LabelledRows
 from logreg.runs.load import Run
 from logreg.runs.predictions import Scorer
 from logreg.runs.tables import Predictor, matching, scored
@@ -65,38 +66,18 @@ class NewRowsEvaluation:
             raise UserError(f"output={path}: the file cannot be written ({error.strerror}).") from error
 
 
-@dataclass(frozen=True)
-class EvaluateOptions:
-    """What to evaluate on.
-
-    Attributes:
-        target: the column of labels; the run's own by default.
-        labels: what labels mean that are not those of the training rows.
-        weight: column of row weights; the run's own by default, where the table has it.
-        resamples, confidence, seed: of the bootstrap.
-    """
-
-    target: str | None = None
-    labels: Mapping[str, int] | None = None
-    weight: str | None = None
-    drop_missing_target: bool = False
-    resamples: int = 1000
-    confidence: float = 0.95
-    seed: int = 0
-
-
-def evaluate_table(run: Run, source: Source, options: EvaluateOptions, checkpoint: str) -> NewRowsEvaluation:
+def evaluate_table(run: Run, source: Source, asked: EvaluateSettings, checkpoint: str) -> NewRowsEvaluation:
     """Predict every row of a labelled table and say how good the predictions are.
 
     Raises:
         UserError: the table does not fit the run, has no labels, or labels that the run does not know.
     """
-    logits, y, weight = _scores(run, source, options)
+    logits, y, weight = _scores(run, source, asked.data)
     if not len(y):
         raise UserError(f"{source.key}: there is no labelled row.")
-    name = None if weight is None else options.weight or run.settings.data.roles.weight
+    name = None if weight is None else asked.data.weight or run.settings.data.roles.weight
     data = {"path": source.key.partition("=")[2], "fingerprint": source.fingerprint(), "weight": name}
-    return evaluate_logits(run, logits, y, weight, options, checkpoint, data)
+    return evaluate_logits(run, logits, y, weight, asked, checkpoint, data)
 
 
 def evaluate_logits(
@@ -104,7 +85,7 @@ def evaluate_logits(
     logits: np.ndarray,
     y: np.ndarray,
     weight: np.ndarray | None,
-    options: EvaluateOptions,
+    asked: EvaluateSettings,
     checkpoint: str,
     data: dict[str, Any],
 ) -> NewRowsEvaluation:
@@ -126,7 +107,7 @@ def evaluate_logits(
     predicted = scorer.results(logits)["prediction"].to_numpy()
     ones = np.ones(rows) if weight is None else weight
     scored_rows = evaluation.scored_rows(logits, y, predicted, ones)
-    ranges, resamples = intervals(scored_rows, known, options.resamples, options.confidence, options.seed)
+    ranges, resamples = intervals(scored_rows, known, asked.bootstrap, asked.confidence, asked.seed)
     known_labels = run.record.data
     train = known_labels.get("label_weights") or known_labels.get("label_counts", {}).get("train")
     train = train or [int((y == 0).sum()), int((y == 1).sum())]
@@ -143,19 +124,19 @@ def evaluate_logits(
         intervals={name: ranges[name] for name in values if name in ranges and np.isfinite(values[name])},
         baseline={name: value if np.isfinite(values.get(name, 0.0)) else None for name, value in majority.items()},
         confusion=dict(zip(names, table, strict=True)),
-        confidence=options.confidence,
+        confidence=asked.confidence,
         resamples=resamples,
-        seed=options.seed,
+        seed=asked.seed,
         calibration=None if run.model.calibration is None else run.model.calibration.method,
-        reliability=bins.as_record(options.confidence),
+        reliability=bins.as_record(asked.confidence),
     )
 
 
-def _scores(run: Run, source: Source, options: EvaluateOptions) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+def _scores(run: Run, source: Source, asked: LabelledRows) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
     """Logits, labels and weights of the labelled rows, (rows,) each."""
-    target = "label" if source.format == "libsvm" else options.target or run.table_preprocessor.target.column
-    weight = options.weight or run.settings.data.roles.weight
-    if options.weight is None and weight not in source.columns:
+    target = "label" if source.format == "libsvm" else asked.target or run.table_preprocessor.target.column
+    weight = asked.weight or run.settings.data.roles.weight
+    if asked.weight is None and weight not in source.columns:
         weight = None
     if not target:
         raise UserError(f"data.target: the run's own table has no such column; give the one that {source.key} has.")
@@ -168,7 +149,7 @@ def _scores(run: Run, source: Source, options: EvaluateOptions) -> tuple[np.ndar
                 has = ", ".join(list(source.columns)[:12])
                 raise UserError(f"data.{name}={column}: {source.key} has no such column; it has {has}.")
         source = matching(source, run, others, as_written=False)
-    labels, meanings = run.table_preprocessor.target.labels, dict(options.labels or {})
+    labels, meanings = run.table_preprocessor.target.labels, dict(asked.labels or {})
     parts: list[list[np.ndarray]] = [[], [], []]
     missing = 0
     for frame, z in scored(Predictor(run), source, others):
@@ -185,7 +166,7 @@ def _scores(run: Run, source: Source, options: EvaluateOptions) -> tuple[np.ndar
             if not (weights >= 0).all():
                 raise UserError(f"data.weight={weight}: weights are 0 or more, and none may be missing.")
             parts[2].append(weights)
-    if missing and not options.drop_missing_target:
+    if missing and not asked.drop_missing_target:
         lack = f"{plural(missing, 'row')} of {source.key} {'has' if missing == 1 else 'have'} no value there"
         raise UserError(f"data.target={target}: {lack}; data.drop_missing_target=true leaves them out.")
     z, y = np.concatenate(parts[0]), np.concatenate(parts[1])

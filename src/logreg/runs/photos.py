@@ -14,7 +14,8 @@ from logreg.core.errors import UserError
 from logreg.data.images.discover import labelled_photos
 from logreg.data.images.pixel_store import streamed
 from logreg.data.images.preprocessor import ELEMENTS, ImagePreprocessor
-from logreg.runs.evaluate import EvaluateOptions, NewRowsEvaluation, evaluate_logits
+from logreg.runs.commands import EvaluateSettings
+from logreg.runs.evaluate import NewRowsEvaluation, evaluate_logits
 from logreg.runs.load import Run
 from logreg.runs.predictions import STDOUT, Scorer, output_file, to_file, to_stdout
 
@@ -71,9 +72,7 @@ def sentence(run: Run, photo: Path, key: str = "data.path") -> str:
     return f"{photo}: {what}, so at threshold {threshold:g} it is {labels[int(p >= threshold)]}"
 
 
-def evaluate_photos(
-    run: Run, path: str, options: EvaluateOptions, checkpoint: str, skip_bad: bool = False
-) -> NewRowsEvaluation:
+def evaluate_photos(run: Run, path: str, asked: EvaluateSettings, checkpoint: str) -> NewRowsEvaluation:
     """Predict every photo of a folder with a folder for each class, and say how good the predictions are.
 
     Raises:
@@ -82,11 +81,11 @@ def evaluate_photos(
     files, y = labelled_photos(path, run.preprocessor.target.labels)
     numbers: list[int] = []
     logits, digest = [], hashlib.sha256()
-    for of_batch, pixels, z in _scored(run, files, skip_bad, "data.path"):
+    for of_batch, pixels, z in _scored(run, files, asked.data.skip_bad, "data.path"):
         numbers += of_batch
         digest.update(pixels.tobytes())
         logits.append(z)
     labels = y[numbers].astype(np.int64)
     digest.update(labels.tobytes())
     data = {"path": path, "fingerprint": f"sha256:{digest.hexdigest()[:32]}", "weight": None}
-    return evaluate_logits(run, np.concatenate(logits), labels, None, options, checkpoint, data)
+    return evaluate_logits(run, np.concatenate(logits), labels, None, asked, checkpoint, data)

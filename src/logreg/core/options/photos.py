@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from logreg.core.errors import UserError, nearest
 from logreg.core.options.rows import CACHE_DIR, LABEL, Options, ServingOptions, label_text, location
-from logreg.core.rules import Rule, flag, mapping, number, optional, setting, whole
+from logreg.core.rules import Rule, flag, mapping, number, optional, rules_of, setting, whole
 
 DIGIT = Rule(lambda value: str(value) in [*map(str, range(10))], "a digit from 0 to 9", {"type": "integer"})
 SHARE = number(least=0, below=1, words="a number from 0 to below 1, 0 for none,")
@@ -57,7 +57,7 @@ NO_CHANGE = AugmentOptions()
 AUGMENT = Rule(
     lambda value: value is None or isinstance(value, Mapping | AugmentOptions),
     "null for none, or a mapping, in quotes, such as 'data.augment={flip: true, crop: 0.1, jitter: 0.2}',",
-    optional(mapping("")).schema,
+    optional(mapping("", rules_of(AugmentOptions))).schema,
 )
 
 

@@ -13,7 +13,7 @@ from os import PathLike
 from typing import ClassVar
 
 from logreg.core.errors import UserError
-from logreg.core.rules import Rule, check, flag, mapping, optional, rules_of, setting, text, whole
+from logreg.core.rules import Rule, check, flag, mapping, number, optional, rules_of, setting, text, whole
 
 SPLITS = ("train", "val", "test")
 DEFAULT_SPLIT = {"train": 0.8, "val": 0.1, "test": 0.1}  # of data that come without a split of their own
@@ -22,7 +22,10 @@ ALL_FOR_TRAINING = {"train": 1.0}
 NAME = text("a name for the data", (str, int))
 SEED = whole(0, 2**63 - 1)
 BATCH_SIZE = optional(whole(1), "a whole number above 0, or null for the full batch")
-SPLIT = mapping("a mapping, in quotes, such as 'data.split={train:0.8,val:0.1,test:0.1}',")
+SPLIT = mapping(
+    "a mapping, in quotes, such as 'data.split={train:0.8,val:0.1,test:0.1}',",
+    dict.fromkeys(SPLITS, number(least=0, most=1, words="a fraction between 0 and 1")),
+)
 FOLDS = optional(whole(2), "a whole number, 2 or more, or null")
 FOLD = optional(whole(0), "a whole number, 0 or more, or null")
 LABEL = optional(text("the label that is to be 1", (str, int, float, bool)))
