@@ -20,9 +20,7 @@ from logreg.runs.load import Run
 from logreg.runs.predictions import STDOUT, Scorer, output_file, to_file, to_stdout
 
 
-def _scored(
-    run: Run, files: Sequence[Path], skip_bad: bool, key: str
-) -> Iterator[tuple[list[int], np.ndarray, np.ndarray]]:
+def _scored(run: Run, files: Sequence[Path], skip_bad: bool) -> Iterator[tuple[list[int], np.ndarray, np.ndarray]]:
     """Numbers of photos, their pixels (photos, 3, size, size), and their logits (photos,) before calibration.
 
     Photos are read by `logreg.data.images.pixel_store.streamed`.
@@ -30,14 +28,14 @@ def _scored(
     if not isinstance(run.preprocessor, ImagePreprocessor):
         raise UserError(f"run={run.directory}: this run was trained on a table, and a photo is no table.")
     step, dtype = max(1, ELEMENTS // run.preprocessor.width), next(run.model.parameters()).dtype
-    for numbers, pixels in streamed(files, run.preprocessor.size, skip_bad, key):
+    for numbers, pixels in streamed(files, run.preprocessor.size, skip_bad):
         parts = (torch.from_numpy(pixels[i : i + step]) for i in range(0, len(pixels), step))
         with torch.no_grad():
             logits = [run.model.logits(run.preprocessor.normalised(part, dtype)) for part in parts]
         yield numbers, pixels, torch.cat(logits).double().numpy()
 
 
-def predict_photos(run: Run, files: list[Path], output: str, skip_bad: bool = False, key: str = "data.path") -> int:
+def predict_photos(run: Run, files: list[Path], output: str, skip_bad: bool = False) -> int:
     """Write ``path``, ``probability`` and ``prediction`` for every photo.
 
     Args:
@@ -52,7 +50,7 @@ def predict_photos(run: Run, files: list[Path], output: str, skip_bad: bool = Fa
     scorer = Scorer(run)
     frames = (
         scorer.results(z).insert_column(0, pl.Series("path", [str(files[i]) for i in numbers]))
-        for numbers, _, z in _scored(run, files, skip_bad, key)
+        for numbers, _, z in _scored(run, files, skip_bad)
     )
     if output == STDOUT:
         return to_stdout(frames)
@@ -60,13 +58,13 @@ def predict_photos(run: Run, files: list[Path], output: str, skip_bad: bool = Fa
         return to_file(frames, part, parquet=output.endswith(".parquet"))
 
 
-def sentence(run: Run, photo: Path, key: str = "data.path") -> str:
+def sentence(run: Run, photo: Path) -> str:
     """What the run says of one photo.
 
     Raises:
         UserError: it cannot be read.
     """
-    ((_, _, z),) = _scored(run, [photo], skip_bad=False, key=key)
+    ((_, _, z),) = _scored(run, [photo], skip_bad=False)
     p, labels, threshold = float(Scorer(run).probabilities(z)[0]), run.preprocessor.target.labels, run.model.threshold
     what = f"the probability of {labels[1]} is {p:.6f}"
     return f"{photo}: {what}, so at threshold {threshold:g} it is {labels[int(p >= threshold)]}"
@@ -81,7 +79,7 @@ def evaluate_photos(run: Run, path: str, asked: EvaluateSettings, checkpoint: st
     files, y = labelled_photos(path, run.preprocessor.target.labels)
     numbers: list[int] = []
     logits, digest = [], hashlib.sha256()
-    for of_batch, pixels, z in _scored(run, files, asked.data.skip_bad, "data.path"):
+    for of_batch, pixels, z in _scored(run, files, asked.data.skip_bad):
         numbers += of_batch
         digest.update(pixels.tobytes())
         logits.append(z)

@@ -281,18 +281,16 @@ def test_photos_that_stream_by_are_named_and_left_out_likewise(
     files = photos_below(str(folder))
     for i in (0, 7):
         files[i].write_bytes(b"no photo")
-    assert refusal(lambda: list(streamed(files, 8, False, "data.path"))).endswith(
-        "data.skip_bad=true leaves such files out."
-    )
-    assert not refusal(lambda: list(streamed(files[:1], 8, False, "data.path"))).endswith("out.")
+    assert refusal(lambda: list(streamed(files, 8, False))).endswith("data.skip_bad=true leaves such files out.")
+    assert not refusal(lambda: list(streamed(files[:1], 8, False))).endswith("out.")
     monkeypatch.setattr(pixel_store, "TOGETHER", 3)
     with caplog.at_level(logging.WARNING):
-        batches = list(streamed(files, 8, True, "data.path"))
+        batches = list(streamed(files, 8, True))
     assert [i for numbers, _ in batches for i in numbers] == [i for i in range(12) if i not in (0, 7)]
     for numbers, pixels in batches:
         assert np.array_equal(pixels, np.stack([pixels_of(files[i], 8) for i in numbers]))
     assert "2 files of 12 cannot be read" in caplog.records[-1].getMessage()
-    text = refusal(lambda: list(streamed([files[0], files[7]], 8, True, "data.path")))
+    text = refusal(lambda: list(streamed([files[0], files[7]], 8, True)))
     assert text == "data.path: none of the 2 files can be read as a photo."
 
 

@@ -36,7 +36,7 @@ class Photos:
     splits: np.ndarray | None
 
 
-def find_photos(path: str, positive: str | None, key: str = "data.path") -> Photos:
+def find_photos(path: str, positive: str | None) -> Photos:
     """The photos of a folder and their classes.
 
     Args:
@@ -45,16 +45,16 @@ def find_photos(path: str, positive: str | None, key: str = "data.path") -> Phot
     Raises:
         UserError: there is no such folder, or there are not two classes with photos, in each split.
     """
-    folder = _checked_folder(path, key)
-    of_splits = _split_folders(folder, key)
-    by_split = {split: _classes(below, key) for split, below in (of_splits or {"train": folder}).items()}
+    folder = _checked_folder(path)
+    of_splits = _split_folders(folder)
+    by_split = {split: _classes(below) for split, below in (of_splits or {"train": folder}).items()}
     counts = {name: len(files) for name, files in by_split["train"].items()}
-    labels = _labels(counts, positive, f"{key}={of_splits['train'] if of_splits else path}")
+    labels = _labels(counts, positive, f"data.path={of_splits['train'] if of_splits else path}")
     for split, by_class in by_split.items():
         if of_splits and set(by_class) != set(labels):
             theirs, ours = ", ".join(by_class), " and ".join(labels)
             raise UserError(
-                f"{key}={of_splits[split]}: the classes are {theirs}; those of the training photos are {ours}."
+                f"data.path={of_splits[split]}: the classes are {theirs}; those of the training photos are {ours}."
             )
     parts = [_listed(by_class, labels) for by_class in by_split.values()]
     numbers = np.array([SPLITS.index(split) for split in by_split], dtype=np.int8)
@@ -66,72 +66,72 @@ def find_photos(path: str, positive: str | None, key: str = "data.path") -> Phot
     )
 
 
-def labelled_photos(path: str, labels: tuple[str, str], key: str = "data.path") -> tuple[list[Path], np.ndarray]:
+def labelled_photos(path: str, labels: tuple[str, str]) -> tuple[list[Path], np.ndarray]:
     """The photos of a folder that has a folder for one or both of these classes, and the label of each.
 
     Raises:
         UserError: it has other folders, or none.
     """
-    folder = _checked_folder(path, key)
-    if splits := _split_folders(folder, key):
+    folder = _checked_folder(path)
+    if splits := _split_folders(folder):
         one = next(reversed(splits.values()))
-        raise UserError(f"{key}={path}: this has a folder for each split; give one of them, as in {key}={one}.")
-    by_class = _classes(folder, key)
+        raise UserError(f"data.path={path}: this has a folder for each split; give one of them, as in data.path={one}.")
+    by_class = _classes(folder)
     if others := [name for name in by_class if name not in labels]:
         raise UserError(
-            f"{key}={path}: there is a folder {others[0]}; the classes of the run are {labels[0]} and {labels[1]}."
+            f"data.path={path}: there is a folder {others[0]}; the classes of the run are {labels[0]} and {labels[1]}."
         )
     return _listed(by_class, labels)
 
 
-def photos_below(path: str, key: str = "data.path") -> list[Path]:
+def photos_below(path: str) -> list[Path]:
     """A photo itself, or all files below a folder, in a fixed order.
 
     Raises:
         UserError: there is none.
     """
     given = Path(path)
-    with _readable(given, key):
+    with _readable(given):
         if given.is_file():
             return [given]
         if not given.exists():
-            raise UserError(f"{key}={path}: there is no such file or folder.")
-    files = _files(_checked_folder(path, key), key)
+            raise UserError(f"data.path={path}: there is no such file or folder.")
+    files = _files(_checked_folder(path))
     if not files:
-        raise UserError(f"{key}={path}: there is no file in this folder.")
+        raise UserError(f"data.path={path}: there is no file in this folder.")
     return files
 
 
-def _checked_folder(path: str, key: str) -> Path:
+def _checked_folder(path: str) -> Path:
     folder = Path(path)
-    with _readable(folder, key):
+    with _readable(folder):
         if folder.is_file():
             raise UserError(
-                f"{key}={path}: this is a file; a folder with one folder of photos for each class is needed."
+                f"data.path={path}: this is a file; a folder with one folder of photos for each class is needed."
             )
         if not folder.is_dir():
-            raise UserError(f"{key}={path}: there is no such folder.")
+            raise UserError(f"data.path={path}: there is no such folder.")
     return folder
 
 
 @contextlib.contextmanager
-def _readable(folder: Path, key: str) -> Iterator[None]:
+def _readable(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise UserError(f"{key}={folder}: the folder cannot be read ({error.strerror}).") from error
+        raise UserError(f"data.path={folder}: the folder cannot be read ({error.strerror}).") from error
 
 
-def _folders(folder: Path, key: str) -> list[Path]:
-    with _readable(folder, key):
+def _folders(folder: Path) -> list[Path]:
+    with _readable(folder):
         return sorted(below for below in folder.iterdir() if below.is_dir() and not _is_hidden(below.name))
 
 
-def _split_folders(folder: Path, key: str) -> dict[str, Path] | None:
+def _split_folders(folder: Path) -> dict[str, Path] | None:
     """The folders of the splits, in their order; None where the folders are something else."""
     by_split: dict[str, Path] = {}
     others = []
-    for below in _folders(folder, key):
+    for below in _folders(folder):
         name = below.name.casefold()
         split = OTHER_NAMES.get(name, name)
         if split not in SPLITS:
@@ -139,28 +139,30 @@ def _split_folders(folder: Path, key: str) -> dict[str, Path] | None:
             continue
         if split in by_split:
             raise UserError(
-                f"{key}={folder}: {by_split[split].name} and {below.name} are the same split; leave one out."
+                f"data.path={folder}: {by_split[split].name} and {below.name} are the same split; leave one out."
             )
         by_split[split] = below
     if by_split and others:
         one = next(iter(by_split.values())).name
         raise UserError(
-            f"{key}={folder}: there is a folder {one} beside {others[0]}; the folders are the splits train, val and "
-            "test, or the two classes, whatever these are called otherwise."
+            f"data.path={folder}: there is a folder {one} beside {others[0]}; the folders are the splits train, val "
+            "and test, or the two classes, whatever these are called otherwise."
         )
     if by_split and "train" not in by_split:
-        raise UserError(f"{key}={folder}: there is a folder {next(iter(by_split))}, and no folder train.")
+        raise UserError(f"data.path={folder}: there is a folder {next(iter(by_split))}, and no folder train.")
     return {split: by_split[split] for split in SPLITS if split in by_split} or None
 
 
-def _classes(folder: Path, key: str) -> dict[str, list[Path]]:
+def _classes(folder: Path) -> dict[str, list[Path]]:
     """The files of every class, at least one each."""
-    by_class = {below.name: _files(below, key) for below in _folders(folder, key)}
+    by_class = {below.name: _files(below) for below in _folders(folder)}
     if not by_class:
-        raise UserError(f"{key}={folder}: one folder of photos for each class is needed here, and there is no folder.")
+        raise UserError(
+            f"data.path={folder}: one folder of photos for each class is needed here, and there is no folder."
+        )
     for name, files in by_class.items():
         if not files:
-            raise UserError(f"{key}={folder}: the folder {name} is empty; each class needs photos.")
+            raise UserError(f"data.path={folder}: the folder {name} is empty; each class needs photos.")
     return by_class
 
 
@@ -182,11 +184,11 @@ def _listed(by_class: dict[str, list[Path]], labels: tuple[str, str]) -> tuple[l
     return files, np.repeat(np.array(codes, dtype=np.int8), [len(below) for below in by_class.values()])
 
 
-def _files(folder: Path, key: str) -> list[Path]:
+def _files(folder: Path) -> list[Path]:
     """Every file below a folder but hidden ones, sorted; a folder that is met again through a link is left out."""
 
     def fail(error: OSError) -> None:
-        raise UserError(f"{key}: {error.filename}: the folder cannot be read ({error.strerror}).") from error
+        raise UserError(f"data.path: {error.filename}: the folder cannot be read ({error.strerror}).") from error
 
     files, visited = [], set()
     for place, folders, names in os.walk(folder, onerror=fail, followlinks=True):

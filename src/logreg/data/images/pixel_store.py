@@ -85,9 +85,7 @@ class CachedPhotos(CacheEntry):
         return readable
 
 
-def cached_photos(
-    files: Sequence[Path], size: int, skip_bad: bool, cache_dir: Path, key: str = "data.path"
-) -> CachedPhotos:
+def cached_photos(files: Sequence[Path], size: int, skip_bad: bool, cache_dir: Path) -> CachedPhotos:
     """Decode photos, unless that has been done.
 
     Args:
@@ -100,15 +98,15 @@ def cached_photos(
     name = key_of((*VERSION, PIL.__version__), {"files": state, "size": size})  # versions decode otherwise
 
     def make(folder: Path) -> CachedPhotos:
-        photos = _decoded(files, size, skip_bad, folder, key)
+        photos = _decoded(files, size, skip_bad, folder)
         if _state(files) != state:
-            raise UserError(f"{key}: a photo was changed while it was being read; start again.")
+            raise UserError("data.path: a photo was changed while it was being read; start again.")
         return photos
 
     photos, is_new = CachedPhotos.opened_or_made(cache_dir, name, make)
     if photos.bad and not skip_bad:
-        raise _refusal(files, photos.bad[0], key)
-    _warn_of_bad(files, photos.bad, key)
+        raise _refusal(files, photos.bad[0])
+    _warn_of_bad(files, photos.bad)
     log.info("%s %s", "prepared" if is_new else "found prepared", photos.folder)
     return photos
 
@@ -124,7 +122,7 @@ def _state(files: Sequence[Path]) -> list[list[str | int]]:
     return states
 
 
-def _decoded(files: Sequence[Path], size: int, skip_bad: bool, folder: Path, key: str) -> CachedPhotos:
+def _decoded(files: Sequence[Path], size: int, skip_bad: bool, folder: Path) -> CachedPhotos:
     total, target = len(files), folder / PIXELS
     with target.open("wb") as file:
         file.truncate(total * len(CHANNELS) * size * size)
@@ -133,7 +131,7 @@ def _decoded(files: Sequence[Path], size: int, skip_bad: bool, folder: Path, key
         for _, unreadable in written:
             bad += unreadable
             if bad and not skip_bad:
-                raise _refusal(files, bad[0], key)
+                raise _refusal(files, bad[0])
     return _summed(total, size, folder, bad)
 
 
@@ -187,7 +185,7 @@ def in_parallel(
                 get_reusable_executor().shutdown()
 
 
-def streamed(files: Sequence[Path], size: int, skip_bad: bool, key: str) -> Iterator[tuple[list[int], np.ndarray]]:
+def streamed(files: Sequence[Path], size: int, skip_bad: bool) -> Iterator[tuple[list[int], np.ndarray]]:
     """Numbers of files, and their pixels (photos, 3, size, size) uint8.
 
     Args:
@@ -201,23 +199,23 @@ def streamed(files: Sequence[Path], size: int, skip_bad: bool, key: str) -> Iter
         for numbers, (pixels, unreadable) in decoded:
             bad += unreadable
             if bad and not skip_bad:
-                raise _refusal(files, bad[0], key)
+                raise _refusal(files, bad[0])
             reasons = dict(unreadable)
             good = [i for i in numbers if i not in reasons]
             if good:
                 yield good, pixels[[i - numbers.start for i in good]]
-    _warn_of_bad(files, bad, key)
+    _warn_of_bad(files, bad)
     if len(bad) == len(files):
-        raise UserError(f"{key}: none of the {len(files)} files can be read as a photo.")
+        raise UserError(f"data.path: none of the {len(files)} files can be read as a photo.")
 
 
-def _refusal(files: Sequence[Path], bad: Bad, key: str) -> UserError:
+def _refusal(files: Sequence[Path], bad: Bad) -> UserError:
     number, reason = bad
     others = "; data.skip_bad=true leaves such files out" if len(files) > 1 else ""
-    return UserError(f"{key}: {files[number]} {reason}{others}.")
+    return UserError(f"data.path: {files[number]} {reason}{others}.")
 
 
-def _warn_of_bad(files: Sequence[Path], bad: Sequence[Bad], key: str) -> None:
+def _warn_of_bad(files: Sequence[Path], bad: Sequence[Bad]) -> None:
     if not bad:
         return
     named = "; ".join(f"{files[number]} {reason}" for number, reason in bad[:MOST_NAMED])
@@ -225,4 +223,4 @@ def _warn_of_bad(files: Sequence[Path], bad: Sequence[Bad], key: str) -> None:
     left_out = (
         f"{plural(len(bad), 'file')} of {len(files)} cannot be read and {'is' if len(bad) == 1 else 'are'} left out"
     )
-    log.warning("warning: %s: %s: %s%s", key, left_out, named, more)
+    log.warning("warning: data.path: %s: %s%s", left_out, named, more)

@@ -1,21 +1,28 @@
-"""From a converted table to what training reads: labels, splits, fitted preprocessing, the matrix of features.
+"""From a converted table to what training reads: fitted preprocessing and the matrix of features; and leaks in it.
 
 All of it in blocks of rows over mapped files, so that memory does not grow with the table.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import numpy as np
+import polars as pl
+from scipy.sparse import csc_array, csr_array
 
 from logreg.core.errors import UserError, nearest
 from logreg.data.labels import shown
 from logreg.data.tables.columns import DATE_PARTS, Categorical, Column, Numeric
-from logreg.data.tables.preparing.raw_table import NeedsFloat64
+from logreg.data.tables.preparing.raw_table import Chunk, NeedsFloat64, RawTable
 from logreg.data.tables.preparing.roles import Roles, empty_column
-from logreg.data.tables.preparing.statistics import TrainingStatistics
+from logreg.data.tables.preparing.statistics import THREADS, TrainingStatistics
+from logreg.data.tables.preprocessor import Preprocessor
+from logreg.data.tables.reading.source import batch_rows
+from logreg.data.tables.reading.text_blocks import in_order
 
 # Why a column is left out.
 ONE_VALUE = "it has one value only in the training rows"
@@ -29,6 +36,9 @@ LARGEST_DEVIATION = 1e30  # beyond it, a value may be more than float32 holds
 MOST_FEATURES = 1000  # of a categorical, for the commonest of its levels; the others count as rare
 # Levels of less than one row in a hundred share a feature, but none of 10 rows or more.
 SHARE_COUNT, MOST_COUNT = 0.01, 10
+FEATURE_ROWS, BLOCK_VALUES = 2**13, 2**18  # rows and features written at once
+FEWEST_OF_A_CLASS = 5  # rows of a class; fewer say nothing
+FILLED = 0.9  # of the rows of the rarer class: a sparse column with fewer entries cannot tell the labels apart
 
 
 @dataclass
@@ -183,3 +193,146 @@ def _without(column: Categorical, wanted: str | None) -> Categorical:
         rare=[level for level in column.rare if level != same[0]],
         reference=same[0],
     )
+
+
+class Matrix:
+    """Writes the features of a converted table, block by block."""
+
+    def __init__(self, raw: RawTable, preprocessor: Preprocessor) -> None:
+        self.raw, self.pre = raw, preprocessor
+        number = {key: i for i, key in enumerate(raw.numbers)}
+        # The features that are no levels, numbers and indicators of missing ones: where they go, and what they are of.
+        features = [
+            (first + i, number[c.feature, c.part], c, bool(i))
+            for c, first in self.pre.spans()
+            if isinstance(c, Numeric)
+            for i in range(c.width)
+        ]
+        self.places = [place for place, _, _, _ in features]
+        self.source = np.array([source for _, source, _, _ in features], dtype=np.intp)
+        self.indicators = [i for i, (_, _, _, is_indicator) in enumerate(features) if is_indicator]
+        self.has_missing = bool(raw.has_missing[self.source].any())
+        shift, scale = raw.shift[self.source], raw.scale[self.source]
+        mean = (np.array([c.mean for _, _, c, _ in features]) - shift) / scale
+        self.mean = mean.astype(raw.dtype)
+        self.rest = (mean - self.mean).astype(raw.dtype)  # what rounding took from the mean
+        self.divisor = (np.array([c.scale for _, _, c, _ in features]) / scale).astype(raw.dtype)
+        self.filled = np.array([c.filled for _, _, c, _ in features], dtype=raw.dtype)
+        self.codes = [
+            (self._table(c), list(raw.levels).index(c.feature), first)
+            for c, first in self.pre.spans()
+            if isinstance(c, Categorical)
+        ]
+
+    def _table(self, column: Categorical) -> np.ndarray:
+        """From a level's number in the dictionary, or -1 for missing, to its feature in the column; -1 for none."""
+        known = column.position
+        values = column.spelled(pl.Series(self.raw.levels[column.feature].values, dtype=pl.String))
+        table = [known.get(value, -1) for value in values]
+        return np.array([*table, column.width - 1 if column.missing else -1], dtype=np.int64)
+
+    def write(self, path: Path) -> None:
+        """Write all rows, (rows, features), into a file."""
+        rows = int(np.clip(BLOCK_VALUES // max(1, self.pre.width), 16, FEATURE_ROWS))
+        row_bytes = self.pre.width * self.raw.dtype.itemsize
+        with path.open("wb") as file:
+
+            def write(chunk: Chunk) -> None:
+                for part in chunk.parts(rows):
+                    view, offset = np.ascontiguousarray(self._block(part)).data.cast("B"), part.first * row_bytes
+                    while view:  # all of it, however much is written at once
+                        written = os.pwrite(file.fileno(), view, offset)
+                        view, offset = view[written:], offset + written
+
+            list(in_order(write, self._chunks(), THREADS))
+
+    def _chunks(self) -> list[Chunk]:
+        """The numbers, or as many rows without any."""
+        if self.raw.numbers:
+            return self.raw.store.chunks()
+        rows, step = self.raw.rows, batch_rows(self.pre.width)
+        return [Chunk(first, [np.empty(min(step, rows - first))]) for first in range(0, rows, step)]
+
+    def _scaled(self, x: np.ndarray) -> None:
+        """Standardise and fill the numbers of some rows, and set the indicators, in place."""
+        gaps = np.isnan(x) if self.has_missing else None
+        np.subtract(x, self.mean, out=x)
+        if self.rest.any():
+            np.subtract(x, self.rest, out=x)
+        np.divide(x, self.divisor, out=x)
+        if gaps is not None:
+            np.copyto(x, self.filled, where=gaps)
+            for i in self.indicators:
+                x[:, i] = gaps[:, i]
+
+    def _block(self, part: Chunk) -> np.ndarray:
+        raw = self.raw
+        numbers = np.empty((len(part), len(self.source)), dtype=raw.dtype)
+        for i, source in enumerate(self.source):
+            numbers[:, i] = part.columns[source]
+        self._scaled(numbers)
+        if not self.codes:
+            return numbers
+        x = np.zeros((len(numbers), self.pre.width), dtype=raw.dtype)
+        x[:, self.places] = numbers
+        codes = raw.codes[part.rows]
+        for table, position, first in self.codes:
+            places = table[codes[:, position]]
+            present = np.flatnonzero(places >= 0)
+            x[present, first + places[present]] = 1.0
+        return x
+
+
+def leaks(columns: Preprocessor, x: np.ndarray, y: np.ndarray, auroc: float) -> dict[str, float]:
+    """Columns that alone reach this area under the ROC curve, and theirs.
+
+    Args:
+        x: features of some training rows, (rows, features).
+        y: their labels, (rows,).
+    """
+    if min(y.sum(), len(y) - y.sum()) < FEWEST_OF_A_CLASS:
+        return {}
+    areas: dict[str, float] = {}
+    for column, first in columns.spans():
+        features = x[:, first : first + column.width]
+        # Of a number itself and whether it is missing; of a level the share of label 1.
+        for score in [_shares(features, y)] if isinstance(column, Categorical) else features.T:
+            if (area := folded_auroc(score, y)) >= max(auroc, areas.get(column.feature, 0.0)):
+                areas[column.feature] = area
+    return areas
+
+
+def sparse_leaks(x: csr_array, y: np.ndarray, auroc: float) -> dict[int, float]:
+    """The same of a sparse matrix, by the number of the column, from 0."""
+    fewest = min(y.sum(), len(y) - y.sum())
+    if fewest < FEWEST_OF_A_CLASS:
+        return {}
+    by_column = csc_array(x)
+    full = np.flatnonzero(np.diff(by_column.indptr) >= FILLED * fewest).tolist()
+    areas = {i: folded_auroc(by_column[:, [i]].toarray()[:, 0], y) for i in full}
+    return {i: area for i, area in areas.items() if area >= auroc}
+
+
+def folded_auroc(score: np.ndarray, y: np.ndarray) -> float:
+    """The area under the ROC curve of a score or of its negative, whichever is larger; ties count half."""
+    from scipy.stats import rankdata  # slow to import
+
+    ones, zeros = int(y.sum()), int(len(y) - y.sum())
+    area = (rankdata(score)[y == 1].sum() - ones * (ones + 1) / 2) / (ones * zeros)
+    return float(max(area, 1 - area))
+
+
+def _shares(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """The share of label 1 among the rows of the same level in the other half of the rows, (rows,).
+
+    Of its own half, a level that few rows have would know the label because the row itself is counted.
+    """
+    half = np.random.default_rng(0).permutation(len(y)) % 2
+    score = np.empty(len(y))
+    for side in (0, 1):
+        own, other = half == side, half != side
+        prior = y[other].mean()
+        share = (y[other] @ x[other] + prior) / (x[other].sum(axis=0) + 1)
+        none = x[own].sum(axis=1) == 0
+        score[own] = np.where(none, prior, x[own] @ share)
+    return score

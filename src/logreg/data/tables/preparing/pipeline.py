@@ -17,7 +17,7 @@ from logreg.core.options.tables import PrepareOptions, RoleOptions
 from logreg.data.cache import CacheEntry
 from logreg.data.labels import SHOWN_VALUES, Target, label_codes, shown
 from logreg.data.tables.columns import NumberedColumns
-from logreg.data.tables.preparing import leaks, roles
+from logreg.data.tables.preparing import roles
 from logreg.data.tables.preparing.assign import (
     assign_rows,
     binary_target,
@@ -26,8 +26,7 @@ from logreg.data.tables.preparing.assign import (
     write_rows,
 )
 from logreg.data.tables.preparing.convert import Conversion, convert_sparse, sparse_rows
-from logreg.data.tables.preparing.fit import ColumnFit, without_reference
-from logreg.data.tables.preparing.matrix import Matrix
+from logreg.data.tables.preparing.fit import ColumnFit, Matrix, leaks, sparse_leaks, without_reference
 from logreg.data.tables.preparing.raw_table import NeedsFloat64, RawTable
 from logreg.data.tables.preparing.statistics import TrainingStatistics
 from logreg.data.tables.preprocessor import Preprocessor
@@ -236,11 +235,11 @@ class TablePreparation:
         sample = evenly_spaced(part, 0, most)
         labels = np.asarray(y[sample], dtype=np.float64)
         if pre.sparse:
-            by_number = leaks.sparse_leaks(sparse_rows(raw, sample, pre.width), labels, self.options.leak_auroc)
+            by_number = sparse_leaks(sparse_rows(raw, sample, pre.width), labels, self.options.leak_auroc)
             areas = {pre.columns[i].feature: area for i, area in by_number.items()}
         else:
             x = np.memmap(raw.folder / "x", dtype=raw.dtype, mode="r", shape=(raw.rows, pre.width))
-            areas = leaks.leaks(pre, np.asarray(x[sample]), labels, self.options.leak_auroc)
+            areas = leaks(pre, np.asarray(x[sample]), labels, self.options.leak_auroc)
         out = "leave it out" + ("" if pre.sparse else " with 'data.exclude=[{}]'")
         return [
             f"column {column} (AUROC {area:.4f}) alone tells the labels apart almost perfectly; if it would not be "
