@@ -59,7 +59,6 @@ class Preprocessor(FittedPreprocessor):
 
     @cached_property
     def raw_columns(self) -> list[str]:
-        """The columns that a frame must have."""
         return list(dict.fromkeys(column.feature for column in self.columns))
 
     @cached_property
@@ -68,7 +67,6 @@ class Preprocessor(FittedPreprocessor):
         return [(column.feature, name) for column in self.columns for name in column.names]
 
     def feature(self, i: int) -> tuple[str, str]:
-        """One of `features`."""
         return (self.columns[i].feature, "") if self.sparse else self.features[i]
 
     @property
@@ -83,7 +81,6 @@ class Preprocessor(FittedPreprocessor):
             first += column.width
 
     def flags(self) -> Iterator[tuple[int, int]]:
-        """First feature and width of what is 0 or 1: the levels of a column, and an indicator of missing values."""
         for column, first in self.spans():
             if isinstance(column, Categorical):
                 yield first, column.width
@@ -93,10 +90,6 @@ class Preprocessor(FittedPreprocessor):
     @cached_property
     def numeric(self) -> list[Numeric]:
         return [column for column in self.columns if isinstance(column, Numeric)]
-
-    @cached_property
-    def _is_identity(self) -> bool:
-        return all(isinstance(c, Numeric) and not c.indicator and c.mean == 0 and c.scale == 1 for c in self.columns)
 
     # --- applying it --------------------------------------------------------------------------------------------------
 
@@ -121,9 +114,9 @@ class Preprocessor(FittedPreprocessor):
 
     def transform_numbers(self, x: np.ndarray) -> np.ndarray:
         """Features of raw rows (rows, columns) of numbers that has no missing values."""
-        if self._is_identity:
-            return x  # nothing to do, so no copy in float64
         means, scales = np.array([c.mean for c in self.numeric]), np.array([c.scale for c in self.numeric])
+        if not means.any() and (scales == 1).all():
+            return x  # nothing to do, so no copy in float64
         return (np.asarray(x, dtype=np.float64) - means) / scales
 
     def transform(self, frame: pl.DataFrame, key: str = "frame", row: int = 0) -> np.ndarray:
@@ -202,7 +195,6 @@ class Preprocessor(FittedPreprocessor):
 
     @cached_property
     def raw_units(self) -> tuple[np.ndarray, np.ndarray]:
-        """Scale and mean of every feature, (features,) each: features are ``(raw - mean) / scale``."""
         scale, mean = np.ones(self.width), np.zeros(self.width)
         for column, first in [] if self.sparse else self.spans():
             if isinstance(column, Numeric):  # an indicator is on top of the value that is filled in

@@ -119,7 +119,8 @@ class ColumnFit:
         return None
 
     def _categoricals(self) -> Iterator[Categorical]:
-        by_share = int(np.clip(np.ceil(SHARE_COUNT * self.training.level_rows), 2, MOST_COUNT))
+        rows = np.sum(self.training.level_weight, dtype=np.float64)
+        by_share = int(np.clip(np.ceil(SHARE_COUNT * rows), 2, MOST_COUNT))
         least = by_share if self.min_count is None else self.min_count
         for name, counts in zip(self.raw.levels, self.training.levels(), strict=True):
             if not self.raw.levels[name].values:

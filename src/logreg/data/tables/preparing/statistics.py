@@ -6,7 +6,7 @@ A row of weight 3 counts as three equal rows.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -42,11 +42,6 @@ class TrainingStatistics:
         self.level_weight = (
             weight if weight.dtype == bool or all((part == np.floor(part)).all() for part in parts) else weight > 0
         )
-
-    @property
-    def level_rows(self) -> float:
-        """The sum of what `levels` counts."""
-        return float(np.sum(self.level_weight, dtype=np.float64))
 
     def is_empty(self, i: int) -> bool:
         """Whether no row of the table, for training or not, has a number there."""
@@ -133,7 +128,7 @@ class TrainingStatistics:
         result = np.array([np.nan if exact[i] else weighted_median(sample[i], weight) for i in range(self.width)])
 
         def exact_median(i: int) -> float:
-            low, high = (float(weighted_quantile(sample[i], weight, q)) for q in BRACKET)
+            low, high = weighted_quantiles(sample[i], weight, BRACKET)
             return self._median(i, low, high, float(present[i]))
 
         result[exact] = list(in_order(exact_median, np.flatnonzero(exact).tolist(), THREADS))
@@ -244,11 +239,11 @@ def weighted_median(values: np.ndarray, weights: np.ndarray, below: float = 0.0,
     return float(values[first])
 
 
-def weighted_quantile(values: np.ndarray, weights: np.ndarray, q: float) -> float:
-    """One of the values, up to which this share of the weight lies; NaN where no value is there."""
+def weighted_quantiles(values: np.ndarray, weights: np.ndarray, shares: Sequence[float]) -> list[float]:
+    """For each share the value up to which this share of the weight lies; NaN where no value is there."""
     present = ~np.isnan(values) & (weights > 0)
-    if not present.any():
-        return float("nan")
     order = np.argsort(values[present])
-    reached = np.cumsum(weights[present][order])
-    return float(values[present][order][min(int(np.searchsorted(reached, q * reached[-1])), len(order) - 1)])
+    reached, ascending = np.cumsum(weights[present][order]), values[present][order]
+    if not len(order):
+        return [float("nan") for _ in shares]
+    return [float(ascending[min(int(np.searchsorted(reached, q * reached[-1])), len(order) - 1)]) for q in shares]

@@ -299,17 +299,13 @@ def _is_complete(block: TextBlock, dialect: Dialect, width: int) -> bool:
     polars refuses rows that are too long, so where it has read a block, an even count means that none is too short.
     """
     data, delimiter = block.data, dialect.delimiter.encode()
-    if dialect.quote:
-        data = _unquoted(data, dialect.quote.encode())
+    if dialect.quote and dialect.quote.encode() in data:  # only what is not in quotes counts
+        characters = np.frombuffer(data, dtype=np.uint8)
+        marks = np.cumsum(characters == ord(dialect.quote), dtype=np.uint8)
+        data = characters[marks % 2 == 0].tobytes()
     body = data.removesuffix(b"\n")
     blank = rb"(\A|\n)[ \r]*(\n|\Z)" if delimiter == b"\t" else rb"(\A|\n)[ \t\r]*(\n|\Z)"
     return body.count(delimiter) == (body.count(b"\n") + 1) * (width - 1) and not re.search(blank, body)
-
-
-def _unquoted(data: bytes, quote: bytes) -> bytes:
-    characters = np.frombuffer(data, dtype=np.uint8)
-    marks = characters == ord(quote)
-    return characters[np.cumsum(marks, dtype=np.uint8) % 2 == 0].tobytes() if marks.any() else data
 
 
 def _decoded_lines(block: TextBlock, key: str) -> Iterator[str]:
