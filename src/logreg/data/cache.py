@@ -13,7 +13,7 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import ClassVar, Self
@@ -69,7 +69,13 @@ class CacheEntry:
             return entry, False
         try:
             cache.mkdir(parents=True, exist_ok=True)
-            with _locked(cache, key, cls.what):
+            lock = FileLock(cache / f"{key}.lock")  # which a crash gives back
+            try:
+                acquired = lock.acquire(blocking=False)
+            except Timeout:
+                log.info("waiting for another run that prepares the same %s", cls.what)
+                acquired = lock.acquire()
+            with acquired:
                 if (entry := cls.opened(folder)) is not None:  # another run has made it meanwhile
                     return entry, False
                 _remove_abandoned(cache)
@@ -133,18 +139,3 @@ def _remove_abandoned(cache: Path) -> None:
         key = part.name[1:].removesuffix(".part")
         with contextlib.suppress(OSError), FileLock(cache / f"{key}.lock", timeout=0):  # nobody is at work there
             shutil.rmtree(part, ignore_errors=True)
-
-
-@contextlib.contextmanager
-def _locked(cache: Path, key: str, what: str) -> Iterator[None]:
-    """Hold the lock of a key, which a crash gives back."""
-    lock = FileLock(cache / f"{key}.lock")
-    try:
-        lock.acquire(blocking=False)
-    except Timeout:
-        log.info("waiting for another run that prepares the same %s", what)
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
