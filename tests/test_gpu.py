@@ -89,7 +89,7 @@ def rows_of(kind: str, device: torch.device, directory: Path, rows: int = 2000, 
         table: Rows = MappedRows(mapped, chosen, labels[chosen], None, torch.float32)
     elif kind == "CSR file":
         parts = sparse.indptr, sparse.indices, sparse.data
-        table = SparseRows(*parts, np.arange(rows), columns, labels, None, torch.float64)
+        table = SparseRows(parts, np.arange(rows), columns, labels, None, torch.float64)
     elif kind == "CSR tensor":
         parts = (torch.from_numpy(part) for part in (sparse.indptr, sparse.indices, sparse.data))
         table = TensorRows(torch.sparse_csr_tensor(*parts, x.shape), labels)

@@ -104,7 +104,7 @@ def test_a_pass_over_a_large_table_visits_every_row_once_and_needs_little_memory
 
 def test_sparse_rows_that_are_kept_stay_where_they_are_on_the_device_already() -> None:
     parts = np.array([0, 1, 2]), np.array([0, 1], dtype=np.int32), np.array([1.0, 2.0])
-    rows = SparseRows(*parts, np.arange(2), 2, torch.tensor([0.0, 1.0]), None, torch.float64)
+    rows = SparseRows(parts, np.arange(2), 2, torch.tensor([0.0, 1.0]), None, torch.float64)
     on_device = rows.everything()
     rows.to(torch.device("cpu"))  # as every block of a training does
     assert rows.everything() is on_device

@@ -38,7 +38,7 @@ def problem_of(
     weights = None if weight is None else torch.tensor(weight / weight.mean(), dtype=dtype)
     if sp.issparse(x):
         index = np.arange(len(y))
-        rows = SparseRows(x.indptr, x.indices, x.data, index, x.shape[1], labels, weights, dtype)
+        rows = SparseRows((x.indptr, x.indices, x.data), index, x.shape[1], labels, weights, dtype)
         return LogisticProblem(rows, l2, l1=l1)
     return LogisticProblem(TensorRows(torch.tensor(np.asarray(x), dtype=dtype), labels, weights), l2, l1=l1)
 

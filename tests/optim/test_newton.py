@@ -69,7 +69,7 @@ def test_sparse_rows_are_dense_ones() -> None:
     x, y = load_svmlight_file(str(shared_file("heart_scale.svm")))
     y = (y > 0).astype(float)
     index = np.arange(len(y))
-    rows = SparseRows(x.indptr, x.indices, x.data, index, x.shape[1], torch.tensor(y), None, torch.float64)
+    rows = SparseRows((x.indptr, x.indices, x.data), index, x.shape[1], torch.tensor(y), None, torch.float64)
     dense, sparse = problem_of(x.toarray(), y, 0.01), LogisticProblem(rows, 0.01)
     theta = torch.linspace(-1, 1, x.shape[1] + 1, dtype=torch.float64)
     for a, b in zip(*(vars(problem.derivatives(theta)).values() for problem in (dense, sparse)), strict=True):

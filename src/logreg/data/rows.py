@@ -193,24 +193,22 @@ class SparseRows(StoredRows):
     """Some rows of a CSR matrix.
 
     Args:
-        indptr, indices, values: of all rows, mapped.
+        csr: indptr, indices and values of all rows, mapped.
         columns: of the matrix.
         rows, y, weight, dtype: see `StoredRows`.
     """
 
     def __init__(
         self,
-        indptr: np.ndarray,
-        indices: np.ndarray,
-        values: np.ndarray,
+        csr: Sequence[np.ndarray],
         rows: np.ndarray,
         columns: int,
         y: Tensor,
         weight: Tensor | None,
         dtype: torch.dtype,
     ) -> None:
-        super().__init__(rows, y, weight, dtype, max(1, 2 * len(values) // max(1, len(indptr) - 1)))
-        self.csr = torch.from_numpy(indptr), torch.from_numpy(indices), torch.from_numpy(values)
+        super().__init__(rows, y, weight, dtype, max(1, 2 * len(csr[2]) // max(1, len(csr[0]) - 1)))
+        self.csr = torch.from_numpy(csr[0]), torch.from_numpy(csr[1]), torch.from_numpy(csr[2])
         self.columns = columns
         self._all: Batch | None = None  # once it has been asked for, if it fits into one tensor
 

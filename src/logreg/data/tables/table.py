@@ -148,7 +148,7 @@ class TableData(BlockData):
             return MappedRows(table.x, rows, torch.as_tensor(self.labels_of(split)), weight, self.dtype)
         y = torch.as_tensor(self.labels_of(split), dtype=self.dtype)
         if table.sparse:
-            return SparseRows(*table.csr, rows, table.width, y, weight, self.dtype)
+            return SparseRows(table.csr, rows, table.width, y, weight, self.dtype)
         return TensorRows(torch.as_tensor(np.asarray(table.x[rows]), dtype=self.dtype), y, weight)
 
     def labels_of(self, split: str) -> np.ndarray:
