@@ -21,14 +21,14 @@ from logreg.cli.explain import group_names
 from logreg.core.components import TARGET
 from logreg.core.options import data
 from logreg.core.rules import Rule, Schema, rules_of
-from logreg.core.settings import CONF, PARTS, RULES, Settings, SweepSettings
+from logreg.core.settings import CONF, PARTS, RULES, Settings
 from logreg.runs.commands import COMMANDS, NewRows, rules_of_command
 
 ROOT = CONF.parent
 Node = dict[str, Any]  # of a JSON schema, or of a configuration
 # Those of conf/hydra are dictionaries for Python's logging.
 FILES = [file for file in sorted(CONF.rglob("*.yaml")) if "hydra" not in file.relative_to(CONF).parts]
-TRAIN_RULES = RULES | rules_of(SweepSettings, "sweep.") | data.rules()
+TRAIN_RULES = RULES | data.rules()
 GLOBAL = "# @package _global_"
 
 
@@ -118,7 +118,7 @@ def schema() -> Node:
     for group in ("metrics", "callbacks", "logger"):
         entry = component(group) | {"type": ["object", "null"]}
         groups[group] = {"type": "object", "properties": {"defaults": DEFAULTS}, "additionalProperties": entry}
-    for name, part in {**PARTS, "sweep": SweepSettings}.items():
+    for name, part in PARTS.items():
         if name not in groups:
             groups[name] = keys_of({f"{name}.{key}": rule for key, rule in rules_of(part).items()}, comments())
     lesson = {"anyOf": [{"$ref": "#/definitions/lesson"}, {"type": "null"}]}

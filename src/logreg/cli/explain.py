@@ -14,7 +14,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from logreg.cli.configuration import compose
 from logreg.core.errors import UserError, nearest
-from logreg.core.settings import CONF
+from logreg.core.options import data
+from logreg.core.settings import CONF, RULES
 
 INTERNAL_GROUPS = ("hydra", "reading", "requirements")  # not for users to choose from
 
@@ -41,9 +42,13 @@ def explain(error: Exception, name: str) -> str:
     inside = re.search(r"is not in struct\s+full_key: (\S+)", f"{text} {error.__cause__}")
     if unknown := inside or re.search(r"(?:Could not override|Could not delete from config\.) '([^']+)'", text):
         return _unknown_key(unknown.group(1), name, error)
-    if "Config group override must be" in text:
-        pairs = [argument.lstrip("+").partition("=")[::2] for argument in sys.argv[1:]]
-        wrong = [(key, value or "null") for key, value in pairs if choices_of(key) and value not in choices_of(key)]
+    if merged := re.match(r"Error merging override ((\S+?)=.*)", text):  # such as a list for a mapping
+        rule = (RULES | data.rules()).get(merged.group(2))
+        needed = f"{rule.words} is needed." if rule else "its keys are set one by one; --help shows them."
+        return f"{merged.group(1)}: {needed}"
+    pairs = [argument.lstrip("+").partition("=")[::2] for argument in sys.argv[1:]]
+    wrong = [(key, value or "null") for key, value in pairs if choices_of(key) and value not in choices_of(key)]
+    if "Config group override must be" in text or (isinstance(error, TypeError) and wrong):  # Hydra's, of a list
         key, value = wrong[0] if wrong else ("a group", "null")
         valid = ", ".join(choices_of(key))
         return f"{key}={value}: a group takes the name of one of its files, {valid}; its keys are set as {key}.<key>=…"

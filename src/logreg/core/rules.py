@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -144,7 +145,9 @@ def lookup(node: object, key: str, default: Any = None) -> Any:
 
 
 def as_typed(value: object) -> str:
-    """A value as it stands on a command line: null, true and false are YAML's."""
+    """A value as it stands on a command line: with YAML's null, true and false, and quotes around a text of digits."""
+    if isinstance(value, str) and re.fullmatch(r"[-+]?[\d.]+(e[-+]?\d+)?", value, re.I):
+        return f"'{value}'"
     return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 

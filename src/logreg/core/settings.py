@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import MISSING, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,6 +21,7 @@ from logreg.core.optimizers import AUTO_OPTIMIZER, AutoChoice
 from logreg.core.options.data import DataSettings
 from logreg.core.rules import (
     Rule,
+    as_typed,
     check,
     choice,
     either,
@@ -53,10 +54,21 @@ def _is_folder(value: object) -> bool:
     return isinstance(value, str | int) and all(part.strip(". ") and "\0" not in part for part in parts)
 
 
+def _are_devices(value: object) -> bool:
+    numbers = value.split(",") if isinstance(value, str) else value
+    several = isinstance(numbers, list) and numbers and all(str(number).strip().isdigit() for number in numbers)
+    return COUNT.allows(value) or value in (-1, "-1", AUTO) or bool(several)
+
+
 def _are_weights(value: object) -> bool:
     return isinstance(value, Mapping) and len(value) > 0 and all(map(POSITIVE.allows, value.values()))
 
 
+DEVICES = Rule(
+    _are_devices,
+    "a whole number above 0, -1 for all, auto, or a list of their numbers, such as [0,1],",
+    {"anyOf": [COUNT.schema, {"enum": [AUTO, -1]}, {"type": "string", "pattern": "\\d"}, {"type": "array"}]},
+)
 TAGS = texts("a list of words, in quotes, such as 'tags=[baseline,v2]',")
 METRIC = Rule(
     lambda value: isinstance(value, str) and value != "",
@@ -105,7 +117,7 @@ class Vectorized:
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> Vectorized:
         """These values, and the defaults of the others."""
-        return _part(cls, {**_defaults()["vectorized"], **values})
+        return _part(cls, {**_defaults()["vectorized"], **values}, "vectorized")
 
 
 @dataclass(frozen=True)
@@ -128,8 +140,8 @@ class PenaltyPath:
 class SweepSettings:
     """What a sweep has that its jobs have not."""
 
-    resume: str | None = setting(optional(text("the directory of a sweep")))
     lesson: Component | None
+    resume: str | None = setting(optional(text("the directory of a sweep"), "the directory of a sweep, or null"))
 
 
 @dataclass(frozen=True)
@@ -142,16 +154,16 @@ class TrainerSettings:
     component: Component
     max_epochs: int | None = setting(COUNT, None)
     accelerator: str | None = setting(ACCELERATOR, None)
-    devices: object = None
+    devices: int | str | Sequence[int] | None = setting(DEVICES, None)
     precision: str | int | None = setting(choice(*PRECISIONS, aliases=["32", "64", 32, 64]), None)
-    deterministic: object = None
+    deterministic: bool | str | None = setting(optional(either(flag(), choice("warn")), "true, false or warn"), None)
     log_every_n_steps: int | None = setting(COUNT, None)
     check_val_every_n_epoch: int | None = setting(COUNT, None)
     gradient_clip_val: float | None = setting(optional(POSITIVE), None)
-    gradient_clip_algorithm: str | None = None
+    gradient_clip_algorithm: str | None = setting(optional(choice("norm", "value"), "norm, value or null"), None)
     accumulate_grad_batches: int | None = setting(COUNT, None)
-    num_sanity_val_steps: int | None = None
-    enable_model_summary: object = None
+    num_sanity_val_steps: int | None = setting(whole(-1, words="a whole number of batches, or -1 for all,"), None)
+    enable_model_summary: bool | None = setting(optional(flag(), "true or false"), None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -224,21 +236,21 @@ class Settings:
         sweep, trainer, path, chosen = config["sweep"], config["trainer"], config.get("path"), config.get("chosen")
         return cls(
             **{key: config[key] for key in _PLAIN},
-            penalty=_part(Penalty, config["penalty"]),
-            costs=_part(Costs, config["costs"]),
-            vectorized=_part(Vectorized, config["vectorized"]),
-            path=None if path is None else _part(PenaltyPath, path),
+            penalty=_part(Penalty, config["penalty"], "penalty"),
+            costs=_part(Costs, config["costs"], "costs"),
+            vectorized=_part(Vectorized, config["vectorized"], "vectorized"),
+            path=None if path is None else _part(PenaltyPath, path, "path"),
             lesson=_lesson(config["lesson"], "lesson"),
-            sweep=SweepSettings(resume=sweep["resume"], lesson=_lesson(sweep["lesson"], "sweep.lesson")),
+            sweep=_part(SweepSettings, sweep, "sweep", lesson=_lesson(sweep["lesson"], "sweep.lesson")),
             data=DataSettings.of(config["data"]),
             model=Component.of(config["model"], "model"),
             optimizer=Component.of(config["optimizer"], "optimizer"),
             scheduler=Component.of(config["scheduler"], "scheduler") if config["scheduler"] else None,
-            trainer=_part(TrainerSettings, trainer, component=Component.of(trainer, "trainer")),
+            trainer=_part(TrainerSettings, trainer, "trainer", component=Component.of(trainer, "trainer")),
             metrics=components_of(config["metrics"], "metrics"),
             callbacks=components_of(config["callbacks"], "callbacks"),
             logger=components_of(config["logger"], "logger"),
-            chosen=None if chosen is None else _part(AutoChoice, chosen),
+            chosen=None if chosen is None else _part(AutoChoice, chosen, "chosen"),
             further={key: config[key] for key in config.keys() - _KEYS},
             source=config,
         )
@@ -282,9 +294,13 @@ _PLAIN = [each.name for each in fields(Settings) if "rule" in each.metadata]
 _GROUPS = ("scheduler", "metrics", "callbacks", "logger")  # which can be left out, as in ~callbacks
 
 
-def _part(part: type[_Part], values: Any, **given: object) -> _Part:
-    known = [each.name for each in fields(part)]  # type: ignore[arg-type]
-    return part(**{name: values[name] for name in known if name in values} | given)
+def _part(part: type[_Part], values: Mapping[str, Any], key: str, **given: object) -> _Part:
+    known = {each.name: each for each in fields(part)}  # type: ignore[arg-type]
+    given = {name: values[name] for name in known if name in values} | given
+    for name in known.keys() - given.keys():
+        if known[name].default is MISSING:
+            raise UserError(f"{key}.{name}: {known[name].metadata['rule'].words} is needed.")
+    return part(**given)
 
 
 def _lesson(node: object, key: str) -> Component | None:
@@ -302,6 +318,9 @@ def complete(config: Mapping[str, Any]) -> Config:
     Raises:
         UserError: a group is no group.
     """
+    for group in ("costs", "sweep", "vectorized", "path"):
+        if not isinstance(config.get(group), dict | None):
+            raise UserError(f"{group}={as_typed(config[group])}: its keys are set one by one; --help shows them.")
     for group in ("data", "model", "optimizer", "trainer"):
         if not isinstance(config.get(group), dict):
             raise UserError(f"{group}={config.get(group)}: a group takes the name of a file in conf/{group}.")
@@ -337,7 +356,8 @@ ARGUMENTS: dict[str, Rule] = {
     "callbacks.photos.every_n_epochs": whole(1, words="a whole number of epochs above 0"),
 }
 PARTS: dict[str, type] = {
-    "penalty": Penalty, "costs": Costs, "path": PenaltyPath, "vectorized": Vectorized, "trainer": TrainerSettings,
+    "penalty": Penalty, "costs": Costs, "path": PenaltyPath, "sweep": SweepSettings, "vectorized": Vectorized,
+    "trainer": TrainerSettings,
 }  # fmt: skip
 RULES: dict[str, Rule] = rules_of(Settings) | ARGUMENTS
 for _name, _class in PARTS.items():
@@ -353,4 +373,4 @@ def check_values(values: Mapping[str, Any]) -> None:
     check(values, RULES)
     for name in values.keys() & PARTS.keys():
         if all(each.name in values[name] for each in fields(PARTS[name])):  # what its values are together
-            _part(PARTS[name], values[name])
+            _part(PARTS[name], values[name], name)

@@ -23,7 +23,7 @@ from tests.helpers import digits_data
         ({"crop": 1}, "data.augment.crop=1: a number from 0 to below 1"),
         ({"jitter": -0.1}, "data.augment.jitter=-0.1: a number"),
         ({"jitter": float("nan")}, "data.augment.jitter=nan: a number"),
-        ({"crop": "0.1"}, "data.augment.crop=0.1: a number"),
+        ({"crop": "0.1"}, "data.augment.crop='0.1': a number"),
     ],
 )
 def test_changes_that_there_are_not_are_refused(changes: dict[str, Any], start: str) -> None:

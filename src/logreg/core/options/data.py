@@ -103,6 +103,8 @@ class DataSettings(Component):
                     f"data.{key}: {self.target.rpartition('.')[2]} takes no such argument{nearest(key, known)}; valid: "
                     f"{', '.join(known)}."
                 )
+        if "path" in known and "path" not in self.arguments:
+            raise UserError("data.path: a file or a folder is needed.")
         self.split.fractions(self.paths.own_files if self.paths else ())
 
 

@@ -13,7 +13,7 @@ from os import PathLike
 from typing import ClassVar
 
 from logreg.core.errors import UserError
-from logreg.core.rules import Rule, check, flag, mapping, number, optional, rules_of, setting, text, whole
+from logreg.core.rules import Rule, as_typed, check, flag, mapping, number, optional, rules_of, setting, text, whole
 
 SPLITS = ("train", "val", "test")
 DEFAULT_SPLIT = {"train": 0.8, "val": 0.1, "test": 0.1}  # of data that come without a split of their own
@@ -125,7 +125,7 @@ class SplitOptions(Options):
             if name not in SPLITS:
                 raise UserError(f"data.split.{name}: there is no such split; valid: {', '.join(SPLITS)}.")
             if isinstance(share, bool) or not isinstance(share, int | float) or not 0 <= share <= 1:
-                raise UserError(f"data.split.{name}={share}: a fraction between 0 and 1 is needed.")
+                raise UserError(f"data.split.{name}={as_typed(share)}: a fraction between 0 and 1 is needed.")
         shares = {name: 0.0 if name in own_files else float(self.split.get(name, 0)) for name in SPLITS}
         total = sum(shares.values())
         rescaled = any(name in self.split for name in own_files) and 0 < total <= 1 + 1e-6

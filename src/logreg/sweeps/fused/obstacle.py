@@ -81,8 +81,6 @@ def _of_trainer(trainer: TrainerSettings) -> str | None:
         return f"its accelerator is {trainer.accelerator}"
     if not given.keys() >= HEEDED - OPTIONAL or class_of(trainer.component) is not Trainer:
         return "its Trainer is another one"
-    if trainer.gradient_clip_algorithm not in (None, "norm", "value"):
-        return "its way of clipping is not valid"
     if trainer.deterministic and trainer.accelerator != "cpu":
         return "trainer.deterministic is set"
     if trainer.accumulate_grad_batches != 1:
