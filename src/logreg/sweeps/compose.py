@@ -17,8 +17,7 @@ import copy
 import os
 import re
 import secrets
-import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache, partial, reduce
 from operator import eq, getitem
 from pathlib import Path
@@ -50,10 +49,11 @@ Slot = tuple[str, int | None, tuple[str, ...]]
 
 def compose_jobs(
     loader: Any, master: DictConfig, job_overrides: Sequence[Sequence[str]], first_number: int
-) -> list[ComposedJob]:
+) -> Iterator[ComposedJob]:
     """The jobs of a sweep as Hydra's launcher composes them, given its loader and the sweep's own configuration."""
     composer = _Composer(loader, master)
-    return [composer.job(number, lines) for number, lines in enumerate(job_overrides, first_number)]
+    for number, lines in enumerate(job_overrides, first_number):
+        yield composer.job(number, lines)
 
 
 class _Override(NamedTuple):
@@ -91,7 +91,6 @@ class _Composer:
         self.with_integer: dict[str, Override] = {}
         self.positions: dict[tuple[str, ...], list[int]] = {}
         self.templates: dict[tuple[Any, ...], _Template] = {}
-        self.failures: list[tuple[tuple[Any, ...], set[str], Exception]] = []
 
     def job(self, number: int, given: Sequence[str]) -> ComposedJob:
         lines = [line for line in given if not line.lstrip("+~").startswith(("hydra.", "hydra/"))]
@@ -136,14 +135,11 @@ class _Composer:
             self.positions[shape] = _replaceable(overrides)
         positions = self.positions[shape]
         key = _template_key(shape, overrides, positions)
-        failed = (error for failed, quoted, error in self.failures if failed == key and quoted <= set(lines))
-        if known := self.templates.get(key) or next(failed, None):
+        if known := self.templates.get(key):
             return known
         try:
             cfg = self.loader.load_sweep_config(self.master, list(lines))
-        except Exception as error:  # a value has its part in it only where the error quotes its override
-            text = "".join(traceback.format_exception(error))
-            self.failures.append((key, {lines[index] for index in positions if lines[index] in text}, error))
+        except Exception as error:
             return error
         positions = self.positions[shape] = [index for index in positions if _holds(cfg, overrides[index])]
         template = _Template(cfg, self.master, overrides, positions)

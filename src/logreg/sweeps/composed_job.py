@@ -16,7 +16,7 @@ class ComposedJob:
     overrides: list[str]  # as they are in hydra.overrides.task
     directory: Path  # absolute; where Hydra would run the job
     config: dict[str, Any]  # as plain values
-    choices: dict[str, Any]  # hydra.runtime.choices
+    choices: dict[str, Any]  # hydra.runtime.choices; empty where Hydra cannot compose the job
     error: Exception | None = None  # what Hydra, OmegaConf or logreg.cli.plain raised; config is then empty
     _files: Callable[[], dict[str, str]] = field(default=dict, repr=False, compare=False)
 

@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hydra.core.utils import JobReturn, configure_log, run_job, setup_globals
-from hydra.errors import HydraException
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
 
@@ -56,16 +55,17 @@ def launch(hydra: Hydra, job_overrides: Sequence[Sequence[str]], first: int) -> 
         For each job what its task returned: the final value of the monitored metric, or None.
 
     Raises:
-        HydraException: a job cannot be composed; nothing has been run then.
+        Exception: of Hydra or OmegaConf, a job cannot be composed; nothing has been run then.
         UserError: the same is wrong with all jobs; nothing has been run then either.
         KeyboardInterrupt: after a clean stop by Ctrl-C.
     """
     setup_globals()
     configure_log(hydra.config.hydra.hydra_logging, hydra.config.hydra.verbose)
-    jobs = compose_jobs(hydra.context.config_loader, hydra.config, job_overrides, first)
-    for job in jobs:
-        if isinstance(job.error, HydraException):
-            raise job.error
+    jobs: list[ComposedJob] = []
+    for job in compose_jobs(hydra.context.config_loader, hydra.config, job_overrides, first):
+        if job.error is not None and not job.choices:
+            raise job.error  # without looking at the others
+        jobs.append(job)
     if hydra.config.get("path") is not None:
         check_folds(job_overrides, hydra.config.data.get("folds"))
     settings, refused = parse_jobs(jobs)
