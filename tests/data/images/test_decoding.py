@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import io
+import struct
 import warnings
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -11,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from logreg.data.images.decoding import as_rgb, pixels_of, read_pixels, read_rgb
+from logreg.data.images.decoding import BadPhoto, as_rgb, pixels_of, read_pixels, read_rgb
 from tests.data.images.photos import picture, written
 
 RGB = picture(3)
@@ -193,3 +196,21 @@ def test_threads_leave_the_filters_of_warnings_as_they_were(tmp_path: Path, monk
     with ThreadPoolExecutor(8) as pool:
         decoded = list(pool.map(lambda i: read_pixels([path], 4, i), range(300)))
     assert all("decompression bomb" in reason for _, [(_, reason)] in decoded)
+
+
+def encoded(format: str, **settings: Any) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(picture(1, 60, 90)).save(file, format, **settings)
+    return file.getvalue()
+
+
+def test_a_bomb_is_refused_by_what_its_header_says(tmp_path: Path) -> None:
+    header = struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0)
+    chunk = b"IHDR" + header
+    path = tmp_path / "bomb.png"
+    path.write_bytes(
+        b"\x89PNG\r\n\x1a\n" + struct.pack(">I", len(header)) + chunk + struct.pack(">I", zlib.crc32(chunk))
+        + encoded("PNG")[33:]
+    )  # fmt: skip
+    with pytest.raises(BadPhoto, match="decompression bomb"):
+        read_rgb(path)

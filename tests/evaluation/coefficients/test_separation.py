@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -145,3 +146,11 @@ def test_units_and_the_order_of_rows_do_not_matter(seed: int) -> None:
         find_separation(x, 1 - y, ["a", "b"]).kind,
     }
     assert len(kinds) == 1
+
+
+def test_labels_of_one_kind_are_separated_by_the_constant() -> None:
+    for x in (np.random.default_rng(0).normal(size=(6, 2)), np.empty((6, 0))):
+        separated = find_separation(x, np.ones(6), ["a", "b"][: x.shape[1]])
+        assert separated.kind == "complete"
+        assert all(math.isfinite(value) for value in separated.direction.values())
+        assert separated.direction[CONSTANT] == 1.0

@@ -15,7 +15,7 @@ from logreg.cli.pages import write_run, write_sweep
 from logreg.report.page.tables import shown_number
 from tests.commands import run_command
 from tests.report.page.serving import browser
-from tests.report.page.test_lesson import give_lesson
+from tests.report.page.test_charts import give_lesson
 from tests.report.page.test_sweep_page import HOSTILE, write_job
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
+from tests.data.tables.people import assert_alike, people, table
 from tests.data.tables.refusals import frame, refusal, text, written
 
 
@@ -125,3 +126,21 @@ def test_files_of_one_table_have_the_same_columns_and_format(tmp_path: Path) -> 
     assert "(2.csv): line 9 has 2 fields" in refusal(tmp_path / "*.csv")
     frame().write_ipc(tmp_path / "3.arrow")
     assert "files of several formats" in refusal(tmp_path / "", folder=tmp_path)
+
+
+def test_folders_that_name_columns_are_read(tmp_path: Path) -> None:
+    table_of_people = people(300)
+    years = np.repeat([2020, 2021, 2022], 100)
+    for year in (2020, 2021, 2022):
+        folder = tmp_path / "t" / f"year={year}" / "land=S%C3%BCd"
+        folder.mkdir(parents=True)
+        table_of_people[years == year].to_parquet(folder / "part.parquet")
+    data = table(tmp_path, str(tmp_path / "t"), features=["year", "age"])
+    assert data.preprocessor.raw_columns == ["age", "year"]
+    table_of_people.assign(year=years).to_parquet(tmp_path / "flat.parquet")
+    flat = table(tmp_path, str(tmp_path / "flat.parquet"), features=["year", "age"])
+    assert_alike(data.preprocessor, flat.preprocessor)
+    by_glob = table(tmp_path, str(tmp_path / "t" / "*" / "*" / "*.parquet"), features=["year", "age"])
+    assert_alike(by_glob.preprocessor, flat.preprocessor)
+    land = table(tmp_path, str(tmp_path / "t"), features=["land", "age"])
+    assert "one value only" in land.preprocessor.left_out["land"]

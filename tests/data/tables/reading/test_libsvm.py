@@ -13,8 +13,11 @@ import pyarrow as pa
 import pyarrow.feather
 import pyarrow.parquet
 import pytest
+import torch
+from scipy.sparse import random as random_sparse
 from sklearn.datasets import dump_svmlight_file, load_svmlight_file
 
+from tests.data.tables.people import table as people_table
 from tests.data.tables.reading.sources import table
 from tests.data.tables.refusals import refusal, written
 
@@ -146,3 +149,19 @@ def test_later_libsvm_files_have_the_width_of_training(tmp_path: Path, width: in
         dense[i, indices[indptr[row] : indptr[row + 1]]] = values[indptr[row] : indptr[row + 1]]
     np.testing.assert_array_equal(dense, expected)
     assert any("30 columns" in note for note in data.table.notes) == noted
+
+
+def test_a_libsvm_table_is_scikit_learns_matrix(tmp_path: Path) -> None:
+    x = random_sparse(120, 40, density=0.1, format="csr", random_state=0)
+    y = np.where(np.random.default_rng(0).random(120) < 0.4, 1, -1)
+    dump_svmlight_file(x, y, str(tmp_path / "t.svm"), zero_based=False)
+    data = people_table(tmp_path, str(tmp_path / "t.svm"), target=None)
+    expected, labels = load_svmlight_file(str(tmp_path / "t.svm"))
+    for split in ("train", "val", "test"):
+        ours, ones = data.tensors(split)
+        assert ours.is_sparse_csr
+        np.testing.assert_allclose(ours.to_dense(), expected[data.rows[split]].toarray(), rtol=1e-6)
+        np.testing.assert_array_equal(ones, labels[data.rows[split]] == 1)
+    positions = np.array([5, 3, 5])
+    batch = data.served("train").take(torch.from_numpy(positions))
+    np.testing.assert_allclose(batch[0].to_dense(), expected[data.rows["train"][positions]].toarray(), rtol=1e-6)
