@@ -17,6 +17,12 @@ AT_ONCE = [
     (["optimizer.momentm=0.9"], ["optimizer.momentm", "optimizer.momentum"]),
     (["optimizer=adam", "optimizer.beta=[1,2]"], ["optimizer.beta", "optimizer.betas"]),
     (["batch_size=3"], ["batch_size", "data.batch_size"]),
+    (["optimizer.learning_rate=3"], ["optimizer.learning_rate", "did you mean lr?"]),
+    (["scheduler.gamma=0.5"], ["scheduler.gamma", "scheduler=exponential, scheduler=step"]),
+    (["path.points=5"], ["path.points", "experiment=path"]),
+    (["vectorized.memory=x", "-m", "lr=1,2"], ["vectorized.memory=x", "bytes"]),
+    (["--cfg", "nothing"], ["--cfg", "'nothing'", "key=value"]),
+    (["-m", "experiment=search/penalty"], ["hydra.sweeper.n_trials", "add hydra/sweeper=optuna"]),
     (["trainer=gpu"], ["trainer=gpu", "accelerator=gpu"]),
     (["trainer=ddp"], ["trainer=ddp", "several devices"]),
     (["ckpt_path=last.ckpt"], ["ckpt_path=last.ckpt", "resume="]),
@@ -45,6 +51,7 @@ AT_ONCE = [
     (["covariance=cluster"], ["covariance=cluster", "data.group"]),
     (["penalty=firth", "covariance=HC0"], ["covariance=HC0", "penalty=firth"]),
     (["penalty=firth", "optimizer=adam"], ["penalty=firth", "optimizer=newton"]),
+    (["penalty.firth=true"], ["penalty.firth=true", "penalty=firth sets both"]),
     (["penalty=firth", "penalty.l2=1"], ["penalty.l2: ", "penalty=firth"]),
     (["penalty.firth=maybe"], ["penalty.firth=maybe", "true or false"]),
     (["penalty=firt"], ["penalty=firt", "default, firth"]),
@@ -142,7 +149,7 @@ def test_refused_by_the_objects(command: Command, tmp_path: Path, arguments: lis
 
 
 def test_help_and_configuration_import_nothing_heavy(command: Command) -> None:
-    for arguments in (["--help"], ["--cfg", "job"]):
+    for arguments in (["--help"], ["--cfg", "job"], ["lr=1", "--cfg", "job", "epochs=3"]):
         process = command("train.py", *arguments, without_torch=True)
         assert process.returncode == 0, process.stderr
         assert "optimizer" in process.stdout

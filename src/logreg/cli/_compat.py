@@ -6,9 +6,10 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 import hydra
 from hydra import version
@@ -22,6 +23,8 @@ from hydra.core.override_parser.types import Override
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.types import RunMode, TaskFunction
 from omegaconf import AnyNode, DictConfig
+
+from logreg.core.errors import UserError
 
 if TYPE_CHECKING:
     from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
@@ -81,8 +84,11 @@ def run_hydra(task: TaskFunction, name: str, conf: Path, prepare: Prepare) -> No
 
     Errors are raised, where `hydra.main` prints them and exits.
     """
-    args = get_args_parser().parse_args()
+    parser = get_args_parser()
+    parser.error = _refuse  # type: ignore[method-assign]
+    args = parser.parse_intermixed_args()  # -m may stand between keys
     if args.cfg or args.info or args.hydra_help or args.shell_completion or args.experimental_rerun:  # runs no callback
+        sys.argv[1:] = [*(each for each in sys.argv[1:] if each not in args.overrides), *args.overrides]
         hydra.main(version_base=VERSION_BASE, config_path=str(conf), config_name=name)(task)()
         return
     version.setbase(VERSION_BASE)
@@ -103,6 +109,10 @@ def run_hydra(task: TaskFunction, name: str, conf: Path, prepare: Prepare) -> No
         run(config_name=name, task_function=task, overrides=overrides)
     finally:
         GlobalHydra.instance().clear()
+
+
+def _refuse(message: str) -> NoReturn:
+    raise UserError(f"{message}; settings are written as key=value, and --hydra-help shows the options.")
 
 
 def known_options() -> set[str]:

@@ -24,6 +24,8 @@ def explain(error: Exception, name: str) -> str:
     """One or two sentences for an error of the user's, or of ours."""
     if isinstance(error, UserError):
         return str(error)
+    if isinstance(error.__cause__, UserError):  # which Hydra met when it made a sweeper
+        return str(error.__cause__)
     if isinstance(error, MissingConfigException) and error.options is not None:
         group, _, choice = str(error.missing_cfg_file).partition("/")
         if group == "hydra":
@@ -70,15 +72,27 @@ _HINTS = {
 
 
 def _unknown_key(key: str, name: str, error: Exception) -> str:
+    typed = [argument.lstrip("+~").partition("=")[0] for argument in sys.argv[1:]]
+    key = next((each for each in typed if each.startswith(f"{key}.")), key)  # Hydra stops at the first part it lacks
     known = list(_known_keys(name))
     cause = str(error.__cause__ or "")
     if key in known:  # the key is there, so its value is what did not fit
         return f"{key}: {' '.join((cause or str(error)).split())}"
-    if name == "train" and key in _keys(OmegaConf.to_container(OmegaConf.load(CONF / "data" / "table.yaml"))):
-        return f"{key}: this key is one of data=table; add data=table."
-    if key in _HINTS:
-        return f"{key}: there is no such key (did you mean {_HINTS[key]}?)."
+    if name == "train" and (choices := list(_choices_with(key))):
+        return f"{key}: this key is one of {', '.join(choices)}; add {'one of them' if choices[1:] else choices[0]}."
+    if hint := _HINTS.get(key.rpartition(".")[2]):
+        return f"{key}: there is no such key (did you mean {hint}?)."
     return f"{key}: there is no such key{nearest(key, known)}; --cfg job shows all of them."
+
+
+def _choices_with(key: str) -> Iterator[str]:
+    """The choices ``group=choice`` whose files have a key."""
+    for group in group_names():
+        for choice in choices_of(group):
+            file = CONF / group / f"{choice}.yaml"
+            prefix = "" if file.read_text(encoding="utf-8").startswith("# @package _global_") else f"{group}."
+            if key in _keys(OmegaConf.to_container(OmegaConf.load(file)), prefix):
+                yield f"{group}={choice}"
 
 
 def group_names() -> list[str]:

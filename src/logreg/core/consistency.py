@@ -35,7 +35,7 @@ def _check_penalty(settings: Settings, trusted: Sequence[str]) -> None:
         key = penalised[0].partition("=")[0]  # without the number, so that a sweep says it once
         raise UserError(f"{key}: Firth's penalty stands alone; penalty=firth sets the others to 0.")
     if settings.penalty.firth and not traits_of(settings.optimizer.target, trusted).fits_firth:
-        raise UserError("penalty=firth needs optimizer=newton, which knows its gradient; leave the other one out.")
+        raise UserError("penalty.firth=true needs optimizer=newton, which knows its gradient; penalty=firth sets both.")
 
 
 def _check_inference(settings: Settings) -> None:

@@ -113,6 +113,15 @@ def test_it_says_what_failed_what_was_best_and_how_to_run_it(page: Page) -> None
     assert any("val/loss by optimizer, lr" in str(title) for title in titles)
 
 
+def test_tags_that_all_jobs_have_stand_once_among_the_facts(tmp_path: Path) -> None:
+    for number in range(2):
+        write_job(tmp_path, number, {"lr": number, "epochs": 9, "tags": "[one,two]"}, 0.5, tags=["one", "two"])
+    write_sweep(tmp_path, tmp_path / "report.html")
+    text = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert text.count("<dt>tags</dt>") == 1
+    assert "<dt>tags</dt><dd>one, two</dd>" in text
+
+
 def test_many_reasons_that_differ_in_numbers_are_one(tmp_path: Path) -> None:
     sweep = tmp_path / "sweep"
     write_job(sweep, 0, {"lr": 0}, 0.5)

@@ -229,6 +229,6 @@ def conclusions(jobs: Sequence[Job], compared: Mapping[str, Sequence[Setting]]) 
 def common_overrides(jobs: Sequence[Job]) -> list[tuple[str, str]]:
     """The overrides that all jobs share."""
     first = jobs[0].settings
-    swept = set(swept_keys(list(jobs)))
-    pairs = [(bounded(key, 100), bounded(value, 300)) for key, value in first.items() if key not in swept]
+    elsewhere = {"tags", *swept_keys(list(jobs))}  # tags are among the facts of the record
+    pairs = [(bounded(key, 100), bounded(value, 300)) for key, value in first.items() if key not in elsewhere]
     return pairs[:MOST_COMMON]
