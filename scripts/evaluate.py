@@ -59,7 +59,7 @@ def on_a_table(directory: Path, checkpoint: str, settings: EvaluateSettings) -> 
     labels = {**trained.roles.labels, **parsed_labels(settings.data.labels)}
     target = None if settings.data.target is None else str(settings.data.target)
     settings = replace(settings, data=replace(settings.data, labels=labels, target=target))
-    options = read_options(trained.reading, vars(settings.data), directory)
+    options = read_options(trained.reading, settings.data, directory)
     source = open_source(str(settings.data.path), options, "data.path")
 
     from rich.console import Console

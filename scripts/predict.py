@@ -47,7 +47,7 @@ def on_a_table(directory: Path, checkpoint: str, settings: PredictSettings) -> N
 
     from logreg.data.tables.reading.source import open_source
 
-    options = read_options(read_settings(directory).data.reading, vars(settings.data), directory)
+    options = read_options(read_settings(directory).data.reading, settings.data, directory)
     source = open_source(str(settings.data.path), options, "data.path")
 
     from logreg.runs.load import load_run

@@ -22,7 +22,8 @@ from logreg.core.components import TARGET
 from logreg.core.options import data
 from logreg.core.rules import Rule, Schema, rules_of
 from logreg.core.settings import CONF, PARTS, RULES, Settings
-from logreg.runs.commands import COMMANDS, NewRows, rules_of_command
+from logreg.runs.commands import COMMANDS, rules_of_command
+from logreg.runs.reading import NewRows
 
 ROOT = CONF.parent
 Node = dict[str, Any]  # of a JSON schema, or of a configuration

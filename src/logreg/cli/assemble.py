@@ -16,7 +16,6 @@ from omegaconf import OmegaConf
 from logreg.core.components import Component, locate
 from logreg.core.errors import UserError
 from logreg.core.optimizers import AutoChoice
-from logreg.core.options.photos import FolderOptions
 from logreg.core.settings import AUTO, CONF, Settings
 
 if TYPE_CHECKING:
@@ -96,17 +95,6 @@ def make_sweep_lesson(component: Component | None, trusted: Sequence[str] = ()) 
     from logreg.lessons.lesson import SweepLesson
 
     return build(component, SweepLesson, "sweep.lesson", trusted)  # type: ignore[type-abstract]
-
-
-def check_photos(folder: FolderOptions) -> None:
-    """Look for the photos of a folder before anything heavy is imported.
-
-    Raises:
-        UserError: there are none, or not of two classes.
-    """
-    from logreg.data.images.discover import find_photos
-
-    find_photos(folder.path, folder.positive)
 
 
 def quiet_lightning() -> None:

@@ -19,7 +19,6 @@ from logreg.cli import pages, plain, trusted_packages
 from logreg.cli.assemble import (
     assemble,
     check_device,
-    check_photos,
     check_separation,
     make_lesson,
     quiet_lightning,
@@ -68,8 +67,10 @@ def run(cfg: DictConfig) -> float | None:
         if isinstance(settings.threshold, float):
             record.threshold = settings.threshold
         write_settings(directory, settings)
-        if settings.data.folder is not None:
-            check_photos(settings.data.folder)
+        if settings.data.folder is not None:  # seen before anything heavy is imported
+            from logreg.data.images.discover import find_photos
+
+            find_photos(settings.data.folder.path, settings.data.folder.positive, settings.data.split.folds)
         if settings.resume is not None:
             settings = replace(settings, resume=str(find_checkpoint(settings.resume)))
         record.write(directory)

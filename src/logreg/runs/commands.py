@@ -10,27 +10,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, TypeVar
 
-from logreg.core.options.photos import FolderOptions
-from logreg.core.options.tables import ReadOptions, RoleOptions
+from logreg.core.options.tables import RoleOptions
 from logreg.core.rules import Rule, check, choice, number, optional, rules_of, setting, text, texts, whole
 from logreg.runs.export import FORMATS
+from logreg.runs.reading import NewRows
 
 NAMED = (str, int, float)  # what YAML makes of the name of a file
 RUN, FILE = text("a run directory", NAMED), text("a file", NAMED)
-READ, ROLES = rules_of(ReadOptions), rules_of(RoleOptions)
-
-
-@dataclass(frozen=True, kw_only=True)
-class NewRows:
-    """A table, or photos, that a run is applied to; None is as the run's own table was read, or inferred."""
-
-    skip_bad: bool = setting(rules_of(FolderOptions)["skip_bad"])
-    format: str | None = setting(READ["format"])
-    delimiter: str | None = setting(READ["delimiter"])
-    quote: str | None = setting(READ["quote"])
-    header: bool | None = setting(READ["header"])
-    encoding: str | None = setting(optional(READ["encoding"], READ["encoding"].words))
-    missing: Sequence[str] | None = setting(optional(READ["missing"], READ["missing"].words))
+ROLES = rules_of(RoleOptions)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,26 +3,42 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from logreg.core.options.photos import FolderOptions
 from logreg.core.options.tables import Dialect, ReadOptions
+from logreg.core.rules import optional, rules_of, setting
 from logreg.records.record import PREPROCESSING, read_record
 
+READ = rules_of(ReadOptions)
 
-def read_options(own: ReadOptions, given: Mapping[str, Any], directory: Path | None = None) -> ReadOptions:
+
+@dataclass(frozen=True, kw_only=True)
+class NewRows:
+    """A table, or photos, that a run is applied to; None is as the run's own table was read, or inferred."""
+
+    skip_bad: bool = setting(rules_of(FolderOptions)["skip_bad"])
+    format: str | None = setting(READ["format"])
+    delimiter: str | None = setting(READ["delimiter"])
+    quote: str | None = setting(READ["quote"])
+    header: bool | None = setting(READ["header"])
+    encoding: str | None = setting(optional(READ["encoding"], READ["encoding"].words))
+    missing: Sequence[str] | None = setting(optional(READ["missing"], READ["missing"].words))
+
+
+def read_options(own: ReadOptions, given: NewRows | None = None, directory: Path | None = None) -> ReadOptions:
     """For a table that a run is applied to: what is given, else what the run's own table was read with.
 
     Args:
         own: those of the run's own table, but for its format: the new table may well be of another one.
-        given: keys of ``data`` as a command has them; null is not given.
+        given: what a command was asked for; None is not given.
         directory: that of the run, whose record says how its own table was written.
     """
-    names = ("format", "delimiter", "quote", "header", "encoding", "missing")
     values: dict[str, Any] = {"format": None, "names": (), "form": None}
-    values |= {name: given[name] for name in names if given.get(name) is not None}
+    values |= {name: value for name in READ if (value := getattr(given, name, None)) is not None}
     if directory is not None:
         form, path = read_record(directory).data.get("form"), directory / PREPROCESSING
         if form is not None and path.is_file():

@@ -57,10 +57,7 @@ class DataSettings(Component):
 
     @classmethod
     def of(cls, node: object, key: str = "data", source: str | None = None) -> DataSettings:
-        """The settings that a node of the configuration holds.
-
-        Args:
-            source: the class of `SOURCES` that the class of the node derives from, if it is another one.
+        """The settings of a node; ``source`` is the class of `SOURCES` that another class derives from.
 
         Raises:
             UserError: the node names no class, or a value is not valid.

@@ -36,17 +36,20 @@ class Photos:
     splits: np.ndarray | None
 
 
-def find_photos(path: str, positive: str | None) -> Photos:
+def find_photos(path: str, positive: str | None, folds: int | None = None) -> Photos:
     """The photos of a folder and their classes.
 
     Args:
         positive: the class that is label 1; by default the obvious one, else the later in order.
 
     Raises:
-        UserError: there is no such folder, or there are not two classes with photos, in each split.
+        UserError: there is no such folder, or there are not two classes with photos, in each split; or there are
+            folders for the splits, and folds were asked for.
     """
     folder = _checked_folder(path)
     of_splits = _split_folders(folder)
+    if of_splits and folds is not None:
+        raise UserError(f"data.folds: {path} has folders for its splits; leave data.folds out.")
     by_split = {split: _classes(below) for split, below in (of_splits or {"train": folder}).items()}
     counts = {name: len(files) for name, files in by_split["train"].items()}
     labels = _labels(counts, positive, f"data.path={of_splits['train'] if of_splits else path}")

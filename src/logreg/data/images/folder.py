@@ -37,10 +37,7 @@ class ImageFolderData(ImageData):
     @cached_property
     def photos(self) -> Photos:
         """The files of the folder."""
-        photos = find_photos(self.folder.path, self.folder.positive)
-        if photos.splits is not None and self.folds is not None:
-            raise UserError(f"data.folds: {self.folder.path} has folders for its splits; leave data.folds out.")
-        return photos
+        return find_photos(self.folder.path, self.folder.positive, self.folds)
 
     @cached_property
     def cached(self) -> CachedPhotos:

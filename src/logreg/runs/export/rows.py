@@ -91,7 +91,7 @@ def rows_of(run: Run, data_path: str | None = None, trusted: Sequence[str] = ())
         UserError: the table is not there any more or cannot be read, or lacks columns.
     """
     if data_path is not None:
-        options = read_options(run.settings.data.reading, {})
+        options = read_options(run.settings.data.reading)
         return _of_sources([matching(open_source(data_path, options, "data.path"), run)], run)
     data = build_data(run.settings.data, trusted)
     if hasattr(data, "open_sources"):
