@@ -137,7 +137,7 @@ def test_without_a_penalty_the_decrement_certifies_and_the_separation_is_looked_
     assert certificate.method == "half squared Newton decrement"
     assert certificate.converged
     assert certificate.separation is not None
-    assert certificate.separation.kind == "none"
+    assert certificate.separation["kind"] == "none"
 
 
 def test_products_of_consecutive_sparse_rows(device: torch.device, tmp_path: Path) -> None:

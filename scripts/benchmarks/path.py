@@ -24,10 +24,11 @@ from torch import Tensor, nn
 from benchmarks.solvers import SIGNAL, WANTED_GAP
 from benchmarks.timing import setting, timed
 from logreg.data.rows import TensorRows
-from logreg.evaluation.coefficients.optimality import Optimality, certify
+from logreg.evaluation.coefficients.optimality import certify
 from logreg.optim.batch_lbfgs import WarmStart, neighbour, solve_penalties
 from logreg.optim.newton import Newton
 from logreg.optim.problem import LogisticProblem
+from logreg.records.record import Certificate
 
 ROWS, COLUMNS, FOLDS, POINTS = 100_000, 50, 10, 50
 WANTED = 5.0  # times as fast
@@ -104,6 +105,7 @@ class Task:
                 if not _is_tight(certificate):  # the smallest penalties, where rounding of the gradient shows
                     exact, _ = Newton([nn.Parameter(theta)], tolerance=1e-20).solve(problem, theta)
                     certificate = certify(problem, exact)
+                assert certificate.objective is not None
                 assert certificate.gap is not None
                 assert _is_tight(certificate)
                 found[fold, point] = certificate.objective - certificate.gap
@@ -119,7 +121,7 @@ class Task:
         return float((found / least - 1).max())
 
 
-def _is_tight(certificate: Optimality) -> bool:
+def _is_tight(certificate: Certificate) -> bool:
     return certificate.relative_gap is not None and certificate.relative_gap < WANTED_GAP / 100
 
 

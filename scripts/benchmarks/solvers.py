@@ -142,6 +142,7 @@ def _measured(case: Case, repeats: int) -> dict[str, Any]:
     problem = case.problem()
     exact, _ = _lbfgs(1e-15).solve(problem)
     certificate = certify(problem, exact)
+    assert certificate.objective is not None
     assert certificate.gap is not None
     least = certificate.objective - certificate.gap
 

@@ -9,8 +9,7 @@ import pytest
 from statsmodels.stats.proportion import proportion_confint
 
 from logreg.data.adapter import adapted
-from logreg.evaluation.intervals import accuracy_intervals
-from logreg.evaluation.reliability import wilson
+from logreg.evaluation.reliability import accuracy_intervals, wilson
 from tests.helpers import Ordinary, breast_cancer, fit, toy
 
 

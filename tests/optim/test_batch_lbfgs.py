@@ -12,8 +12,7 @@ from sklearn.linear_model import LogisticRegression as ScikitLearn
 
 from logreg.core.errors import UserError
 from logreg.data.rows import TensorRows
-from logreg.optim.batch_lbfgs import BatchIteration, neighbour, solve_penalties
-from logreg.optim.batch_objective import BatchObjective
+from logreg.optim.batch_lbfgs import BatchIteration, BatchObjective, neighbour, solve_penalties
 from logreg.optim.problem import LogisticProblem
 
 

@@ -17,9 +17,9 @@ from sklearn.linear_model import LogisticRegression
 from logreg.core.errors import UserError
 from logreg.evaluation.coefficients.optimality import certify
 from logreg.optim import proximal_newton
-from logreg.optim.l1_quadratic import minimise
 from logreg.optim.objective import linear_coefficients
 from logreg.optim.problem import LogisticProblem, Theta
+from logreg.optim.proximal_newton import minimise
 from tests.helpers import breast_cancer, column, fit, shared_file
 from tests.optim.problems import SOLVERS, drawn, problem_of, solve
 

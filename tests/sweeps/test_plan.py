@@ -13,7 +13,7 @@ from logreg.sweeps.composed_job import ComposedJob
 from logreg.sweeps.fused import assemble
 from logreg.sweeps.fused.assemble import Assembler, CannotFuse
 from logreg.sweeps.fused.chunks import default_memory, stacks
-from logreg.sweeps.fused.networks import agree, stacked_networks
+from logreg.sweeps.fused.networks import GeneralNetworks, agree
 from logreg.sweeps.launch import parse_jobs
 from logreg.sweeps.plan import plan
 from tests.helpers import composed
@@ -127,7 +127,7 @@ def test_networks_that_keep_something_outside_of_their_parameters_do_not_agree(
     scales: tuple[float, float], loud: bool, fits: bool
 ) -> None:
     networks = [nn.Sequential(nn.Linear(2, 3), Watchful(s, loud), nn.Linear(3, 1), nn.Sigmoid()) for s in scales]
-    stacked = stacked_networks(networks, 1, torch.zeros(2), torch.zeros(2), torch.float64)
+    stacked = GeneralNetworks(networks, 1, torch.zeros(2), torch.zeros(2), torch.float64)
     assert agree(stacked, networks, torch.randn(1, 20, 2, dtype=torch.float64)) == fits
 
 
@@ -143,8 +143,8 @@ def test_every_job_is_in_one_stack_whatever_memory_there_is(memory: int | None) 
     assert len(planned) == {None: 1, 1: 6, 200_000: 2}[memory]
     for stack in planned:
         assert len(stack.members) % len(stack.tables) == 0
-        tables = [stack.tables[job.table] for job in stack.jobs()]
-        assert all(m is None or m.data is table for m, table in zip(stack.members, tables, strict=True))
+        of_a_table = len(stack.members) // len(stack.tables)
+        assert all(m is None or m.data is stack.tables[i // of_a_table] for i, m in enumerate(stack.members))
 
 
 def test_seeds_of_a_table_that_is_not_split_share_it() -> None:

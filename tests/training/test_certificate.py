@@ -18,8 +18,8 @@ from logreg.data import rows
 from logreg.data.adapter import adapted
 from logreg.models import SequentialRegression
 from logreg.optim.newton import Newton
-from logreg.training.certificate import certificate
 from logreg.training.classifier import BinaryClassifier
+from logreg.training.measure import certificate
 from tests.helpers import Ordinary, breast_cancer, column, fit, toy
 
 

@@ -90,7 +90,7 @@ def test_dependent_columns_are_refused_and_named(tmp_path: Path) -> None:
     assert "data.reference=first" in refused.sentence
     assert not refused.is_news  # the certificate says so already
     refused = inference_of(frame, tmp_path, reference="first", **ALONE)
-    assert len(refused.coefficients) == 6
+    assert len(refused.coefficients.estimate) == 6
 
 
 def test_an_unfinished_fit_is_refused(tmp_path: Path) -> None:

@@ -66,11 +66,13 @@ def end_at(trainer: Trainer, epochs: int, updates: int) -> None:
 
 
 @contextmanager
-def ends_kept(trainer: Trainer) -> Iterator[None]:
-    """Give a Trainer its ends back."""
-    loop = trainer.fit_loop
+def settings_kept(trainer: Trainer, *names: str) -> Iterator[None]:
+    """Give a Trainer its ends and these settings back."""
+    loop, settings = trainer.fit_loop, {name: getattr(trainer, name) for name in names}
     epochs, updates = loop.max_epochs, loop.epoch_loop.max_steps
     try:
         yield
     finally:
         loop.max_epochs, loop.epoch_loop.max_steps = epochs, updates
+        for name, value in settings.items():
+            setattr(trainer, name, value)

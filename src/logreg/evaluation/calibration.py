@@ -53,16 +53,11 @@ class SigmoidCalibration:
 
 @dataclass(frozen=True)
 class IsotonicCalibration:
-    """Linear between knots, constant beyond them.
-
-    Attributes:
-        knots: logits, ascending, one at least.
-        values: the probability at each, not descending.
-    """
+    """Linear between knots, constant beyond them."""
 
     method: ClassVar[str] = "isotonic"
-    knots: tuple[float, ...]
-    values: tuple[float, ...]
+    knots: tuple[float, ...]  # logits, ascending, one at least
+    values: tuple[float, ...]  # the probability at each, not descending
 
     def probabilities(self, z: Logits) -> Logits:
         return np.interp(z, self.knots, self.values)

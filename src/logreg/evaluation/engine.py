@@ -23,21 +23,14 @@ OfModels = Float[np.ndarray, " models"]
 
 
 class Curve(NamedTuple):
-    """True and false positives at every threshold, from the highest down, the models one after the other.
+    """True and false positives at every threshold, from the highest down, the models one after the other."""
 
-    Attributes:
-        true, false: (thresholds of all models,), the weight of the rows of each label that are.
-        true_steps, false_steps: by how much each grew from the threshold before.
-        starts: (models,), where each model starts.
-        positives, negatives: (models,), the weight of all rows of each label.
-    """
-
-    true: np.ndarray
+    true: np.ndarray  # (thresholds of all models,), the weight of the rows of each label that are
     false: np.ndarray
-    true_steps: np.ndarray
+    true_steps: np.ndarray  # by how much each grew from the threshold before
     false_steps: np.ndarray
-    starts: np.ndarray
-    positives: OfModels
+    starts: np.ndarray  # (models,), where each model starts
+    positives: OfModels  # the weight of all rows of each label
     negatives: OfModels
 
 
@@ -51,23 +44,15 @@ class _Ranked(NamedTuple):
 
 
 class ScoredRows:
-    """Labelled rows with the probability that each model gives them, and what it predicts.
-
-    Args:
-        p: probabilities of label 1 in float64, (rows,) or (models, rows).
-        y: labels, 0 or 1.
-        predicted: whether a row is predicted to be of label 1; needed by accuracy and F1 alone.
-        weight: of the rows; None where each counts once.
-        losses: further values of the rows, by name, in the shape of ``p``.
-    """
+    """Labelled rows with the probability that each model gives them, and what it predicts."""
 
     def __init__(
         self,
-        p: np.ndarray,
-        y: np.ndarray,
-        predicted: np.ndarray | None = None,
-        weight: np.ndarray | None = None,
-        losses: Mapping[str, np.ndarray] | None = None,
+        p: np.ndarray,  # probabilities of label 1 in float64, (rows,) or (models, rows)
+        y: np.ndarray,  # labels, 0 or 1
+        predicted: np.ndarray | None = None,  # whether to be of label 1; needed by accuracy and F1 alone
+        weight: np.ndarray | None = None,  # None where each row counts once
+        losses: Mapping[str, np.ndarray] | None = None,  # further values of the rows, in the shape of ``p``
     ) -> None:
         self.p, self.y = np.atleast_2d(p), np.atleast_2d(y).astype(np.float64, copy=False)
         self.predicted = np.atleast_2d(np.zeros(1, dtype=bool) if predicted is None else predicted)

@@ -34,6 +34,8 @@ from logreg.evaluation.reliability import reliability
 from logreg.evaluation.scores import BrierScore, MeanLoss
 from logreg.optim.losses import LOG_LOSS, Loss
 
+OfRows = Float[Tensor, " rows"]
+
 
 def default_metrics() -> dict[str, Metric]:
     """What a classifier measures by default; the same as ``conf/metrics/default.yaml``."""
@@ -156,9 +158,7 @@ class Evaluation:
         for metric in (self.loss, self.log_loss, *self.metrics.values()):
             metric.reset()
 
-    def update(
-        self, logits: Float[Tensor, " rows"], y: Float[Tensor, " rows"], weight: Float[Tensor, " rows"] | None = None
-    ) -> None:
+    def update(self, logits: OfRows, y: OfRows, weight: OfRows | None = None) -> None:
         z, labels = logits.cpu().double(), y.cpu()
         self.loss.update(z, labels.double())
         if self.has_log_loss_of_its_own:
@@ -187,7 +187,7 @@ class Evaluation:
             value = float(result)
             # The float64 nearest to a fraction that torchmetrics gives in float32: 5/6 and not 0.8333333134.
             values[name] = round(value * rows) / rows if isinstance(metric, BinaryAccuracy) else value
-        if self._rows and len(self._rows[0]) == len(("z", "y", "predicted", "weight")):
+        if self._rows and len(self._rows[0]) > len(("z", "y", "predicted")):  # there are weights
             # Metrics that do not know of weights keep their value, in which every row counts once.
             weighted = measured(self.scored_rows(*self._gathered()), self.metrics)
             values |= {name: float(value[0]) for name, value in weighted.items()}
@@ -200,13 +200,9 @@ class Evaluation:
         return values
 
     def scored_rows(
-        self,
-        z: Float[np.ndarray, " rows"],
-        y: np.ndarray,
-        predicted: np.ndarray,
-        weight: Float[np.ndarray, " rows"] | None = None,
+        self, z: np.ndarray, y: np.ndarray, predicted: np.ndarray, weight: np.ndarray | None = None
     ) -> ScoredRows:
-        """Rows with float64 logits ``z`` as the engine of metrics takes them, with their ``loss`` and ``log_loss``."""
+        """Rows, (rows,) each with float64 logits ``z``, as the engine takes them, with ``loss`` and ``log_loss``."""
         # Not torch's sigmoid, whose last bit depends on where in memory a number lies: equal logits stay ties here.
         p, calibrated = expit(z), z
         if self.calibration is not None:

@@ -16,34 +16,30 @@ weight of all rows and o their share of label 1.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from scipy.special import ndtri
 
+from logreg.data.adapter import AnyData
 from logreg.evaluation.engine import bin_numbers
+from logreg.records.record import AccuracyInterval
 
+CONFIDENCE = 0.95
 PARTS = ("reliability", "resolution", "uncertainty", "within_bins")
 
 
 @dataclass(frozen=True)
 class Reliability:
-    """Rows in bins; those without rows are left out.
-
-    Attributes:
-        rows, weight: of each bin, (bins,).
-        mean: probability in each bin.
-        share: of label 1 in each bin.
-        squares: sum of the squared weights, of each bin.
-        within: the Brier score's part within bins.
-    """
+    """Rows in bins, (bins,); those without rows are left out."""
 
     rows: np.ndarray
     weight: np.ndarray
-    mean: np.ndarray
-    share: np.ndarray
-    squares: np.ndarray
-    within: float
+    mean: np.ndarray  # probability
+    share: np.ndarray  # of label 1
+    squares: np.ndarray  # sum of the squared weights
+    within: float  # the Brier score's part within bins
 
     @property
     def calibration_error(self) -> float:
@@ -63,7 +59,7 @@ class Reliability:
         parts = self.decomposition
         return parts["reliability"] - parts["resolution"] + parts["uncertainty"] + parts["within_bins"]
 
-    def as_record(self, confidence: float = 0.95) -> list[dict[str, object]]:
+    def as_record(self, confidence: float = CONFIDENCE) -> list[dict[str, object]]:
         """The bins as plain values."""
         columns = (self.rows, self.mean, self.share, *self.intervals(confidence))
         return [
@@ -71,7 +67,7 @@ class Reliability:
             for rows, mean, share, low, high in zip(*(column.tolist() for column in columns), strict=True)
         ]
 
-    def intervals(self, confidence: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
+    def intervals(self, confidence: float = CONFIDENCE) -> tuple[np.ndarray, np.ndarray]:
         """Wilson's interval of the share in each bin, lower and upper ends, (bins,) each.
 
         Weighted rows count for ``(sum of weights)^2 / sum of squared weights`` of them (Kish).
@@ -104,7 +100,7 @@ def reliability(p: np.ndarray, y: np.ndarray, bins: int, weight: np.ndarray | No
 
 
 def wilson(
-    share: np.ndarray | float, count: np.ndarray | float, confidence: float = 0.95
+    share: np.ndarray | float, count: np.ndarray | float, confidence: float = CONFIDENCE
 ) -> tuple[np.ndarray, np.ndarray]:
     """Wilson's score interval of shares of ``count`` rows, lower and upper ends (E. B. Wilson, 1927).
 
@@ -115,3 +111,30 @@ def wilson(
     centre = (share + z**2 / (2 * n)) / (1 + z**2 / n)
     half = z / (1 + z**2 / n) * np.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
     return np.maximum(centre - half, 0.0), np.minimum(centre + half, 1.0)
+
+
+def accuracy_intervals(metrics: Mapping[str, float], data: AnyData) -> dict[str, AccuracyInterval]:
+    """For each accuracy on held-out rows its interval, its rows, and what the commoner label alone would get.
+
+    Args:
+        metrics: by name, such as ``test/accuracy``.
+        data: of another DataModule than `BlockData` nothing is known.
+
+    Returns:
+        By the name of the metric.
+    """
+    table, intervals = data.blocks, dict[str, AccuracyInterval]()
+    if table is None:
+        return {}
+    for split in ("val", "test"):
+        name = f"{split}/accuracy"
+        if name not in metrics or not len(table.rows[split]):
+            continue
+        y, weight = table.labels_of(split), table.own_weights(split)
+        w = np.ones(len(y)) if weight is None else weight
+        low, high = wilson(metrics[name], w.sum() ** 2 / (w**2).sum(), CONFIDENCE)
+        zeros, ones = table.label_totals()
+        share = float(w @ y / w.sum())
+        majority = share if ones > zeros else 1 - share
+        intervals[name] = AccuracyInterval(float(low), float(high), CONFIDENCE, len(y), majority)
+    return intervals

@@ -18,18 +18,26 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from logreg.optim.batch_objective import BLOCK_ELEMENTS, BatchObjective, OfEach, Thetas
-from logreg.optim.linalg import Factors, inner, inverse_times
+from logreg.optim.linalg import Factors, gram, inner, inverse_times
 from logreg.optim.line_search import search_each
+from logreg.optim.losses import LOG_LOSS
 from logreg.optim.solver import OF_ZERO
-from logreg.optim.threads import torch_in_one_thread
+from logreg.optim.threads import Sums, summed, torch_in_one_thread
 
+Thetas = Float[Tensor, "problems coefficients"]  # the intercept last
+OfEach = Float[Tensor, " problems"]
+
+BLOCK_ELEMENTS = 2**18  # of the logits of a block
+LEAST_BLOCK = 256  # rows
+COMPARED = 2000  # rows by whose curvatures problems are compared
+ALIKE = 0.05  # of the mean curvature: problems that differ by no more share a Hessian
 SAMPLED_PER_COLUMN, LEAST_SAMPLED = 20, 2000
 ROUGHLY = 1e-3  # the relative gap to which the sample is solved
 KEPT_PAIRS = 6
@@ -39,43 +47,130 @@ MOST_SAMPLE_ITERATIONS = 30
 ROUNDING, SINGLE_ROUNDING = 1e-13, 1e-5  # of an objective, in float64 and in float32
 
 
+@dataclass(eq=False)
+class BatchObjective:
+    """``mean(weight * log loss) + l2 / 2 * ||w||^2`` for every one of some penalties."""
+
+    x: Tensor  # (rows, features), dense
+    y: Tensor  # (rows,), 0 or 1
+    weight: Tensor | None  # (rows,) of mean 1
+    l2: OfEach
+    thresholds: OfEach | None = None  # from which probability on a row is predicted to be of label 1
+
+    def __post_init__(self) -> None:
+        self.logit_thresholds = None if self.thresholds is None else torch.logit(self.thresholds)
+        self.accuracy = torch.zeros_like(self.l2)  # in the last pass that chose a problem; zeros without thresholds
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+    @cached_property
+    def single(self) -> tuple[Tensor, Tensor, Tensor | None]:
+        """The rows in float32."""
+        return self.x.float(), self.y.float(), None if self.weight is None else self.weight.float()
+
+    def sample(self, count: int) -> BatchObjective:
+        """The same over some of the rows, drawn in the same way each time, in float64."""
+        weighty = torch.ones_like(self.y) if self.weight is None else self.weight > 0
+        counted = torch.nonzero(weighty)[:, 0]  # rows without weight do not count
+        drawn = torch.randperm(len(counted), generator=torch.Generator().manual_seed(0))[:count].sort().values
+        chosen = counted[drawn.to(counted.device)]
+        weight = None if self.weight is None else self.weight[chosen].double()
+        weight = None if weight is None else weight / weight.mean()
+        return BatchObjective(self.x[chosen].double(), self.y[chosen].double(), weight, self.l2)
+
+    def of(self, theta: Thetas, chosen: Tensor, single: bool) -> tuple[OfEach, Thetas]:
+        """Value and gradient of the chosen problems, (chosen,) int64; sums in float64.
+
+        Args:
+            single: whether to compute in float32 within a block of rows.
+        """
+        thresholds = None if self.logit_thresholds is None else self.logit_thresholds[chosen]
+        x, y, weight = self.single if single else (self.x, self.y, self.weight)
+        w, b = theta[:, :-1].to(x.dtype), theta[:, -1].to(x.dtype)
+
+        def of_block(rows: slice) -> Sums:
+            z = torch.addmm(b, x[rows], w.t())
+            labels, s = y[rows].unsqueeze(1), None if weight is None else weight[rows].unsqueeze(1)
+            hits = None if thresholds is None else (z >= thresholds) == (labels > 0.5)
+            losses = LOG_LOSS.of_rows(z, labels)
+            residual = torch.sigmoid_(z).sub_(labels)
+            if s is not None:
+                losses, residual = losses.mul_(s), residual.mul_(s)
+                hits = None if hits is None else hits * s
+            right = torch.zeros_like(b) if hits is None else hits.sum(0)
+            sums = losses.sum(0), residual.t() @ x[rows], residual.sum(0), right
+            return [part.double() for part in sums]
+
+        value, by_weight, by_intercept, right = self._summed(of_block, len(theta))
+        gradient, penalty = torch.cat([by_weight, by_intercept.unsqueeze(1)], dim=1), self._penalties(chosen)
+        self.accuracy[chosen] = right / len(self)
+        return value / len(self) + 0.5 * (penalty * theta.square()).sum(1), gradient / len(self) + penalty * theta
+
+    def factors(self, theta: Thetas, chosen: Tensor) -> Factors:
+        """Of the Hessians of the chosen problems at these coefficients, nearly: those that are alike share one."""
+        shared, of_problem = self._shared(theta)
+
+        def of_block(rows: slice) -> Sums:
+            x, weight = self.x[rows].double(), None if self.weight is None else self.weight[rows].double()
+            curvature = _curvatures(x, theta[shared])
+            design = torch.cat([x, torch.ones_like(x[:, :1])], dim=1)
+            return [gram(design, of_one if weight is None else of_one * weight) for of_one in curvature]
+
+        hessians = torch.stack(self._summed(of_block, max(len(shared), theta.shape[1])))
+        return Factors(hessians[of_problem] / len(self) + torch.diag_embed(self._penalties(chosen)))
+
+    def _summed(self, of_block: Callable[[slice], Sums], width: int) -> Sums:
+        """The sums over blocks, of few enough rows that ``width`` numbers for each stay in cache."""
+        step = max(LEAST_BLOCK, BLOCK_ELEMENTS // max(width, self.x.shape[1]))
+        blocks = -(-len(self) // step)
+        return summed(lambda block: of_block(slice(block * step, (block + 1) * step)), blocks, self.x.device)
+
+    def _shared(self, theta: Thetas) -> tuple[Tensor, Tensor]:
+        """Problems whose curvatures differ, (shared,), and for each problem which of these is like it, (problems,)."""
+        x = self.x[:: max(1, len(self) // COMPARED)].double()
+        curvature = _curvatures(x, theta)
+        shared, of_problem = [0], [0]
+        for i in range(1, len(theta)):
+            distance = (curvature[shared] - curvature[i]).abs().mean(1)
+            nearest = int(distance.argmin())
+            if not float(distance[nearest]) <= ALIKE * float(curvature[i].mean()):
+                nearest = len(shared)
+                shared.append(i)
+            of_problem.append(nearest)
+        return torch.tensor(shared, device=theta.device), torch.tensor(of_problem, device=theta.device)
+
+    def _penalties(self, chosen: Tensor) -> Thetas:
+        l2 = self.l2[chosen].unsqueeze(1)
+        return torch.cat([l2.expand(-1, self.x.shape[1]), torch.zeros_like(l2)], dim=1)
+
+
+def _curvatures(x: Tensor, theta: Thetas) -> Float[Tensor, "problems rows"]:
+    z = torch.addmm(theta[:, -1:], theta[:, :-1], x.t())
+    return torch.sigmoid(z) * torch.sigmoid(-z)
+
+
 @dataclass
 class BatchSolution:
-    """Where the problems ended.
+    """Where the problems ended."""
 
-    Attributes:
-        theta: coefficients, float64.
-        value: the objectives there.
-        gap: how far above their least values these are, as the metric estimates it.
-        iterations: made by each problem.
-        finished: whether the gap is at most the tolerance's share of the value, (problems,).
-    """
-
-    theta: Thetas
-    value: OfEach
-    gap: OfEach
-    iterations: list[int]
-    finished: Bool[Tensor, " problems"]
+    theta: Thetas  # coefficients, float64
+    value: OfEach  # the objectives there
+    iterations: list[int]  # of each problem
+    finished: Bool[Tensor, " problems"]  # whether the gap is at most the tolerance's share of the value
 
 
 @dataclass(frozen=True)
 class BatchIteration:
-    """One iteration of those problems that are not finished, as it was when it began.
+    """One iteration of those problems that are not finished, as it was when it began."""
 
-    Attributes:
-        iteration: counted from 0.
-        problems: their numbers.
-        accuracy: of the predictions, as a share of the rows' weight; zeros where no thresholds were given.
-        step: the lengths of the steps that were taken, 1 for full ones.
-    """
-
-    iteration: int
-    problems: list[int]
+    iteration: int  # counted from 0
+    problems: list[int]  # their numbers
     value: OfEach
-    accuracy: OfEach
+    accuracy: OfEach  # of the predictions, as a share of the rows' weight; zeros where no thresholds were given
     gradient_norm: OfEach
     gap: OfEach
-    step: OfEach
+    step: OfEach  # the lengths of the steps that were taken, 1 for full ones
 
 
 class WarmStart(NamedTuple):
@@ -89,27 +184,16 @@ def solve_penalties(
     x: Float[Tensor, "rows features"],
     y: Float[Tensor, " rows"],
     l2: OfEach,
-    weight: Float[Tensor, " rows"] | None = None,
-    start: Thetas | None = None,
-    tolerance: float | OfEach = 1e-14,
-    most: int = 100,
-    watch: Callable[[BatchIteration], bool] | None = None,
-    thresholds: OfEach | None = None,
-    near: WarmStart | None = None,
-    lr: float | OfEach = 1.0,
+    weight: Float[Tensor, " rows"] | None = None,  # of mean 1
+    start: Thetas | None = None,  # coefficients to begin with, zeros by default
+    tolerance: float | OfEach = 1e-14,  # a problem is finished when its gap is at most this share of its value
+    most: int = 100,  # iterations of each problem
+    watch: Callable[[BatchIteration], bool] | None = None,  # called with every iteration; returns whether to stop
+    thresholds: OfEach | None = None,  # from which probability on a row is predicted to be of label 1
+    near: WarmStart | None = None,  # where the same penalties ended with a table like this one, instead of a start
+    lr: float | OfEach = 1.0,  # the length of a step that is tried first
 ) -> BatchSolution:
-    """Minimise ``mean(weight * log loss) + l2 / 2 * ||w||^2`` for every one of these penalties, intercepts free.
-
-    Args:
-        weight: of mean 1.
-        start: coefficients to begin with, zeros by default.
-        tolerance: a problem is finished when its gap is at most this share of its value; of all, or of each.
-        most: iterations of each problem.
-        watch: is called with every iteration; what it returns says whether to stop.
-        thresholds: from which probability on a row is predicted to be of label 1, for the accuracies.
-        near: where the same penalties ended with another table like this one, instead of a start.
-        lr: the length of a step that is tried first; of all, or of each.
-    """
+    """Minimise ``mean(weight * log loss) + l2 / 2 * ||w||^2`` for every one of these penalties, intercepts free."""
     rows = BatchObjective(x, y, weight, l2.double(), None if thresholds is None else thresholds.double())
     tolerance, lr = (torch.as_tensor(value, device=x.device).double().expand(len(l2)) for value in (tolerance, lr))
     with torch_in_one_thread():
@@ -128,14 +212,8 @@ def solve_penalties(
         return solver.run()
 
 
-def neighbour(
-    x: Float[Tensor, "rows features"],
-    y: Float[Tensor, " rows"],
-    l2: OfEach,
-    theta: Thetas,
-    weight: Float[Tensor, " rows"] | None = None,
-) -> WarmStart:
-    """What tables like this one may begin with: these coefficients, and the Hessians of all rows there."""
+def neighbour(x: Tensor, y: Tensor, l2: OfEach, theta: Thetas, weight: Tensor | None = None) -> WarmStart:
+    """What tables like this one, see `solve_penalties`, may begin with: these coefficients, and all rows' Hessians."""
     rows = BatchObjective(x, y, weight, l2.double())
     with torch_in_one_thread():
         return WarmStart(theta, rows.factors(theta, torch.arange(len(theta), device=theta.device)))
@@ -181,7 +259,7 @@ class _BatchLBFGS:
         self.pairs: list[tuple[Thetas, Thetas]] = []
         self.metric_age = 0  # in iterations
         zeros = torch.zeros_like(self.theta[:, 0])
-        self.solution = BatchSolution(self.theta.clone(), zeros, zeros.clone(), [0] * len(zeros), zeros.bool())
+        self.solution = BatchSolution(self.theta.clone(), zeros, [0] * len(zeros), zeros.bool())
         self.value, self.gradient = rows.of(self.theta, self.active, self.single)
 
     def run(self) -> BatchSolution:
@@ -197,7 +275,7 @@ class _BatchLBFGS:
                 self._in_double()
                 continue
             finished = (gap <= tolerance * self.value) & ~too_coarse
-            self._record(gap, finished, iteration)
+            self._record(finished, iteration)
             direction, gap = direction[~finished], gap[~finished]
             self._leave(finished)
             if not len(self.active) or iteration == self.most:
@@ -208,7 +286,7 @@ class _BatchLBFGS:
             seen = BatchIteration(iteration, self.active.tolist(), value, accuracy, norm, gap, step)
             iteration, self.metric_age = iteration + 1, self.metric_age + 1
             if self.watch is not None and self.watch(seen):
-                self._record(gap, step < 0, iteration)
+                self._record(step < 0, iteration)
                 break
             # 4. Where a problem is stuck, float32 or the metric may be the reason, else it stays where it is.
             stuck = step == 0
@@ -248,10 +326,9 @@ class _BatchLBFGS:
         self.theta, self.value, self.gradient = reached, value, gradient
         return step
 
-    def _record(self, gap: OfEach, finished: Tensor, iteration: int) -> None:
+    def _record(self, finished: Tensor, iteration: int) -> None:
         solution, active = self.solution, self.active
-        solution.theta[active], solution.value[active], solution.gap[active] = self.theta, self.value, gap
-        solution.finished[active] = finished
+        solution.theta[active], solution.value[active], solution.finished[active] = self.theta, self.value, finished
         for problem in active.tolist():
             solution.iterations[problem] = iteration
 

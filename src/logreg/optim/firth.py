@@ -47,6 +47,7 @@ class FirthProblem(LogisticProblem):
 
     def __init__(self, rows: Rows, firth: float, threshold: float = 0.5) -> None:
         super().__init__(rows, 0.0, threshold)
+        self.penalised = True
         self.firth, self.likelihood = firth, LogisticProblem(rows, 0.0, threshold)
         zero = torch.zeros(self.features + 1, dtype=torch.float64, device=self.device)
         information = self.likelihood.derivatives(zero).hessian
@@ -60,10 +61,6 @@ class FirthProblem(LogisticProblem):
         self._at_zero = _log_det(information)
         # The determinant is rounded the more, the closer columns are to combinations of others.
         self.noise += firth * len(zero) * EPSILON / float(factor.diagonal().square().min())
-
-    @property
-    def penalised(self) -> bool:
-        return True
 
     def penalty(self, theta: Theta) -> float:
         return self._penalty(self.likelihood.derivatives(theta).hessian)

@@ -25,7 +25,7 @@ from torch import nn
 
 from logreg.optim.linalg import inverse_times
 from logreg.optim.line_search import search, slope_is_flatter
-from logreg.optim.precondition import LEAST, Preconditioner, has_many_columns, subsample
+from logreg.optim.precondition import LEAST, Preconditioner, most_columns, subsample
 from logreg.optim.problem import FirstOrder, LogisticProblem, Theta
 from logreg.optim.solver import SMALL, Iteration, Latest, Solver
 
@@ -40,28 +40,17 @@ PATIENCE = 5  # iterations in a row without any progress that are the end
 
 
 class Memory(TypedDict):
-    """What is kept from one iteration to the next, and in checkpoints: plain values and tensors.
+    """What is kept from one iteration to the next, and in checkpoints: plain values and tensors."""
 
-    Attributes:
-        begun: whether the start was looked for.
-        iterations: that were made.
-        point: where the subsample's Hessian is taken, (features + 1,).
-        pairs: of step and change of the gradient, the oldest first.
-        exact: whether passes are in float64.
-        least, lowest: gap and objective so far.
-        stuck: iterations since either fell.
-        careful: whether the diagonal of all rows is looked at.
-    """
-
-    begun: bool
-    iterations: int
-    point: Theta
-    pairs: list[tuple[Theta, Theta]]
-    exact: bool
-    least: float
-    lowest: float
-    stuck: int
-    careful: bool
+    begun: bool  # whether the start was looked for
+    iterations: int  # so far
+    point: Theta  # where the subsample's Hessian is taken, (features + 1,)
+    pairs: list[tuple[Theta, Theta]]  # of step and change of the gradient, the oldest first
+    exact: bool  # whether passes are in float64
+    least: float  # gap so far
+    lowest: float  # objective so far
+    stuck: int  # iterations since either fell
+    careful: bool  # whether the diagonal of all rows is looked at
 
 
 class PreconditionedLBFGS(Solver):
@@ -122,16 +111,13 @@ class PreconditionedLBFGS(Solver):
             memory["exact"], memory["pairs"] = True, []
         return self._iteration(reached, at, gap, step, finished=hopeless)
 
-    # --- what is kept from one iteration to the next, and in checkpoints ----------------------------------------------
-
     def _remember(self, problem: LogisticProblem, theta: Theta) -> Memory:
-        """The memory of this solver, which begins with its first iteration."""
         state = self.state[self.param_groups[0]["params"][0]]
         if not state:
             exact = problem.rows.stored is not torch.float32 or problem.sparse
             state |= Memory(
                 begun=False, iterations=0, point=theta, pairs=[], exact=exact, least=math.inf, lowest=math.inf,
-                stuck=0, careful=has_many_columns(problem),
+                stuck=0, careful=problem.features > most_columns(problem.sparse),
             )  # fmt: skip
         # A checkpoint keeps them in the type of the parameters.
         state["point"] = state["point"].to(theta.dtype)
@@ -145,8 +131,6 @@ class PreconditionedLBFGS(Solver):
     @property
     def _dtype(self) -> torch.dtype:
         return torch.float64 if self._memory["exact"] else torch.float32
-
-    # --- the parts of an iteration ------------------------------------------------------------------------------------
 
     def _evaluate(self, problem: LogisticProblem, theta: Theta) -> FirstOrder:
         return self._at(lambda: problem.first_order(theta, self._dtype), problem, theta, self._dtype)

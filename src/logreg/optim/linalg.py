@@ -53,15 +53,8 @@ class Factors:
         some.scale, some.lower = self.scale[chosen], self.lower[chosen]
         return some
 
-    @property
-    def least_pivot(self) -> float:
-        """The least square on the diagonals: how far from singular the scaled Hessians are, from 0 to 1."""
-        return float(self.lower.diagonal(dim1=-2, dim2=-1).min()) ** 2
 
-
-def unit_scale(
-    hessians: Float[Tensor, "*stack coefficients coefficients"],
-) -> Float[Tensor, "*stack coefficients"]:
+def unit_scale(hessians: Float[Tensor, "*stack coefficients coefficients"]) -> Float[Tensor, "*stack coefficients"]:
     """What rows and columns are to be multiplied by to make the diagonals 1."""
     return hessians.diagonal(dim1=-2, dim2=-1).clamp(min=torch.finfo(hessians.dtype).tiny).rsqrt()
 

@@ -30,23 +30,16 @@ Flat = Callable[[Theta, Point, float], bool]
 
 
 def search(
-    evaluate: Callable[[Theta], Point],
-    theta: Theta,
-    at: Point,
+    evaluate: Callable[[Theta], Point],  # what is known of the objective at a point
+    theta: Theta,  # where the search starts, (features + 1,), …
+    at: Point,  # … and what is known there
     direction: Theta,
-    step: float,
-    slope: float,
-    flat: Flat[Point] | None = None,
+    step: float,  # the length that is tried first; each one that fails is followed by a shorter one
+    slope: float,  # how fast the objective falls along the direction at first, below 0
+    flat: Flat[Point] | None = None,  # accepts a point where the objective itself has not fallen enough
     trials: int = MOST_TRIALS,
 ) -> tuple[Theta, Point, float]:
     """The first point along the direction where the objective is low enough.
-
-    Args:
-        evaluate: what is known of the objective at a point.
-        theta, at: where the search starts, (features + 1,), and what is known there.
-        step: the length that is tried first; each one that fails is followed by a shorter one.
-        slope: how fast the objective falls along the direction at first, below 0.
-        flat: accepts a point where the objective itself has not fallen enough.
 
     Returns:
         The point, what is known there, and the step; theta itself and 0 where there is no such point.
@@ -76,22 +69,15 @@ def slope_is_flatter(direction: Theta, slope: float, rounding: float) -> Flat[Fi
 
 
 def search_each(
-    evaluate: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]],
-    theta: Tensor,
-    value: Tensor,
-    gradient: Tensor,
+    evaluate: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]],  # value and gradient at theta of chosen problems
+    theta: Tensor,  # (problems, coefficients)
+    value: Tensor,  # (problems,)
+    gradient: Tensor,  # (problems, coefficients)
     direction: Tensor,
-    step: Tensor,
-    flat: Callable[[Tensor, Tensor, Tensor], Tensor] | None = None,
+    step: Tensor,  # the lengths that are tried first, (problems,)
+    flat: Callable[[Tensor, Tensor, Tensor], Tensor] | None = None,  # of values and gradients of chosen problems
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """`search` for a batch of problems: those whose objective has not fallen enough halve their steps.
-
-    Args:
-        evaluate: value and gradient at coefficients (chosen, coefficients) of chosen problems, (chosen,) int64.
-        theta, gradient, direction: (problems, coefficients) each.
-        value: (problems,).
-        step: the lengths that are tried first, (problems,).
-        flat: of values and gradients of chosen problems: which are better where an objective has not fallen enough.
 
     Returns:
         The points, their values and gradients, and the steps; where no step is good, the start and 0.

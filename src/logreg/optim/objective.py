@@ -4,9 +4,22 @@
 
 The loss is the log loss unless another one of `logreg.optim.losses` is asked for. Where rows have weights, whose mean
 is 1, the mean is that of ``weight * loss``. The intercept is never penalised.
-The gradients here leave the l1 term out, which has none at 0; see `logreg.optim.orthant`.
 Everything is computed from logits, where the log loss is exact for any size of logit:
 ``max(z, 0) - z*y + log(1 + exp(-|z|))``.
+
+``l1 * |w|`` has no derivative at 0, which is where it wants many weights to be. The gradients here leave it out, and an
+update is made in three parts, for any optimizer (orthant-wise; Andrew and Gao, 2007, Scalable training of
+L1-regularized log-linear models, ICML):
+
+    1. `add_l1` adds ``l1 * sign(w)`` to the gradient g; where w is 0, of all the slopes there the one nearest to zero,
+       ``sign(g) * max(|g| - l1, 0)``, so that a weight leaves 0 only if that lowers the objective;
+    2. the optimizer makes its step;
+    3. `stop_at_zero` sets to 0 what has crossed it: the step was made for one side.
+
+For plain gradient descent this is the proximal step, soft thresholding by ``lr * l1``, but that a weight which would
+come out on the other side stops at 0 for one update. Unlike soft thresholding it has the right fixed points for
+optimizers with momentum or a step of their own for each weight, which are stationary where the gradient that they are
+given is zero.
 
 Shapes: ``x`` (rows, features), dense or sparse CSR, ``y`` (rows,) of 0 and 1, ``weight`` (rows,), logits (rows,).
 """
@@ -27,25 +40,19 @@ from logreg.data.rows import LargeBatch, Rows, batch_parts
 from logreg.optim.firth import FirthProblem
 from logreg.optim.linalg import transposed_product
 from logreg.optim.losses import LOG_LOSS, Loss
-from logreg.optim.problem import LogisticProblem, Theta
+from logreg.optim.problem import LogisticProblem, OfRows, Theta
 
 LogitFunction = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
 class Objective:
-    """What is minimised, for any network.
+    """What is minimised, for any network."""
 
-    Attributes:
-        loss: of a row.
-        l1, l2: weights of the penalties.
-        firth: weight of Firth's penalty, see `logreg.optim.firth`: one over the sum of the training rows' weights.
-    """
-
-    loss: Loss = LOG_LOSS
-    l1: float = 0.0
+    loss: Loss = LOG_LOSS  # of a row
+    l1: float = 0.0  # weights of the penalties
     l2: float = 0.0
-    firth: float = 0.0
+    firth: float = 0.0  # see `logreg.optim.firth`: one over the sum of the training rows' weights
 
     @property
     def penalised(self) -> bool:
@@ -135,6 +142,27 @@ def penalised_parameters(network: nn.Module) -> list[nn.Parameter]:
     return [parameter for parameter in network.parameters() if parameter.ndim >= 2]
 
 
+def add_l1(weight: Tensor, gradient: Tensor, l1: float | Tensor) -> Tensor:
+    """Add the slope of the penalty to a gradient, in place; returns the side of 0 on which each weight may end.
+
+    Args:
+        weight, gradient: of one shape.
+        l1: 0 or more; a number, or a tensor that broadcasts against them.
+    """
+    side = weight.sign()
+    away = gradient.sign() * (gradient.abs() - l1).clamp(min=0)  # not +-inf - inf: l1 is finite
+    gradient.copy_(torch.where(side == 0, away, gradient + l1 * side))
+    return torch.where(side == 0, -away.sign(), side)
+
+
+def stop_at_zero(weight: Tensor, side: Tensor, l1: float | Tensor = 1.0) -> None:
+    """Set the weights to 0 that are not on their side, in place; those whose ``l1`` is 0 are left alone."""
+    crossed = (weight.sign() == -side) | (side == 0)
+    if isinstance(l1, Tensor):
+        crossed &= l1 > 0
+    weight.masked_fill_(crossed & torch.isfinite(weight), 0.0)
+
+
 def l2_penalty(network: nn.Module, l2: float) -> Tensor:
     """``l2 / 2 * ||w||^2`` over the penalised parameters, a scalar."""
     squares = [parameter.square().sum() for parameter in penalised_parameters(network)]
@@ -172,9 +200,7 @@ class AutogradGradient:
         self.network, self.l2, self.scale, self.loss = network, l2, scale, loss
         self.logits = logit_function(network)
 
-    def __call__(
-        self, x: Float[Tensor, "rows ..."], y: Float[Tensor, " rows"], weight: Float[Tensor, " rows"] | None = None
-    ) -> Float[Tensor, " rows"]:
+    def __call__(self, x: Float[Tensor, "rows ..."], y: OfRows, weight: OfRows | None = None) -> OfRows:
         """Put the gradient of one batch into ``.grad``; returns its logits."""
         logits = self.logits(x).to(y.dtype)  # autocast may have made them bfloat16
         loss = self.loss.mean(logits, y, weight)
@@ -212,9 +238,7 @@ class LinearGradient:
         self.weight_gradient, self.bias_gradient = torch.zeros_like(weight), torch.zeros_like(bias)
 
     @torch.no_grad()
-    def __call__(
-        self, x: Float[Tensor, "rows features"], y: Float[Tensor, " rows"], weight: Float[Tensor, " rows"] | None = None
-    ) -> Float[Tensor, " rows"]:
+    def __call__(self, x: Float[Tensor, "rows features"], y: OfRows, weight: OfRows | None = None) -> OfRows:
         logits, residual = self._residual(x, y, weight)
         residual.div_(len(y))
         transposed_product(x, residual, out=self.weight_gradient.view(-1))

@@ -32,14 +32,16 @@ class Preconditioner:
     """
 
     def __init__(self, sample: LogisticProblem, theta: Theta, diagonal: Theta | None = None) -> None:
-        self.is_diagonal = has_many_columns(sample)
+        self.is_diagonal = sample.features > most_columns(sample.sparse)
         if self.is_diagonal:
             curvature = sample.diagonal(theta) if diagonal is None else diagonal
             self._diagonal = curvature.clamp(min=torch.finfo(theta.dtype).tiny)
             return
         stored = sample.rows.stored
         self._factors = self._of(sample.hessian(theta, dtype=stored), diagonal)
-        if stored is not torch.float64 and self._factors.least_pivot < SINGLE_TELLS:
+        # How far from singular the scaled Hessian is, from 0 to 1.
+        least_pivot = float(self._factors.lower.diagonal().min()) ** 2
+        if stored is not torch.float64 and least_pivot < SINGLE_TELLS:
             self._factors = self._of(sample.hessian(theta), diagonal)
 
     @staticmethod
@@ -53,13 +55,8 @@ class Preconditioner:
         return gradient / self._diagonal if self.is_diagonal else self._factors(gradient)
 
 
-def has_many_columns(problem: LogisticProblem) -> bool:
-    """Whether a factor would cost more than it saves."""
-    return problem.features > most_columns(problem.sparse)
-
-
 def most_columns(sparse: bool) -> int:
-    """Of a factor, for sparse or for dense rows."""
+    """Of a factor, for sparse or for dense rows: of more it would cost more than it saves."""
     return MOST_SPARSE_COLUMNS if sparse else MOST_COLUMNS
 
 

@@ -105,16 +105,13 @@ class RowBlock(NamedTuple):
         return values if self.weight is None else values.mul_(self.weight)
 
 
+@dataclass(frozen=True)
 class RowBlocks:
-    """Rows, ``step`` at a time.
+    """Rows, ``step`` at a time."""
 
-    Args:
-        step: rows of a block; the last one may have fewer.
-        dtype: of its numbers.
-    """
-
-    def __init__(self, rows: Rows, step: int, dtype: torch.dtype) -> None:
-        self.rows, self.step, self.dtype = rows, step, dtype
+    rows: Rows
+    step: int  # rows of a block; the last one may have fewer
+    dtype: torch.dtype  # of its numbers
 
     def __len__(self) -> int:
         return -(-len(self.rows) // self.step)
@@ -158,15 +155,13 @@ class LogisticProblem:
         l2: weight of the penalty.
         threshold: from which probability on a row is predicted to be of label 1, for the accuracy.
         l1: weight of the other penalty.
-
-    Attributes:
-        noise: changes of the objective, as a share of it, that mean nothing.
     """
 
-    noise = 1e-14
+    noise = 1e-14  # changes of the objective, as a share of it, that mean nothing
 
     def __init__(self, rows: Rows, l2: float = 0.0, threshold: float = 0.5, l1: float = 0.0) -> None:
         self.rows, self.l2, self.threshold, self.l1 = rows, l2, threshold, l1
+        self.penalised = l1 > 0 or l2 > 0  # so that one choice of coefficients is the best, whatever the labels
         first = rows.span(0, 1)[0]
         self.features, self.sparse = int(first.shape[1]), is_sparse(first)
         self.device = first.device
@@ -194,11 +189,6 @@ class LogisticProblem:
         at_once = (self.sparse or self.features <= MOST_NARROW) if at_once is None else at_once
         sums = summed(lambda number: of_block(blocks[number]), len(blocks), self.device, at_once)
         return [part.div_(len(self)) for part in sums]
-
-    @property
-    def penalised(self) -> bool:
-        """Whether a penalty makes one choice of coefficients the best, whatever the labels."""
-        return self.l1 > 0 or self.l2 > 0
 
     def penalty(self, theta: Theta) -> float:
         return 0.5 * self.l2 * float(theta[:-1].square().sum()) + self.l1 * float(theta[:-1].abs().sum())
@@ -308,7 +298,6 @@ class LogisticProblem:
         return theta, self.first_order(theta)
 
     def _sums(self, block: RowBlock, z: OfRows) -> Sums:
-        """What `_first_order` needs of each block."""
         p = torch.sigmoid(z)
         numbers = block.losses(z), block.hits(p, self.threshold), block.weights
         return [*(part.sum(dtype=torch.float64) for part in numbers), block.products(block.residuals(p))]

@@ -37,23 +37,15 @@ Result = TypeVar("Result")
 
 
 class Iteration(NamedTuple):
-    """One iteration of a solver.
+    """One iteration of a solver."""
 
-    Attributes:
-        theta: the coefficients after it.
-        value, accuracy, gradient_norm: at the coefficients before it.
-        gap: how far the objective was above its least value then, as the solver estimates it.
-        step: the length of the step that was taken, 1 for a full one, 0 for none.
-        finished: whether this was the last one.
-    """
-
-    theta: Theta
-    value: float
+    theta: Theta  # the coefficients after it
+    value: float  # at the coefficients before it, as accuracy and gradient
     accuracy: float
     gradient_norm: float
-    gap: float
-    step: float
-    finished: bool
+    gap: float  # how far the objective was above its least value then, as the solver estimates it
+    step: float  # the length of the step that was taken, 1 for a full one, 0 for none
+    finished: bool  # whether this was the last one
 
 
 class Latest(Generic[Result]):
@@ -85,12 +77,9 @@ class Solver(Optimizer):
         params: weight and intercept.
         lr: the length of a step that is tried first.
         tolerance: of the objective; an iteration whose gap is at most this share of it is the last one.
-
-    Attributes:
-        name: what ``optimizer=`` calls it.
     """
 
-    name: ClassVar[str]
+    name: ClassVar[str]  # what ``optimizer=`` calls it
 
     def __init__(self, params: Iterable[nn.Parameter], lr: float = 1.0, tolerance: float = 1e-12) -> None:
         super().__init__(params, {"lr": lr, "tolerance": tolerance})

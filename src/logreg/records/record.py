@@ -90,24 +90,19 @@ class ChosenThreshold(JsonObject):
 
 @dataclass(frozen=True, eq=False)
 class Certificate(JsonObject):
-    """How far a linear classifier is from the best coefficients; see `logreg.evaluation.coefficients.optimality`.
+    """How far a linear classifier is from the best coefficients; see `logreg.evaluation.coefficients.optimality`."""
 
-    Attributes:
-        sentence: the others in one plain line.
-        separation: the fields of `logreg.evaluation.coefficients.separation.Separation`.
-    """
-
-    sentence: str
-    objective: float | None = None
-    gradient_norm: float | None = None
-    gap: float | None = None
-    relative_gap: float | None = None
-    method: str | None = None
-    converged: bool | None = None
-    separation: dict[str, object] | None = None
-    penalised: bool = False
-    remedy: str = ""
-    remark: str | None = None
+    sentence: str  # the others in one plain line
+    objective: float | None = None  # F at the coefficients of the run
+    gradient_norm: float | None = None  # Euclidean; of the subgradient nearest to zero under an l1 penalty
+    gap: float | None = None  # how far F is above its least value: a bound, or an estimate
+    relative_gap: float | None = None  # the same over the least value that it leaves possible
+    method: str | None = None  # of the gap: ``duality gap``, ``half squared Newton decrement`` or ``separation``
+    converged: bool | None = None  # whether no metric shows the relative gap; False where no coefficients are the best
+    separation: dict[str, object] | None = None  # see `logreg.evaluation.coefficients.separation`
+    penalised: bool = False  # whether a penalty makes one choice of coefficients the best, whatever the labels
+    remedy: str = ""  # what would lead nearer to the optimum
+    remark: str | None = None  # where no separation was looked for; see `logreg.evaluation.coefficients.flatness`
 
 
 @dataclass(eq=False)
@@ -131,7 +126,7 @@ class RunRecord(JsonObject):
             rows gave ``uncalibrated``; see `logreg.evaluation.calibration`.
         inference: how well a linear classifier fits, see `logreg.evaluation.coefficients.estimates`; or why it has no
             standard errors, ``refused``.
-        intervals: of accuracies on held-out rows; see `logreg.evaluation.intervals`.
+        intervals: of accuracies on held-out rows; see `logreg.evaluation.reliability`.
         baseline: None where it was not asked for.
     """
 

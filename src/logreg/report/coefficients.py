@@ -51,7 +51,7 @@ class Coefficients:
     Attributes:
         raw, standardised: (features,).
         intercepts: in raw and in standardised units.
-        infinite: see `infinite_of`.
+        infinite: see `_infinite`.
         inference: where it was asked for, so that the file has columns for errors, which may be empty.
     """
 
@@ -117,11 +117,11 @@ def coefficients(
         return None
     weight, bias = (parameter.detach().cpu().double().reshape(-1).numpy() for parameter in pair)
     raw, intercept = preprocessor.raw_coefficients(weight, float(bias[0]))
-    infinite = infinite_of(optimality, preprocessor)
+    infinite = _infinite(optimality, preprocessor)
     return Coefficients(preprocessor, raw, weight, (intercept, float(bias[0])), infinite, inference)
 
 
-def infinite_of(
+def _infinite(
     optimality: Certificate | None, preprocessor: FittedPreprocessor
 ) -> dict[tuple[str, str], tuple[float, float]]:
     """Of the coefficients, by feature and level, which are infinite where labels are partly separated.

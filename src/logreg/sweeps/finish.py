@@ -18,14 +18,7 @@ from logreg.cli.assemble import make_data, make_sweep_lesson
 from logreg.cli.pages import reload_run, write_page_of
 from logreg.core.errors import UserError, plural
 from logreg.records.jobs import best_jobs, different_losses, failures, read_jobs
-from logreg.records.record import (
-    AccuracyInterval,
-    change_record,
-    known_settings,
-    read_record,
-    read_settings,
-    shown,
-)
+from logreg.records.record import AccuracyInterval, change_record, known_settings, read_record, read_settings, shown
 from logreg.records.selection import read_choice, refitted
 
 if TYPE_CHECKING:
@@ -101,7 +94,6 @@ def _rows_of_all(jobs: Sequence[Job]) -> Any:
 
 
 def _show_choice(directory: Path) -> None:
-    """What a cross-validation of the penalty chose, and the run on all rows."""
     choice = read_choice(directory)
     if choice is not None:
         print(choice.sentence)
@@ -167,7 +159,7 @@ def _measure(jobs: Sequence[Job]) -> bool:
 
     from tqdm import tqdm
 
-    from logreg.evaluation.intervals import accuracy_intervals
+    from logreg.evaluation.reliability import accuracy_intervals
     from logreg.report.tensorboard.events import EventFile
     from logreg.report.tensorboard.texts import write_curves, write_texts
     from logreg.training.measure import evaluate

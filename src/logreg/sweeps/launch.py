@@ -25,11 +25,10 @@ from logreg.core.settings import Settings, Vectorized
 from logreg.records.jobs import REFIT
 from logreg.records.record import RunRecord, settings_of
 from logreg.records.selection import prepare_refit
-from logreg.sweeps.checks import AllRefused, check_any_valid, check_folds, check_space
+from logreg.sweeps.checks import AllRefused, check_any_valid, check_folds, check_space, earlier_jobs
 from logreg.sweeps.compose import compose_jobs
 from logreg.sweeps.composed_job import ComposedJob
 from logreg.sweeps.plan import Group, plan
-from logreg.sweeps.resume import earlier_jobs
 
 log = logging.getLogger("hydra.logreg")  # its lines are Hydra's own: a job's logging is not set up yet
 
@@ -103,7 +102,6 @@ def launch(hydra: Hydra, job_overrides: Sequence[Sequence[str]], first: int) -> 
 
 
 def _groups(hydra: Hydra, settings: Mapping[int, Settings], positions: Sequence[int]) -> list[Group]:
-    """The groups of the jobs at these positions."""
     valid = [position for position in positions if position in settings]
     obstacle = _obstacle(hydra.config.hydra)
     groups = [
@@ -134,23 +132,15 @@ def _together(
     settings: Mapping[int, Settings],
     refused: dict[int, UserError],
 ) -> Iterator[tuple[int, RunRecord]]:
-    """Train the jobs of each group together; those that turn out not to fit are not among what is yielded.
-
-    Args:
-        refused: to which the jobs of a group without a valid one are added.
-    """
+    """Train the jobs of each group together; yields those that fit, and adds groups without a valid job to refused."""
     fused = [group for group in groups if group.reason is None]
     if not fused:
         return
     quiet_lightning()
     from logreg.sweeps.fused.group import FusedOptions, train_together
 
-    options = FusedOptions(
-        hydra.vectorized.memory,
-        hydra.vectorized.figures,
-        hydra.config.hydra.output_subdir,
-        f"{hydra.config.hydra.job.name}.log",
-    )
+    log_file = f"{hydra.config.hydra.job.name}.log"
+    options = FusedOptions(hydra.vectorized, hydra.config.hydra.output_subdir, log_file)
     for group in fused:
         try:
             yield from train_together({p: jobs[p] for p in group.jobs}, settings, options)
@@ -208,7 +198,7 @@ def _alone(hydra: Hydra, overrides: Sequence[str], number: int, folder: str | No
         config.hydra.job.id = config.hydra.job.num = number
         if folder is not None:
             config.hydra.sweep.subdir = folder
-    returned = run_job(
+    result = run_job(
         hydra_context=hydra.context,
         task_function=hydra.task,
         config=config,
@@ -216,4 +206,4 @@ def _alone(hydra: Hydra, overrides: Sequence[str], number: int, folder: str | No
         job_subdir_key="hydra.sweep.subdir",
     )
     configure_log(hydra.config.hydra.hydra_logging, hydra.config.hydra.verbose)
-    return returned
+    return result

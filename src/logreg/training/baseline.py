@@ -8,7 +8,7 @@ import torch
 
 from logreg.data.adapter import AnyData
 from logreg.data.datamodule import BlockData
-from logreg.evaluation.intervals import accuracy_intervals
+from logreg.evaluation.reliability import accuracy_intervals
 from logreg.evaluation.thresholds import ThresholdRule
 from logreg.models import LinearOnPixels
 from logreg.optim.lbfgs import PreconditionedLBFGS

@@ -1,4 +1,4 @@
-"""Checkpoints and the progress bar."""
+"""Checkpoints, what a resumed run takes from one besides Lightning's own state, and the progress bar."""
 
 from __future__ import annotations
 
@@ -6,17 +6,24 @@ import math
 import shutil
 import sys
 import time
+import warnings
 from pathlib import Path
 from typing import Any
 
+import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint, ProgressBar
 from lightning.pytorch.utilities.exceptions import SIGTERMException
+from torch import Tensor
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from tqdm import tqdm
 
 from logreg.core.errors import Interrupted, UserError, nearest
 from logreg.optim.solver import Solver
 from logreg.records.checkpoints import read_checkpoint
+
+PLATEAU_SETTINGS = ("mode", "factor", "patience", "threshold", "threshold_mode", "cooldown", "min_lrs", "eps")
 
 
 class Checkpoints(Checkpoint):
@@ -54,17 +61,12 @@ class Checkpoints(Checkpoint):
         if trainer.ckpt_path and self.best_score is not None:
             self._adopt_best(Path(trainer.ckpt_path).parent / "best.ckpt", trainer)
 
-    def _is_own(self, earlier: Path, updates: int) -> bool:
-        """Whether a ``best.ckpt`` is the one that the resumed state knows of: a killed run may have a newer one."""
-        if not earlier.is_file():
-            return False
-        checkpoint = read_checkpoint(earlier)
-        score = checkpoint.get("callbacks", {}).get(self.state_key, {}).get("best_score")
-        return checkpoint["global_step"] <= updates and score == self.best_score
-
     def _adopt_best(self, earlier: Path, trainer: Trainer) -> None:
         """A resumed run inherits the best state of the run that it continues, which lies in another directory."""
-        if not self._is_own(earlier, trainer.global_step):
+        checkpoint: dict[str, Any] = read_checkpoint(earlier) if earlier.is_file() else {"global_step": math.inf}
+        score = checkpoint.get("callbacks", {}).get(self.state_key, {}).get("best_score")
+        # A run that was killed may have written a newer best state than the resumed one knows of.
+        if checkpoint["global_step"] > trainer.global_step or score != self.best_score:
             self.best_score = None
         elif not (self.best.exists() and self.best.samefile(earlier)):
             self.directory.mkdir(parents=True, exist_ok=True)
@@ -113,13 +115,53 @@ class Checkpoints(Checkpoint):
         self.best_score = state_dict["best_score"] if same else None
 
 
+def random_state(device: torch.device) -> dict[str, Tensor]:
+    """The state of the generators that layers such as dropout draw from, by device."""
+    state = {"cpu": torch.get_rng_state()}
+    if device.type == "cuda":
+        state["cuda"] = torch.cuda.get_rng_state(device)
+    return state
+
+
+def restore_random_state(state: dict[str, Tensor], device: torch.device) -> None:
+    """Go on drawing where a run stopped; one that was resumed on another device has no state of it."""
+    torch.set_rng_state(state["cpu"])
+    if device.type == "cuda" and "cuda" in state:
+        torch.cuda.set_rng_state(state["cuda"], device)
+
+
+def apply_settings(
+    optimizer: Optimizer, scheduler: LRScheduler | None, fresh: Optimizer, fresh_scheduler: LRScheduler | None
+) -> None:
+    """Give an optimizer and a scheduler, which keep the state of a checkpoint, the settings of this configuration.
+
+    Args:
+        fresh, fresh_scheduler: as this configuration makes them.
+    """
+    if isinstance(scheduler, ReduceLROnPlateau):
+        for name in PLATEAU_SETTINGS:
+            setattr(scheduler, name, getattr(fresh_scheduler, name))
+        for group, restored in zip(fresh.param_groups, optimizer.param_groups, strict=True):
+            group["lr"] = restored["lr"]  # which the validation losses have led to
+    elif scheduler is not None and fresh_scheduler is not None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # PyTorch misses the optimizer's own steps in between
+            # The only state of such a scheduler is the number of its steps, so the new settings are stepped as far.
+            for _ in range(scheduler.last_epoch):
+                fresh_scheduler.step()
+        scheduler.load_state_dict(fresh_scheduler.state_dict())
+    for group, new in zip(optimizer.param_groups, fresh.param_groups, strict=True):
+        group.update({key: value for key, value in new.items() if key != "params"})
+
+
 class UpdateBar(ProgressBar):
     """A progress bar over updates with the newest loss; silent where the output is not a terminal."""
 
+    _bar: tqdm | None = None
+
     def __init__(self) -> None:
         super().__init__()
-        self._bar: tqdm | None = None
-        self._enabled = sys.stderr.isatty()
+        self.enable()
 
     def disable(self) -> None:
         self._enabled = False
@@ -129,10 +171,8 @@ class UpdateBar(ProgressBar):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self._enabled:
-            total = trainer.max_steps if trainer.max_steps > 0 else None
-            self._bar = tqdm(
-                total=total, initial=trainer.global_step, unit=" updates", desc="training", dynamic_ncols=True
-            )
+            total, updates = (trainer.max_steps if trainer.max_steps > 0 else None), trainer.global_step
+            self._bar = tqdm(total=total, initial=updates, unit=" updates", desc="training", dynamic_ncols=True)
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: object) -> None:
         if self._bar is not None:

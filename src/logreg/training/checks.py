@@ -117,11 +117,7 @@ def check_held_out(rule: ThresholdRule | None, plateau: bool = False) -> None:
 
 
 def check_parts(
-    callbacks: Sequence[Callback],
-    classifier: BinaryClassifier,
-    options: UpdateOptions,
-    data: AnyData,
-    has_val: bool,
+    callbacks: Sequence[Callback], classifier: BinaryClassifier, options: UpdateOptions, data: AnyData, has_val: bool
 ) -> None:
     """Refuse parts of a run that do not fit together.
 
@@ -147,7 +143,6 @@ def check_parts(
 
 
 def _check_optimizer(classifier: BinaryClassifier, options: UpdateOptions, data: AnyData) -> None:
-    """Refuse an optimizer for an objective or rows that it does not take."""
     optimizer, scheduler = classifier.fresh_optimizer()
     objective, table = classifier.objective, data.blocks
     if objective.firth and not isinstance(optimizer, Newton):
@@ -188,7 +183,6 @@ def _check_watched(monitor: str, has_val: bool) -> None:
 
 
 def _check_label_weights(data: BlockData) -> None:
-    """Refuse training rows where all of one label have weight 0."""
     if data.own_weights("train") is None:
         return
     for label, total in zip(data.preprocessor.target.labels, data.label_totals(), strict=True):

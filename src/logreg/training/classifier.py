@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -26,14 +28,15 @@ from logreg.optim.losses import LOG_LOSS, Loss, loss_of
 from logreg.optim.objective import Objective, check_network, logit_function, theta_of
 from logreg.optim.problem import LogisticProblem
 from logreg.optim.solver import Latest, Solver
-from logreg.training.history import History, TrainingLog, finite_part
-from logreg.training.restore import apply_settings, random_state, restore_random_state
+from logreg.training.callbacks import apply_settings, random_state, restore_random_state
 from logreg.training.updates import (
     CHECKED_ROWS,
     FULL_PRECISIONS,
     GradientUpdates,
+    History,
     LBFGSUpdates,
     SolverUpdates,
+    TrainingLog,
     UpdateOptions,
 )
 
@@ -133,8 +136,6 @@ class BinaryClassifier(LightningModule):
         optimizer, scheduler = self.fresh_optimizer()
         return optimizer if scheduler is None else ([optimizer], [scheduler])
 
-    # --- training: a block of updates at a time -----------------------------------------------------------------------
-
     def prepare_fit(self, options: UpdateOptions, dtype: torch.dtype) -> None:
         """Undo what an earlier fit or `load_run` left behind, and be ready for the Trainer's settings."""
         self._options, self._stopping = options, False
@@ -203,13 +204,9 @@ class BinaryClassifier(LightningModule):
             self._close_block(block, history)
 
     def _close_block(self, block: Block | SingleBatch, history: History) -> None:
-        """Count the updates of a block and log its values.
-
-        Raises:
-            Diverged: a loss of the block is not finite; only what came before it counts.
-        """
+        """Count the updates of a block and log its values; only those before a loss that is not finite count."""
         losses = history.losses()
-        finite = finite_part(losses)
+        finite = list(itertools.takewhile(math.isfinite, losses))
         block.consumed(len(finite))
         count_updates(self.trainer, len(finite))
         self._training_log.write_block(history, finite, block.epoch, self.threshold)
@@ -237,8 +234,6 @@ class BinaryClassifier(LightningModule):
         if not self._passes_end_in_blocks:
             self._end_pass()
         self.log_dict(self.latest, logger=False, batch_size=1)
-
-    # --- evaluation ---------------------------------------------------------------------------------------------------
 
     def on_validation_epoch_start(self) -> None:
         self.evaluation.reset()
@@ -275,8 +270,6 @@ class BinaryClassifier(LightningModule):
             x, y, weight = batch_parts(batch)
             evaluation.update(self.logits(x.to(self.device)), y, weight)
         return evaluation.compute(final=True)
-
-    # --- checkpoints --------------------------------------------------------------------------------------------------
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["logreg"] = {

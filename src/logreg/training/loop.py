@@ -14,8 +14,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,7 @@ from lightning.pytorch import LightningDataModule, Trainer
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from logreg.core._compat import end_at, ends_kept
+from logreg.core._compat import end_at, settings_kept
 from logreg.core.errors import Diverged, Interrupted, UserError, plural
 from logreg.core.provenance import versions
 from logreg.data.adapter import AnyData, LoaderData, adapted
@@ -33,28 +32,20 @@ from logreg.data.datamodule import BlockData
 from logreg.data.splits import SPLITS
 from logreg.evaluation.calibration import check_labels
 from logreg.evaluation.coefficients.optimality import MOST_SEARCHED
-from logreg.evaluation.intervals import accuracy_intervals
+from logreg.evaluation.reliability import accuracy_intervals
 from logreg.evaluation.thresholds import ThresholdRule
 from logreg.records.checkpoints import find_checkpoint, read_checkpoint
-from logreg.records.record import ChosenThreshold, Evaluated, RunRecord
+from logreg.records.record import Evaluated, RunRecord
+from logreg.training import checks
 from logreg.training.callbacks import Checkpoints
-from logreg.training.certificate import certificate
-from logreg.training.checks import (
-    callbacks_of,
-    check_counting,
-    check_float64,
-    check_held_out,
-    check_parts,
-    check_trainer,
-    checked_checkpoint,
-)
 from logreg.training.classifier import BinaryClassifier
-from logreg.training.measure import calibrate, evaluate, held_out, validation_labels
+from logreg.training.measure import certificate, conclude, evaluate, validation_labels
 from logreg.training.signals import signals_stop
 from logreg.training.updates import UpdateOptions
 
 log = logging.getLogger(__name__)
 
+# An epoch of Lightning's is not a pass over the rows here, nor a step an update: a Trainer gets these settings back.
 TRANSLATED = ("gradient_clip_val", "accumulate_grad_batches", "check_val_every_n_epoch")
 LIGHTNINGS_EPOCHS = 1000  # that a Trainer without max_epochs makes
 
@@ -95,8 +86,8 @@ def train(
     """
     started, record = time.perf_counter(), record or RunRecord()
     # 1. The data and the classifier as a fit begins with them, in the Trainer's precision.
-    check_trainer(trainer)
-    check_float64(trainer.strategy.root_device, trainer.precision, classifier)
+    checks.check_trainer(trainer)
+    checks.check_float64(trainer.strategy.root_device, trainer.precision, classifier)
     options, dtype = UpdateOptions.of(trainer), torch.float64 if trainer.precision == "64-true" else torch.float32
     classifier.prepare_fit(options, dtype)
     data = adapted(data)
@@ -105,8 +96,13 @@ def train(
     data.serve(dtype, options.accumulate)
     # 2. Where to begin, and whether all of it fits together.
     checkpoint = find_checkpoint(str(resume)) if resume is not None else None
-    state = checked_checkpoint(checkpoint, classifier, data) if checkpoint is not None else None
-    _check_fit(trainer, classifier, options, data, rule, calibration)
+    state = checks.checked_checkpoint(checkpoint, classifier, data) if checkpoint is not None else None
+    has_val = data.batches_of("val") is not None
+    checks.check_parts(checks.callbacks_of(trainer), classifier, options, data, has_val)
+    if not has_val:
+        checks.check_held_out(rule, plateau=isinstance(classifier.fresh_optimizer()[1], ReduceLROnPlateau))
+    if calibration is not None:
+        check_labels(calibration, validation_labels(data.batches_of("val")))
     # 3. The fit.
     record.threshold, record.versions = classifier.threshold, versions()
     record.device, record.resumed_from = str(trainer.strategy.root_device), str(checkpoint) if checkpoint else None
@@ -121,23 +117,6 @@ def train(
     return record
 
 
-def _check_fit(
-    trainer: Trainer,
-    classifier: BinaryClassifier,
-    options: UpdateOptions,
-    data: AnyData,
-    rule: ThresholdRule | None,
-    calibration: str | None,
-) -> None:
-    """Refuse parts that do not fit together, and what is to be decided by validation rows where there are none."""
-    has_val = data.batches_of("val") is not None
-    check_parts(callbacks_of(trainer), classifier, options, data, has_val)
-    if not has_val:
-        check_held_out(rule, plateau=isinstance(classifier.fresh_optimizer()[1], ReduceLROnPlateau))
-    if calibration is not None:
-        check_labels(calibration, validation_labels(data.batches_of("val")))
-
-
 def _fit(
     record: RunRecord,
     data: AnyData,
@@ -149,7 +128,7 @@ def _fit(
     """Fit from where the checkpoint, whose content is ``state``, has come to; the record says how far it came."""
     record.status, weights_only = "completed", None if checkpoint is None else True
     try:
-        with _settings_kept(trainer), signals_stop(classifier.stop):
+        with settings_kept(trainer, *TRANSLATED), signals_stop(classifier.stop):
             trainer.gradient_clip_val, trainer.accumulate_grad_batches = None, 1  # `UpdateOptions` has them
             if data.blocks is not None:
                 _plan_passes(trainer, data.blocks, state)
@@ -173,7 +152,7 @@ def _measure(
     calibration: str | None,
 ) -> None:
     """Measure the state that the run hands over, on those of the splits that have rows."""
-    checkpoints = next((c for c in callbacks_of(trainer) if isinstance(c, Checkpoints)), None)
+    checkpoints = next((c for c in checks.callbacks_of(trainer) if isinstance(c, Checkpoints)), None)
     record.evaluated = Evaluated("last", trainer.global_step)
     if not math.isfinite(evaluate(classifier, data.batches_of, ("train",))["train/loss"]):  # by the very last update
         record.end("diverged")
@@ -182,41 +161,16 @@ def _measure(
         best = read_checkpoint(checkpoints.best)
         classifier.load_state_dict(best["state_dict"])
         record.evaluated = Evaluated("best", best["global_step"])
-    if calibration is not None:
-        if data.blocks is not None:  # as whoever loads the run computes; see `calibrate`
-            classifier.network.double()
-            data.serve(torch.float64)
-        record.calibration = calibrate(classifier, calibration, data.batches_of, splits)
-    if rule is not None:
-        record.threshold, value = rule.choose(*held_out(classifier, data.batches_of("val")))
-        record.threshold_rule = ChosenThreshold(rule.name, value)
-        classifier.decide(record.threshold, classifier.calibration)
-    record.metrics = evaluate(classifier, data.batches_of, splits)
+    if calibration is not None and data.blocks is not None:  # as whoever loads the run computes; see `calibrate`
+        classifier.network.double()
+        data.serve(torch.float64)
+    conclude(record, classifier, data.batches_of, splits, rule, calibration)
     record.intervals = accuracy_intervals(record.metrics, data)
 
 
-@contextmanager
-def _settings_kept(trainer: Trainer) -> Iterator[None]:
-    """Give a Trainer back as it was: an epoch of Lightning's is not a pass over the rows here, nor a step an update."""
-    settings = {name: getattr(trainer, name) for name in TRANSLATED}
-    try:
-        with ends_kept(trainer):
-            yield
-    finally:
-        for name, value in settings.items():
-            setattr(trainer, name, value)
-
-
 def _plan_passes(trainer: Trainer, data: BlockData, state: Mapping[str, Any] | None) -> None:
-    """Set the end of the run, in updates, and how many passes a Lightning epoch has.
-
-    Args:
-        state: the checkpoint to go on from.
-
-    Raises:
-        UserError: it has already come that far.
-    """
-    check_counting(trainer)
+    """Set the end of the run, in updates, and how many passes a Lightning epoch has, from a checkpoint's state on."""
+    checks.check_counting(trainer)
     position = state[type(data).__qualname__] if state else {"passes": 0, "batches": 0}
     updates = state["global_step"] if state else 0
     passes = trainer.max_epochs if trainer.max_epochs is not None and trainer.max_epochs >= 0 else LIGHTNINGS_EPOCHS

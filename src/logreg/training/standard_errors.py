@@ -25,26 +25,19 @@ from logreg.records.record import Certificate, RunRecord
 from logreg.training.classifier import BinaryClassifier
 
 NEAR_ENOUGH = 1e-3  # standard errors that an estimate may be from the optimum
-ADVERBS = {"complete": "completely", "quasi-complete": "quasi-completely"}
 MOST_PROFILED = 20  # coefficients whose profiles are made unasked: each takes some hundred passes
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """What was asked for.
+    """What was asked for."""
 
-    Attributes:
-        inference: ``auto``, ``wald`` or ``profile``; auto is profile for Firth's, whose intervals are lopsided, of up
-            to `MOST_PROFILED` coefficients.
-        covariance: see `logreg.evaluation.coefficients.covariance`.
-        by_name: whether a fit without standard errors is to say why in any case.
-    """
-
-    inference: str
-    covariance: str
-    by_name: bool
+    inference: str  # ``auto``, ``wald`` or ``profile``
+    covariance: str  # see `logreg.evaluation.coefficients.covariance`
+    by_name: bool  # whether a fit without standard errors is to say why in any case
 
     def method(self, firth: bool, coefficients: int) -> str:
+        """Auto is profile for Firth's, whose intervals are lopsided, of up to `MOST_PROFILED` coefficients."""
         if self.inference != AUTO:
             return self.inference
         return "profile" if firth and coefficients <= MOST_PROFILED else "wald"
@@ -127,17 +120,12 @@ def infer_run(
 
 
 def _check_known(optimality: Certificate, total: float, features: int) -> None:
-    """Hold what the run's certificate says against what inference needs.
-
-    Raises:
-        NoInference: the labels are separated, columns depend on others, or the fit is not converged.
-    """
+    """Hold what the run's certificate says against what inference needs."""
     separation: Mapping[str, Any] = optimality.separation or {}
     kind = separation.get("kind", "none")
     if kind != "none":
         raise NoInference(
-            f"the labels are {ADVERBS[kind]} separated, so that there is no finite estimate; penalty=firth has one",
-            False,
+            f"the labels are {kind}ly separated, so that there is no finite estimate; penalty=firth has one", False
         )
     if dependent := separation.get("dependent"):
         raise NoInference(dependence(dependent), False)
@@ -147,7 +135,4 @@ def _check_known(optimality: Certificate, total: float, features: int) -> None:
     distance = math.inf if gap is None else math.sqrt(2 * total * max(gap, 0.0))
     if not distance <= NEAR_ENOUGH:
         far = f", about {distance:.2g} standard errors from the optimum" if math.isfinite(distance) else ""
-        raise NoInference(
-            f"the fit is not converged{far}; try {optimality.remedy}",
-            optimality.converged is True,
-        )
+        raise NoInference(f"the fit is not converged{far}; try {optimality.remedy}", optimality.converged is True)

@@ -1,32 +1,36 @@
-"""How the parameters are updated: from a batch, from several whose gradients accumulate, or by a solver's iteration."""
+"""How the parameters are updated: from a batch, from several, or by a solver's iteration; and what is logged of it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import torch
+from lightning.fabric.loggers import Logger
 from lightning.pytorch import Trainer
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from logreg.data.blocks import Block, SingleBatch
 from logreg.data.rows import Batch, LargeBatch, Rows, batch_parts, dense_rows
+from logreg.evaluation.metrics import accuracies, batch_losses
+from logreg.optim.losses import Loss
 from logreg.optim.objective import (
     LinearGradient,
     Objective,
+    add_l1,
     check_network,
     gradient_of,
     penalised_parameters,
     set_theta,
+    stop_at_zero,
     theta_of,
 )
-from logreg.optim.orthant import add_l1, stop_at_zero
 from logreg.optim.problem import LogisticProblem
 from logreg.optim.solver import Solver
-from logreg.training.history import History, Measured
 
 Batches = list[Batch | LargeBatch]  # of one update
+Measured = Tensor | tuple[float, float]  # the logits of a batch, or loss and accuracy of a large one
 CHECKED_ROWS = 8  # that a network is tried on
 
 # Lightning precisions under which the parameters have the data's dtype and no autocast stands in between.
@@ -35,16 +39,11 @@ FULL_PRECISIONS = ("32-true", "64-true")
 
 @dataclass(frozen=True)
 class UpdateOptions:
-    """What a Trainer's settings ask of updates; Lightning leaves them to modules that optimise by themselves.
+    """What a Trainer's settings ask of updates; Lightning leaves them to modules that optimise by themselves."""
 
-    Attributes:
-        clip_value, clip_algorithm: of ``gradient_clip_val``, 0 for none, and ``gradient_clip_algorithm``.
-        accumulate: of ``accumulate_grad_batches``.
-    """
-
-    clip_value: float = 0.0
-    clip_algorithm: str = "norm"
-    accumulate: int = 1
+    clip_value: float = 0.0  # ``gradient_clip_val``, 0 for none
+    clip_algorithm: str = "norm"  # ``gradient_clip_algorithm``
+    accumulate: int = 1  # ``accumulate_grad_batches``
 
     @classmethod
     def of(cls, trainer: Trainer) -> UpdateOptions:
@@ -52,22 +51,98 @@ class UpdateOptions:
         return cls(trainer.gradient_clip_val or 0.0, str(algorithm), trainer.accumulate_grad_batches)
 
 
-class GradientUpdates:
-    """The notebook's three lines: zero the gradients, go backward, step.
+class History:
+    """The measurements of a block's updates.
 
-    Args:
-        threshold: of predictions, for the accuracy of batches that come in parts.
-        exact: whether gradients are computed in the parameters' own type; see `FULL_PRECISIONS`.
+    They stay tensors until the block ends: a number asked of a GPU makes the CPU wait for it.
     """
+
+    def __init__(self, start: int, loss: Loss) -> None:
+        self.start, self.loss = start, loss  # updates made before the block, and what logits are measured with
+        self.rows: list[list[Tensor]] = []  # of each update: logits, labels and, where there are any, weights
+        self.penalties: list[Tensor] = []
+        self.of_large: list[tuple[float, float]] = []  # loss and accuracy; a block has either these or logits
+        self.further: list[dict[str, float]] = []
+        self.certificates: dict[int, dict[str, float]] = {}  # by the update that they come after
+
+    def add(self, measured: list[Measured], batches: list[Batch | LargeBatch], penalty: Tensor | None) -> None:
+        """What the batches of one update gave before it, and the penalty then."""
+        if penalty is not None:
+            self.penalties.append(penalty)
+        if isinstance(measured[0], tuple):
+            self.of_large.append(measured[0])
+            return
+        small = [batch for batch in batches if not isinstance(batch, LargeBatch)]
+        columns = measured, *zip(*(batch[1:] for batch in small), strict=True)
+        self.rows.append([_joined([part for part in column if isinstance(part, Tensor)]) for column in columns])
+
+    def add_iteration(self, value: float, accuracy: float, further: dict[str, float]) -> None:
+        """The objective with its penalty, the accuracy, and what else a solver knows."""
+        self.of_large.append((value, accuracy))
+        self.further.append(further)
+
+    def losses(self) -> list[float]:
+        """The objective at each update."""
+        losses = [loss for loss, _ in self.of_large] or batch_losses(self.rows, self.loss)
+        if not self.penalties:
+            return losses
+        return [loss + penalty for loss, penalty in zip(losses, torch.stack(self.penalties).tolist(), strict=True)]
+
+    def accuracies(self, of: list[int], threshold: float) -> list[float]:
+        if self.of_large:
+            return [self.of_large[i][1] for i in of]
+        return accuracies([self.rows[i] for i in of], threshold)
+
+
+@dataclass
+class TrainingLog:
+    """Writes the measurements of blocks into the loggers, each at its own step.
+
+    They go straight to the loggers: Lightning's ``self.log`` costs more than an update and knows one step per block.
+    """
+
+    loggers: Sequence[Logger]
+    log_every: int  # updates between two rows
+    first_update: int  # of this run, which is always logged
+    latest: dict[str, float] = field(default_factory=dict)
+
+    def write(self, values: Mapping[str, float], step: int) -> None:
+        for logger in self.loggers:
+            logger.log_metrics(dict(values), step)
+
+    def write_block(self, history: History, losses: list[float], epoch: Callable[[int], int], threshold: float) -> None:
+        """The updates of a block whose losses are finite.
+
+        Args:
+            epoch: of an update of the block.
+        """
+        start = history.start
+        due = [i for i in range(len(losses)) if (start + i) % self.log_every == 0 or start + i == self.first_update]
+        for i, accuracy in zip(due, history.accuracies(due, threshold), strict=True):
+            self.latest = {"train/loss": losses[i], "train/accuracy": accuracy}
+            self.write({"epoch": epoch(i), **self.latest, **(history.further[i] if history.further else {})}, start + i)
+        for i, certificate in history.certificates.items():
+            if i < len(losses):
+                self.write({"epoch": epoch(i), **certificate}, start + i + 1)  # of the state after the update
+        for logger in self.loggers:
+            logger.save()
+
+
+def _joined(parts: list[Tensor]) -> Tensor:
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+
+class GradientUpdates:
+    """The notebook's three lines: zero the gradients, go backward, step."""
 
     def __init__(
         self,
         network: nn.Module,
         optimizer: Optimizer,
         objective: Objective,
-        threshold: float,
+        threshold: float,  # of predictions, for the accuracy of batches that come in parts
         options: UpdateOptions,
-        exact: bool,
+        exact: bool,  # whether gradients are computed in the parameters' own type; see `FULL_PRECISIONS`
     ) -> None:
         self.network, self.optimizer, self.objective, self.threshold = network, optimizer, objective, threshold
         self.options, self._checked = options, False
@@ -80,14 +155,14 @@ class GradientUpdates:
     def make(self, batches: Batches, block: Block | SingleBatch, history: History) -> bool:
         """One update from its batches, which are of this block; whether it was the last one that is needed."""
         if not self._checked:
-            check_network(self.network, _first_rows(batches[0]))
+            x = batches[0].first() if isinstance(batches[0], LargeBatch) else batches[0][0]
+            check_network(self.network, dense_rows(x, CHECKED_ROWS))
             self._checked = True
         penalty = self.objective.penalty(self.network) if self.objective.penalised else None
         history.add(self._step(batches), batches, penalty)
         return False
 
     def _step(self, batches: Batches) -> list[Measured]:
-        """One step of the optimizer; returns what the batches gave before it."""
         if not isinstance(self.gradient, LinearGradient):  # which overwrites them
             self.optimizer.zero_grad()
         measured = [self.backward(batch) for batch in batches]
@@ -151,7 +226,3 @@ class SolverUpdates:
         named = {f"train/{name}": value for name, value in further.items()}
         history.add_iteration(iteration.value, iteration.accuracy, named)
         return iteration.finished
-
-
-def _first_rows(batch: Batch | LargeBatch) -> Tensor:
-    return dense_rows(batch.first() if isinstance(batch, LargeBatch) else batch[0], CHECKED_ROWS)

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from logreg.core.build import build
-from logreg.core.components import Component
+from logreg.core.build import build_data
+from logreg.core.options.data import DataSettings
 from logreg.data import DigitsData
 
 SIZE, PHOTOS = 16, 120
@@ -24,6 +24,7 @@ class FewDigits(DigitsData):
 def few(**settings: Any) -> FewDigits:
     class_weight = settings.pop("class_weight", None)
     node = {"seed": 1, "size": SIZE, "batch_size": 32, "split": {"train": 0.6, "val": 0.2, "test": 0.2}, **settings}
-    data = build(Component("tests.sweeps.fused.photos.FewDigits", node), FewDigits, "data", ("tests",))
+    data = build_data(DataSettings.of({"_target_": "tests.sweeps.fused.photos.FewDigits", **node}), ("tests",))
+    assert isinstance(data, FewDigits)
     data.weigh_labels(class_weight)
     return data

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from logreg.models import ConvByHand
-from logreg.sweeps.fused.footprint import footprint
+from logreg.sweeps.fused.networks import footprint
 from tests.sweeps.fused.photos import few
 
 

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from logreg.core.errors import UserError
-from logreg.core.settings import Settings
+from logreg.core.settings import Settings, Vectorized
 from logreg.sweeps.checks import check_space
 from logreg.sweeps.composed_job import ComposedJob
 from logreg.sweeps.fused.files import JobFiles
@@ -21,7 +21,7 @@ from logreg.sweeps.fused.fit import Fit
 from logreg.sweeps.fused.group import FusedOptions, train_together
 from tests.helpers import composed
 
-OPTIONS = FusedOptions(memory=None, figures=0, hydra_folder=".hydra", log_file="train.log")
+OPTIONS = FusedOptions(Vectorized(memory=None, figures=0, dry_run=False), ".hydra", "train.log")
 
 
 def jobs_in(directory: Path, count: int) -> tuple[dict[int, ComposedJob], dict[int, Settings]]:

@@ -19,8 +19,14 @@ from logreg.models import ConvByHand, ConvSequential, LinearOnPixels
 from logreg.optim.objective import AutogradGradient
 from logreg.sweeps.fused import networks
 from logreg.sweeps.fused.fit import Fit
-from logreg.sweeps.fused.footprint import Footprint, footprint
-from logreg.sweeps.fused.networks import GeneralNetworks, LinearNetworks, NetworksInTurn, form_of, stacked_networks
+from logreg.sweeps.fused.networks import (
+    Footprint,
+    GeneralNetworks,
+    LinearNetworks,
+    NetworksInTurn,
+    footprint,
+    form_of,
+)
 from tests.sweeps.fused.photos import CHANGES, SIZE, few
 from tests.sweeps.fused.test_fit import assert_alone, bits, fused
 
@@ -121,7 +127,7 @@ def test_vmap_and_turns_and_pieces_give_the_same(
 def test_jobs_in_turn_have_the_bits_of_autograd_and_those_not_wanted_are_left_out() -> None:
     alone, whole = drawn_networks(ConvSequential, 3)
     x, y = torch.randn(1, 12, 3 * SIZE**2), (torch.rand(1, 12) > 0.5).float()
-    turns = stacked_networks(
+    turns = NetworksInTurn(
         alone, 1, torch.zeros(3), torch.tensor([0.0, 0.1, 0.0]), torch.float32, torch.device("cpu"), whole
     )
     logits, gradients = turns.gradients(x, y, None, np.array([True, True, False]))

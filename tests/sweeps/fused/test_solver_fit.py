@@ -27,10 +27,10 @@ PENALTIES = (1e-4, 1e-2, 1.0)
 
 def solved(tables: list[Any], epochs: int = 50, dtype: torch.dtype = torch.float64) -> SolverFit:
     jobs = []
-    for number, data in enumerate(tables):
+    for data in tables:
         data.setup()
         network = drawn(SequentialRegression, data.num_features)
-        jobs += [FusedJob(number, network, {"lr": 1.0}, None, 0.0, l2, epochs, 0.4) for l2 in PENALTIES]
+        jobs += [FusedJob(network, {"lr": 1.0}, None, 0.0, l2, epochs, 0.4) for l2 in PENALTIES]
     settings = GroupSettings(Newton, None, default_metrics(), "val/loss", "min", log_every=1, dtype=dtype)
     solver_fit = SolverFit(tables, jobs, settings)
     solver_fit.run()
@@ -54,8 +54,8 @@ def test_coefficients_metrics_and_certificate_are_those_of_a_run_alone(tmp_path:
         for name, value in classifier.network.state_dict().items():
             torch.testing.assert_close(state[name], value, rtol=1e-5, atol=1e-8)
         for name in ("train/loss", "val/loss", "val/auroc", "test/loss"):
-            assert results.metrics[job][name] == pytest.approx(record.metrics[name], rel=1e-6)
-        optimality = results.optimality[job]
+            assert results.records[job].metrics[name] == pytest.approx(record.metrics[name], rel=1e-6)
+        optimality = results.records[job].optimality
         assert optimality is not None
         assert optimality.relative_gap is not None
         assert optimality.relative_gap < 1e-12
@@ -65,11 +65,9 @@ def test_l1_penalties_of_a_table_are_solved_from_the_largest_to_the_smallest(tmp
     tables = [breast_cancer(seed=seed, batch_size=None) for seed in (1, 2)]
     pairs = [(0.01, 0.0), (0.2, 0.0), (0.003, 0.01), (0.0, 0.01)]
     jobs = []
-    for number, data in enumerate(tables):
+    for data in tables:
         data.setup()
-        jobs += [
-            FusedJob(number, drawn(SequentialRegression, 30), {"lr": 1.0}, None, l1, l2, 50, 0.5) for l1, l2 in pairs
-        ]
+        jobs += [FusedJob(drawn(SequentialRegression, 30), {"lr": 1.0}, None, l1, l2, 50, 0.5) for l1, l2 in pairs]
     settings = GroupSettings(
         ProximalNewton, None, default_metrics(), "val/loss", "min", log_every=1, dtype=torch.float64
     )
@@ -84,8 +82,8 @@ def test_l1_penalties_of_a_table_are_solved_from_the_largest_to_the_smallest(tmp
         for name, value in classifier.network.state_dict().items():
             torch.testing.assert_close(state[name], value, rtol=1e-4, atol=1e-6)
             assert torch.equal(state[name] == 0, value == 0)
-        assert results.metrics[job]["train/loss"] == pytest.approx(record.metrics["train/loss"], rel=1e-9)
-        optimality = results.optimality[job]
+        assert results.records[job].metrics["train/loss"] == pytest.approx(record.metrics["train/loss"], rel=1e-9)
+        optimality = results.records[job].optimality
         assert optimality is not None
         assert optimality.converged
     updates = solver_fit.final_updates.reshape(2, 4)
@@ -109,7 +107,7 @@ def test_iterations_are_logged_for_each_job_and_are_as_many_as_it_may_make() -> 
 def test_an_interrupted_fit_keeps_its_jobs() -> None:
     data = breast_cancer(batch_size=None)
     data.setup()
-    jobs = [FusedJob(0, drawn(SequentialRegression, 30), {"lr": 1.0}, None, 0.0, l2, 50, 0.5) for l2 in PENALTIES]
+    jobs = [FusedJob(drawn(SequentialRegression, 30), {"lr": 1.0}, None, 0.0, l2, 50, 0.5) for l2 in PENALTIES]
     solver_fit = SolverFit(
         [data], jobs, GroupSettings(Newton, None, default_metrics(), "val/loss", "min", dtype=torch.float64)
     )
@@ -118,17 +116,15 @@ def test_an_interrupted_fit_keeps_its_jobs() -> None:
     assert solver_fit.status == ["interrupted"] * 3
     assert solver_fit.final_updates.tolist() == [0, 0, 0]
     assert solver_fit.last.saved.all()
-    assert all(metrics["val/loss"] > 0 for metrics in measure(solver_fit, [None] * 3).metrics)
+    assert all(job.metrics["val/loss"] > 0 for job in measure(solver_fit, [None] * 3).records)
 
 
 def test_a_signal_between_l1_penalties_leaves_the_rest_where_they_start(monkeypatch: pytest.MonkeyPatch) -> None:
     tables = [breast_cancer(seed=seed, batch_size=None) for seed in (1, 2)]
     jobs = []
-    for number, data in enumerate(tables):
+    for data in tables:
         data.setup()
-        jobs += [
-            FusedJob(number, drawn(SequentialRegression, 30), {"lr": 1.0}, None, l1, 0.0, 50, 0.5) for l1 in (0.01, 0.1)
-        ]
+        jobs += [FusedJob(drawn(SequentialRegression, 30), {"lr": 1.0}, None, l1, 0.0, 50, 0.5) for l1 in (0.01, 0.1)]
     settings = GroupSettings(ProximalNewton, None, default_metrics(), "val/loss", "min", dtype=torch.float64)
     solver_fit, starts = SolverFit(tables, jobs, settings), []
     iterate = ProximalNewton.iterate
@@ -145,7 +141,7 @@ def test_a_signal_between_l1_penalties_leaves_the_rest_where_they_start(monkeypa
     assert solver_fit.final_updates.tolist() == [1, starts.count(0.1), 0, 0]
     assert solver_fit.last.saved.all()
     assert solver_fit.last.updates.tolist() == solver_fit.final_updates.tolist()
-    metrics = measure(solver_fit, [None] * 4).metrics
+    metrics = [record.metrics for record in measure(solver_fit, [None] * 4).records]
     assert all(values["val/loss"] > 0 for values in metrics)
 
 

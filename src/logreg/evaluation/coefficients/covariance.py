@@ -27,14 +27,11 @@ from logreg.optim.problem import LogisticProblem, Theta
 
 KINDS = ("model", "HC0", "HC1", "cluster")
 Matrix = Float[np.ndarray, "coefficients coefficients"]
+Groups = Int[np.ndarray, " rows"]
 
 
 def covariance(
-    problem: LogisticProblem,
-    theta: Theta,
-    total: float,
-    kind: str = "model",
-    groups: Int[np.ndarray, " rows"] | None = None,
+    problem: LogisticProblem, theta: Theta, total: float, kind: str = "model", groups: Groups | None = None
 ) -> Matrix:
     """The covariance of theta, in the units of the features, the intercept last.
 
@@ -56,7 +53,10 @@ def covariance(
         number = len(scores)
         meat = scores.T @ scores * (number / (number - 1) * (total - 1) / (total - count))
     else:
-        meat = _squared_scores(problem, theta, total)
+        meat = np.zeros_like(bread)
+        for x, residual, weight in designs(problem, theta):
+            meat += (x.t() @ (x * (weight * residual.square()).unsqueeze(1))).cpu().numpy()
+        meat *= total / len(problem)
         meat *= total / (total - count) if kind == "HC1" else 1.0
     return bread @ meat @ bread
 
@@ -71,7 +71,7 @@ def inverse(matrix: Matrix) -> Matrix:
 
 
 def group_scores(
-    problem: LogisticProblem, theta: Theta, total: float, groups: Int[np.ndarray, " rows"]
+    problem: LogisticProblem, theta: Theta, total: float, groups: Groups
 ) -> Float[np.ndarray, "groups coefficients"]:
     """The sum of the scores of the rows of each group, without groups whose rows all have weight 0."""
     _, codes = np.unique(groups, return_inverse=True)
@@ -85,13 +85,6 @@ def group_scores(
         total_weight.index_add_(0, group, weight)
         first += len(x)
     return sums[total_weight > 0].cpu().numpy() * (total / len(problem))
-
-
-def _squared_scores(problem: LogisticProblem, theta: Theta, total: float) -> Matrix:
-    meat = torch.zeros((len(theta), len(theta)), dtype=torch.float64, device=theta.device)
-    for x, residual, weight in designs(problem, theta):
-        meat += x.t() @ (x * (weight * residual.square()).unsqueeze(1))
-    return meat.cpu().numpy() * (total / len(problem))
 
 
 def designs(problem: LogisticProblem, theta: Theta) -> Iterator[tuple[Tensor, Tensor, Tensor]]:

@@ -22,6 +22,7 @@ from jaxtyping import Float
 from scipy.special import xlogy
 from scipy.stats import chi2, norm
 
+from logreg.evaluation.coefficients.covariance import Matrix
 from logreg.optim.firth import FirthProblem
 from logreg.optim.problem import LogisticProblem, Theta
 
@@ -32,19 +33,13 @@ Vector = Float[np.ndarray, " estimates"]
 
 @dataclass(frozen=True)
 class Estimates:
-    """Estimates with what is known of their error, (estimates,) each.
-
-    Attributes:
-        z: estimate over standard error.
-        p: of the hypothesis that the true value is 0.
-        lower, upper: of the 95 % interval.
-    """
+    """Estimates with what is known of their error, (estimates,) each."""
 
     estimate: Vector
     standard_error: Vector
-    z: Vector
-    p: Vector
-    lower: Vector
+    z: Vector  # estimate over standard error
+    p: Vector  # of the hypothesis that the true value is 0
+    lower: Vector  # of the 95 % interval
     upper: Vector
 
     @classmethod
@@ -55,9 +50,6 @@ class Estimates:
             z = estimate / error
         return cls(estimate, error, z, 2 * norm.sf(np.abs(z)), estimate - QUANTILE * error, estimate + QUANTILE * error)
 
-    def __len__(self) -> int:
-        return len(self.estimate)
-
     @property
     def odds_ratio(self) -> Vector:
         """What the odds are multiplied by per unit."""
@@ -67,46 +59,31 @@ class Estimates:
 
 @dataclass(frozen=True)
 class FitStatistics:
-    """How well the coefficients fit; see the module for the definitions.
+    """How well the coefficients fit; see the module for the definitions."""
 
-    Attributes:
-        observations: N.
-        parameters: k.
-        likelihood_ratio, likelihood_ratio_p: of the test of all slopes.
-        penalised_log_likelihood: of a Firth fit, in the units of the table; None of another one.
-    """
-
-    observations: float
-    parameters: int
+    observations: float  # N
+    parameters: int  # k
     log_likelihood: float
     null_log_likelihood: float
     deviance: float
     aic: float
     bic: float
     mcfadden_r2: float
-    likelihood_ratio: float
+    likelihood_ratio: float  # of the test of all slopes
     likelihood_ratio_p: float
-    penalised_log_likelihood: float | None = None
+    penalised_log_likelihood: float | None = None  # of a Firth fit, in the units of the table
 
 
 @dataclass(frozen=True)
 class Inference:
-    """The inference of a run, in the units of the table.
+    """The inference of a run, in the units of the table."""
 
-    Attributes:
-        method: ``wald``, or ``profile`` for intervals and p values from the profile likelihood.
-        covariance: see `logreg.evaluation.coefficients.covariance`.
-        coefficients: of the features in their order, the intercept last.
-        marginal_effects: of the features in their order.
-        clusters: how many, where the covariance is by cluster.
-    """
-
-    method: str
-    covariance: str
+    method: str  # ``wald``, or ``profile`` for intervals and p values from the profile likelihood
+    covariance: str  # see `logreg.evaluation.coefficients.covariance`
     statistics: FitStatistics
-    coefficients: Estimates
-    marginal_effects: Estimates
-    clusters: int | None = None
+    coefficients: Estimates  # of the features in their order, the intercept last
+    marginal_effects: Estimates  # of the features in their order
+    clusters: int | None = None  # how many, where the covariance is by cluster
 
     def as_record(self) -> dict[str, object]:
         """The content of ``inference`` in ``run.json``."""
@@ -129,23 +106,20 @@ class NoInference(Exception):
         return {"refused": self.sentence}
 
 
-def statistics(
-    problem: LogisticProblem, theta: Theta, total: float, raw: Float[np.ndarray, "coefficients coefficients"]
-) -> FitStatistics:
+def statistics(problem: LogisticProblem, theta: Theta, total: float, raw: Matrix) -> FitStatistics:
     """How well the coefficients fit.
 
     Args:
         total: N.
         raw: the matrix that takes theta to the units of the table.
     """
-    firth = isinstance(problem, FirthProblem)
     plain = problem.likelihood if isinstance(problem, FirthProblem) else problem
     at_fit = plain.derivatives(theta)
     log_likelihood, count = -total * at_fit.value, len(theta)
     share = sum(float((block.weights * block.y).sum()) for block in problem.blocks()) / len(problem)  # of label 1
     null = total * float(xlogy(share, share) + xlogy(1 - share, 1 - share))
     ratio, penalised = 2 * (log_likelihood - null), None
-    if firth:
+    if plain is not problem:
         constant = (total * share + count / 2) / (total + count)
         at_null = torch.zeros_like(theta)
         at_null[-1] = math.log(constant / (1 - constant))
@@ -169,9 +143,7 @@ def statistics(
     )
 
 
-def raw_matrix(
-    scale: Float[np.ndarray, " features"], mean: Float[np.ndarray, " features"]
-) -> Float[np.ndarray, "coefficients coefficients"]:
+def raw_matrix(scale: Float[np.ndarray, " features"], mean: Float[np.ndarray, " features"]) -> Matrix:
     """The matrix that takes coefficients of features ``(raw - mean) / scale``, the intercept last, to raw units."""
     matrix = np.diag(np.append(1 / scale, 1.0))
     matrix[-1, :-1] = -mean / scale

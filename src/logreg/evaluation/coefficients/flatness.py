@@ -41,17 +41,10 @@ UNKNOWN = "whether the labels are separated is not known; separation=true finds 
 
 @dataclass(frozen=True)
 class Flatness:
-    """In which directions the objective is all but flat.
+    """In which directions the objective is all but flat."""
 
-    Attributes:
-        dependent: columns that are combinations of others.
-        separating: columns along which the labels seem to be separated.
-        rank: of the columns with the constant.
-    """
-
-    dependent: list[str]
-    separating: list[str]
-    rank: int
+    dependent: list[str]  # columns that are combinations of others
+    separating: list[str]  # columns along which the labels seem to be separated
 
     @property
     def separation(self) -> str:
@@ -88,13 +81,13 @@ def flatness(problem: LogisticProblem, theta: Theta, names: Sequence[str], total
     dependent = [name for i, name in enumerate(names) if i not in set(independent)]
     part = np.ix_(independent, independent)
     if not (flat := _flat_directions(at_zero[part], at_fit[part])).size:
-        return Flatness(dependent, [], len(independent))
+        return Flatness(dependent, [])
     directions = np.zeros((len(theta), flat.shape[1]))
     directions[independent] = flat
     directions = directions @ _by_certainty(problem, theta, scale[:, None] * directions)
     events = _events(problem, theta, scale[:, None] * directions) * (total or len(problem)) / len(problem)
     strongest = _nearest_columns(at_zero, directions[:, events < FEWEST_EVENTS]) if len(names) else []
-    return Flatness(dependent, [names[i] for i in sorted(set(strongest))], len(independent))
+    return Flatness(dependent, [names[i] for i in sorted(set(strongest))])
 
 
 def remark(problem: LogisticProblem, theta: Theta, gap: float | None, names: Sequence[str]) -> str | None:
@@ -127,7 +120,6 @@ def _nearest_columns(gram: Matrix, directions: Directions) -> list[int]:
 
 
 def _flat_directions(at_zero: Matrix, at_fit: Matrix) -> Directions:
-    """Along which hardly any of the curvature at 0 is left."""
     values, vectors = np.linalg.eigh(at_zero)
     positive = values > DEPENDENT**2 * values[-1]
     # In these coordinates the Hessian at 0 is the identity: eigenvalues are ratios of the curvatures.

@@ -14,7 +14,6 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from jaxtyping import Float
 
 from logreg.evaluation.coefficients.covariance import Matrix, designs
 from logreg.evaluation.coefficients.estimates import Estimates
@@ -22,17 +21,13 @@ from logreg.optim.problem import LogisticProblem, Theta
 
 
 def marginal_effects(
-    problem: LogisticProblem,
-    theta: Theta,
-    covariance: Matrix,
-    scale: Float[np.ndarray, " features"],
-    levels: Sequence[tuple[int, int]] = (),
+    problem: LogisticProblem, theta: Theta, covariance: Matrix, scale: np.ndarray, levels: Sequence[tuple[int, int]]
 ) -> Estimates:
     """The average marginal effect of every feature.
 
     Args:
         covariance: of theta.
-        scale: what numbers were divided by.
+        scale: what numbers were divided by, (features,).
         levels: first feature and number of features of each column whose features are levels, or a flag.
     """
     count = problem.features

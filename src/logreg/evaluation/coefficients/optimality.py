@@ -33,7 +33,7 @@ from __future__ import annotations
 
 import logging
 import math
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 
 import torch
 
@@ -67,91 +67,12 @@ UNSOLVED = 1e-18
 MOST_GRAM_COLUMNS = 2000  # of the Hessian of which a factor is made for the Newton decrement
 # Rows times columns that are searched for a separation unasked, of a run and of each job of a sweep.
 MOST_SEARCHED, MOST_SEARCHED_IN_SWEEP = 500_000, 5_000
-
-
-@dataclass(frozen=True)
-class Optimality:
-    """The content of ``optimality`` in ``run.json``.
-
-    Attributes:
-        objective: F at the coefficients of the run.
-        gradient_norm: of F by all coefficients, Euclidean; of the subgradient nearest to zero under an l1 penalty.
-        gap: how far F is above its least value; a bound, an estimate, or None where neither is known.
-        relative_gap: the same over the least value that it leaves possible.
-        method: where the gap comes from: ``duality gap``, ``half squared Newton decrement``, ``separation`` or None.
-        converged: whether the relative gap is at most `CONVERGED`; None where there is no gap, and False where no
-            coefficients are the best.
-        separation: what was found, where it was looked for.
-        penalised: whether a penalty makes one choice of coefficients the best, whatever the labels.
-        remedy: what would lead nearer to the optimum.
-        remark: what else there is to say, where no separation was looked for; see
-            `logreg.evaluation.coefficients.flatness`.
-    """
-
-    objective: float
-    gradient_norm: float
-    gap: float | None
-    relative_gap: float | None
-    method: str | None
-    converged: bool | None
-    separation: Separation | None = None
-    penalised: bool = False
-    remedy: str = "more epochs"
-    remark: str | None = None
-
-    def as_record(self) -> Certificate:
-        sentence = self.sentence if self.remark is None else f"{self.sentence}; {self.remark}"
-        return Certificate(sentence, **asdict(self))
-
-    @property
-    def sentence(self) -> str:
-        """The same in one plain line."""
-        separation = self.separation
-        if separation is None:
-            return self._distance
-        if self.penalised:
-            without = "; without the penalty there would be none: the labels are " + separation.sentence
-            return self._distance + (without if separation.kind != "none" else "")
-        if separation.kind != "none":
-            return self._of_separation(separation)
-        return self._distance + (f"; {dependence(separation.dependent)}" if separation.dependent else "")
-
-    @property
-    def _distance(self) -> str:
-        if self.gap is None:
-            return f"not certified: the norm of the gradient is {self.gradient_norm:.2g}"
-        if self.relative_gap is None:
-            return f"not converged: far from the optimum (objective {self.objective:.3g}); try {self.remedy}"
-        bound = self.method == "duality gap"
-        if self.converged:
-            return f"within{'' if bound else ' about'} {max(self.gap, ROUNDING):.1g} of the optimum"
-        most = "at most" if bound else "about"
-        return f"not converged: {most} {_share(self.relative_gap)} above the optimum; try {self.remedy}"
-
-    def _of_separation(self, separation: Separation) -> str:
-        if separation.kind == "complete":
-            return (
-                f"{separation.sentence}: the maximum-likelihood estimate does not exist and the cost falls without "
-                f"end, here to {self.objective:.3g}; use penalty.l2=<number> or penalty=firth"
-            )
-        one, several = "its maximum-likelihood estimate is", "their maximum-likelihood estimates are"
-        what = one if len(separation.columns) == 1 else several
-        return (
-            f"{separation.sentence}: {what} infinite, and the number found says only when training "
-            "stopped; use penalty.l2=<number> or penalty=firth"
-        )
-
-
-def _share(relative: float) -> str:
-    """A relative distance in words."""
-    if relative >= 10:
-        return f"{relative:.0f} times"
-    return f"{100 * relative:.0f} %" if relative >= 1 else f"{100 * relative:.2g} %"
+DUALITY, DECREMENT = "duality gap", "half squared Newton decrement"  # where gaps come from
 
 
 def certify(
     problem: LogisticProblem, theta: Theta, separation: Separation | None = None, optimizer: str = ""
-) -> Optimality:
+) -> Certificate:
     """How good these coefficients are.
 
     Args:
@@ -160,32 +81,73 @@ def certify(
         optimizer: that they come from, if it is a solver: by its name.
     """
     firth = isinstance(problem, FirthProblem)
-    ridge_or_lasso = problem.penalised and not firth
     # Firth's problem makes the matrix for its gradient anyway.
-    has_factor = not ridge_or_lasso and (firth or problem.features <= MOST_GRAM_COLUMNS)
+    has_factor = firth or (not problem.penalised and problem.features <= MOST_GRAM_COLUMNS)
     at = problem.derivatives(theta) if has_factor else problem.first_order(theta)
-    value = at.value
-    uncertified = Optimality(
-        value, float(stationarity(problem, theta, at.gradient).norm()), None, None, None, None, separation,
-        penalised=problem.penalised, remedy=_remedy(problem, optimizer),
-    )  # fmt: skip
-    if not math.isfinite(value):
-        return uncertified
-    if ridge_or_lasso:
-        gap = _gap_with_l1(problem, theta, value) if problem.l1 > 0 else _duality_gap(problem, theta, value)
-        return _with_gap(uncertified, gap, "duality gap")
-    separated = separation is not None and separation.kind != "none" and not uncertified.penalised
-    if separation is None and not uncertified.penalised and value < _of_one_row(problem):
+    if separation is None and not problem.penalised and at.value < _of_one_row(problem):
         separation = Separation("complete")
-    if separation is not None and separation.kind == "complete" and not uncertified.penalised:
-        return replace(uncertified, gap=value, method="separation", converged=False, separation=separation)
-    if value > OF_ZERO:
-        return replace(uncertified, gap=value - OF_ZERO, converged=False)
+    kind = "none" if separation is None or problem.penalised else separation.kind
+    gap, method = _gap(problem, theta, at, kind == "complete")
+    relative, converged = math.inf, None if gap is None else False
+    if gap is not None and method in (DUALITY, DECREMENT):
+        least = max(at.value - gap, 0.0)  # the log loss is never negative
+        relative = gap / least if least > 0 else math.inf
+        converged = relative <= CONVERGED and kind == "none"
+    certificate = Certificate(
+        "", at.value, float(stationarity(problem, theta, at.gradient).norm()), gap,
+        relative if math.isfinite(relative) else None, method, converged,
+        None if separation is None else asdict(separation), problem.penalised, _remedy(problem, optimizer),
+    )  # fmt: skip
+    return replace(certificate, sentence=_sentence(certificate, separation))
+
+
+def _gap(problem: LogisticProblem, theta: Theta, at: FirstOrder, separated: bool) -> tuple[float | None, str | None]:
+    """How far F is above its least value, and where that comes from; ``separated`` is completely, without a penalty."""
+    if not math.isfinite(at.value):
+        return None, None
+    if problem.penalised and not isinstance(problem, FirthProblem):
+        return (_gap_with_l1 if problem.l1 > 0 else _gap_with_l2)(problem, theta, at.value), DUALITY
+    if separated:
+        return at.value, "separation"
+    if at.value > OF_ZERO:
+        return at.value - OF_ZERO, None
     decrement = _newton_decrement(at) if isinstance(at, Derivatives) else _by_products(problem, theta, at)
-    if decrement is None:
-        return uncertified
-    certified = _with_gap(uncertified, decrement, "half squared Newton decrement")
-    return replace(certified, converged=False) if separated else certified
+    return decrement, None if decrement is None else DECREMENT
+
+
+def _sentence(certificate: Certificate, separation: Separation | None) -> str:
+    """A certificate in one plain line."""
+    if separation is None:
+        return _distance(certificate)
+    if certificate.penalised:
+        without = "; without the penalty there would be none: the labels are " + separation.sentence
+        return _distance(certificate) + (without if separation.kind != "none" else "")
+    if separation.kind == "complete":
+        return (
+            f"{separation.sentence}: the maximum-likelihood estimate does not exist and the cost falls without "
+            f"end, here to {certificate.objective:.3g}; use penalty.l2=<number> or penalty=firth"
+        )
+    if separation.kind != "none":
+        one, several = "its maximum-likelihood estimate is", "their maximum-likelihood estimates are"
+        return (
+            f"{separation.sentence}: {one if len(separation.columns) == 1 else several} infinite, and the number found "
+            "says only when training stopped; use penalty.l2=<number> or penalty=firth"
+        )
+    return _distance(certificate) + (f"; {dependence(separation.dependent)}" if separation.dependent else "")
+
+
+def _distance(certificate: Certificate) -> str:
+    gap, relative = certificate.gap, certificate.relative_gap
+    if gap is None:
+        return f"not certified: the norm of the gradient is {certificate.gradient_norm:.2g}"
+    if relative is None:
+        return f"not converged: far from the optimum (objective {certificate.objective:.3g}); try {certificate.remedy}"
+    bound = certificate.method == DUALITY
+    if certificate.converged:
+        return f"within{'' if bound else ' about'} {max(gap, ROUNDING):.1g} of the optimum"
+    share = f"{100 * relative:.0f} %" if relative >= 1 else f"{100 * relative:.2g} %"
+    share = f"{relative:.0f} times" if relative >= 10 else share
+    return f"not converged: {'at most' if bound else 'about'} {share} above the optimum; try {certificate.remedy}"
 
 
 def _of_one_row(problem: LogisticProblem) -> float:
@@ -204,14 +166,7 @@ def _remedy(problem: LogisticProblem, optimizer: str) -> str:
     return f"optimizer={solver} or more epochs"
 
 
-def _with_gap(optimality: Optimality, gap: float, method: str) -> Optimality:
-    least = max(optimality.objective - gap, 0.0)  # the log loss is never negative
-    relative = gap / least if least > 0 else math.inf
-    relative_gap = relative if math.isfinite(relative) else None
-    return replace(optimality, gap=gap, relative_gap=relative_gap, method=method, converged=relative <= CONVERGED)
-
-
-def _duality_gap(problem: LogisticProblem, theta: Theta, value: float) -> float:
+def _gap_with_l2(problem: LogisticProblem, theta: Theta, value: float) -> float:
     _, best = problem.with_best_intercept(theta)
     return max(value - best.value, 0.0) + float(best.gradient[:-1].square().sum()) / (2 * problem.l2)
 

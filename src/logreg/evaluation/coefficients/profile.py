@@ -18,7 +18,6 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float
 from scipy.stats import chi2
 
 from logreg.evaluation.coefficients.estimates import QUANTILE, Estimates
@@ -41,22 +40,16 @@ class Point(NamedTuple):
     direction: Theta
 
 
-def profile(
-    problem: LogisticProblem,
-    theta: Theta,
-    total: float,
-    functions: Float[np.ndarray, "estimates coefficients"],
-    wald: Estimates,
-) -> Estimates:
+def profile(problem: LogisticProblem, theta: Theta, total: float, functions: np.ndarray, wald: Estimates) -> Estimates:
     """The same estimates with p values and intervals of the profile likelihood.
 
     Args:
         theta: the optimum.
         total: N.
-        functions: c of each estimate.
+        functions: c of each estimate, (estimates, coefficients).
         wald: the estimates with their standard errors.
     """
-    lower, upper, p = (np.empty(len(wald)) for _ in range(3))
+    lower, upper, p = np.empty((3, len(functions)))
     for i, row in enumerate(functions):
         function, error = torch.as_tensor(row, device=theta.device), float(wald.standard_error[i])
         deviance = _ProfileDeviance(problem, theta, total, function, error)
@@ -66,8 +59,6 @@ def profile(
 
 
 class _ProfileDeviance:
-    """The profile deviance of one function of the coefficients."""
-
     def __init__(self, problem: LogisticProblem, theta: Theta, total: float, function: Theta, error: float) -> None:
         self.problem, self.total, self.function, self.error = problem, total, function, error
         self.estimate = float(function @ theta)

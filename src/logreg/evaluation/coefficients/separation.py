@@ -72,20 +72,14 @@ def check_memory(rows: int, features: int) -> None:
 
 @dataclass(frozen=True)
 class Separation:
-    """Whether the columns separate the labels, and how.
+    """Whether the columns separate the labels, and how."""
 
-    Attributes:
-        kind: ``none``, ``quasi-complete`` or ``complete``.
-        direction: by column, in units of a column's standard deviation; the estimate of a column goes to infinity in
-            the direction of its sign. Empty where nothing separates.
-        dependent: columns that are combinations of others.
-        rank: of the columns with the constant.
-    """
-
-    kind: str
+    kind: str  # ``none``, ``quasi-complete`` or ``complete``
+    # By column, in units of a column's standard deviation; the estimate of a column goes to infinity in the direction
+    # of its sign. Empty where nothing separates.
     direction: dict[str, float] = field(default_factory=dict)
-    dependent: list[str] = field(default_factory=list)
-    rank: int = 0
+    dependent: list[str] = field(default_factory=list)  # columns that are combinations of others
+    rank: int = 0  # of the columns with the constant
 
     @property
     def columns(self) -> list[str]:
@@ -166,12 +160,7 @@ def _power_of_two(sizes: np.ndarray | np.float64) -> np.ndarray:
 
 
 def _direction(signed: np.ndarray, independent: list[int]) -> tuple[str, np.ndarray] | None:
-    """The kind of separation and a direction of few columns; None where nothing separates.
-
-    Args:
-        signed: (rows, columns).
-        independent: columns that span all of them.
-    """
+    """The kind of separation and a direction of few columns; None where nothing separates."""
     spanning = signed[:, independent]
     dense = _most_separating(spanning)
     if dense is None:
@@ -244,11 +233,7 @@ def _separates_all(signed: np.ndarray) -> bool:
 
 
 def _solved(cost: np.ndarray, matrix: np.ndarray, most: np.ndarray, bounds: Bounds) -> tuple[np.ndarray, float]:
-    """Where ``cost @ d`` is least subject to ``matrix @ d <= most``, and its value there.
-
-    Raises:
-        Undetermined: it has no least value, or none was reached.
-    """
+    """Where ``cost @ d`` is least subject to ``matrix @ d <= most``, and its value there."""
     program: OptimizeResult = linprog(cost, A_ub=matrix, b_ub=most, bounds=bounds, method="highs")
     if program.status == INFEASIBLE:
         raise Infeasible(program.message)

@@ -43,37 +43,21 @@ DTYPES: dict[object, torch.dtype] = {"32-true": torch.float32, "64-true": torch.
 
 @dataclass
 class GroupMember:
-    """One job of a group.
+    """One job of a group."""
 
-    Attributes:
-        position: in the sweep.
-        settings: with its penalty as a number.
-        random_state: of torch's generator after the network was drawn.
-        notes: what was logged while the data was read.
-    """
-
-    position: int
-    settings: Settings
+    position: int  # in the sweep
+    settings: Settings  # with its penalty as a number
     data: BlockData
     network: nn.Module
-    random_state: Tensor
-    notes: Sequence[logging.LogRecord]
+    random_state: Tensor  # of torch's generator after the network was drawn
+    notes: Sequence[logging.LogRecord]  # what was logged while the data was read
 
-    def job(self, table: int) -> FusedJob:
+    def job(self) -> FusedJob:
         settings, penalty = self.settings, self.settings.penalty
         arguments = settings.optimizer.arguments
         keywords = {name: tuple(value) if isinstance(value, list) else value for name, value in arguments.items()}
-        l2 = float(penalty.l2)
-        return FusedJob(
-            table,
-            self.network,
-            keywords,
-            settings.scheduler,
-            penalty.l1,
-            l2,
-            settings.epochs,
-            settings.fixed_threshold,
-        )
+        weights, threshold = (penalty.l1, float(penalty.l2)), settings.fixed_threshold
+        return FusedJob(self.network, keywords, settings.scheduler, *weights, settings.epochs, threshold)
 
 
 class CannotFuse(Exception):
@@ -195,7 +179,7 @@ class Assembler:
             options.clip_value,
             options.clip_algorithm,
             DTYPES[trainer.precision],
-            _device(settings.accelerator),
+            torch.device("cuda:0" if settings.accelerator in ("gpu", "cuda") else settings.accelerator),
             classifier.loss,
         )
 
@@ -203,7 +187,3 @@ class Assembler:
 def _key(*values: object) -> str:
     """A text that is the same for settings that are."""
     return json.dumps(values, sort_keys=True, default=lambda value: vars(value) if is_dataclass(value) else str(value))
-
-
-def _device(accelerator: str) -> torch.device:
-    return torch.device("cuda:0" if accelerator in ("gpu", "cuda") else accelerator)

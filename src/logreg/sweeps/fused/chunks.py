@@ -17,8 +17,7 @@ from logreg.data.splits import SPLITS
 from logreg.optim.solver import Solver
 from logreg.sweeps.fused.assemble import GroupMember
 from logreg.sweeps.fused.fit import FusedJob, GroupSettings
-from logreg.sweeps.fused.footprint import Footprint, footprint
-from logreg.sweeps.fused.networks import GeneralNetworks, NetworksInTurn, form_of
+from logreg.sweeps.fused.networks import Footprint, GeneralNetworks, NetworksInTurn, footprint, form_of
 
 MEMORY_SHARE = 0.25  # of what is free, for one fit
 PLACES = 16  # jobs of a table come in multiples of this, if there are several
@@ -29,19 +28,15 @@ T = TypeVar("T")
 
 @dataclass
 class Stack:
-    """Jobs of one fit, table by table.
-
-    Attributes:
-        members: equally many for each table; None fills a place, in which the table's first job is trained once more.
-    """
+    """Jobs of one fit, table by table, equally many for each."""
 
     tables: list[BlockData]
-    members: list[GroupMember | None]
+    members: list[GroupMember | None]  # None fills a place, in which the table's first job is trained once more
 
     def jobs(self) -> list[FusedJob]:
         of_a_table = len(self.members) // len(self.tables)
         present = [member or self.members[i - i % of_a_table] for i, member in enumerate(self.members)]
-        return [member.job(i // of_a_table) for i, member in enumerate(present) if member is not None]
+        return [member.job() for member in present if member is not None]
 
     @property
     def counted(self) -> np.ndarray:
@@ -78,7 +73,9 @@ def _stacks_of_a_shape(tables: list[list[GroupMember]], settings: GroupSettings,
     of_row = footprint(first.network, first.data.served("train"))
     # A solver's last bits depend on its neighbours anyway.
     filled = not issubclass(settings.optimizer, Solver) and not of_row.convolves
-    of_job = _bytes_of_a_job(first, settings) + _bytes_of_a_table(first, settings) // of_a_table
+    *rows, features = _shape(first.data)
+    of_table = 2 * settings.dtype.itemsize * features * sum(rows)  # as it is stacked, and as it is changed or measured
+    of_job = _bytes_of_a_job(first, settings) + of_table // of_a_table
     form, of_batch = form_of(first.network, of_row, settings.device), _bytes_of_a_batch(first, settings, of_row)
     if form is GeneralNetworks:
         of_job += of_batch
@@ -156,13 +153,6 @@ def _measurements(member: GroupMember, settings: GroupSettings) -> tuple[int, in
     epochs, data = member.settings.epochs, member.data
     logged = epochs * data.batches_per_pass // settings.log_every
     return logged, epochs // settings.validate_every if len(data.rows["val"]) else 0
-
-
-def _bytes_of_a_table(member: GroupMember, settings: GroupSettings) -> int:
-    """Of its rows as they are stacked, and as they are changed at random, or measured in the end."""
-    return (
-        2 * settings.dtype.itemsize * member.data.num_features * sum(len(member.data.rows[split]) for split in SPLITS)
-    )
 
 
 def default_memory(device: torch.device) -> int:

@@ -6,7 +6,8 @@ import csv
 import functools
 import logging
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,9 @@ from logreg.core.files import open_atomically, write_atomically
 from logreg.core.provenance import versions
 from logreg.data.datamodule import BlockData
 from logreg.data.images.data import ImageData
-from logreg.evaluation.intervals import accuracy_intervals
+from logreg.evaluation.reliability import accuracy_intervals
 from logreg.records.record import PREPROCESSING, Evaluated, RunRecord, write_settings
-from logreg.report.coefficients import Coefficients, infinite_of
+from logreg.report.coefficients import coefficients
 from logreg.report.figures import boundary, photos
 from logreg.report.run import draw_run
 from logreg.report.tensorboard.events import EventFile, TensorBoardLogger
@@ -64,21 +65,18 @@ def _as_json(data: BlockData) -> str:
     return data.preprocessor.to_json()
 
 
+@dataclass
 class JobFiles:
-    """Writes the directory of one job.
+    """Writes the directory of one job."""
 
-    Args:
-        record: with what was known before training.
-        with_figures: draw the job's figures, which takes longer than everything else.
-        log_file: name of the job's log.
-    """
+    job: ComposedJob
+    member: GroupMember
+    record: RunRecord  # with what was known before training
+    with_figures: bool  # draw the job's figures, which takes longer than everything else
+    log_file: str
 
-    def __init__(
-        self, job: ComposedJob, member: GroupMember, record: RunRecord, with_figures: bool, log_file: str
-    ) -> None:
-        self.job, self.member, self.record, self.with_figures = job, member, record, with_figures
-        self.directory, self.log = job.directory, job.directory / log_file
-        self.settings, self.data = member.settings, member.data
+    def __post_init__(self) -> None:
+        self.directory, self.settings, self.data = self.job.directory, self.member.settings, self.member.data
 
     def begin(self, device: torch.device, hydra_folder: str | None) -> None:
         """What a run alone has written when its training starts."""
@@ -111,11 +109,11 @@ class JobFiles:
         return set()
 
     def _log(self, lines: Iterable[logging.LogRecord]) -> None:
-        with self.log.open("a", encoding="utf-8") as file:
+        with (self.directory / self.log_file).open("a", encoding="utf-8") as file:
             file.writelines(f"{LOG_FORMAT.format(line)}\n" for line in lines)
 
     def write(self, fit: Fit, results: Results, job: int, share: float, with_layout: bool) -> None:
-        """What came of it, the record last.
+        """What the fit gave, the record last.
 
         Args:
             share: seconds of the job, of those that all took together.
@@ -125,17 +123,10 @@ class JobFiles:
         rows, updates = history(fit, job), int(fit.final_updates[job])
         record.updates, record.epochs = updates, updates // fit.batches.batches_per_pass
         record.end(fit.status[job])
-        record.metrics, optimality = results.metrics[job], results.optimality[job]
         record.intervals = accuracy_intervals(record.metrics, self.data)
-        record.optimality = None if optimality is None else optimality.as_record()
-        record.calibration = results.calibrations[job]
-        record.threshold, record.threshold_rule = results.thresholds[job], results.rules[job]
-        best = bool(results.uses_best[job])
-        if record.status == "diverged" and fit.last.saved[job]:  # by its very last update
-            record.evaluated = Evaluated("last", updates)
-        elif record.status != "diverged":
-            state = fit.best if best else fit.last
-            record.evaluated = Evaluated("best" if best else "last", int(state.updates[job]))
+        if fit.last.saved[job]:  # as all are but those that diverged before their very last update
+            which, state = ("best", fit.best) if results.uses_best[job] else ("last", fit.last)
+            record.evaluated = Evaluated(which, int(state.updates[job]))
         if self._logs(CSVLogger):
             self._write_csv(rows)
         events = EventFile(self.directory) if self._logs(TensorBoardLogger) else None
@@ -153,7 +144,9 @@ class JobFiles:
         if self._callback(Checkpoints) is not None:
             self._write_checkpoints(fit, job)
         if record.metrics:
-            self._write_coefficients(fit, results, job)
+            table = coefficients(results.classifier_of(job), self.data.preprocessor, record.optimality, None)
+            if table is not None:
+                table.write(self.directory)
         self._log([outcome(record)])
         record.seconds = {"fit": share, "total": share + time.perf_counter() - started}
         record.write(self.directory)
@@ -194,21 +187,9 @@ class JobFiles:
         names = sorted({"step", *(name for _, values in rows for name in values)})
         if len(names) > 1:
             with open_atomically(self.directory / "metrics.csv") as file:
-                writer = csv.writer(file)
-                writer.writerow(names)
-                for step, values in rows:
-                    row = {"step": step, **values}
-                    writer.writerow([row.get(name, "") for name in names])
-
-    def _write_coefficients(self, fit: Fit, results: Results, job: int) -> None:
-        pair = fit.networks.coefficients_of(job, results.parameters)
-        if pair is not None:
-            weight, bias = pair
-            raw, intercept = self.data.preprocessor.raw_coefficients(weight, bias)
-            infinite = infinite_of(self.record.optimality, self.data.preprocessor)
-            Coefficients(self.data.preprocessor, raw, weight, (intercept, bias), infinite).write(self.directory)
-
-    # --- checkpoints --------------------------------------------------------------------------------------------------
+                writer = csv.DictWriter(file, names)
+                writer.writeheader()
+                writer.writerows({"step": step, **values} for step, values in rows)
 
     def _write_checkpoints(self, fit: Fit, job: int) -> None:
         folder = self.directory / "checkpoints"
@@ -251,16 +232,6 @@ def save(checkpoint: Mapping[str, Any], path: Path) -> None:
     part = path.with_name(f".{path.name}.part")
     torch.save(dict(checkpoint), part)
     part.replace(path)
-
-
-def write_all(files: Sequence[JobFiles | None], fit: Fit, results: Results, began: float) -> Iterator[JobFiles]:
-    """Write the directories of all jobs of a fit; yields each one when it is done."""
-    fitted, jobs = time.perf_counter() - began, max(1, sum(file is not None for file in files))
-    first = next((file for file in files if file is not None), None)
-    for job, file in enumerate(files):
-        if file is not None:
-            file.write(fit, results, job, fitted / jobs, file is first)
-            yield file
 
 
 def outcome(record: RunRecord) -> logging.LogRecord:

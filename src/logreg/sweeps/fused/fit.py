@@ -7,15 +7,15 @@ when it ended is what counts.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol, TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from lightning.pytorch.callbacks import EarlyStopping
+from lightning.pytorch.plugins.precision import DoublePrecision, Precision
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torchmetrics import Metric
@@ -23,12 +23,10 @@ from torchmetrics import Metric
 from logreg.core.components import Component
 from logreg.data.datamodule import BlockData
 from logreg.optim.losses import LOG_LOSS, Loss
-from logreg.sweeps.fused.early_stopping import Stopping
-from logreg.sweeps.fused.footprint import footprint
 from logreg.sweeps.fused.metrics import BatchedEvaluation
-from logreg.sweeps.fused.networks import Networks, stacked_networks
-from logreg.sweeps.fused.optimizers import BatchedOptimizer, Group, Hyperparameters, batched
-from logreg.sweeps.fused.schedules import MakeScheduler, Schedules
+from logreg.sweeps.fused.networks import Networks, footprint, form_of
+from logreg.sweeps.fused.optimizers import BatchedOptimizer, Hyperparameters, SolverState, batched
+from logreg.sweeps.fused.schedules import MakeScheduler, Schedules, Stopping
 from logreg.sweeps.fused.stack import Split, TrainingBatches
 
 # Updates whose logits wait to be measured together: one call for many costs less than many calls, and divergence is
@@ -42,50 +40,30 @@ Progress: TypeAlias = Callable[[float], object]  # called with the updates made 
 
 @dataclass(frozen=True)
 class FusedJob:
-    """What one job brings to the fit.
+    """What one job brings to the fit."""
 
-    Attributes:
-        table: its number among the tables.
-        network: in its initial state.
-        optimizer: the keyword arguments of the optimizer's class.
-        scheduler: its learning-rate scheduler; None for none.
-        l1, l2: weights of the penalty.
-        epochs: passes over the training rows.
-        threshold: from which probability on a row is predicted to be of label 1.
-    """
-
-    table: int
-    network: nn.Module
-    optimizer: Hyperparameters
-    scheduler: Component | None
-    l1: float
+    network: nn.Module  # in its initial state
+    optimizer: Hyperparameters  # the keyword arguments of the optimizer's class
+    scheduler: Component | None  # of the learning rate
+    l1: float  # weights of the penalty
     l2: float
-    epochs: int
-    threshold: float
+    epochs: int  # passes over the training rows
+    threshold: float  # from which probability on a row is predicted to be of label 1
 
 
 @dataclass(frozen=True)
 class GroupSettings:
-    """What all jobs of a fit have in common.
-
-    Attributes:
-        make_scheduler: from a job's ``scheduler`` to what makes it of an optimizer.
-        monitor: the metric that chooses the best state; None where no checkpoints are kept.
-        mode: ``min`` or ``max``, which value of it is the best.
-        log_every: updates, as Lightning's ``log_every_n_steps``.
-        validate_every: passes.
-        clip_value, clip_algorithm: of gradients; 0 for none.
-    """
+    """What all jobs of a fit have in common."""
 
     optimizer: type[Optimizer]
-    make_scheduler: MakeScheduler
+    make_scheduler: MakeScheduler  # from a job's ``scheduler`` to what makes it of an optimizer
     metrics: Mapping[str, Metric]
-    monitor: str | None
-    mode: str
+    monitor: str | None  # the metric that chooses the best state; None where no checkpoints are kept
+    mode: str  # ``min`` or ``max``, which value of it is the best
     early_stopping: EarlyStopping | None = None
-    log_every: int = 10
-    validate_every: int = 1
-    clip_value: float = 0.0
+    log_every: int = 10  # updates, as Lightning's ``log_every_n_steps``
+    validate_every: int = 1  # passes
+    clip_value: float = 0.0  # of gradients; 0 for none
     clip_algorithm: str = "norm"
     dtype: torch.dtype = torch.float32
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
@@ -93,50 +71,16 @@ class GroupSettings:
 
 
 class _Measured(NamedTuple):
-    """What is measured of an update: (jobs, rows); (tables, rows); (tables, rows); (jobs,)."""
+    """What is measured of an update."""
 
-    logits: Tensor
-    y: Tensor
-    weight: Tensor | None
-    penalty: Tensor | None
-
-
-@contextmanager
-def _default_dtype(dtype: torch.dtype) -> Iterator[None]:
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(dtype)
-    try:
-        yield
-    finally:
-        torch.set_default_dtype(before)
-
-
-class OptimizerState(Protocol):
-    """What a fit needs of the optimizers of its jobs, whichever way they make their updates.
-
-    Attributes:
-        lr: (jobs,) float64, the present learning rates; written into.
-    """
-
-    groups: list[Group]
-    lr: Tensor
-
-    def snapshot(self) -> OptimizerState:
-        """A copy that stays as it is until `update`."""
-
-    def update(self, jobs: Tensor) -> None:
-        """Bring some jobs of a snapshot, (n,), up to date."""
-
-    def state_dict_of(self, job: int) -> dict[str, object]:
-        """What ``Optimizer.state_dict()`` would be for one job."""
+    logits: Tensor  # (jobs, rows)
+    y: Tensor  # (tables, rows)
+    weight: Tensor | None  # (tables, rows)
+    penalty: Tensor | None  # (jobs,)
 
 
 class JobStates:
-    """What each job was when it was last saved: parameters, optimizer, and the numbers that go into a checkpoint.
-
-    Attributes:
-        saved: (jobs,), whether a job was saved at all.
-    """
+    """What each job was when it was last saved: parameters, optimizer, and the numbers that go into a checkpoint."""
 
     def __init__(self, fit: Fit) -> None:
         self.fit = fit
@@ -146,7 +90,7 @@ class JobStates:
         self.epoch = np.zeros(len(fit.jobs), dtype=np.int64)
         self.callbacks: dict[int, dict[str, object]] = {}
         self.schedulers: dict[int, dict[str, object] | None] = {}
-        self.saved = np.zeros(len(fit.jobs), dtype=bool)
+        self.saved = np.zeros(len(fit.jobs), dtype=bool)  # whether a job was saved at all
 
     def save(self, jobs: Int[np.ndarray, " chosen"], epoch: int) -> None:
         """Bring some jobs, by their numbers, to their present state."""
@@ -166,15 +110,6 @@ class Fit:
 
     Args:
         counted: (jobs,), the jobs that are trained for their results; the others fill a place. All by default.
-
-    Attributes:
-        status: of each job, as in its record.
-        final_updates: (jobs,) updates that count; -1 while a job is in training.
-        last, best: the states when each job ended, and when it validated best.
-        steps, losses, accuracies: the training values that are logged, (logged,), (logged, jobs), (logged, jobs).
-        solver_values: what a solver logs besides, by name, (jobs,) each, for every one of the steps.
-        validations: step and metrics by name, (jobs,) each, of every validation; and which jobs it counts for.
-        copied_parameters: copies by update, (jobs, *shape) each; see `copy_before`.
     """
 
     def __init__(
@@ -189,11 +124,13 @@ class Fit:
         self.batches = TrainingBatches(tables, dtype, device)
         self.held_out = Split(tables, "val", dtype, device)
         l1, l2 = (torch.tensor(part, dtype=torch.float64) for part in zip(*((j.l1, j.l2) for j in jobs), strict=True))
-        of_rows = footprint(jobs[0].network, self.batches.rows[0])
-        networks = [job.network for job in jobs]
-        self.networks: Networks = stacked_networks(networks, len(tables), l1, l2, dtype, device, of_rows, settings.loss)
-        with _default_dtype(dtype):  # Lightning sets it too, and optimizers keep scalars in it
-            self.optimizer: OptimizerState = self._make_optimizer()
+        networks, of_rows = [job.network for job in jobs], footprint(jobs[0].network, self.batches.rows[0])
+        form = form_of(networks[0], of_rows, device)
+        self.networks: Networks = form(networks, len(tables), l1, l2, dtype, device, of_rows, settings.loss)
+        # Optimizers keep scalars in torch's default type, which Lightning sets in a run alone.
+        precision = DoublePrecision() if dtype == torch.float64 else Precision()
+        with precision.forward_context():
+            self.optimizer = self._make_optimizer()
         initial = self.optimizer.lr.tolist()
         self.schedules = Schedules([j.scheduler for j in jobs], settings.make_scheduler, self.optimizer.lr)
         for job in self.schedules.of_passes:  # torch's schedulers of this kind leave it there
@@ -202,28 +139,27 @@ class Fit:
         self.stopping = Stopping(settings.early_stopping, len(jobs)) if settings.early_stopping else None
         self.updates = self.passes = 0
         self.active = np.ones(len(jobs), dtype=bool) if counted is None else counted.copy()
-        self.final_updates = np.full(len(jobs), -1, dtype=np.int64)
-        self.status = ["completed"] * len(jobs)
+        self.final_updates = np.full(len(jobs), -1, dtype=np.int64)  # that count; -1 while a job is in training
+        self.status = ["completed"] * len(jobs)  # as in the records
         self.best_score = np.full(len(jobs), np.nan, dtype=np.float64 if dtype == torch.float64 else np.float32)
-        self.steps: list[int] = []
+        self.steps: list[int] = []  # whose training values are logged
         self.losses: list[OfJobs] = []
         self.accuracies: list[OfJobs] = []
-        self.solver_values: list[dict[str, OfJobs]] = []
+        self.solver_values: list[dict[str, OfJobs]] = []  # what a solver logs besides at these steps, by name
+        # Step and metrics by name of every validation, and the jobs that it counts for.
         self.validations: list[tuple[int, dict[str, OfJobs], Jobs]] = []
-        self.last, self.best = JobStates(self), JobStates(self)
+        self.last, self.best = JobStates(self), JobStates(self)  # when each job ended, and when it validated best
         self._to_copy: set[int] = set()
-        self.copied_parameters: dict[int, list[Tensor]] = {}
+        self.copied_parameters: dict[int, list[Tensor]] = {}  # by update, (jobs, *shape) each; see `copy_before`
         self.interrupt = False
         self._block: list[_Measured] = []
         rows = len(jobs) * self.batches.batch_size
         self._block_updates = max(1, min(BLOCK_UPDATES, BLOCK_VALUES // rows))
 
-    def _make_optimizer(self) -> OptimizerState:
+    def _make_optimizer(self) -> BatchedOptimizer | SolverState:
         form = batched(self.settings.optimizer)
         assert form is not None
         return form(self.networks.parameters, [job.optimizer for job in self.jobs])
-
-    # --- training -----------------------------------------------------------------------------------------------------
 
     def stop(self) -> None:
         """Stop after the update in progress."""
@@ -314,10 +250,7 @@ class Fit:
             self.status[job], self.active[job] = "diverged", False
             self.final_updates[job] = start + int(np.argmin(finite[:, job]))
 
-    # --- the end of an epoch of Lightning's ---------------------------------------------------------------------------
-
     def _end_epoch(self, due: np.ndarray, ends: np.ndarray, epoch: int) -> None:
-        """Validate the jobs that are due, and end those whose passes are over."""
         if not len(self.held_out):
             if ends.any():
                 self._measure()

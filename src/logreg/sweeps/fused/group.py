@@ -6,7 +6,7 @@ import contextlib
 import logging
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -17,7 +17,7 @@ from logreg.cli import trusted_packages
 from logreg.cli.assemble import splits_in_sweep, threshold_rule
 from logreg.cli.hyperparameters import hyperparameters
 from logreg.core.errors import UserError, plural
-from logreg.core.settings import Settings
+from logreg.core.settings import Settings, Vectorized
 from logreg.evaluation.coefficients.optimality import MOST_SEARCHED_IN_SWEEP
 from logreg.optim.solver import Solver
 from logreg.records.record import Monitor, RunRecord
@@ -25,7 +25,7 @@ from logreg.sweeps.checks import AllRefused, check_space
 from logreg.sweeps.composed_job import ComposedJob
 from logreg.sweeps.fused.assemble import Assembler, CannotFuse, GroupMember
 from logreg.sweeps.fused.chunks import Stack, bytes_on_disk, default_memory, stacks
-from logreg.sweeps.fused.files import JobFiles, write_all
+from logreg.sweeps.fused.files import JobFiles
 from logreg.sweeps.fused.fit import Fit, GroupSettings
 from logreg.sweeps.fused.networks import agree
 from logreg.sweeps.fused.results import Results, measure
@@ -40,19 +40,11 @@ Trained = Iterator[tuple[int, RunRecord]]
 
 @dataclass(frozen=True)
 class FusedOptions:
-    """What a sweep is asked for.
+    """What a sweep is asked for."""
 
-    Attributes:
-        memory: bytes that one fit may take; None: a share of what is free.
-        figures: the most jobs whose figures are drawn.
-        hydra_folder: where Hydra's own files of a job are; None: it writes none.
-        log_file: name of a job's log.
-    """
-
-    memory: float | None
-    figures: int
-    hydra_folder: str | None
-    log_file: str
+    vectorized: Vectorized
+    hydra_folder: str | None  # where Hydra's own files of a job are; None: it writes none
+    log_file: str  # name of a job's log
 
 
 class _OutOfMemory(Exception):
@@ -73,7 +65,7 @@ def train_together(jobs: Jobs, settings: Mapping[int, Settings], options: FusedO
     except CannotFuse as reason:
         log.info("each by itself, as %s", reason)
         return
-    memory = int(options.memory) if options.memory else default_memory(common.device)
+    memory = int(options.vectorized.memory) if options.vectorized.memory else default_memory(common.device)
     waiting = stacks(members, common, memory)
     check_space(
         next(iter(jobs.values())).directory.parent, len(members), max(bytes_on_disk(m, common) for m in members)
@@ -97,11 +89,7 @@ def train_together(jobs: Jobs, settings: Mapping[int, Settings], options: FusedO
 
 
 def _assembled(jobs: Jobs, settings: Mapping[int, Settings]) -> tuple[list[GroupMember], GroupSettings]:
-    """The jobs that are valid, and what they have in common.
-
-    Raises:
-        AllRefused: there are none.
-    """
+    """The jobs that are valid, and what they have in common."""
     assembler, members = Assembler(trusted_packages()), []
     errors: dict[int, UserError] = {}
     for position in jobs:
@@ -126,22 +114,24 @@ def _train(jobs: Jobs, stack: Stack, common: GroupSettings, options: FusedOption
         if not agree(fit.networks, [job.network for job in fit.jobs], fit.batches.x):
             raise CannotFuse("its model gives other values by itself than among others of its kind")
     with signals_stop(fit.stop):
-        files = [None if m is None else _files(jobs, m, started, options) for m in stack.members]
-        for file in files:
-            if file is not None:
-                file.begin(fit.settings.device, options.hydra_folder)
-                fit.copy_before(file.drawn_updates(fit))
-        results = _results(fit, stack)
-        with _bar(int(stack.counted.sum()), " jobs", "writing") as bar:
-            for file in write_all(files, fit, results, began):
+        files = {i: _files(jobs, m, started, options) for i, m in enumerate(stack.members) if m is not None}
+        for file in files.values():
+            file.begin(fit.settings.device, options.hydra_folder)
+            fit.copy_before(file.drawn_updates(fit))
+        records = [files[i].record if i in files else RunRecord() for i in range(len(stack.members))]
+        results = _results(fit, stack, records)
+        share = (time.perf_counter() - began) / len(files)
+        with _bar(len(files), " jobs", "writing") as bar:
+            for job, file in files.items():
+                file.write(fit, results, job, share, job == min(files))
                 bar.update()
                 yield file.member.position, file.record
     if fit.interrupt:
         raise KeyboardInterrupt
 
 
-def _results(fit: Fit, stack: Stack) -> Results:
-    """Train and measure."""
+def _results(fit: Fit, stack: Stack, records: Sequence[RunRecord]) -> Results:
+    """Train and measure; what comes out goes into the records."""
     epochs = [job.epochs for job, counts in zip(fit.jobs, stack.counted, strict=True) if counts]
     total, count = max(epochs) * fit.batches.batches_per_pass, len(epochs)
     most = "at most " if min(epochs) < max(epochs) or isinstance(fit, SolverFit) else ""  # a solver stops by itself
@@ -155,7 +145,7 @@ def _results(fit: Fit, stack: Stack) -> Results:
     splits = splits_in_sweep(first.settings, first.data, trusted_packages())
     with _failures_named():
         searched = first.settings.most_searched(MOST_SEARCHED_IN_SWEEP)
-        return measure(fit, rules, splits, methods, searched)
+        return measure(fit, rules, records, splits, methods, searched)
 
 
 def _bar(total: int, unit: str, what: str) -> tqdm:
@@ -181,5 +171,5 @@ def _files(jobs: Jobs, member: GroupMember, started: str, options: FusedOptions)
     record.tags = list(map(str, settings.tags))
     record.monitor = Monitor(settings.monitor, settings.mode)
     record.hyperparameters = hyperparameters(settings.as_config(), record.overrides, job.choices)
-    with_figures = settings.figures and max(len(jobs), job.number + 1) <= options.figures
+    with_figures = settings.figures and max(len(jobs), job.number + 1) <= options.vectorized.figures
     return JobFiles(job, member, record, with_figures, options.log_file)

@@ -46,10 +46,7 @@ class BatchedEvaluation:
         self.order = ("loss", *metrics, "log_loss")
 
     def __call__(
-        self,
-        logits: Float[Tensor, "jobs rows"],
-        y: Float[Tensor, "... rows"],
-        weight: Float[Tensor, "... rows"] | None = None,
+        self, logits: Float[Tensor, "jobs rows"], y: Tensor, weight: Tensor | None = None
     ) -> dict[str, Float[np.ndarray, " jobs"]]:
         """The values by name, in the order of `Evaluation`.
 
@@ -80,7 +77,6 @@ class BatchedEvaluation:
     def _measure(
         self, values: dict[str, np.ndarray], part: slice, logits: Tensor, y: Tensor, weight: Tensor | None
     ) -> None:
-        """Fill in what is computed for a part of the jobs together."""
         logits, labels = logits[part], y[part].double().contiguous().numpy()
         z = logits.double().numpy()
         # The thresholds as torch compares a number with a tensor: in the precision of the tensor.
@@ -103,7 +99,6 @@ class BatchedEvaluation:
             values[name][part] = value
 
     def _measure_others(self, values: dict[str, np.ndarray], logits: Tensor, y: Tensor, weight: Tensor | None) -> None:
-        """Fill in the metrics that have to be fed job by job."""
         everything = Evaluation(0.5, self.others)
         predicted = everything.of([name for name, metric in self.others.items() if of_predictions(metric)])
         for job, (threshold, z) in enumerate(zip(self.thresholds, logits, strict=True)):

@@ -13,7 +13,9 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import compress
 from typing import TypeAlias
 
 import numpy as np
@@ -22,46 +24,87 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.func import functional_call, grad_and_value, vmap
 
+from logreg.core._compat import TorchDispatchMode, tree_leaves
+from logreg.data.rows import MAX_ELEMENTS, Rows, dense_rows
 from logreg.optim.losses import LOG_LOSS, Loss
-from logreg.optim.objective import l2_penalty, linear_coefficients, logit_function, penalised_parameters
-from logreg.optim.orthant import add_l1, stop_at_zero
-from logreg.sweeps.fused.footprint import TRIED, Footprint
+from logreg.optim.objective import (
+    add_l1,
+    l2_penalty,
+    linear_coefficients,
+    logit_function,
+    penalised_parameters,
+    stop_at_zero,
+)
 from logreg.sweeps.fused.optimizers import column
 
 # Numbers that all jobs together make of rows whose logits alone are wanted; more rows are taken in pieces.
 AT_ONCE = 2**26
-CPU, NO_FOOTPRINT = torch.device("cpu"), Footprint()
+TRIED = 8  # rows
+CPU = torch.device("cpu")
 
 StackedRows: TypeAlias = Float[Tensor, "tables rows ..."]
 Labels: TypeAlias = Float[Tensor, "tables rows"]
 Logits: TypeAlias = Float[Tensor, "jobs rows"]
+Gradients: TypeAlias = tuple[Logits, list[Tensor]]
 Wanted: TypeAlias = Bool[np.ndarray, " jobs"] | None  # the jobs whose values are of use; None for all
 
 
+@dataclass(frozen=True)
+class Footprint:
+    """What the networks of a fit make of a row on its way to the logit."""
+
+    numbers: int = 0  # that are made of one row, all layers together
+    convolves: bool = False  # whether convolutions are among what makes them
+    at_once: int = MAX_ELEMENTS  # rows that are better looked at together at the most, see `logreg.data.rows.Rows`
+
+
+@torch.no_grad()
+def footprint(network: nn.Module, rows: Rows) -> Footprint:
+    """Measured by a forward pass of a few rows, whether layers or functions make up the network."""
+    x = dense_rows(rows.span(0, TRIED)[0].cpu().float(), TRIED)
+    with _AllocationCounter() as counter:
+        logit_function(network)(x)
+    return Footprint(-(-counter.bytes // (len(x) * x.element_size())), counter.convolves, rows.at_once)
+
+
+class _AllocationCounter(TorchDispatchMode):
+    """Counts the bytes of the results of operations that are not views of their inputs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bytes, self.convolves = 0, False
+
+    def __torch_dispatch__(
+        self,
+        operation: Callable[..., object],
+        types: object,
+        args: Sequence[object] = (),
+        kwargs: Mapping[str, object] | None = None,
+    ) -> object:
+        result = operation(*args, **(kwargs or {}))
+        inputs = {part.untyped_storage().data_ptr() for part in tree_leaves((args, kwargs)) if isinstance(part, Tensor)}
+        for part in tree_leaves(result):
+            if isinstance(part, Tensor) and part.untyped_storage().data_ptr() not in inputs:
+                self.bytes += part.nbytes
+        self.convolves |= "convolution" in str(operation)
+        return result
+
+
+NO_FOOTPRINT = Footprint()
+
+
 class Networks(ABC):
-    """Networks of one kind, of ``tables * jobs_of_a_table`` jobs.
-
-    Args:
-        networks: one for each job, on the CPU; their parameters are copied.
-        tables: how many there are.
-        l1, l2: (jobs,) weights of each job's penalty.
-        footprint: what they make of a row.
-        loss: of all jobs.
-
-    Attributes:
-        names: of the parameters.
-        parameters: (jobs, *shape) each.
-    """
+    """Networks of one kind, of ``tables * jobs_of_a_table`` jobs."""
 
     def __init__(
         self,
-        networks: Sequence[nn.Module],
-        tables: int,
-        l1: Tensor,
+        networks: Sequence[nn.Module],  # one for each job, on the CPU; their parameters are copied
+        tables: int,  # how many there are
+        l1: Tensor,  # (jobs,) weights of each job's penalty
         l2: Tensor,
         dtype: torch.dtype,
-        device: torch.device,
-        footprint: Footprint,
+        device: torch.device = CPU,
+        footprint: Footprint = NO_FOOTPRINT,
         loss: Loss = LOG_LOSS,
     ) -> None:
         first, self.footprint, self.loss = networks[0], footprint, loss
@@ -70,7 +113,7 @@ class Networks(ABC):
         self.has_penalty = self.has_l1 or self.has_l2
         self.names = [name for name, _ in first.named_parameters()]
         stacked = [torch.stack([dict(n.named_parameters())[name].detach() for n in networks]) for name in self.names]
-        self.parameters = [parameter.to(device, dtype).contiguous() for parameter in stacked]
+        self.parameters = [p.to(device, dtype).contiguous() for p in stacked]  # (jobs, *shape) each
         penalised = {id(parameter) for parameter in penalised_parameters(first)}
         self._penalised = [id(parameter) in penalised for parameter in first.parameters()]
         self._prepare(first)
@@ -84,21 +127,15 @@ class Networks(ABC):
 
     @abstractmethod
     def logits(self, x: StackedRows, wanted: Wanted = None) -> Logits:
-        """Of every row for every job; (tables, rows, ...) in, each job sees the rows of its table.
-
-        Args:
-            wanted: the values of other jobs may be anything finite.
-        """
+        """Of the rows of its table for every job; those of jobs that are not wanted may be anything finite."""
 
     @abstractmethod
-    def gradients(
-        self, x: StackedRows, y: Labels, weight: Labels | None, wanted: Wanted = None
-    ) -> tuple[Logits, list[Tensor]]:
+    def gradients(self, x: StackedRows, y: Labels, weight: Labels | None, wanted: Wanted = None) -> Gradients:
         """The logits of a batch, and the gradient of every job's objective by each of the parameters."""
 
     def penalty(self) -> Float[Tensor, " jobs"]:
         """``l1 * ||w||_1 + l2 / 2 * ||w||^2`` of each job at its present weights."""
-        weights = [p.flatten(1) for p, penalised in self._with_penalised(self.parameters) if penalised]
+        weights = [p.flatten(1) for p in compress(self.parameters, self._penalised)]
         squares = torch.stack([w.square().sum(1) for w in weights]).sum(0)
         penalty = _where_not_zero(self.l2, 0.5 * self.l2 * squares)
         if self.has_l1:
@@ -109,24 +146,16 @@ class Networks(ABC):
     def add_l1(self, gradients: Sequence[Tensor]) -> list[Tensor | None]:
         """Add the slope of the l1 penalty to the gradients, in place; returns the side of zero that weights stay on.
 
-        See `logreg.optim.orthant`.
+        See `logreg.optim.objective`.
         """
-        pairs = zip(gradients, self._with_penalised(self.parameters), strict=True)
-        return [add_l1(p, g, column(self.l1, p)) if penalised else None for g, (p, penalised) in pairs]
+        columns = zip(gradients, self.parameters, self._penalised, strict=True)
+        return [add_l1(p, g, column(self.l1, p)) if penalised else None for g, p, penalised in columns]
 
     def keep_sides(self, sides: Sequence[Tensor | None]) -> None:
         """Set the weights that an update has taken across zero to zero."""
         for parameter, side in zip(self.parameters, sides, strict=True):
             if side is not None:
                 stop_at_zero(parameter, side, column(self.l1, parameter))
-
-    def _with_penalised(self, parameters: Sequence[Tensor]) -> Iterator[tuple[Tensor, bool]]:
-        """Parameters, and whether they are penalised."""
-        return zip(parameters, self._penalised, strict=True)
-
-    def coefficients_of(self, job: int, parameters: Sequence[Tensor]) -> tuple[np.ndarray, float] | None:
-        """Weights (features,) and intercept of a linear network; None of another one."""
-        return None
 
     def state_dict_of(self, job: int, parameters: Sequence[Tensor] | None = None) -> dict[str, Tensor]:
         """What `nn.Module.state_dict` would be for one job; copies on the CPU."""
@@ -148,10 +177,6 @@ class LinearNetworks(Networks):
         places = {id(parameter): i for i, parameter in enumerate(network.parameters())}
         self._weight, self._bias = (places[id(parameter)] for parameter in pair)
 
-    def coefficients_of(self, job: int, parameters: Sequence[Tensor]) -> tuple[np.ndarray, float]:
-        weight, bias = parameters[self._weight][job], parameters[self._bias][job]
-        return weight.reshape(-1).cpu().double().numpy(), float(bias.reshape(-1)[0])
-
     def coefficients(self) -> tuple[Float[Tensor, "jobs features"], Float[Tensor, "jobs 1"]]:
         """Weights and intercepts of all jobs, as views of the parameters."""
         return self.parameters[self._weight].view(len(self), -1), self.parameters[self._bias].view(len(self), 1)
@@ -170,9 +195,7 @@ class LinearNetworks(Networks):
     def logits(self, x: StackedRows, wanted: Wanted = None) -> Logits:
         return self._logits(x).flatten(0, 1)
 
-    def gradients(
-        self, x: StackedRows, y: Labels, weight: Labels | None, wanted: Wanted = None
-    ) -> tuple[Logits, list[Tensor]]:
+    def gradients(self, x: StackedRows, y: Labels, weight: Labels | None, wanted: Wanted = None) -> Gradients:
         logits = self._logits(x)
         residual = self.loss.slope(logits, y.unsqueeze(1))
         if weight is not None:
@@ -195,8 +218,7 @@ class GeneralNetworks(Networks):
         self._logits_of_one = _Logits(network)
         # The inner vmap is over the jobs of a table, which see the same rows; the outer one over tables.
         of_a_table = vmap(self._objective_gradient, in_dims=(0, None, None, None, 0))
-        self._gradients = vmap(of_a_table, in_dims=(0, 0, 0, None, 0))
-        self._weighted_gradients = vmap(of_a_table, in_dims=(0, 0, 0, 0, 0))
+        self._gradients = {axis: vmap(of_a_table, in_dims=(0, 0, 0, axis, 0)) for axis in (None, 0)}
         self._all_logits = vmap(vmap(self._call, in_dims=(0, None)), in_dims=(0, 0))
 
     def _call(self, parameters: dict[str, Tensor], x: Tensor) -> Tensor:
@@ -212,8 +234,7 @@ class GeneralNetworks(Networks):
             loss = (losses if weight is None else losses * weight).mean()
             if not self.has_l2:
                 return loss, logits
-            pairs = self._with_penalised([parameters[name] for name in self.names])
-            squares = [p.square().sum() for p, penalised in pairs if penalised]
+            squares = [parameters[n].square().sum() for n in compress(self.names, self._penalised)]
             return loss + _where_not_zero(l2, 0.5 * l2 * torch.stack(squares).sum()), logits
 
         gradient, (_, logits) = grad_and_value(objective, has_aux=True)(parameters)
@@ -229,10 +250,8 @@ class GeneralNetworks(Networks):
         stacked = self._stacked()
         return torch.cat([self._all_logits(stacked, x[:, part]) for part in pieces(x.shape[1], step)], 2).flatten(0, 1)
 
-    def gradients(
-        self, x: StackedRows, y: Labels, weight: Labels | None, wanted: Wanted = None
-    ) -> tuple[Logits, list[Tensor]]:
-        take = self._gradients if weight is None else self._weighted_gradients
+    def gradients(self, x: StackedRows, y: Labels, weight: Labels | None, wanted: Wanted = None) -> Gradients:
+        take = self._gradients[None if weight is None else 0]
         stacked, l2, rows = self._stacked(), self.l2.view(self.tables, -1), y.shape[1]
         logits: list[Tensor] = []
         gradients: list[Tensor] = []
@@ -264,7 +283,6 @@ class NetworksInTurn(Networks):
             parameter.data, parameter.grad = stacked[job], None if gradients is None else gradients[i][job]
 
     def _turns(self, wanted: Wanted) -> Iterator[tuple[int, int]]:
-        """Jobs, and the table of each."""
         of_a_table = len(self) // self.tables
         for job in range(len(self)) if wanted is None else np.flatnonzero(wanted).tolist():
             yield job, job // of_a_table
@@ -278,9 +296,7 @@ class NetworksInTurn(Networks):
                 logits[job, part] = self._logits_of_one(x[table, part])
         return logits
 
-    def gradients(
-        self, x: StackedRows, y: Labels, weight: Labels | None, wanted: Wanted = None
-    ) -> tuple[Logits, list[Tensor]]:
+    def gradients(self, x: StackedRows, y: Labels, weight: Labels | None, wanted: Wanted = None) -> Gradients:
         logits, rows = x.new_zeros(len(self), y.shape[1]), y.shape[1]
         gradients = [torch.zeros_like(parameter) for parameter in self.parameters]
         with torch.enable_grad():  # a fit runs under no_grad
@@ -344,18 +360,3 @@ def form_of(network: nn.Module, footprint: Footprint, device: torch.device) -> t
     if linear_coefficients(network) is not None:
         return LinearNetworks
     return NetworksInTurn if footprint.convolves and device.type == "cpu" else GeneralNetworks
-
-
-def stacked_networks(
-    networks: Sequence[nn.Module],
-    tables: int,
-    l1: Tensor,
-    l2: Tensor,
-    dtype: torch.dtype,
-    device: torch.device = CPU,
-    footprint: Footprint = NO_FOOTPRINT,
-    loss: Loss = LOG_LOSS,
-) -> Networks:
-    """The networks in the fastest exact form for them; see `Networks` for the arguments."""
-    form = form_of(networks[0], footprint, device)
-    return form(networks, tables, l1, l2, dtype, device, footprint, loss)

@@ -37,10 +37,6 @@ class BatchedOptimizer(ABC):
         hyperparameters: the keyword arguments of ``torch_class`` for each job, torch's defaults where they are missing;
             ``initial_lr`` may be among them, as schedulers add it to a param_group.
 
-    Attributes:
-        lr: (jobs,) float64 on the CPU, the present learning rates. Read at every step: write into it or replace it.
-        steps: updates made, the same for all jobs.
-
     Raises:
         ValueError: for settings that torch refuses, and for those that ``unsupported`` names.
     """
@@ -54,8 +50,9 @@ class BatchedOptimizer(ABC):
         if {parameter.dtype for parameter in self.parameters} not in ({torch.float32}, {torch.float64}):
             raise ValueError("the parameters of a batched optimizer are all float32 or all float64")
         self.groups = [_group(self.torch_class, keywords) for keywords in hyperparameters]
-        self.steps, self._source = 0, self
+        self.steps, self._source = 0, self  # updates made, the same for all jobs
         self.state: dict[str, list[Tensor]] = {}  # by torch's names, a tensor (jobs, ...) for each parameter
+        # The present learning rates, (jobs,), read at every step: write into it or replace it.
         self.lr = torch.tensor([g["lr"] for g in self.groups], dtype=torch.float64)
         self._maximize = self._flag([g["maximize"] for g in self.groups])
         coupled = [0.0 if g.get("decoupled_weight_decay") else g["weight_decay"] for g in self.groups]
@@ -126,7 +123,6 @@ class BatchedOptimizer(ABC):
         self.state[name] = [torch.full((len(self.groups),), value, dtype=dtype)] * len(self.parameters)
 
     def _ready(self, scalar: Number) -> Number:
-        """Of the type and on the device of the parameters."""
         return scalar.to(self.parameters[0]) if isinstance(scalar, Tensor) else scalar
 
     def _number(self, of_jobs: list[float]) -> list[Number]:
@@ -290,6 +286,23 @@ class BatchedAdagrad(BatchedOptimizer):
     def _update(self, i: int, parameter: Tensor, gradient: Tensor, lr: Tensor) -> None:
         total = self.state["sum"][i].addcmul_(gradient, gradient)
         parameter.addcdiv_(gradient * lr, total.sqrt().add_(self._eps[i]), value=-1)
+
+
+class SolverState:
+    """`BatchedOptimizer` for a solver, which keeps nothing from one iteration to the next that a resume would need."""
+
+    def __init__(self, groups: Sequence[Group], parameters: int) -> None:
+        self.groups, self._indices = list(groups), list(range(parameters))
+        self.lr = torch.tensor([group["lr"] for group in groups], dtype=torch.float64)
+
+    def snapshot(self) -> SolverState:
+        return self
+
+    def update(self, jobs: Tensor) -> None:
+        """Nothing changes."""
+
+    def state_dict_of(self, job: int) -> dict[str, object]:
+        return {"state": {}, "param_groups": [{**self.groups[job], "params": self._indices}]}
 
 
 FORMS = (BatchedSGD, BatchedAdam, BatchedAdamW, BatchedRMSprop, BatchedAdagrad, BatchedNAdam)

@@ -12,7 +12,7 @@ the next (Friedman, Hastie and Tibshirani, 2010, Journal of Statistical Software
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 import numpy as np
 import torch
@@ -23,32 +23,15 @@ from logreg.data.rows import TensorRows
 from logreg.optim.batch_lbfgs import BatchIteration, WarmStart, neighbour, solve_penalties
 from logreg.optim.precondition import MOST_COLUMNS
 from logreg.optim.problem import LogisticProblem
-from logreg.optim.solver import Iteration, Solver
-from logreg.sweeps.fused.fit import Fit, OfJobs, OptimizerState, Progress
+from logreg.optim.solver import Solver
+from logreg.sweeps.fused.fit import Fit, OfJobs, Progress
 from logreg.sweeps.fused.networks import LinearNetworks
-from logreg.sweeps.fused.optimizers import Group
+from logreg.sweeps.fused.optimizers import SolverState
 
 LEAST_TOLERANCE = 1e-20  # that rounding lets a problem reach
 # Of a tolerance. The last step of a solver alone is Newton's, whose error is the square of the one before: it lands far
 # below the tolerance, where an iteration that converges linearly, as the batched one, would stop just below it.
 LINEAR_SHARE = 1e-2
-
-
-class SolverState:
-    """The `OptimizerState` of a solver, which keeps nothing from one iteration to the next that a resume would need."""
-
-    def __init__(self, groups: Sequence[Group], parameters: int) -> None:
-        self.groups, self._indices = list(groups), list(range(parameters))
-        self.lr = torch.tensor([group["lr"] for group in groups], dtype=torch.float64)
-
-    def snapshot(self) -> SolverState:
-        return self
-
-    def update(self, jobs: Tensor) -> None:
-        """Nothing changes."""
-
-    def state_dict_of(self, job: int) -> dict[str, object]:
-        return {"state": {}, "param_groups": [{**self.groups[job], "params": self._indices}]}
 
 
 class SolverFit(Fit):
@@ -57,7 +40,7 @@ class SolverFit(Fit):
     networks: LinearNetworks
     optimizer: SolverState
 
-    def _make_optimizer(self) -> OptimizerState:
+    def _make_optimizer(self) -> SolverState:
         groups = [self._solver(job, torch.zeros(1)).param_groups[0] for job in range(len(self.jobs))]
         return SolverState(groups, len(self.networks.parameters))
 
@@ -94,11 +77,10 @@ class SolverFit(Fit):
         self._end()
 
     def _solve(self, table: int, jobs: list[int], epochs: int, rows: list[dict[str, OfJobs]]) -> None:
-        x, y, weight = (None if part is None else part[table] for part in self.batches.everything())
-        assert x is not None
-        assert y is not None
+        x, y, weight = self.batches.everything()
+        x, y, weight = x[table], y[table], None if weight is None else weight[table]
         if any(self.jobs[job].l1 for job in jobs) or x.shape[1] > MOST_COLUMNS:
-            self._solve_in_turn(table, jobs, epochs, rows)
+            self._solve_in_turn(TensorRows(x, y, weight), jobs, epochs, rows)
             return
 
         def after_iteration(iteration: BatchIteration) -> bool:
@@ -121,9 +103,7 @@ class SolverFit(Fit):
         if penalties not in self._near and table + 1 < len(self.tables) and bool(solved.finished.all()):
             self._near[penalties] = neighbour(x, y, l2, solved.theta, weight)
 
-    def _solve_in_turn(self, table: int, jobs: list[int], epochs: int, rows: list[dict[str, OfJobs]]) -> None:
-        x, y, weight = self.batches.everything()
-        shared = TensorRows(x[table], y[table], None if weight is None else weight[table])
+    def _solve_in_turn(self, shared: TensorRows, jobs: list[int], epochs: int, rows: list[dict[str, OfJobs]]) -> None:
         thetas = self._thetas()
         theta = None  # where the job before ended
         for number in sorted(jobs, key=lambda number: (-self.jobs[number].l1, -self.jobs[number].l2)):
@@ -140,7 +120,8 @@ class SolverFit(Fit):
                     self.status[number], self.active[number], theta = "diverged", False, None
                     break
                 theta = step.theta
-                self._log(rows, _as_iterations(step, iteration), [number])
+                columns = (step.value, step.accuracy, step.gradient_norm, step.gap, step.step)
+                self._log(rows, BatchIteration(iteration, [0], *torch.tensor(columns, dtype=torch.float64)), [number])
                 if step.finished or self.interrupt:
                     break
             if theta is not None:
@@ -186,9 +167,3 @@ class SolverFit(Fit):
                 if self.settings.monitor is not None:
                     self._save_best(jobs, self._monitored(values, self.settings.monitor), 0)
             self._stop(jobs, status, min(updates, 1))
-
-
-def _as_iterations(step: Iteration, iteration: int) -> BatchIteration:
-    """A solver's iteration on one problem, in the form in which `solve_penalties` reports those of many."""
-    columns = (step.value, step.accuracy, step.gradient_norm, step.gap, step.step)
-    return BatchIteration(iteration, [0], *(torch.tensor([value], dtype=torch.float64) for value in columns))

@@ -17,11 +17,7 @@ Batch = tuple[Float[Tensor, "tables rows ..."], Float[Tensor, "tables rows"], Fl
 
 
 class Split:
-    """The rows of one split of every table, (tables, rows, ...).
-
-    Attributes:
-        rows: the same, table by table.
-    """
+    """The rows of one split of every table, (tables, rows, ...)."""
 
     def __init__(self, tables: Sequence[BlockData], split: str, dtype: torch.dtype, device: torch.device) -> None:
         rows = [_in_memory(table, split, dtype) for table in tables]
