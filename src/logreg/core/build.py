@@ -22,7 +22,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from torchmetrics import Metric
 
-from logreg.core.components import Component, locate
+from logreg.core.components import TARGET, Component, locate
 from logreg.core.errors import UserError, nearest
 from logreg.core.options.data import SOURCES, DataSettings
 from logreg.core.rules import rules_of
@@ -78,10 +78,11 @@ def _class_of(component: Component, kind: type[T], key: str, trusted: Sequence[s
 
 def _value(item: object, key: str, trusted: Sequence[str]) -> Any:
     """A plain value, with the components inside it instantiated under the same rules."""
-    if isinstance(item, Component):
-        cls = locate(item.target, f"{key}._target_", trusted)
+    if isinstance(item, Mapping) and TARGET in item:
+        component = Component.of(item, key)
+        cls = locate(component.target, f"{key}._target_", trusted)
         kind = next((kind for kind in KINDS if inspect.isclass(cls) and issubclass(cls, kind)), nn.Module)
-        return build(item, kind, key, trusted)
+        return build(component, kind, key, trusted)
     if isinstance(item, Mapping):
         return {name: _value(value, f"{key}.{name}", trusted) for name, value in item.items()}
     if isinstance(item, list | tuple):
@@ -140,7 +141,8 @@ def build_data(data: DataSettings, trusted: Sequence[str] = ()) -> LightningData
     if source := next((name for name in known if name in SOURCES), None):
         data = data if source == data.target else DataSettings.of(data.as_node(), source=source)
     parameters = inspect.signature(cls).parameters
-    parts = {name: part for name, part in data.parts.items() if name in parameters}
+    taken = [name for name in data.takes if name in parameters]
+    parts = {name: part for name in taken if (part := getattr(data, name)) is not None}
     fields = [field for part in parts.values() for field in rules_of(type(part))]
     return build(data.without(*fields), LightningDataModule, "data", trusted, (), **parts)
 

@@ -24,7 +24,7 @@ class Component:
 
     Attributes:
         target: the path of the class, where it is now.
-        arguments: by name; ``_args_`` are those by position. Nodes with a target inside them are components too.
+        arguments: by name; ``_args_`` are those by position. Nodes with a target inside them are made with it.
     """
 
     target: str
@@ -43,34 +43,16 @@ class Component:
         target = node.get(TARGET) if isinstance(node, Mapping) else None
         if not isinstance(node, Mapping) or not isinstance(target, str):
             raise UserError(f"{key}: a {TARGET} that names a class is needed here.")
-        arguments = {str(name): _parsed(value, f"{key}.{name}") for name, value in node.items() if name != TARGET}
+        arguments = {str(name): value for name, value in node.items() if name != TARGET}
         return cls(ALIASES.get(target, target), arguments)
 
     def as_node(self) -> dict[str, object]:
         """The node that `of` makes this of."""
-        return {TARGET: self.target, **{name: _as_plain(value) for name, value in self.arguments.items()}}
+        return {TARGET: self.target, **self.arguments}
 
     def without(self, *names: str) -> Component:
         """The same class without some of the arguments."""
         return Component(self.target, {name: value for name, value in self.arguments.items() if name not in names})
-
-
-def _parsed(value: object, key: str) -> object:
-    if isinstance(value, Mapping):
-        if TARGET in value:
-            return Component.of(value, key)
-        return {name: _parsed(item, f"{key}.{name}") for name, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_parsed(item, key) for item in value]
-    return value
-
-
-def _as_plain(value: object) -> object:
-    if isinstance(value, Component):
-        return value.as_node()
-    if isinstance(value, Mapping):
-        return {name: _as_plain(item) for name, item in value.items()}
-    return [_as_plain(item) for item in value] if isinstance(value, list) else value
 
 
 def components_of(group: object, key: str) -> dict[str, Component]:

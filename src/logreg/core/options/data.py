@@ -80,11 +80,6 @@ class DataSettings(Component):
         """Where the rows are, as far as the configuration says it."""
         return str(self.arguments.get("path") or "")
 
-    @property
-    def parts(self) -> dict[str, Options]:
-        """The parts that the class takes and that it was given."""
-        return {name: part for name in self.takes if (part := getattr(self, name)) is not None}
-
     def check(self) -> None:
         """Look at what a class of this project would refuse, before it is imported.
 
