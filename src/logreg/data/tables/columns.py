@@ -115,15 +115,12 @@ class Categorical:
 
     def codes(self, column: pl.Series) -> np.ndarray:
         """The feature of each row, (rows,) int32; -1 for none."""
-        column = self.spelled(column)
-        known = pl.Enum(list(self.position))
-        places = column.cast(known, strict=False).to_physical().cast(pl.Int32)
-        codes = places.fill_null(-1).to_numpy().copy()
-        if self.rare:
-            codes = np.minimum(codes, len(self.levels))
+        levels: list[str | None] = [*self.position]
+        features = [*self.position.values()]
         if self.missing:
-            codes[column.is_null().to_numpy()] = self.width - 1
-        return codes
+            levels, features = [*levels, None], [*features, self.width - 1]
+        spelled = self.spelled(column)
+        return spelled.replace_strict(levels, features, default=-1, return_dtype=pl.Int32).to_numpy()
 
 
 Column = Numeric | Categorical

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 
 from logreg.core.errors import UserError, plural
 from logreg.core.options.rows import SPLITS, SplitOptions
@@ -74,9 +75,9 @@ def assign_rows(raw: RawTable, y: np.ndarray, own_files: Sequence[str], split: S
     check_counts(counts, len(names), "folds" if split.folds else "split")
     random = np.random.default_rng(derive(seed, "split"))
     if raw.has_group:
-        hashes = raw.array("group", np.uint64, raw.rows)[:first][labelled]
-        _, begins, groups = np.unique(hashes, return_index=True, return_inverse=True)
-        groups = np.argsort(np.argsort(begins))[groups]  # numbered as they first appear
+        hashes = pl.Series(raw.array("group", np.uint64, raw.rows)[:first][labelled])
+        distinct = hashes.unique(maintain_order=True)
+        groups = hashes.replace_strict(distinct, pl.int_range(len(distinct), eager=True)).to_numpy()
         weight = raw.array("weight", np.float64, raw.rows)[:first][labelled] if raw.has_weight else None
         parts = grouped_shares(labels, groups, weight, fractions, random)
     else:

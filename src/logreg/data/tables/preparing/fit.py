@@ -219,18 +219,13 @@ class Matrix:
         self.rest = (mean - self.mean).astype(raw.dtype)  # what rounding took from the mean
         self.divisor = (np.array([c.scale for _, _, c, _ in features]) / scale).astype(raw.dtype)
         self.filled = np.array([c.filled for _, _, c, _ in features], dtype=raw.dtype)
+        # From a level's number in its dictionary, or -1 for a missing value, to its feature in the column; -1 for none.
+        numbers, levels = list(raw.levels), {c: [*values.values, None] for c, values in raw.levels.items()}
         self.codes = [
-            (self._table(c), list(raw.levels).index(c.feature), first)
+            (c.codes(pl.Series(levels[c.feature], dtype=pl.String)), numbers.index(c.feature), first)
             for c, first in self.pre.spans()
             if isinstance(c, Categorical)
         ]
-
-    def _table(self, column: Categorical) -> np.ndarray:
-        """From a level's number in the dictionary, or -1 for missing, to its feature in the column; -1 for none."""
-        known = column.position
-        values = column.spelled(pl.Series(self.raw.levels[column.feature].values, dtype=pl.String))
-        table = [known.get(value, -1) for value in values]
-        return np.array([*table, column.width - 1 if column.missing else -1], dtype=np.int64)
 
     def write(self, path: Path) -> None:
         """Write all rows, (rows, features), into a file."""

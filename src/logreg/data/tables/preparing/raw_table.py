@@ -48,13 +48,13 @@ class LevelDictionary:
         self._code: dict[str, int] = {}  # of a level
         # Texts as they are written, which polars looks up at once, and the codes of their levels.
         self._written, self._code_of_written = pl.Enum([]), np.empty(0, dtype=np.int32)
-        # Values of columns of numbers, ascending for a binary search, and the codes of their levels.
-        self._numbers, self._code_of_number = np.empty(0), np.empty(0, dtype=np.int32)
 
     def codes(self, column: pl.Series) -> np.ndarray:
         """(rows,) int32; -1 for a missing value, and for all once there are too many different ones."""
         if not self.overflowed:
-            codes = self._textual(column) if column.dtype == pl.String else self._numeric(column)
+            is_number = column.dtype.is_integer() or column.dtype.is_float() or column.dtype == pl.Boolean
+            text = column if is_number or column.dtype == pl.String else as_levels(column)
+            codes = self._numeric(column) if is_number else self._textual(text)
         if self.overflowed:  # which this batch may have brought about
             self.present += len(column) - column.null_count()
             return np.full(len(column), -1, dtype=np.int32)
@@ -72,22 +72,8 @@ class LevelDictionary:
         return np.append(self._code_of_written, np.int32(-1))[places.cast(pl.Int32).fill_null(-1).to_numpy()]
 
     def _numeric(self, column: pl.Series) -> np.ndarray:
-        simple = column.dtype.is_integer() or column.dtype.is_float() or column.dtype == pl.Boolean
-        if not simple or column.null_count() or (column.dtype.is_float() and column.is_nan().any()):
-            return self._textual(as_levels(column))
-        values = column.to_numpy()
-        if not len(self._numbers):
-            self._numbers = self._numbers.astype(values.dtype)
-        if self._numbers.dtype != values.dtype:  # files that keep the column differently
-            return self._textual(as_levels(column))
-        places = np.searchsorted(self._numbers, values)
-        if not np.array_equal(self._numbers.take(places, mode="clip") if len(self._numbers) else [], values):
-            new = np.setdiff1d(values, self._numbers)
-            codes = self._add(pl.Series(column.name, new))
-            order = np.argsort(numbers := np.append(self._numbers, new))
-            self._numbers, self._code_of_number = numbers[order], np.append(self._code_of_number, codes)[order]
-            places = np.searchsorted(self._numbers, values)
-        return self._code_of_number[places]
+        values = column.unique().sort()
+        return column.replace_strict(values, pl.Series(self._add(values)), return_dtype=pl.Int32).to_numpy()
 
     def _add(self, values: pl.Series) -> np.ndarray:
         """The codes of these values, new ones among them."""

@@ -169,26 +169,10 @@ def _pieces(path: Path, key: str, encoding: str) -> Iterator[bytes]:
             if encoding != "utf-8":
                 yield from _decoded(file, key, encoding)
                 return
-            compressed = not isinstance(getattr(file, "raw", None), io.FileIO)
-            pieces = iter(partial(file.read, BLOCK_BYTES), b"") if compressed else _whole_lines(file)
-            for number, piece in enumerate(pieces):
+            for number, piece in enumerate(iter(partial(file.read, BLOCK_BYTES), b"")):
                 yield piece if number else piece.removeprefix(codecs.BOM_UTF8)
     except TRUNCATED as error:
         raise truncated(key, error) from error
-
-
-def _whole_lines(file: io.BufferedIOBase) -> Iterator[bytes]:
-    """The bytes of a file with random access, up to the end of a line, so that nothing has to be copied."""
-    start = 0
-    while True:
-        file.seek(start + BLOCK_BYTES)
-        file.readline(BLOCK_BYTES)
-        end = file.tell()
-        file.seek(start)
-        if not (piece := file.read(end - start)):
-            return
-        yield piece
-        start += len(piece)
 
 
 def _decoded(file: io.BufferedIOBase, key: str, encoding: str) -> Iterator[bytes]:
