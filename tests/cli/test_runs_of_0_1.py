@@ -1,8 +1,7 @@
 """Run directories made by version 0.1.0 give the numbers that version 0.1.0 gave of them.
 
 They lie in ``tests/data/runs_0.1``, with what that version said of them in ``expected.json``. Only what users use is
-imported or called here, so that the test outlives what the package looks like inside: `load_run`, and the scripts,
-which run in this process, since starting each anew would take ten seconds.
+imported or called here, so that the test outlives what the package looks like inside: `load_run`, and the commands.
 """
 
 from __future__ import annotations
@@ -10,17 +9,10 @@ from __future__ import annotations
 import contextlib
 import csv
 import html
-import io
 import json
-import logging
 import math
-import os
 import re
-import runpy
 import shutil
-import subprocess
-import sys
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -32,13 +24,12 @@ import polars as pl
 import pytest
 import skops.io
 import torch
-from hydra.core.hydra_config import HydraConfig
 from PIL import Image
 from sklearn.datasets import load_svmlight_file
 
 from logreg import load_run
+from tests.commands import ROOT, run_command
 
-ROOT = next(folder for folder in Path(__file__).resolve().parents if (folder / "pyproject.toml").is_file())
 RUNS = ROOT / "tests" / "data" / "runs_0.1"
 
 # The rows that each run is applied to, and the epochs up to which it is resumed; a job of a sweep is not resumed alone.
@@ -67,40 +58,10 @@ ALL_SINGLE = ("toy", "interrupted", "mse", "photos_run")
 
 
 def call(script: str, *arguments: str) -> str:
-    """Run a script as a command in this process; returns what it printed, and leaves nothing of it behind."""
-    printed, status = io.StringIO(), None
-    with _restored(), contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
-        sys.argv = [script, *arguments]
-        try:
-            runpy.run_path(str(ROOT / script), run_name="__main__")
-        except SystemExit as end:
-            status = end.code
-    assert not status, f"{script} {' '.join(arguments)}: {printed.getvalue()}"
-    return printed.getvalue()
-
-
-@contextlib.contextmanager
-def _restored() -> Iterator[None]:
-    """Put back what a command changes, which as a process it need not clean up: later tests would see it."""
-    argv, environment = sys.argv, dict(os.environ)
-    loggers = [logging.getLogger(name) for name in ("", "logreg", "lightning", "lightning.pytorch", "py.warnings")]
-    before = [(list(log.handlers), log.level, log.propagate) for log in loggers]
-    config, random = HydraConfig.instance().cfg, torch.get_rng_state()
-    try:
-        with warnings.catch_warnings():
-            yield
-    finally:
-        logging.captureWarnings(False)
-        for log, (handlers, level, propagate) in zip(loggers, before, strict=True):
-            for handler in set(log.handlers) - set(handlers):
-                handler.close()
-            log.handlers[:], log.propagate = handlers, propagate
-            log.setLevel(level)
-        sys.argv = argv
-        os.environ.clear()
-        os.environ.update(environment)
-        HydraConfig.instance().cfg = config
-        torch.set_rng_state(random)
+    """Run a command in the working directory; returns what it printed."""
+    process = run_command(script, *arguments, cwd=Path.cwd())
+    assert process.returncode == 0, f"{script} {' '.join(arguments)}: {process.stdout}{process.stderr}"
+    return process.stdout + process.stderr
 
 
 # What is measured of a run, in the working directory. Each returns what `expected.json` holds.
@@ -200,15 +161,11 @@ MEASURES = {each.__name__: each for each in (loaded, resumed, evaluated, predict
 
 
 def swept(folder: Path) -> dict[str, Any]:
-    """A sweep of which a job was lost, completed by sweep.resume: its leaderboard, its settings and its page.
-
-    It is a process of its own: a sweep keeps its lock as long as the process lives.
-    """
+    """A sweep of which a job was lost, completed by sweep.resume: its leaderboard, its settings and its page."""
     shutil.copytree("sweep", folder)
     shutil.rmtree(folder / "3")
     arguments = ["-m", *SWEEP, f"sweep.resume={folder}", f"hydra.sweep.dir={folder}"]
-    process = subprocess.run([sys.executable, str(ROOT / "train.py"), *arguments], capture_output=True, text=True)
-    assert process.returncode == 0, process.stderr
+    call("train.py", *arguments)
     call("scripts/report.py", f"sweep={folder}", "output=sweep.html")
     page, board = visible(Path("sweep.html")), table(folder / "leaderboard.csv")
     shown = [f"{row['val/loss']:.4f}" for row in board]
@@ -392,9 +349,12 @@ def expected() -> dict[str, Any]:
 
 
 CASES = [(run, measure) for run in ROWS for measure in MEASURES if measure != "resumed" or run in EPOCHS]
+SLOW = [case for case in CASES if case[1] == "exported" and case[0] != "toy"]
 
 
-@pytest.mark.parametrize(("run", "measure"), CASES)
+@pytest.mark.parametrize(
+    ("run", "measure"), [pytest.param(*case, marks=pytest.mark.slow) if case in SLOW else case for case in CASES]
+)
 def test_an_old_run_gives_the_same_numbers(folder: Path, expected: dict, run: str, measure: str) -> None:
     tolerance = IN_DOUBLE
     if run in ALL_SINGLE:
@@ -404,6 +364,7 @@ def test_an_old_run_gives_the_same_numbers(folder: Path, expected: dict, run: st
     assert list(differences(measured(run, measure), expected[run][measure], tolerance)) == []
 
 
+@pytest.mark.slow
 def test_an_old_sweep_can_be_completed_and_reported(folder: Path, expected: dict) -> None:
     completed = json.loads(json.dumps(swept(Path("sweep_resumed"))))
     assert list(differences(completed, expected["sweep"], IN_DOUBLE)) == []

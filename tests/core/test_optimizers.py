@@ -34,7 +34,7 @@ class Whole(torch.optim.LBFGS):
 
 
 @pytest.fixture
-def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+def trusted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """A package that the user allowed."""
     (tmp_path / "optimizers_of_mine.py").write_text(MODULE)
     monkeypatch.syspath_prepend(str(tmp_path))
@@ -52,26 +52,28 @@ def of_a_class(name: str, *overrides: str) -> list[str]:
         (of_a_class("Damped", "penalty.l1=0.1"), "optimizer=Damped needs a smooth objective"),
         (of_a_class("Whole", "penalty.l1=0.1"), "optimizer=Whole needs a smooth objective"),
         (of_a_class("Damped", "loss=mse"), "optimizer=Damped solves for the log loss"),
-        (of_a_class("Slow", "penalty=firth"), "penalty=firth needs optimizer=newton"),
+        (of_a_class("Slow", "penalty=firth"), r"penalty\.firth=true needs optimizer=newton"),
         (of_a_class("Fast", "penalty.l1=0.1"), "optimizers_of_mine has no Fast"),
     ],
 )
 def test_a_class_of_a_users_has_the_traits_of_what_it_derives_from(
-    mine: list[str], overrides: list[str], sentence: str
+    trusted: list[str], overrides: list[str], sentence: str
 ) -> None:
     with pytest.raises(UserError, match=sentence):
-        parse(plain(compose("train", ["optimizer=newton", *overrides])), mine)
+        parse(plain(compose("train", ["optimizer=newton", *overrides])), trusted)
 
 
 @pytest.mark.parametrize(
     "overrides", [of_a_class("Damped", "penalty=firth"), of_a_class("Slow", "scheduler=cosine", "penalty.l1=0.1")]
 )
-def test_and_what_that_takes_is_valid(mine: list[str], monkeypatch: pytest.MonkeyPatch, overrides: list[str]) -> None:
+def test_and_what_that_takes_is_valid(
+    trusted: list[str], monkeypatch: pytest.MonkeyPatch, overrides: list[str]
+) -> None:
     monkeypatch.setattr("sys.argv", ["train.py", "trusted_packages=[optimizers_of_mine]"])
     config = plain(compose("train", ["optimizer=newton", *overrides]))
     with pytest.raises(UserError, match=r"trusted_packages=\[optimizers_of_mine\]"):
         parse(config)
-    settings = parse(config, mine)
+    settings = parse(config, trusted)
     (group,) = plan([settings, settings])
     assert group.reason is not None
     assert "not one of torch's" in group.reason

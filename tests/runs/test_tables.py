@@ -112,13 +112,20 @@ PATHS = {
 }
 
 
-@pytest.mark.parametrize("training", ["plain", "parquet", "times with an offset", "flags as texts"])
+@pytest.fixture(scope="module", params=["plain", "parquet", "times with an offset", "flags as texts"])
+def trained(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, Path, np.ndarray]:
+    """A run on a table in one form, the folder that has it in every form, and what is expected of each."""
+    folder = tmp_path_factory.mktemp("forms")
+    paths = {form: written(form, folder) for form in FORMS}
+    run = trained_on(paths[request.param], folder)
+    return run, folder, PATHS["polars"](run, paths[request.param])
+
+
 @pytest.mark.parametrize("way", PATHS)
-def test_a_table_is_predicted_the_same_however_it_is_written(tmp_path: Path, training: str, way: str) -> None:
-    run = trained_on(written(training, tmp_path), tmp_path)
+def test_a_table_is_predicted_the_same_however_it_is_written(trained: tuple[Run, Path, np.ndarray], way: str) -> None:
+    run, folder, expected = trained
     levels = {column.feature: column.levels for column in run.preprocessor.columns if hasattr(column, "levels")}
     assert levels["grade"] == ["1", "2", "3"]
-    expected = PATHS["polars"](run, written(training, tmp_path))
     assert np.ptp(expected) > 0.2
-    for form in FORMS:
-        np.testing.assert_allclose(PATHS[way](run, written(form, tmp_path)), expected, atol=1e-9, err_msg=form)
+    for form, (kind, _) in FORMS.items():
+        np.testing.assert_allclose(PATHS[way](run, folder / f"{form}.{kind}"), expected, atol=1e-9, err_msg=form)

@@ -99,16 +99,14 @@ def write_page_of(kind: str, directory: Path, trusted: Sequence[str] = ()) -> No
     """Write the page at the end of a run or a sweep that has ``report=true``; what goes wrong is said, and no more."""
     from logreg.records.record import shown
 
+    path = directory / PAGE
     try:
-        if kind == "run":
-            write_run(directory, directory / PAGE, trusted)
-        else:
-            write_sweep(directory, directory / PAGE)
+        write_run(directory, path, trusted) if kind == "run" else write_sweep(directory, path)
     except Exception as error:  # the results are there, and stay what they are
         sentence = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
         logging.getLogger(__name__).error("error: no report was written: %s", " ".join(sentence.split()))
     else:
-        print(f"report:        {shown(directory / PAGE)}" if kind == "run" else f"report: {shown(directory / PAGE)}")
+        print(f"report:        {shown(path)}" if kind == "run" else f"report: {shown(path)}")
 
 
 def load(directory: Path, trusted: Sequence[str] = ()) -> ReloadedRun:

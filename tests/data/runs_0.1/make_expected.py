@@ -1,6 +1,6 @@
 """What version 0.1.0 says of the runs in this folder, written to expected.json.
 
-    python make_expected.py <the test that compares with it>
+    PYTHONPATH=. python tests/data/runs_0.1/make_expected.py <the test that compares with it>
 
 The measuring is in the test, so that both do the same. It was run once, with version 0.1.0.
 """

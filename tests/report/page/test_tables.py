@@ -52,8 +52,8 @@ def test_the_script_formats_numbers_as_python_does(tmp_path: Path) -> None:
     code = (TEMPLATES / "page.js").read_text()
     function = code[code.index("const NOTHING") : code.index("function reader")]
     script = f"{function}\nfor (const [v, d] of {json.dumps(cases)}) console.log(shownNumber(v, d));"
-    done = subprocess.run(["node", "-e", script], capture_output=True, text=True, check=True)
-    assert done.stdout.split("\n")[:-1] == [shown_number(v, d) for v, d in cases]
+    printed = subprocess.run(["node", "-e", script], capture_output=True, text=True, check=True)
+    assert printed.stdout.split("\n")[:-1] == [shown_number(v, d) for v, d in cases]
 
 
 def test_a_table_has_its_first_rows_as_text_and_all_of_them_as_data() -> None:

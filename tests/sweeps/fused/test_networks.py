@@ -39,8 +39,15 @@ def form(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> typ
     return request.param
 
 
-@pytest.mark.parametrize("augment", [None, CHANGES], ids=["as they are", "augmented"])
-@pytest.mark.parametrize("network", [ConvSequential, ConvByHand])
+@pytest.mark.parametrize(
+    ("network", "augment"),
+    [
+        pytest.param(ConvSequential, CHANGES, id="ConvSequential-augmented"),
+        pytest.param(ConvByHand, None, id="ConvByHand-as they are"),
+        pytest.param(ConvSequential, None, id="ConvSequential-as they are", marks=pytest.mark.slow),
+        pytest.param(ConvByHand, CHANGES, id="ConvByHand-augmented", marks=pytest.mark.slow),
+    ],
+)
 def test_convolutions_in_one_fit_are_those_of_runs_alone(
     tmp_path: Path, form: type, network: Callable[[int], nn.Module], augment: dict[str, Any] | None
 ) -> None:
@@ -51,8 +58,15 @@ def test_convolutions_in_one_fit_are_those_of_runs_alone(
         assert_alone(tmp_path / str(job), fused_fit, job, alone, spec, network, tolerance=1e-4)
 
 
-@pytest.mark.parametrize("optimizer", [Adam, SGD])
-@pytest.mark.parametrize("network", [ConvSequential, LinearOnPixels])
+@pytest.mark.parametrize(
+    ("network", "optimizer"),
+    [
+        (ConvSequential, SGD),
+        (LinearOnPixels, Adam),
+        pytest.param(ConvSequential, Adam, marks=pytest.mark.slow),
+        pytest.param(LinearOnPixels, SGD, marks=pytest.mark.slow),
+    ],
+)
 def test_jobs_on_changed_photos_of_two_folds(
     tmp_path: Path, network: Callable[[int], nn.Module], optimizer: type
 ) -> None:

@@ -31,7 +31,7 @@ def test_a_full_batch_is_changed_anew_in_every_pass(tmp_path: Path) -> None:
     assert_alone(tmp_path, fused_fit, 0, alone, specs[0], LinearOnPixels)
 
 
-@pytest.mark.parametrize("network", [ConvSequential, LinearOnPixels])
+@pytest.mark.parametrize("network", [pytest.param(ConvSequential, marks=pytest.mark.slow), LinearOnPixels])
 def test_a_full_batch_of_photos_is_changed_in_the_parts_of_a_run_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, network: Callable[[int], nn.Module]
 ) -> None:
