@@ -10,9 +10,9 @@ from torch import nn
 
 from logreg.cli.configuration import compose, plain
 from logreg.sweeps.composed_job import ComposedJob
-from logreg.sweeps.fused import assemble
-from logreg.sweeps.fused.assemble import Assembler, CannotFuse
+from logreg.sweeps.fused import members
 from logreg.sweeps.fused.chunks import default_memory, stacks
+from logreg.sweeps.fused.members import Assembler, CannotFuse
 from logreg.sweeps.fused.networks import GeneralNetworks, agree
 from logreg.sweeps.launch import parse_jobs
 from logreg.sweeps.plan import plan
@@ -104,7 +104,7 @@ def test_models_whose_state_or_draws_are_their_own_are_not_fused(
     network = nn.Sequential(layer, nn.Linear(2, 1), nn.Sigmoid())
     if reason == "buffers":
         network[1].weight.requires_grad_(False)
-    monkeypatch.setattr(assemble, "build_network", lambda *_: network)
+    monkeypatch.setattr(members, "build_network", lambda *_: network)
     with pytest.raises(CannotFuse, match=reason):
         Assembler([]).member(0, composed())
 

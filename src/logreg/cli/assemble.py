@@ -15,7 +15,7 @@ from omegaconf import OmegaConf
 
 from logreg.core.components import Component, locate
 from logreg.core.errors import UserError
-from logreg.core.optimizers import AutoChoice
+from logreg.core.optimizer_traits import AutoChoice
 from logreg.core.settings import AUTO, CONF, Settings
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ import secrets
 
 from omegaconf import OmegaConf
 
-from logreg.core.optimizers import requirements_of
+from logreg.core.optimizer_traits import requirements_of
 from logreg.core.settings import check_values
 
 LONGEST_DIRECTORY_NAME = 100

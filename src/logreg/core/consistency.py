@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from logreg.core.errors import UserError
-from logreg.core.optimizers import traits_of
+from logreg.core.optimizer_traits import traits_of
 from logreg.core.settings import Settings
 
 

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 from logreg.core.components import Component, components_of
 from logreg.core.errors import UserError
-from logreg.core.optimizers import AUTO_OPTIMIZER, AutoChoice
+from logreg.core.optimizer_traits import AUTO_OPTIMIZER, AutoChoice
 from logreg.core.options.data import DataSettings
 from logreg.core.rules import (
     Rule,

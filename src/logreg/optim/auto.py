@@ -8,7 +8,7 @@ from torch.nn import Parameter
 from torch.optim import Optimizer
 
 from logreg.core.errors import UserError
-from logreg.core.optimizers import AutoChoice
+from logreg.core.optimizer_traits import AutoChoice
 from logreg.optim.precondition import most_columns
 
 # Above this many rows * columns², the Gram matrices of Newton's method take longer than more passes of L-BFGS. A pass

@@ -18,7 +18,7 @@ from logreg.core.aliases import renamed
 from logreg.core.errors import Diverged, UserError
 from logreg.core.files import write_atomically
 from logreg.core.json_object import JsonObject
-from logreg.core.optimizers import AutoChoice
+from logreg.core.optimizer_traits import AutoChoice
 from logreg.core.provenance import git_state
 from logreg.core.settings import Settings
 

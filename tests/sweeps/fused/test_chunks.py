@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from logreg.sweeps.fused.assemble import Assembler
 from logreg.sweeps.fused.chunks import Stack, _content, default_memory, stacks
+from logreg.sweeps.fused.members import Assembler
 from logreg.sweeps.fused.networks import GeneralNetworks
 from tests.helpers import composed
 from tests.sweeps.fused.photos import CHANGES, SIZE, few

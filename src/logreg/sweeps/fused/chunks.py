@@ -15,8 +15,8 @@ from logreg.data.datamodule import BlockData
 from logreg.data.rows import TensorRows
 from logreg.data.splits import SPLITS
 from logreg.optim.solver import Solver
-from logreg.sweeps.fused.assemble import GroupMember
 from logreg.sweeps.fused.fit import FusedJob, GroupSettings
+from logreg.sweeps.fused.members import GroupMember
 from logreg.sweeps.fused.networks import Footprint, GeneralNetworks, NetworksInTurn, footprint, form_of
 
 MEMORY_SHARE = 0.25  # of what is free, for one fit

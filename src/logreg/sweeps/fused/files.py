@@ -29,8 +29,8 @@ from logreg.report.run import draw_run
 from logreg.report.tensorboard.events import EventFile, TensorBoardLogger
 from logreg.report.tensorboard.texts import write_texts
 from logreg.sweeps.composed_job import ComposedJob
-from logreg.sweeps.fused.assemble import GroupMember
 from logreg.sweeps.fused.fit import Fit, JobStates
+from logreg.sweeps.fused.members import GroupMember
 from logreg.sweeps.fused.obstacle import class_of
 from logreg.sweeps.fused.results import Results
 from logreg.training.callbacks import Checkpoints

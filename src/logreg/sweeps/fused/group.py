@@ -23,10 +23,10 @@ from logreg.optim.solver import Solver
 from logreg.records.record import Monitor, RunRecord
 from logreg.sweeps.checks import AllRefused, check_space
 from logreg.sweeps.composed_job import ComposedJob
-from logreg.sweeps.fused.assemble import Assembler, CannotFuse, GroupMember
 from logreg.sweeps.fused.chunks import Stack, bytes_on_disk, default_memory, stacks
 from logreg.sweeps.fused.files import JobFiles
 from logreg.sweeps.fused.fit import Fit, GroupSettings
+from logreg.sweeps.fused.members import Assembler, CannotFuse, GroupMember
 from logreg.sweeps.fused.networks import agree
 from logreg.sweeps.fused.results import Results, measure
 from logreg.sweeps.fused.solver_fit import SolverFit

@@ -12,7 +12,7 @@ from scipy.sparse import random as random_sparse
 from sklearn.datasets import dump_svmlight_file
 from sklearn.metrics import roc_auc_score
 
-from logreg.data.tables.preparing.fit import folded_auroc
+from logreg.data.tables.preparing.column_fit import folded_auroc
 from tests.helpers import table_data
 
 

@@ -2,8 +2,8 @@
 
 Numbers go to a `ColumnStore`, ``codes`` (rows, categoricals) int32 and target, weight and group to a file each; LIBSVM
 files become the three arrays of a CSR matrix.
-Nothing here depends on which rows are for training; `logreg.data.tables.preparing.fit` decides that when the pass is
-over.
+Nothing here depends on which rows are for training; `logreg.data.tables.preparing.column_fit` decides that when the
+pass is over.
 """
 
 from __future__ import annotations

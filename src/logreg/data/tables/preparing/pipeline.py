@@ -25,8 +25,8 @@ from logreg.data.tables.preparing.assign import (
     label_counts,
     write_rows,
 )
+from logreg.data.tables.preparing.column_fit import ColumnFit, Matrix, leaks, sparse_leaks, without_reference
 from logreg.data.tables.preparing.convert import Conversion, convert_sparse, sparse_rows
-from logreg.data.tables.preparing.fit import ColumnFit, Matrix, leaks, sparse_leaks, without_reference
 from logreg.data.tables.preparing.raw_table import NeedsFloat64, RawTable
 from logreg.data.tables.preparing.statistics import TrainingStatistics
 from logreg.data.tables.preprocessor import Preprocessor

@@ -72,7 +72,7 @@ def test_a_date_with_gaps_has_one_indicator(tmp_path: Path) -> None:
 
 
 def test_more_levels_than_features_are_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from logreg.data.tables.preparing import fit as prepare
+    from logreg.data.tables.preparing import column_fit as prepare
 
     monkeypatch.setattr(prepare, "MOST_FEATURES", 3)
     data = table(tmp_path, written(tmp_path, people(300)), min_count=1)

@@ -14,7 +14,7 @@ import logreg.optim.newton_cg
 import logreg.optim.proximal_newton
 from logreg.cli.configuration import compose, parse, plain
 from logreg.core.errors import UserError
-from logreg.core.optimizers import TRAITS, traits_of
+from logreg.core.optimizer_traits import TRAITS, traits_of
 from logreg.optim.solver import Solver
 from logreg.sweeps.plan import plan
 
