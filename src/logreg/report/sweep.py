@@ -156,13 +156,10 @@ def _show_jobs(sweep: Path, jobs: list[Job], console: Console, by_job: bool) -> 
         by_job: name the best job; not where jobs repeat settings, as the luckiest repetition says little.
     """
     keys, metrics, status = swept_keys(jobs), _columns(jobs), ["status"] if failures(jobs) else []
-    header = ("job", *keys, *metrics, *status)
-    rows = []
-    for job in jobs[:SHOWN]:
-        values = [f"{job.metrics[name]:.6g}" if name in job.metrics else "" for name in metrics]
-        settings = [job.settings.get(key, "") for key in keys]
-        rows.append([str(job.number), *settings, *values, *(job.record[name] for name in status)])
-    table = compact_table(f"{plural(len(jobs), 'job')}, best first", header, rows, console, optional=metrics[1:])
+    header, *rows = _rows(jobs[:SHOWN], keys, metrics, "{:.6g}".format, {})
+    names = ["job", *keys, *metrics, *status]
+    cells = [[row[header.index(name)] for name in names] for row in rows]
+    table = compact_table(f"{plural(len(jobs), 'job')}, best first", names, cells, console, optional=metrics[1:])
     if len(jobs) > SHOWN:
         table.add_row("…")
     console.print(table)

@@ -19,7 +19,6 @@ from logreg.training.measure import held_out
 
 ACROSS = 8  # photos in a row of the grid
 MOST = 10  # grids of a job among others, whose weights are kept until all is over
-WORDS = {True: "right", False: "wrong"}
 
 
 def photo_grid(data: ImageData, split: str, p: Float[np.ndarray, " photos"], threshold: float, title: str) -> Figure:
@@ -32,11 +31,11 @@ def photo_grid(data: ImageData, split: str, p: Float[np.ndarray, " photos"], thr
     sureness = np.where(predicted, p, 1 - p)
     figure = Figure(figsize=(9, 3.6))  # constrained layout would take longer than all else
     halves = figure.subfigures(2, 1, squeeze=False)[:, 0]
-    for right, below in zip((True, False), halves, strict=True):
-        matches = np.flatnonzero((predicted == y) == right)
-        shown = matches[np.argsort(-sureness[matches], kind="stable")][:ACROSS]
-        most = f"most confidently {WORDS[right]}, of {len(matches):,}" if len(matches) else f"none is {WORDS[right]}"
-        below.suptitle(f"{title}: {most}" if right else most, fontsize=10)
+    for word, matches, below in zip(("right", "wrong"), (predicted == y, predicted != y), halves, strict=True):
+        numbers = np.flatnonzero(matches)
+        shown = numbers[np.argsort(-sureness[numbers], kind="stable")][:ACROSS]
+        most = f"most confidently {word}, of {len(numbers):,}" if len(numbers) else f"none is {word}"
+        below.suptitle(f"{title}: {most}" if word == "right" else most, fontsize=10)
         below.subplots_adjust(left=0.01, right=0.99, bottom=0.02, top=0.76, wspace=0.08)
         for place, axes in enumerate(below.subplots(1, ACROSS)):
             axes.set_axis_off()
@@ -136,9 +135,8 @@ def moments(epochs: int, every: int, validate_every: int, most: int = MOST) -> l
 
     Validated every ``validate_every`` passes and after the last.
     """
-    moments, drawn = [], 0
+    drawn = [0]
     for passes in sorted({*range(validate_every, epochs + 1, validate_every), epochs}):
-        if passes // every > drawn // every:
-            drawn = passes
-            moments.append(passes)
-    return moments[-most:]
+        if passes // every > drawn[-1] // every:
+            drawn.append(passes)
+    return drawn[1:][-most:]

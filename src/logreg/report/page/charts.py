@@ -52,19 +52,13 @@ def chart(figure: Figure, name: str, title: str, caption: str = "", is_wide: boo
     Args:
         name: unique on the page; the ids inside the picture begin with it.
     """
-    svg = None if _is_heavy(figure) else inline_svg(figure, name, title)
-    if svg is None or len(svg) > LARGEST_SVG:
-        return replace(photograph(figure, title, is_wide), caption=caption)
-    return Chart(title, svg, caption, is_wide)
-
-
-def _is_heavy(figure: Figure) -> bool:
-    """Whether SVG would be large, as hundreds of cells are."""
     shapes = 0
     for axes in figure.axes:
         cells = [mesh.get_array().size for mesh in axes.collections if isinstance(mesh, QuadMesh)]  # type: ignore[union-attr]
         shapes += sum(cells) + len(axes.patches) + len(axes.texts)
-    return shapes > MOST_SHAPES
+    if shapes > MOST_SHAPES or len(svg := inline_svg(figure, name, title)) > LARGEST_SVG:
+        return replace(photograph(figure, title, is_wide), caption=caption)
+    return Chart(title, svg, caption, is_wide)
 
 
 def photograph(figure: Figure, title: str, is_wide: bool = False) -> Chart:
@@ -75,9 +69,8 @@ def photograph(figure: Figure, title: str, is_wide: bool = False) -> Chart:
 def image(png: bytes, title: str) -> Markup:
     """The bytes of a PNG file as an ``<img>``; of a large one with fewer colours, and pixels."""
     png = shrunk(png) if len(png) > LARGEST_PNG else png
-    return Markup('<img class="plate" alt="{}" src="data:image/png;base64,{}">').format(
-        title, base64.b64encode(png).decode()
-    )
+    content = base64.b64encode(png).decode()
+    return Markup('<img class="plate" alt="{}" src="data:image/png;base64,{}">').format(title, content)
 
 
 def shrunk(png: bytes) -> bytes:

@@ -49,7 +49,7 @@ LONGEST = 20_000  # characters of a command or an error
 MOST_COEFFICIENTS = 2_000  # rows of the table, the largest
 MOST_CONFIG = 40_000  # characters
 DECIMALS = 6  # of coefficients, whose sizes in raw units have nothing to do with each other
-TILES = ("accuracy", "auroc", "log_loss", "brier")
+TILES = ("accuracy", "auroc", "log_loss", "brier")  # that a reader looks for first
 STATISTICS = {
     "observations": "Observations", "parameters": "Coefficients", "log_likelihood": "Log-likelihood",
     "null_log_likelihood": "Null log-likelihood", "deviance": "Deviance", "mcfadden_r2": "McFadden's R²",
@@ -89,9 +89,10 @@ def run_page(directory: Path, loaded: ReloadedRun, trusted: Sequence[str] = ()) 
     record, settings = read_record(directory), known_settings(directory)
     baseline = majority(record, settings, loaded.data, trusted) if record.metrics else {}
     figures, notes = _figures(directory, record, loaded)
-    titles = {figure.title for figure in figures}
-    if splits_of(record.metrics) == ["train"] and titles and run_charts.TITLES["roc"] not in titles:
+    titles, splits = {figure.title for figure in figures}, splits_of(record.metrics)
+    if splits == ["train"] and titles and run_charts.TITLES["roc"] not in titles:
         notes.append(NOTHING_HELD_OUT)
+    names, linear = metric_names(record.metrics), {} if record.baseline is None else record.baseline.metrics
     # The settings that TensorBoard shows of a run, without those that are not set.
     given = {key: value for key, value in record.hyperparameters.items() if value not in (None, "null")}
     values: dict[str, object] = {
@@ -99,17 +100,18 @@ def run_page(directory: Path, loaded: ReloadedRun, trusted: Sequence[str] = ()) 
         "error": bounded(str(record.error or ""), LONGEST),
         "outcome": headline(record) if record.metrics else ending(record),
         "rows": rows_line(record),
-        "splits": [SPLIT_NAMES.get(split, split) for split in splits_of(record.metrics)],
-        "tiles": tiles(record, baseline),
+        "splits": {split: SPLIT_NAMES.get(split, split) for split in splits},
+        "tiles": {name: spoken(name) for name in TILES if splits and f"{splits[-1]}/{name}" in record.metrics},
         "truths": truths(record),
-        "metrics": metric_rows(record, baseline),
+        "metrics": names,
+        "linear": {name: linear[full] for name in names if (full := f"{splits[-1]}/{name}") in linear},
         "baseline": baseline,
         "loss": trained_on(settings).name,
         "curves": run_charts.curve_charts(directory, record),
         "figures": figures,
         "notes": notes,
         "lesson": lesson_of(directory),
-        "statistics": statistics(record),
+        "statistics": STATISTICS,
         "settings": [(k, f"{v:.6g}" if isinstance(v, float) else bounded(str(v), 400)) for k, v in given.items()],
         "provenance": provenance(record),
         "configuration": configuration_text(known_config(directory)),
@@ -234,47 +236,6 @@ def trained_on(settings: Settings | None) -> Loss:
         return loss_of(settings.loss) if settings else LOG_LOSS
     except UserError:
         return LOG_LOSS
-
-
-def metric_rows(record: RunRecord, baseline: Mapping[str, float]) -> list[dict[str, object]]:
-    """Of each metric its value, that of the majority class by split, and that of the linear baseline."""
-    splits, linear = splits_of(record.metrics), {} if record.baseline is None else record.baseline.metrics
-    return [
-        {
-            "name": name,
-            "values": [record.metrics.get(f"{split}/{name}") for split in splits],
-            "baselines": [baseline.get(f"{split}/{name}") for split in splits],
-            "linear": linear.get(f"{splits[-1]}/{name}"),
-        }
-        for name in metric_names(record.metrics)
-    ]
-
-
-def tiles(record: RunRecord, baseline: Mapping[str, float]) -> list[dict[str, object]]:
-    """The few numbers that a reader looks for first, of the rows that were held out the longest."""
-    if not record.metrics:
-        return []
-    split = splits_of(record.metrics)[-1]
-    return [
-        {
-            "name": f"{spoken(name)}, {SPLIT_NAMES.get(split, split)}",
-            "metric": full,
-            "value": record.metrics[full],
-            "baseline": baseline.get(full),
-            "interval": record.intervals.get(full),
-        }
-        for name in TILES
-        if (full := f"{split}/{name}") in record.metrics
-    ]
-
-
-def statistics(record: RunRecord) -> list[tuple[str, object]]:
-    """How well a fit with standard errors fits."""
-    inference = record.inference or {}
-    if "method" not in inference:
-        return []
-    values = [(title, inference[key]) for key, title in STATISTICS.items() if inference.get(key) is not None]
-    return [("Intervals", inference["method"]), ("Covariance", inference["covariance"]), *values]
 
 
 def configuration_text(config: Mapping[str, object]) -> str:

@@ -184,13 +184,11 @@ def parallel_coordinates(jobs: Sequence[Job], keys: Sequence[str]) -> list[Chart
             continue
         points = [tuple(values[keys.index(key)] for key in drawn) for values in by_values]
         means = np.array([fmean(float(job.score or 0.0) for job in each) for each in by_values.values()])
-        repeated = any(len(each) > 1 for each in by_values.values())
+        repeated = ", the mean of its repetitions" if any(len(each) > 1 for each in by_values.values()) else ""
         left_out = len(keys) - len(drawn)
         with page_colors():
-            caption = (
-                f"A line is a setting{', the mean of its repetitions' if repeated else ''}; dark is good, the best "
-            )
-            caption += f"{min(len(BEST_WIDTHS), len(means))} are red."
+            red = min(len(BEST_WIDTHS), len(means))
+            caption = f"A line is a setting{repeated}; dark is good, the best {red} are red."
             if len(means) > MOST_LINES:
                 caption += f" {MOST_LINES:,} of the {len(means):,} settings are drawn, evenly spread over the ranks."
             caption += f" The {left_out} keys with the fewest values have no axis." if left_out else ""

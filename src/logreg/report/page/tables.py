@@ -83,7 +83,7 @@ class PagedColumn:
     def as_data(self) -> dict[str, object]:
         """What the script reads; texts are kept once each."""
         if self.kind == "number":
-            return {"kind": "number", "decimals": self.decimals, "values": [_packed(v) for v in self.values]}
+            return {"kind": "number", "decimals": self.decimals, "values": list(map(_packed, self.values))}
         place: dict[str, int] = {}
         codes = [place.setdefault(str(value), len(place)) for value in self.values]
         kind = "digits" if self.kind == "setting" and self.is_right else self.kind

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
+from rich.filesize import decimal
 
 from logreg.core.errors import UserError, nearest, plural
 from logreg.core.files import replacing
@@ -78,7 +79,7 @@ class Export:
         rows = total if self.rows == self.total else f"{self.rows:,} of {total}"
         lines = "".join(f"    {line}\n" for line in self.snippet.splitlines())
         return (
-            f"wrote {shown(self.path)} ({self.format}, {_readable(self.size)})\n"
+            f"wrote {shown(self.path)} ({self.format}, {decimal(self.size)})\n"
             f"loaded again and compared on {rows}: probabilities differ by {self.difference:.1e} at most\n\n{lines}"
         )
 
@@ -158,7 +159,11 @@ def export_run(
         raise UserError(f"format={format}: {name} is not a linear model, which is all it can hold; format=torch can.")
     rows = photos_of(run, data_path, trusted) if of_photos else rows_of(run, data_path, trusted)
     path = Path(output)
-    _check_target(path, Path(run_directory), data_path or run.settings.data.path)
+    if path.exists() and Path(table := data_path or run.settings.data.path).is_file() and path.samefile(table):
+        raise UserError(f"output={path}: this is the data itself; give another file.")
+    is_of_run = Path(run_directory).resolve() in path.resolve().parents
+    if is_of_run and path.exists() and path.suffix in ("", ".json", ".csv", ".ckpt", ".log", ".png", ".yaml"):
+        raise UserError(f"output={path}: this file belongs to the run; give another one.")
     part = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")  # libraries may look at the ending
     writer = importlib.import_module(chosen.module)
     # The closed form of a linear model is exported in double precision, whatever the precision it was trained in: the
@@ -174,23 +179,6 @@ def export_run(
             )
         size = part.stat().st_size
     return Export(path, format, size, rows.count, rows.total, difference, writer.snippet(run, str(path)), rows.what)
-
-
-def _check_target(path: Path, run_directory: Path, table: str) -> None:
-    """Refuse to write over what the export is made from."""
-    if path.exists() and Path(table).is_file() and path.samefile(table):
-        raise UserError(f"output={path}: this is the data itself; give another file.")
-    inside = path.resolve().is_relative_to(run_directory.resolve())
-    if inside and path.exists() and path.suffix in ("", ".json", ".csv", ".ckpt", ".log", ".png", ".yaml"):
-        raise UserError(f"output={path}: this file belongs to the run; give another one.")
-
-
-def _readable(size: float) -> str:
-    for unit in ("bytes", "kB", "MB"):
-        if size < 1000:
-            return f"{size:.0f} {unit}" if unit == "bytes" else f"{size:.1f} {unit}"
-        size /= 1000
-    return f"{size:.1f} GB"
 
 
 def largest_difference(expected: Probabilities, actual: Probabilities, rows: Iterable[Batch]) -> float:

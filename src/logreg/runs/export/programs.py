@@ -127,12 +127,8 @@ class PhotoPipeline(nn.Module):
     def __init__(self, pre: ImagePreprocessor, classifier: Calibrated, threshold: float) -> None:
         super().__init__()
         self.resize, self.classifier, self.threshold = BoxResize(pre.size), classifier, threshold
-        scale, shift = (
-            [1 / (LARGEST * std) for std in pre.std],
-            [-m / s for m, s in zip(pre.mean, pre.std, strict=True)],
-        )
-        # (3, 1, 1) each
-        self.scale, self.shift = (buffer(np.reshape(part, (3, 1, 1)), classifier.dtype) for part in (scale, shift))
+        mean, std = (np.reshape(part, (3, 1, 1)) for part in (pre.mean, pre.std))
+        self.scale, self.shift = (buffer(part, classifier.dtype) for part in (1 / (LARGEST * std), -mean / std))
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """Probabilities and predictions, (photos,) each, of (photos, height, width, 3) uint8."""

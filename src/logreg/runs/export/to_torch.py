@@ -112,9 +112,8 @@ class Preprocessing(nn.Module):
         super().__init__()
         place = {name: i for i, name in enumerate(pre.raw_columns)}
         spans = number_spans(pre)
-        numbers = (
-            np.array([(place[c.feature], c.mean, c.scale, c.filled, first) for c, first in spans]).reshape(-1, 5).T
-        )
+        rows = [(place[c.feature], c.mean, c.scale, c.filled, first) for c, first in spans]
+        numbers = np.array(rows).reshape(-1, 5).T
         self.number_columns = buffer(numbers[0], torch.int64)
         self.means, self.scales, self.filled = (buffer(row) for row in numbers[1:4])
         self.parts = [(i, column.part) for i, (column, _) in enumerate(spans) if column.part is not None]
