@@ -125,9 +125,9 @@ def save_figures(
     drawings: Mapping[str, Drawing], directory: Path, events: EventFile | None, step: int, prefix: str = ""
 ) -> None:
     """Write figures into ``figures`` of a directory, and into its event file under tags that begin with ``prefix``."""
-    from logreg.report.figures.theme import pixels_of, save_png
+    from logreg.report.figures.theme import save_png
 
     for name, drawing in drawings.items():
         png = save_png(drawing.figure, directory / "figures" / f"{name}.png")
         if events is not None:
-            events.image(f"{prefix}{name}", png, *pixels_of(drawing.figure), step)
+            events.image(f"{prefix}{name}", png, step)

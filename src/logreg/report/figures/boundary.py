@@ -6,13 +6,11 @@ While training, weights are copied, which takes microseconds; the pictures are d
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Iterator, Mapping
 from functools import partial
 
 import numpy as np
 import torch
-from jaxtyping import Float
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.utilities.exceptions import SIGTERMException
@@ -111,7 +109,7 @@ def write_series(
     # a calibration belongs to the final state alone, and so does a threshold on calibrated probabilities
     threshold = classifier.threshold if classifier.calibration is None else 0.5
     for update, png in pictures(network, states, data, threshold):
-        events.image(TAG, png, *SIZE, update)
+        events.image(TAG, png, update)
 
 
 def pictures(
@@ -121,7 +119,7 @@ def pictures(
 
     The parts of one figure that move are drawn for each: making another figure takes several times as long.
     """
-    from logreg.report.figures.moving import MovingBoundary
+    from logreg.report.figures.moving import STEPS, MovingBoundary
 
     dtype = next(value.dtype for value in next(iter(states.values())).values() if value.is_floating_point())
     network = network.to(dtype)  # which a calibration may have changed
@@ -130,15 +128,10 @@ def pictures(
         chosen = np.linspace(0, len(x) - 1, MOST_POINTS).astype(np.int64)
         x, y = x[chosen], y[chosen]
     figure = MovingBoundary(x, y, names, threshold, SIZE)
+    grid = torch.as_tensor(figure.grid, dtype=dtype)
     for update, state in sorted(states.items()):
         network.load_state_dict(state, strict=False)  # what a fused fit keeps of a job has no buffers
-        p = _probabilities(network, torch.as_tensor(figure.grid, dtype=dtype))
+        with torch.no_grad():
+            p = network(grid).reshape(STEPS, STEPS).double().numpy()
         if np.isfinite(p).all():
-            yield update, figure.png(p.astype(np.float64), f"after {plural(update, 'update')}")
-
-
-@torch.no_grad()
-def _probabilities(network: nn.Module, x: Float[Tensor, "points 2"]) -> Float[np.ndarray, "steps steps"]:
-    steps = math.isqrt(len(x))
-    p: np.ndarray = network(x).reshape(steps, steps).numpy()
-    return p
+            yield update, figure.png(p, f"after {plural(update, 'update')}")

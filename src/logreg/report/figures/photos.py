@@ -12,7 +12,7 @@ from torch import nn
 from logreg.data.images.data import ImageData
 from logreg.data.images.decoding import CHANNELS
 from logreg.optim.objective import linear_coefficients
-from logreg.report.figures.theme import LABELS, Drawing, new_figure, pixels_of, png_of
+from logreg.report.figures.theme import LABELS, Drawing, new_figure, png_of
 from logreg.report.tensorboard.events import EventFile, TensorBoardLogger
 from logreg.training.classifier import BinaryClassifier
 from logreg.training.measure import held_out
@@ -127,7 +127,7 @@ def write_grids(events: EventFile, classifier: BinaryClassifier, data: ImageData
     """What a classifier makes of the validation photos after ``step`` updates."""
     p, _, _ = held_out(classifier, data.batches("val"))
     for name, drawing in photo_figures(classifier, data, "val", p, f"{data.name}, val photos").items():
-        events.image(f"{name}/while_training", png_of(drawing.figure), *pixels_of(drawing.figure), step)
+        events.image(f"{name}/while_training", png_of(drawing.figure), step)
 
 
 def moments(epochs: int, every: int, validate_every: int, most: int = MOST) -> list[int]:

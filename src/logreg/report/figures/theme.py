@@ -125,12 +125,6 @@ def svg_of(figure: Figure) -> str:
     return buffer.getvalue().decode()
 
 
-def pixels_of(figure: Figure) -> tuple[int, int]:
-    """Width and height of the picture that `png_of` makes of a figure."""
-    width, height = (int(side * DPI) for side in figure.get_size_inches())
-    return width, height
-
-
 def save_png(figure: Figure, path: Path) -> bytes:
     """Save a figure as a PNG file; returns its content."""
     png = png_of(figure)

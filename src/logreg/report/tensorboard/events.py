@@ -75,7 +75,8 @@ class EventFile:
         self._tags.update(dict.fromkeys(values))
         self._write([Summary.Value(tag=tag, simple_value=float(value)) for tag, value in values.items()], step)
 
-    def image(self, tag: str, png: bytes, width: int, height: int, step: int) -> None:
+    def image(self, tag: str, png: bytes, step: int) -> None:
+        width, height = struct.unpack(">II", png[16:24])  # the first chunk of a PNG file begins with them
         image = Summary.Image(height=height, width=width, colorspace=4, encoded_image_string=png)
         self._write([Summary.Value(tag=tag, image=image)], step)
 

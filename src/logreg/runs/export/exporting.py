@@ -173,12 +173,10 @@ def export_run(
         writer.write(run, rows, part)
         difference = largest_difference(reference.predict_proba, writer.load(run, part), rows)
         if not difference <= chosen.tolerance:
-            raise UserError(
-                f"format={format}: the probabilities of the export differ from those of the run by {difference:.2g}, "
-                f"more than {chosen.tolerance:g}; nothing was written."
-            )
-        size = part.stat().st_size
-    return Export(path, format, size, rows.count, rows.total, difference, writer.snippet(run, str(path)), rows.what)
+            much = f"by {difference:.2g}, more than {chosen.tolerance:g}; nothing was written"
+            raise UserError(f"format={format}: the probabilities of the export differ from those of the run {much}.")
+    size, snippet = path.stat().st_size, writer.snippet(run, str(path))
+    return Export(path, format, size, rows.count, rows.total, difference, snippet, rows.what)
 
 
 def largest_difference(expected: Probabilities, actual: Probabilities, rows: Iterable[Batch]) -> float:
