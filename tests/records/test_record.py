@@ -21,6 +21,7 @@ from logreg.records.record import (
     Monitor,
     RunRecord,
     change_record,
+    read_coefficients,
     read_config,
     read_record,
 )
@@ -56,6 +57,17 @@ def test_fields_are_read_by_key_as_by_attribute() -> None:
     assert FULL["monitor"].get("unknown") is None
     with pytest.raises(KeyError):
         FULL["unknown"]
+
+
+def test_coefficients_are_read_with_what_is_no_number_as_null(tmp_path: Path) -> None:
+    assert read_coefficients(tmp_path).is_empty()
+    header = "feature,level,coefficient,coefficient_standardised,lower"
+    rows = ["(intercept),,0.5,inf,", '"a,b",x,1.0,-2.0,0.1', "without,,1.0,,0.1"]
+    (tmp_path / "coefficients.csv").write_text("\n".join([header, *rows]))
+    read = read_coefficients(tmp_path)
+    assert read["name"].to_list() == ["(intercept)", "a,b=x"]
+    assert read["coefficient_standardised"].to_list() == [math.inf, -2.0]
+    assert read["lower"].to_list() == [None, 0.1]
 
 
 @given(content=st.dictionaries(st.sampled_from([*RunRecord()]) | st.text(), JSON))

@@ -120,7 +120,7 @@ def load(directory: Path, trusted: Sequence[str] = ()) -> ReloadedRun:
     except Exception as error:  # gone, moved, not trusted, of a kind that only its own code can read: the page says so
         sentence = " ".join(str(error).split()) if isinstance(error, UserError | OSError) else repr(error)
         return ReloadedRun(
-            why=f"The run's data could not be read again, so its predictions are not drawn anew: {sentence}"
+            why=f"The run's data could not be read again, so its predictions are not drawn again: {sentence}"
         )
 
 
@@ -136,9 +136,9 @@ def reload_run(directory: Path, trusted: Sequence[str], most_rows: float = math.
 
     record = read_record(directory)
     if not (directory / "checkpoints" / f"{record.checkpoint}.ckpt").is_file():
-        return ReloadedRun(why="The run kept no checkpoint, so its predictions are not drawn anew.")
+        return ReloadedRun(why="The run kept no checkpoint, so its predictions are not drawn again.")
     if (rows := sum(record.rows.values())) > most_rows:
-        return ReloadedRun(why=f"The predictions are not drawn anew, as the data has {rows:,} rows.")
+        return ReloadedRun(why=f"The predictions are not drawn again, as the data has {rows:,} rows.")
     if not (directory / PREPROCESSING).is_file():
         return ReloadedRun(why="The run's data is of a kind that only its own code can read.")
     quiet_lightning()
@@ -149,7 +149,7 @@ def reload_run(directory: Path, trusted: Sequence[str], most_rows: float = math.
         return ReloadedRun(why="The run's data cannot be read split by split.")
     if data.fingerprint != run.record.fingerprint:
         return ReloadedRun(
-            why="The run's data has changed since it was trained, so its predictions are not drawn anew."
+            why="The run's data has changed since it was trained, so its predictions are not drawn again."
         )
     data.serve(next(run.model.parameters()).dtype)
     return ReloadedRun(run, data)

@@ -59,7 +59,10 @@ class LearningRate(SweepLesson):
             "predicted_largest_stable_lr": stable,
             "predicted_at_start": at_start,
             "arrived": arrived,
-            "diverged": {l2: {n: _diverged(of) for n, of in each.items()} for l2, each in by_l2.items()},
+            "diverged": {
+                l2: {n: min((lr for lr in of if not math.isfinite(of[lr])), default=None) for n, of in each.items()}
+                for l2, each in by_l2.items()
+            },
             "costs": {l2: {n: list(of.items()) for n, of in each.items()} for l2, each in by_l2.items()},
             "is_separated": any(job.metrics.get("train/accuracy") == 1 for job in jobs),  # which only a line can do
         }
@@ -169,7 +172,3 @@ def _without_penalty(costs: dict[float, float], predicted: float, is_separated: 
         f"cost at the start with rates up to {largest:g} (lowest cost {through[lowest]:.1g}, with {lowest:g})"
         + (why if largest > 2 * predicted else "")
     )
-
-
-def _diverged(costs: dict[float, float]) -> float | None:
-    return min((lr for lr, value in costs.items() if not math.isfinite(value)), default=None)

@@ -70,14 +70,13 @@ def read_jobs(sweep: Path) -> list[Job]:
             record = RunRecord(status="failed", error=str(error))
         number = path.parent.name.partition("_")[0]
         jobs.append(Job(int(number) if number.isdigit() else -1, path.parent, record))
-    return sorted(jobs, key=_rank)
 
+    def rank(job: Job) -> tuple[bool, str, float, int]:
+        if job.score is None or not job.is_completed:
+            return True, "", 0.0, job.number
+        return False, job.monitor, job.sign * job.score, job.number  # those of different monitors follow each other
 
-def _rank(job: Job) -> tuple[bool, str, float, int]:
-    """Jobs without a result come last; those of different monitors are not compared, but follow each other."""
-    if job.score is None or not job.is_completed:
-        return True, "", 0.0, job.number
-    return False, job.monitor, job.sign * job.score, job.number
+    return sorted(jobs, key=rank)
 
 
 def by_monitor(jobs: Sequence[Job]) -> dict[str, list[Job]]:

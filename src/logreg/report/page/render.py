@@ -7,7 +7,6 @@ no text ends them. The page forbids itself the network, and any script but its o
 from __future__ import annotations
 
 import base64
-import functools
 import hashlib
 import re
 from collections.abc import Mapping
@@ -20,6 +19,9 @@ from logreg.core.files import replacing
 from logreg.report.page.tables import island, shown_number
 
 TEMPLATES = Path(__file__).parent / "templates"
+ENVIRONMENT = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+ENVIRONMENT.loader = FileSystemLoader(TEMPLATES)
+ENVIRONMENT.filters |= {"number": shown_number, "island": island, "thousands": "{:,}".format}
 MOST_BYTES = 3_000_000
 PICTURE = re.compile(rb'<img class="plate"[^>]*>|<svg [^>]*class="chart".*?</svg>', re.DOTALL)
 NO_ROOM = b'<p class="note">This picture is left out, as the page would be too large to send.</p>'
@@ -39,7 +41,7 @@ def render(template: str, values: Mapping[str, object]) -> str:
         "base-uri 'none'; form-action 'none'"
     )
     shared = {"script": Markup(script), "style": Markup(style), "policy": policy}
-    return _environment().get_template(template).render(shared | dict(values))
+    return ENVIRONMENT.get_template(template).render(shared | dict(values))
 
 
 def write_page(html: str, output: Path) -> None:
@@ -53,13 +55,3 @@ def write_page(html: str, output: Path) -> None:
         page = page.replace(picture, NO_ROOM) if len(page) >= MOST_BYTES else page
     with replacing(output) as part:
         part.write_bytes(page)
-
-
-@functools.cache
-def _environment() -> Environment:
-    files = FileSystemLoader(TEMPLATES)
-    environment = Environment(
-        loader=files, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters |= {"number": shown_number, "island": island, "thousands": "{:,}".format}
-    return environment

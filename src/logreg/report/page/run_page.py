@@ -93,6 +93,9 @@ def run_page(directory: Path, loaded: ReloadedRun, trusted: Sequence[str] = ()) 
     if splits == ["train"] and titles and run_charts.TITLES["roc"] not in titles:
         notes.append(NOTHING_HELD_OUT)
     names, linear = metric_names(record.metrics), {} if record.baseline is None else record.baseline.metrics
+    config = "\n".join(f"{key}: {bounded(value, 400)}" for key, value in flat(known_config(directory)))
+    if len(config) > MOST_CONFIG:
+        config = f"{config[:MOST_CONFIG]}\n… the rest is in config.json"
     # The settings that TensorBoard shows of a run, without those that are not set.
     given = {key: value for key, value in record.hyperparameters.items() if value not in (None, "null")}
     values: dict[str, object] = {
@@ -114,7 +117,7 @@ def run_page(directory: Path, loaded: ReloadedRun, trusted: Sequence[str] = ()) 
         "statistics": STATISTICS,
         "settings": [(k, f"{v:.6g}" if isinstance(v, float) else bounded(str(v), 400)) for k, v in given.items()],
         "provenance": provenance(record),
-        "configuration": configuration_text(known_config(directory)),
+        "configuration": config,
         "command": bounded(rerun_command(record.overrides), LONGEST),
         "directory": shown(directory),
     }
@@ -147,19 +150,15 @@ def _coefficients(directory: Path) -> dict[str, object]:
     sizes = rows[1:]["coefficient_standardised"].abs().to_numpy()
     features = rows[1:][np.argsort(-sizes, kind="stable")]
     left_out = max(0, len(features) - MOST_COEFFICIENTS)
-    table = coefficient_table(pl.concat([rows[:1], features[:MOST_COEFFICIENTS]]))
-    return {"coefficients": table, "forest": run_charts.forest(features), "left_out": left_out}
-
-
-def coefficient_table(rows: pl.DataFrame) -> PagedTable:
-    """Coefficients, in raw and in standardised units where these differ, with their errors where they have any."""
+    rows = pl.concat([rows[:1], features[:MOST_COEFFICIENTS]])
     columns = [texts("feature", rows["name"]), numbers("coefficient", rows["coefficient"], DECIMALS)]
     if not rows["coefficient"].equals(rows["coefficient_standardised"]):
         columns.append(numbers("standardised", rows["coefficient_standardised"], DECIMALS))
     for key, (title, decimals) in ERRORS.items():
         if key in rows.columns and rows[key].null_count() < len(rows):
             columns.append(numbers(title, rows[key], decimals))
-    return PagedTable("coefficients", columns, COEFFICIENTS, page=20)
+    table = PagedTable("coefficients", columns, COEFFICIENTS, page=20)
+    return {"coefficients": table, "forest": run_charts.forest(features), "left_out": left_out}
 
 
 def rows_line(record: RunRecord) -> str:
@@ -236,12 +235,6 @@ def trained_on(settings: Settings | None) -> Loss:
         return loss_of(settings.loss) if settings else LOG_LOSS
     except UserError:
         return LOG_LOSS
-
-
-def configuration_text(config: Mapping[str, object]) -> str:
-    """The configuration as a text of bounded length, a key a line."""
-    text = "\n".join(f"{key}: {bounded(value, 400)}" for key, value in flat(config))
-    return text if len(text) <= MOST_CONFIG else f"{text[:MOST_CONFIG]}\n… the rest is in config.json"
 
 
 def flat(node: object, prefix: str = "") -> list[tuple[str, str]]:

@@ -48,6 +48,8 @@ def sweep_page(directory: Path, jobs: list[Job]) -> str:
     choice = read_choice(directory)
     counts = Counter(job.record.status for job in jobs)
     statuses = sorted(counts.items(), key=lambda item: (item[0] != "completed", -item[1]))
+    elsewhere = {*swept_keys(jobs), "tags"}  # tags stand among the facts
+    common = [(bounded(k, 100), bounded(v, 300)) for k, v in jobs[0].settings.items() if k not in elsewhere]
     values: dict[str, object] = {
         "name": first.name or directory.name,
         "directory": shown(directory),
@@ -72,7 +74,7 @@ def sweep_page(directory: Path, jobs: list[Job]) -> str:
         "reasons": errors,
         "further": further,
         "failed": len(failed),
-        "common": common_overrides(jobs),
+        "common": common[:MOST_COMMON],
         "provenance": [pair for pair in provenance(first) if pair[0] != "time in all"],
     }
     return render("sweep.html", values)
@@ -224,11 +226,3 @@ def conclusions(jobs: Sequence[Job], compared: Mapping[str, Sequence[Setting]]) 
             )
         lines.append(f"Best by {metric}: {name}, mean {best.mean:.6g} over {plural(len(best.jobs), 'job')}{also}.")
     return lines
-
-
-def common_overrides(jobs: Sequence[Job]) -> list[tuple[str, str]]:
-    """The overrides that all jobs share."""
-    first = jobs[0].settings
-    elsewhere = {"tags", *swept_keys(list(jobs))}  # tags are among the facts of the record
-    pairs = [(bounded(key, 100), bounded(value, 300)) for key, value in first.items() if key not in elsewhere]
-    return pairs[:MOST_COMMON]

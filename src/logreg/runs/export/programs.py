@@ -143,15 +143,14 @@ def in_onnx_operators(program: ExportedProgram, convolutions: bool) -> ExportedP
         convolutions: whether those over two directions become products of matrices.
     """
     aten = torch.ops.aten
-    replaced: dict[OpOverload, Callable[..., Tensor]] = {aten.searchsorted.Tensor: count_not_above}
+
+    def searchsorted(knots: Tensor, z: Tensor, right: bool) -> Tensor:  # to the right, where there are not many knots
+        return (z.unsqueeze(1) >= knots).long().sum(1)
+
+    replaced: dict[OpOverload, Callable[..., Tensor]] = {aten.searchsorted.Tensor: searchsorted}
     if convolutions:
         replaced |= dict.fromkeys((aten.conv2d.default, aten.conv2d.padding), conv2d)
     return program.run_decompositions(replaced)
-
-
-def count_not_above(knots: Tensor, z: Tensor, right: bool) -> Tensor:
-    """``torch.searchsorted(knots, z, right=True)``, where there are not many knots."""
-    return (z.unsqueeze(1) >= knots).long().sum(1)
 
 
 def conv2d(
