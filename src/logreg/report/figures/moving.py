@@ -53,8 +53,8 @@ class MovingBoundary:
         area = 40 if len(y) <= MANY else 12
         self._points = []
         for label, color in enumerate(LABELS):
-            dots = {"color": color, "edgecolor": "white", "s": area, "label": f"label {label}"}
-            self._points.append(self._axes.scatter(x[y == label, 0], x[y == label, 1], **dots))
+            style = {"color": color, "edgecolor": "white", "s": area, "label": f"label {label}"}
+            self._points.append(self._axes.scatter(x[y == label, 0], x[y == label, 1], **style))
         self._axes.legend(
             loc="lower right", bbox_to_anchor=(1.02, 0.98), ncols=2, frameon=False, fontsize=8, handletextpad=0.1
         )
