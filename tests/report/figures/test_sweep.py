@@ -57,7 +57,8 @@ def drawn(jobs: list[Job], tmp_path: Path) -> tuple[str, Figure]:
     figure = drawing.figure
     png = save_png(figure, tmp_path / f"{name}.png")
     assert png.startswith(b"\x89PNG")
-    assert min(Image.open(tmp_path / f"{name}.png").size) >= 300
+    with Image.open(tmp_path / f"{name}.png") as picture:
+        assert min(picture.size) >= 300
     return name, figure
 
 
