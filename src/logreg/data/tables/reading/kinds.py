@@ -116,17 +116,15 @@ class KindInference:
     """
 
     def __init__(self, names: Sequence[str], declared: Sequence[str] = ()) -> None:
-        self.rows = 0
-        self._text = {name for name in names if any(name == d or fnmatchcase(name, d) for d in declared)}
-        self._counts: dict[str, Counter[str]] = {name: Counter() for name in names}
+        self.rows, self._names = 0, names
+        undeclared = [name for name in names if not any(name == d or fnmatchcase(name, d) for d in declared)]
+        self._counts: dict[str, Counter[str]] = {name: Counter() for name in undeclared}
         # Of each kind, the row and text that came first.
-        self._first: dict[str, dict[str, tuple[int, str]]] = {name: {} for name in names}
+        self._first: dict[str, dict[str, tuple[int, str]]] = {name: {} for name in undeclared}
 
     def add(self, frame: pl.DataFrame) -> None:
         """Take in some rows: texts without blanks around them, null where a value is missing."""
-        for name in frame.columns:
-            if name in self._text:
-                continue
+        for name in self._counts.keys() & set(frame.columns):
             for kind, count, row, text in _tally(frame[name]):
                 self._counts[name][kind] += count
                 self._first[name].setdefault(kind, (self.rows + row, text))
@@ -135,25 +133,22 @@ class KindInference:
     @property
     def unseen(self) -> list[str]:
         """The columns without a value so far."""
-        return [name for name, counts in self._counts.items() if not counts and name not in self._text]
+        return [name for name, counts in self._counts.items() if not counts]
 
     def kinds(self) -> dict[str, str]:
         """The kind of every column; of one with strays, what its other values are."""
-        return {name: self._kind(name) for name in self._counts}
+        return {name: self._kind(name) if name in self._counts else "string" for name in self._names}
 
     def strays(self) -> dict[str, str]:
         """The first text that does not belong, of every column that is numbers or dates but for a few others."""
         strays = {}
         for name, first in self._first.items():
-            if main := self._main(name):
-                others = [place for kind, place in first.items() if kind not in main]
-                if others:
-                    strays[name] = min(others)[1]
+            main = self._main(name)
+            if others := [place for kind, place in first.items() if main and kind not in main]:
+                strays[name] = min(others)[1]
         return strays
 
     def _kind(self, name: str) -> str:
-        if name in self._text:
-            return "string"
         counts, main = self._counts[name], self._main(name)
         present = [kind for kind in counts if not main or kind in main]
         return common(["string" if kind == COMMA else kind for kind in present]) if present or not main else "float"
