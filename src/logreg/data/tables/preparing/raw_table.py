@@ -73,7 +73,8 @@ class LevelDictionary:
 
     def _numeric(self, column: pl.Series) -> np.ndarray:
         values = column.unique().sort()
-        return column.replace_strict(values, pl.Series(self._add(values)), return_dtype=pl.Int32).to_numpy()
+        codes = column.replace_strict(values, pl.Series(self._add(values)), return_dtype=pl.Int32)
+        return codes.cast(pl.Int32).to_numpy()  # of no rows polars makes another type
 
     def _add(self, values: pl.Series) -> np.ndarray:
         """The codes of these values, new ones among them."""
