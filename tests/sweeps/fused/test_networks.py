@@ -17,7 +17,7 @@ from torch.optim import SGD, Adam
 from logreg.data.rows import TensorRows
 from logreg.models import ConvByHand, ConvSequential, LinearOnPixels
 from logreg.optim.objective import AutogradGradient
-from logreg.sweeps.fused import networks
+from logreg.sweeps.fused import fit, networks
 from logreg.sweeps.fused.fit import Fit
 from logreg.sweeps.fused.networks import (
     Footprint,
@@ -35,7 +35,7 @@ SPECS: list[dict[str, Any]] = [{"lr": 0.05, "momentum": 0.9, "epochs": 2}, {"lr"
 
 @pytest.fixture(params=[NetworksInTurn, GeneralNetworks], ids=["in turn", "vmap"])
 def form(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> type:
-    monkeypatch.setattr(networks, "form_of", lambda *_: request.param)
+    monkeypatch.setattr(fit, "form_of", lambda *_: request.param)
     return request.param
 
 
