@@ -272,11 +272,12 @@ class BlockData(LightningDataModule, ABC):
 
 
 BALANCED = "balanced"
-ClassWeight = Mapping[str, float] | str | None  # YAML may make a number or a boolean of a label
+LabelWeights = Mapping[str, float | int] | Mapping[int, float | int]  # YAML may make a number or a boolean of a label
+ClassWeight = LabelWeights | str | None
 
 
 def label_weights(
-    given: Mapping[str, float] | str, labels: tuple[str, str], totals: tuple[float, float]
+    given: LabelWeights | str, labels: tuple[str, str], totals: tuple[float, float]
 ) -> tuple[float, float]:
     """The weight of label 0 and of label 1.
 
