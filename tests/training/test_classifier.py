@@ -62,7 +62,8 @@ def test_a_calibration_takes_the_place_of_the_sigmoid_until_the_next_fit() -> No
     classifier = classifier_of()
     with torch.no_grad():
         z, p = classifier.logits(X), classifier(X)
-        classifier.calibration = fit_calibration("sigmoid", z.numpy(), Y.numpy())
+        classifier.decide(0.5, fit_calibration("sigmoid", z.numpy(), Y.numpy()))
+        assert classifier.calibration is not None
         expected = classifier.calibration.probabilities(z.double().numpy())
         assert classifier(X).tolist() == pytest.approx(expected.tolist(), abs=1e-6)
     assert torch.equal(p, torch.sigmoid(z))
