@@ -73,7 +73,7 @@ def test_max_steps_ends_by_the_updates_counted(tmp_path: Path) -> None:
 
 def test_ends_are_set_and_given_back(tmp_path: Path) -> None:
     trainer = Trainer(max_epochs=3, max_steps=40, logger=False, accelerator="cpu", enable_checkpointing=False)
-    with _compat.settings_kept(trainer):
+    with _compat.fitting(trainer):
         _compat.end_at(trainer, epochs=5, updates=60)
         assert (trainer.max_epochs, trainer.max_steps) == (5, 60)
     assert (trainer.max_epochs, trainer.max_steps) == (3, 40)

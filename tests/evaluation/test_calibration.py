@@ -153,7 +153,8 @@ def test_metrics_are_those_of_calibrated_probabilities(method: str, weighted: bo
     z, y, _ = draw(2)
     new, truth, weight = draw(3)
     fitted = fit_calibration(method, z, y)
-    evaluation = Evaluation(0.4, calibration=fitted)
+    evaluation = Evaluation(0.4)
+    evaluation.decide(0.4, fitted)
     weights = torch.from_numpy(weight) if weighted else None
     evaluation.update(torch.from_numpy(new), torch.from_numpy(truth), weights)
     metrics = evaluation.compute()

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import functools
 import math
+import warnings
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
-from lightning.pytorch import LightningDataModule, Trainer
+from lightning.pytorch import Callback, LightningDataModule, Trainer
 from torch import nn
 
 from logreg import BinaryClassifier, RunRecord, load_run, train
@@ -105,6 +106,21 @@ def test_the_docstring_example_of_training_runs(tmp_path: Path, monkeypatch: pyt
     assert record.status == "completed"
     with pytest.raises(UserError, match="not a run directory"):
         load_run(tmp_path)
+
+
+def test_the_caller_is_warned_of_nothing_but_what_callbacks_warn_of(tmp_path: Path) -> None:
+    class Warns(Callback):
+        def on_train_end(self, *_: Any) -> None:
+            warnings.warn("the caller's own", FutureWarning, stacklevel=1)
+
+    settings: dict[str, Any] = {"enable_progress_bar": False, "enable_model_summary": False, "logger": False}
+    trainer = Trainer(max_epochs=2, accelerator="cpu", default_root_dir=tmp_path, callbacks=[Warns()], **settings)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        record = train(toy(), BinaryClassifier(SequentialRegression(2)), trainer)
+    assert record.updates == 2
+    assert [str(warning.message) for warning in caught] == ["the caller's own"]
+    assert trainer.limit_val_batches == 1.0  # its own again
 
 
 def test_max_steps_of_the_trainer_counts_updates(tmp_path: Path) -> None:

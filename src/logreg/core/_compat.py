@@ -7,6 +7,7 @@ here: ``trainer.global_step``, ``max_steps`` and the step of everything a user l
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -30,6 +31,8 @@ OF_EACH_GROUP = ("base_lrs", "_last_lr")  # in the state of a scheduler: a numbe
 
 MODULE_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 PARAMETER_HOOKS = ("_backward_hooks", "_post_accumulate_grad_hooks")
+
+LEAF_SPEC = r"`isinstance\(treespec, LeafSpec\)` is deprecated"  # of torch 2.13, to Lightning 2.6
 
 
 def has_hooks(network: nn.Module) -> bool:
@@ -66,12 +69,14 @@ def end_at(trainer: Trainer, epochs: int, updates: int) -> None:
 
 
 @contextmanager
-def settings_kept(trainer: Trainer, *names: str) -> Iterator[None]:
-    """Give a Trainer its ends and these settings back."""
+def fitting(trainer: Trainer, *names: str) -> Iterator[None]:
+    """Give a Trainer its ends and these settings back, and keep to itself what Lightning should not ask of torch."""
     loop, settings = trainer.fit_loop, {name: getattr(trainer, name) for name in names}
     epochs, updates = loop.max_epochs, loop.epoch_loop.max_steps
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", LEAF_SPEC, FutureWarning, r"lightning\.pytorch\.utilities\._pytree")
+            yield
     finally:
         loop.max_epochs, loop.epoch_loop.max_steps = epochs, updates
         for name, value in settings.items():

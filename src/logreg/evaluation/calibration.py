@@ -87,13 +87,12 @@ def from_record(record: Mapping[str, Any] | None) -> Calibration | None:
     return IsotonicCalibration(tuple(record["knots"]), tuple(record["values"]))
 
 
-def check_labels(method: str, y: np.ndarray, weight: np.ndarray | None = None) -> None:
+def check_labels(method: str, y: np.ndarray) -> None:
     """Refuse validation rows that calibration can learn nothing from.
 
     Raises:
         UserError: there are none, or they have one label only.
     """
-    y = y if weight is None else y[weight > 0]
     if not len(y):
         raise UserError(f"calibration={method} is fitted on validation rows, and there are none; set data.split.")
     if y.min() == y.max():
@@ -116,8 +115,8 @@ def fit_calibration(
         UserError: there is one label only, or a logit is not finite.
     """
     weight = np.ones(len(z)) if weight is None else np.asarray(weight, dtype=np.float64)
-    check_labels(method, y, weight)
     z, y, weight = (part[weight > 0] for part in (z, y, weight))
+    check_labels(method, y)
     if not np.isfinite(z).all():
         raise UserError(f"calibration={method}: the model gives validation rows logits that are not finite.")
     return _fit_sigmoid(z, y, weight) if method == SigmoidCalibration.method else _fit_isotonic(z, y, weight)

@@ -105,18 +105,14 @@ class Evaluation:
     Args:
         threshold: a row is predicted to be of label 1 where its probability is at least this.
         metrics: by name; one with a ``threshold`` of its own is fed with predictions, any other with probabilities.
-        calibration: from logits to probabilities, instead of the sigmoid.
         trained_on: the loss.
     """
 
     def __init__(
-        self,
-        threshold: float,
-        metrics: Mapping[str, Metric] | None = None,
-        calibration: Calibration | None = None,
-        trained_on: Loss = LOG_LOSS,
+        self, threshold: float, metrics: Mapping[str, Metric] | None = None, trained_on: Loss = LOG_LOSS
     ) -> None:
-        self.threshold, self.calibration, self.trained_on = threshold, calibration, trained_on
+        self.trained_on = trained_on
+        self.decide(threshold, None)
         metrics = default_metrics() if metrics is None else metrics
         self.metrics = dict(sorted(metrics.items(), key=lambda named: not of_predictions(named[1])))  # these first
         self.loss, self.log_loss = MeanLoss(trained_on), MeanLoss(LOG_LOSS)
@@ -135,7 +131,7 @@ class Evaluation:
         return self._parts[key]
 
     def decide(self, threshold: float, calibration: Calibration | None) -> None:
-        """Predict by this threshold, of probabilities by this calibration, from now on."""
+        """Predict by this threshold, of probabilities by this calibration instead of the sigmoid, from now on."""
         self.threshold, self.calibration = threshold, calibration
 
     @property

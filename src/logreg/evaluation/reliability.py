@@ -68,10 +68,7 @@ class Reliability:
         ]
 
     def intervals(self, confidence: float = CONFIDENCE) -> tuple[np.ndarray, np.ndarray]:
-        """Wilson's interval of the share in each bin, lower and upper ends, (bins,) each.
-
-        Weighted rows count for ``(sum of weights)^2 / sum of squared weights`` of them (Kish).
-        """
+        """Wilson's interval of the share in each bin, lower and upper ends, (bins,) each."""
         return wilson(self.share, self.weight**2 / self.squares, confidence)
 
 

@@ -77,7 +77,7 @@ class Checkpoints(Checkpoint):
             self._save(trainer, self.last)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if not (trainer.enable_validation and sum(trainer.num_val_batches) > 0):
+        if not trainer.enable_validation:
             return
         metrics = trainer.callback_metrics
         if self.monitor not in metrics:
@@ -182,13 +182,10 @@ class UpdateBar(ProgressBar):
             )
             self._bar.update(trainer.global_step - self._bar.n)
 
-    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._close()
-
-    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        self._close()
-
-    def _close(self) -> None:
+    def on_train_end(self, *_: object) -> None:
         if self._bar is not None:
             self._bar.close()
             self._bar = None
+
+    def on_exception(self, *_: object) -> None:
+        self.on_train_end()

@@ -1,4 +1,4 @@
-"""What is refused before training: sentences that name the key and say what would be valid."""
+"""What is refused before training: each check raises a `UserError` that names the key and says what would be valid."""
 
 from __future__ import annotations
 
@@ -34,11 +34,7 @@ TRAIN_METRICS = ("loss", "log_loss", "accuracy")  # all metrics of a large train
 
 
 def check_trainer(trainer: Trainer) -> None:
-    """Refuse what would need several processes, or updates of another kind.
-
-    Raises:
-        UserError: names the key.
-    """
+    """Refuse what would need several processes, or updates of another kind."""
     if trainer.world_size > 1:
         raise UserError("trainer.devices: training on several devices at once is not supported; use trainer.devices=1.")
     if trainer.precision not in PRECISIONS:
@@ -49,11 +45,7 @@ def check_trainer(trainer: Trainer) -> None:
 
 
 def check_float64(device: torch.device, precision: str, classifier: BinaryClassifier) -> None:
-    """Refuse what is computed in float64 on a device that has float32 alone.
-
-    Raises:
-        UserError: names it.
-    """
+    """Refuse what is computed in float64 on a device that has float32 alone."""
     if device.type != "mps":
         return
     optimizer, _ = classifier.fresh_optimizer()
@@ -106,9 +98,6 @@ def check_held_out(rule: ThresholdRule | None, plateau: bool = False) -> None:
     Args:
         rule: of the threshold.
         plateau: whether the scheduler follows the validation loss.
-
-    Raises:
-        UserError: names it.
     """
     if rule is not None:
         raise UserError(f"threshold={rule.name} is chosen on validation rows, and there are none; set data.split.")
@@ -119,11 +108,7 @@ def check_held_out(rule: ThresholdRule | None, plateau: bool = False) -> None:
 def check_parts(
     callbacks: Sequence[Callback], classifier: BinaryClassifier, options: UpdateOptions, data: AnyData, has_val: bool
 ) -> None:
-    """Refuse parts of a run that do not fit together.
-
-    Raises:
-        UserError: names the key of one of them.
-    """
+    """Refuse parts of a run that do not fit together."""
     _check_optimizer(classifier, options, data)
     table, on_log_loss = data.blocks, classifier.loss == LOG_LOSS
     linear = linear_coefficients(classifier.network) is not None
@@ -133,8 +118,12 @@ def check_parts(
         )
     if options.accumulate > 1 and table is None:
         raise UserError("trainer.accumulate_grad_batches works with data that is served in blocks; use 1 here.")
-    if table is not None:
-        _check_label_weights(table)
+    if table is not None and table.own_weights("train") is not None:
+        for label, weight in zip(table.preprocessor.target.labels, table.label_totals(), strict=True):
+            if not weight > 0:
+                raise UserError(
+                    f"data.weight: all training rows of label {label} have weight 0; both labels are needed."
+                )
     for callback in callbacks:
         if isinstance(callback, Checkpoints | EarlyStopping):
             _check_watched(str(callback.monitor), has_val)
@@ -180,14 +169,6 @@ def _check_watched(monitor: str, has_val: bool) -> None:
         raise no_rows(monitor)
     if split == "test":
         raise UserError(f"monitor={monitor}: no state is chosen by test rows; use val/…, or callbacks=none.")
-
-
-def _check_label_weights(data: BlockData) -> None:
-    if data.own_weights("train") is None:
-        return
-    for label, total in zip(data.preprocessor.target.labels, data.label_totals(), strict=True):
-        if not total > 0:
-            raise UserError(f"data.weight: all training rows of label {label} have weight 0; both labels are needed.")
 
 
 def _overrides_of(checkpoint: Path) -> str:

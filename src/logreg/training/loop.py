@@ -23,7 +23,7 @@ from lightning.pytorch import LightningDataModule, Trainer
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from logreg.core._compat import end_at, settings_kept
+from logreg.core._compat import end_at, fitting
 from logreg.core.errors import Diverged, Interrupted, UserError, plural
 from logreg.core.provenance import versions
 from logreg.data.adapter import AnyData, LoaderData, adapted
@@ -46,7 +46,7 @@ from logreg.training.updates import UpdateOptions
 log = logging.getLogger(__name__)
 
 # An epoch of Lightning's is not a pass over the rows here, nor a step an update: a Trainer gets these settings back.
-TRANSLATED = ("gradient_clip_val", "accumulate_grad_batches", "check_val_every_n_epoch")
+TRANSLATED = ("gradient_clip_val", "accumulate_grad_batches", "check_val_every_n_epoch", "limit_val_batches")
 LIGHTNINGS_EPOCHS = 1000  # that a Trainer without max_epochs makes
 
 
@@ -106,7 +106,7 @@ def train(
     # 3. The fit.
     record.threshold, record.versions = classifier.threshold, versions()
     record.device, record.resumed_from = str(trainer.strategy.root_device), str(checkpoint) if checkpoint else None
-    _fit(record, data, classifier, trainer, checkpoint, state)
+    _fit(record, data, classifier, trainer, checkpoint, state, has_val)
     record.seconds = {"fit": time.perf_counter() - started}
     # 4. How good the result is. The evaluation finds out whether the very last update diverged.
     if record.status != "diverged":
@@ -124,12 +124,15 @@ def _fit(
     trainer: Trainer,
     checkpoint: Path | None,
     state: Mapping[str, Any] | None,
+    has_val: bool,
 ) -> None:
     """Fit from where the checkpoint, whose content is ``state``, has come to; the record says how far it came."""
     record.status, weights_only = "completed", None if checkpoint is None else True
     try:
-        with settings_kept(trainer, *TRANSLATED), signals_stop(classifier.stop):
+        with fitting(trainer, *TRANSLATED), signals_stop(classifier.stop):
             trainer.gradient_clip_val, trainer.accumulate_grad_batches = None, 1  # `UpdateOptions` has them
+            if not has_val:  # rather than let Lightning find it out, and warn
+                trainer.limit_val_batches = 0
             if data.blocks is not None:
                 _plan_passes(trainer, data.blocks, state)
             trainer.fit(classifier, datamodule=data.module, ckpt_path=checkpoint, weights_only=weights_only)
@@ -161,7 +164,7 @@ def _measure(
         best = read_checkpoint(checkpoints.best)
         classifier.load_state_dict(best["state_dict"])
         record.evaluated = Evaluated("best", best["global_step"])
-    if calibration is not None and data.blocks is not None:  # as whoever loads the run computes; see `calibrate`
+    if calibration is not None and data.blocks is not None:  # as whoever loads the run computes; see `conclude`
         classifier.network.double()
         data.serve(torch.float64)
     conclude(record, classifier, data.batches_of, splits, rule, calibration)

@@ -33,25 +33,6 @@ OF_CALIBRATION = ("log_loss", "brier", "calibration_error")  # are kept as they 
 BatchesOf = Callable[[str], Iterable[Batch] | None]  # a split, None where it has no rows
 
 
-def calibrate(
-    classifier: BinaryClassifier, method: str, batches_of: BatchesOf, splits: Sequence[str]
-) -> dict[str, object]:
-    """Calibrate a classifier on its validation rows; returns what ``run.json`` says of it.
-
-    An isotonic calibration can be as steep as two validation rows are close, so that rounding logits to float32 would
-    show in the probabilities: it takes float64 for a run to give the same ones everywhere.
-
-    Raises:
-        UserError: the validation rows are none, or of one label only.
-    """
-    before = evaluate(classifier, batches_of, [split for split in splits if split != "train"])
-    z, y, weight = held_out(classifier, batches_of("val"), logits=True)
-    calibration = fit_calibration(method, z, y, weight)
-    classifier.decide(classifier.threshold, calibration)
-    uncalibrated = {name: value for name, value in before.items() if name.partition("/")[2] in OF_CALIBRATION}
-    return {**calibration.as_record(), "rows": len(y), "uncalibrated": uncalibrated}
-
-
 def conclude(
     record: RunRecord,
     classifier: BinaryClassifier,
@@ -60,9 +41,21 @@ def conclude(
     rule: ThresholdRule | None,
     calibration: str | None,
 ) -> None:
-    """Calibrate a trained classifier by a method and choose its threshold by a rule, if asked for; and measure it."""
+    """Calibrate a trained classifier by a method and choose its threshold by a rule, if asked for; and measure it.
+
+    An isotonic calibration can be as steep as two validation rows are close, so that rounding logits to float32 would
+    show in the probabilities: it takes float64 for a run to give the same ones everywhere.
+
+    Raises:
+        UserError: the validation rows are none, or of one label only.
+    """
     if calibration is not None:
-        record.calibration = calibrate(classifier, calibration, batches_of, splits)
+        before = evaluate(classifier, batches_of, [split for split in splits if split != "train"])
+        z, y, weight = held_out(classifier, batches_of("val"), logits=True)
+        fitted = fit_calibration(calibration, z, y, weight)
+        classifier.decide(classifier.threshold, fitted)
+        uncalibrated = {name: value for name, value in before.items() if name.partition("/")[2] in OF_CALIBRATION}
+        record.calibration = {**fitted.as_record(), "rows": len(y), "uncalibrated": uncalibrated}
     if rule is not None:
         threshold, value = rule.choose(*held_out(classifier, batches_of("val")))
         classifier.decide(threshold, classifier.calibration)

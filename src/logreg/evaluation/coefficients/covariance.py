@@ -25,7 +25,6 @@ from torch import Tensor
 
 from logreg.optim.problem import LogisticProblem, Theta
 
-KINDS = ("model", "HC0", "HC1", "cluster")
 Matrix = Float[np.ndarray, "coefficients coefficients"]
 Groups = Int[np.ndarray, " rows"]
 
@@ -37,7 +36,7 @@ def covariance(
 
     Args:
         total: N, the number of rows or the sum of their weights.
-        kind: one of `KINDS`.
+        kind: ``model``, ``HC0``, ``HC1`` or ``cluster``.
         groups: of ``cluster``, equal numbers for rows that belong together.
 
     Raises:
@@ -49,7 +48,14 @@ def covariance(
     count = len(theta)
     if kind == "cluster":
         assert groups is not None
-        scores = group_scores(problem, theta, total, groups)
+        _, codes = np.unique(groups, return_inverse=True)
+        group_of_row = torch.as_tensor(codes, device=theta.device).split(problem.blocks(problem.features).step)
+        sums = torch.zeros((int(codes.max()) + 1, count), dtype=torch.float64, device=theta.device)
+        weights = sums.new_zeros(len(sums))
+        for group, (x, residual, weight) in zip(group_of_row, designs(problem, theta), strict=True):
+            sums.index_add_(0, group, x * (weight * residual).unsqueeze(1))
+            weights.index_add_(0, group, weight)
+        scores = sums[weights > 0].cpu().numpy() * (total / len(problem))
         number = len(scores)
         meat = scores.T @ scores * (number / (number - 1) * (total - 1) / (total - count))
     else:
@@ -68,23 +74,6 @@ def inverse(matrix: Matrix) -> Matrix:
         raise np.linalg.LinAlgError("a diagonal element is not positive")
     scaled = cho_solve(cho_factor(matrix * np.outer(scale, scale)), np.eye(len(matrix)))
     return (scaled + scaled.T) / 2 * np.outer(scale, scale)  # symmetric to the last bit, as variances are read off it
-
-
-def group_scores(
-    problem: LogisticProblem, theta: Theta, total: float, groups: Groups
-) -> Float[np.ndarray, "groups coefficients"]:
-    """The sum of the scores of the rows of each group, without groups whose rows all have weight 0."""
-    _, codes = np.unique(groups, return_inverse=True)
-    group_of_row = torch.as_tensor(codes, device=theta.device)
-    sums = torch.zeros((int(codes.max()) + 1, len(theta)), dtype=torch.float64, device=theta.device)
-    total_weight = sums.new_zeros(len(sums))
-    first = 0
-    for x, residual, weight in designs(problem, theta):
-        group = group_of_row[first : first + len(x)]
-        sums.index_add_(0, group, x * (weight * residual).unsqueeze(1))
-        total_weight.index_add_(0, group, weight)
-        first += len(x)
-    return sums[total_weight > 0].cpu().numpy() * (total / len(problem))
 
 
 def designs(problem: LogisticProblem, theta: Theta) -> Iterator[tuple[Tensor, Tensor, Tensor]]:

@@ -52,18 +52,6 @@ class Flatness:
         what = "its estimate says" if len(self.separating) == 1 else "their estimates say"
         return f"the labels are separated by {listed(self.separating)}, or nearly, so that {what} little"
 
-    @property
-    def remark(self) -> str | None:
-        """What a run says of it; None of nothing."""
-        parts = []
-        if self.separating:
-            parts.append(
-                f"{self.separation}; use penalty.l2=<number> or penalty=firth, or separation=true to make sure"
-            )
-        if self.dependent:
-            parts.append(dependence(self.dependent))
-        return "; ".join(parts) or None
-
 
 def flatness(problem: LogisticProblem, theta: Theta, names: Sequence[str], total: float | None = None) -> Flatness:
     """Look at an unpenalised fit that is as good as converged.
@@ -80,7 +68,13 @@ def flatness(problem: LogisticProblem, theta: Theta, names: Sequence[str], total
     independent = _independent(at_zero)
     dependent = [name for i, name in enumerate(names) if i not in set(independent)]
     part = np.ix_(independent, independent)
-    if not (flat := _flat_directions(at_zero[part], at_fit[part])).size:
+    values, vectors = np.linalg.eigh(at_zero[part])
+    positive = values > DEPENDENT**2 * values[-1]
+    # In these coordinates the Hessian at 0 is the identity: eigenvalues are ratios of the curvatures.
+    white = vectors[:, positive] / np.sqrt(values[positive])
+    ratios, rotated = np.linalg.eigh(white.T @ at_fit[part] @ white)
+    flat = white @ rotated[:, ratios < FLAT]
+    if not flat.size:
         return Flatness(dependent, [])
     directions = np.zeros((len(theta), flat.shape[1]))
     directions[independent] = flat
@@ -99,7 +93,12 @@ def remark(problem: LogisticProblem, theta: Theta, gap: float | None, names: Seq
     """
     if gap is None or problem.features > MOST_COLUMNS or not 2 * len(problem) * gap <= SURE:
         return UNKNOWN
-    return flatness(problem, theta, names).remark
+    flat, parts = flatness(problem, theta, names), []
+    if flat.separating:
+        parts.append(f"{flat.separation}; use penalty.l2=<number> or penalty=firth, or separation=true to make sure")
+    if flat.dependent:
+        parts.append(dependence(flat.dependent))
+    return "; ".join(parts) or None
 
 
 def _independent(gram: Matrix) -> list[int]:
@@ -117,15 +116,6 @@ def _nearest_columns(gram: Matrix, directions: Directions) -> list[int]:
     deviation = np.sqrt(np.maximum(centred.diagonal()[:-1], DEPENDENT**2))
     columns: list[int] = np.abs((centred @ directions)[:-1] / deviation[:, None]).argmax(0).tolist()
     return columns
-
-
-def _flat_directions(at_zero: Matrix, at_fit: Matrix) -> Directions:
-    values, vectors = np.linalg.eigh(at_zero)
-    positive = values > DEPENDENT**2 * values[-1]
-    # In these coordinates the Hessian at 0 is the identity: eigenvalues are ratios of the curvatures.
-    white = vectors[:, positive] / np.sqrt(values[positive])
-    ratios, rotated = np.linalg.eigh(white.T @ at_fit @ white)
-    return white @ rotated[:, ratios < FLAT]
 
 
 def _by_certainty(problem: LogisticProblem, theta: Theta, directions: Directions) -> np.ndarray:

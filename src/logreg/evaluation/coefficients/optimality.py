@@ -84,8 +84,11 @@ def certify(
     # Firth's problem makes the matrix for its gradient anyway.
     has_factor = firth or (not problem.penalised and problem.features <= MOST_GRAM_COLUMNS)
     at = problem.derivatives(theta) if has_factor else problem.first_order(theta)
-    if separation is None and not problem.penalised and at.value < _of_one_row(problem):
-        separation = Separation("complete")
+    if separation is None and not problem.penalised:
+        weight = problem.rows.weight
+        lightest = 1.0 if weight is None else float(weight[weight > 0].min())
+        if at.value < math.log(2) * lightest / len(problem):  # of one row on the wrong side
+            separation = Separation("complete")
     kind = "none" if separation is None or problem.penalised else separation.kind
     gap, method = _gap(problem, theta, at, kind == "complete")
     relative, converged = math.inf, None if gap is None else False
@@ -106,7 +109,7 @@ def _gap(problem: LogisticProblem, theta: Theta, at: FirstOrder, separated: bool
     if not math.isfinite(at.value):
         return None, None
     if problem.penalised and not isinstance(problem, FirthProblem):
-        return (_gap_with_l1 if problem.l1 > 0 else _gap_with_l2)(problem, theta, at.value), DUALITY
+        return _duality_gap(problem, theta, at.value), DUALITY
     if separated:
         return at.value, "separation"
     if at.value > OF_ZERO:
@@ -150,13 +153,6 @@ def _distance(certificate: Certificate) -> str:
     return f"not converged: {'at most' if bound else 'about'} {share} above the optimum; try {certificate.remedy}"
 
 
-def _of_one_row(problem: LogisticProblem) -> float:
-    """The least objective at which a row may be on the wrong side: below it the coefficients separate the labels."""
-    weight = problem.rows.weight
-    least = 1.0 if weight is None else float(weight[weight > 0].min())
-    return math.log(2) * least / len(problem)
-
-
 def _remedy(problem: LogisticProblem, optimizer: str) -> str:
     """What would lead nearer to the optimum: the solver that suits the problem, unless it was that one already."""
     firth = isinstance(problem, FirthProblem)
@@ -166,14 +162,11 @@ def _remedy(problem: LogisticProblem, optimizer: str) -> str:
     return f"optimizer={solver} or more epochs"
 
 
-def _gap_with_l2(problem: LogisticProblem, theta: Theta, value: float) -> float:
-    _, best = problem.with_best_intercept(theta)
-    return max(value - best.value, 0.0) + float(best.gradient[:-1].square().sum()) / (2 * problem.l2)
-
-
-def _gap_with_l1(problem: LogisticProblem, theta: Theta, value: float) -> float:
+def _duality_gap(problem: LogisticProblem, theta: Theta, value: float) -> float:
     at, best = problem.with_best_intercept(theta)
     w, l1, l2 = at[:-1], problem.l1, problem.l2
+    if l1 == 0:
+        return max(value - best.value, 0.0) + float(best.gradient[:-1].square().sum()) / (2 * l2)
     u = best.gradient[:-1] - l2 * w
     largest = float(u.abs().max())
     share = min(1.0, l1 / largest) if largest > 0 else 1.0

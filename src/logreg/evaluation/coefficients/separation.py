@@ -39,13 +39,11 @@ COPIES_AT_PEAK = 50  # of the table, dense and in float64, that the linear progr
 ROUNDING = 1e-11  # of the sum of the sizes of a row's terms, by which its margin may be negative
 LEAST_ENTRY = 1e-6  # of a direction that names its column
 
+LISTED = 5  # columns that a sentence names
 INFEASIBLE = 2  # the status of scipy's linprog
-
 CONSTANT = "(intercept)"
 
-
 Bound = tuple[float | None, float | None]
-Bounds = Bound | Sequence[Bound]  # of all variables, or of each
 
 
 class Undetermined(Exception):
@@ -162,11 +160,15 @@ def _power_of_two(sizes: np.ndarray | np.float64) -> np.ndarray:
 def _direction(signed: np.ndarray, independent: list[int]) -> tuple[str, np.ndarray] | None:
     """The kind of separation and a direction of few columns; None where nothing separates."""
     spanning = signed[:, independent]
-    dense = _most_separating(spanning)
-    if dense is None:
+    none = np.zeros(len(signed))
+    dense, least = _solved(-spanning.sum(0), -spanning, none, (-1, 1))
+    if not -least > LEAST_MARGIN * max(1.0, np.abs(spanning).sum(0).max() / len(signed)):
         return None
     margins = spanning @ dense
-    kind = "complete" if _separates_all(spanning) else "quasi-complete"
+    # The margin of all rows is one more variable, the only one of the second program that counts.
+    cost, bounds = np.append(np.zeros(len(dense)), -1.0), [*[(-1, 1)] * len(dense), (None, 1)]
+    all_margins = np.hstack([-spanning, np.ones((len(signed), 1))])
+    kind = "complete" if -_solved(cost, all_margins, none, bounds)[1] > LEAST_MARGIN else "quasi-complete"
     # Some rows may be separated by HiGHS's tolerance alone, so that no direction separates all of these by 1: the rows
     # with the largest margin are then asked for.
     for rows in (np.full(len(signed), kind == "complete") | (margins > LEAST_MARGIN), margins == margins.max()):
@@ -181,9 +183,9 @@ def _direction(signed: np.ndarray, independent: list[int]) -> tuple[str, np.ndar
     return None
 
 
-def listed(names: Sequence[str], most: int = 5) -> str:
+def listed(names: Sequence[str]) -> str:
     """The first names, and how many more there are."""
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+    return ", ".join(names[:LISTED]) + (f" and {len(names) - LISTED} more" if len(names) > LISTED else "")
 
 
 def independent_columns(design: np.ndarray, tolerance: float = RANK_TOLERANCE) -> list[int]:
@@ -208,13 +210,6 @@ def independent_columns(design: np.ndarray, tolerance: float = RANK_TOLERANCE) -
     return independent
 
 
-def _most_separating(signed: np.ndarray) -> np.ndarray | None:
-    """The direction with the largest sum of margins, none of which is negative; None if that sum is zero."""
-    direction, least = _solved(-signed.sum(0), -signed, np.zeros(len(signed)), (-1, 1))
-    separates = -least > LEAST_MARGIN * max(1.0, np.abs(signed).sum(0).max() / len(signed))
-    return direction if separates else None
-
-
 def _with_fewest_columns(signed: np.ndarray, separated: np.ndarray) -> np.ndarray:
     """The direction of least ``sum_j |d_j|``, constant left out, that separates these rows."""
     columns = signed.shape[1]
@@ -224,15 +219,9 @@ def _with_fewest_columns(signed: np.ndarray, separated: np.ndarray) -> np.ndarra
     return solution[:columns] - solution[columns:]
 
 
-def _separates_all(signed: np.ndarray) -> bool:
-    cost = np.zeros(signed.shape[1] + 1)
-    cost[-1] = -1
-    bounds = [(-1, 1)] * signed.shape[1] + [(None, 1)]
-    constraints = np.hstack([-signed, np.ones((len(signed), 1))])
-    return -_solved(cost, constraints, np.zeros(len(signed)), bounds)[1] > LEAST_MARGIN
-
-
-def _solved(cost: np.ndarray, matrix: np.ndarray, most: np.ndarray, bounds: Bounds) -> tuple[np.ndarray, float]:
+def _solved(
+    cost: np.ndarray, matrix: np.ndarray, most: np.ndarray, bounds: Bound | Sequence[Bound]
+) -> tuple[np.ndarray, float]:
     """Where ``cost @ d`` is least subject to ``matrix @ d <= most``, and its value there."""
     program: OptimizeResult = linprog(cost, A_ub=matrix, b_ub=most, bounds=bounds, method="highs")
     if program.status == INFEASIBLE:
