@@ -1,8 +1,8 @@
 """Write what is generated: python scripts/reference.py, or make reference.
 
-conf/schema.json, and in every file of ``conf/`` the line that leads editors there; docs/keys.md, the table of every
-key; the shorter tables of both READMEs, between two comments. What a key means stands once, as the comment beside it in
-``conf/``; in Korean, in the table itself. A test holds all of it against the files.
+conf/schema.json, and in every file of ``conf/`` the line that leads editors there; docs/reference/every_key.md, the table
+of every key; the shorter tables of other pages, between two comments. What a key means stands once, as the comment beside it
+in ``conf/``; in Korean, in the table itself. A test holds all of it against the files.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from logreg.core.settings import CONF
 from logreg.runs.commands import COMMANDS, rules_of_command
 
 ROOT = CONF.parent
-KEYS = ROOT / "docs" / "keys.md"
-READMES = {"en": ROOT / "README.md", "ko": ROOT / "README.ko.md"}
+DOCS = ROOT / "docs"
+KEYS = DOCS / "reference" / "every_key.md"
 HEADERS = {"en": ("key", "default", "valid", "meaning"), "ko": ("키", "기본값", "가능한 값", "뜻")}
 BEGIN, END = "<!-- keys: make reference -->\n", "<!-- end of keys -->"
 TABLE = re.compile(f"(?<={BEGIN}).*?(?={END})", re.DOTALL)
@@ -33,7 +33,7 @@ CELL = re.compile(r"(?<!\\)\|")  # what is between two cells of a row
 
 
 def every_key() -> str:
-    """The text of docs/keys.md: every key that has a rule or a comment in ``conf/train.yaml``, and every group."""
+    """The text of docs/reference/every_key.md: every key that has a rule or a comment in ``conf/train.yaml``, and every group."""
     usual = [key for file in ("train.yaml", "trainer/default.yaml") for key in comments_of(CONF / file)]
     keys = {*TRAIN_RULES, *group_names(), *filter(re.compile(r"[\w.]+$").match, usual)} - {"vectorized"}
     order = [*group_names(), *comments()]
@@ -61,21 +61,24 @@ def meaning(key: str, command: str = "train") -> str:
     return said.replace("|", r"\|")
 
 
-def with_tables(language: str) -> str:
-    """The text of a README with its tables of keys; which these are, the English one says.
+def with_tables(page: Path) -> str:
+    """The text of a page with its tables of keys; which these are, its English counterpart says.
 
     Raises:
-        ValueError: the one in another language does not say what a key means.
+        ValueError: a Korean page does not say what a key means.
     """
-    selections = [_rows(block) for block in TABLE.findall(READMES["en"].read_text(encoding="utf-8"))]
+    korean = page.is_relative_to(DOCS / "ko")
+    english = DOCS / page.relative_to(DOCS / "ko") if korean else page
+    selections = [_rows(block) for block in TABLE.findall(english.read_text(encoding="utf-8"))]
 
     def written(block: re.Match[str]) -> str:
-        said, keys = _rows(block[0]), selections.pop(0)
-        if language != "en" and (missing := [key for key in keys if not said.get(key)]):
-            raise ValueError(f"{READMES[language].name}: the last cell of {missing[0]} is to say what it means.")
-        return f"\n{table_of(keys, meaning if language == 'en' else said.__getitem__, language)}\n\n"
+        meanings, keys = _rows(block[0]), selections.pop(0)
+        if korean and (missing := [key for key in keys if not meanings.get(key)]):
+            raise ValueError(f"{page.relative_to(ROOT)}: the last cell of {missing[0]} is to say what it means.")
+        table = table_of(keys, meanings.__getitem__, "ko") if korean else table_of(keys, meaning)
+        return f"\n{table}\n\n"
 
-    return TABLE.sub(written, READMES[language].read_text(encoding="utf-8"))
+    return TABLE.sub(written, page.read_text(encoding="utf-8"))
 
 
 def _rows(block: str) -> dict[str, str]:
@@ -184,7 +187,7 @@ def schema_text() -> str:
 def generated() -> dict[Path, str]:
     """The files that are generated, in whole or in part, and their texts."""
     texts = {file: with_schema_line(file) for file in FILES} | {CONF / "schema.json": schema_text(), KEYS: every_key()}
-    return texts | {file: with_tables(language) for language, file in READMES.items()}
+    return texts | {page: with_tables(page) for page in DOCS.rglob("*.md") if BEGIN in page.read_text(encoding="utf-8")}
 
 
 if __name__ == "__main__":

@@ -21,7 +21,10 @@ from tests.cli.test_lessons import LESSONS
 from tests.commands import ROOT, run_command
 from tests.data.images.photos import class_folders, written
 
-DOCUMENTS = ("README.md", "docs/notebook.md", "README.ko.md", "docs/notebook.ko.md")
+PAGES = sorted(path.relative_to(ROOT / "docs").as_posix() for path in (ROOT / "docs/ko").rglob("*.md"))
+ENGLISH = ("README.md", *(f"docs/{page}" for page in PAGES))
+KOREAN = ("README.ko.md", *(f"docs/ko/{page}" for page in PAGES))
+DOCUMENTS = ENGLISH + KOREAN
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
@@ -70,15 +73,18 @@ def trainings(document: str) -> list[str]:
     return [line for line in dict.fromkeys(lines) if "resume=" not in line and not LESSON.fullmatch(line)]
 
 
+TRAINED = list(dict.fromkeys(line for document in ENGLISH for line in trainings(document)))
+
+
 def test_the_lessons_of_the_documents_are_those_that_are_run() -> None:
     """Each takes a while, so they run once, in `tests.cli.test_lessons`."""
-    for document in DOCUMENTS:
+    for document in ("docs/lessons.md", "docs/notebook.md", "docs/ko/lessons.md", "docs/ko/notebook.md"):
         assert sorted(set(LESSON.findall((ROOT / document).read_text(encoding="utf-8")))) == LESSONS
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("line", dict.fromkeys(trainings("README.md") + trainings("docs/notebook.md")))
-def test_readme(tmp_path_factory: pytest.TempPathFactory, line: str) -> None:
+@pytest.mark.parametrize("line", TRAINED)
+def test_training(tmp_path_factory: pytest.TempPathFactory, line: str) -> None:
     folder = tmp_path_factory.mktemp("readme")
     if "hand_written_continued" in line:
         assert run_command("train.py", "experiment=notebook/hand_written", cwd=folder).returncode == 0
@@ -117,7 +123,6 @@ SUBSTITUTED = {  # what a reader puts his own directory for; the first that stan
     "outputs/sweeps/…": "outputs/sweeps/toy/example",
     "--cfg job …": "--cfg job lr=0.1",
 }
-TRAINED = {line for document in DOCUMENTS[:2] for line in trainings(document)}
 OTHERS = [
     line
     for line in dict.fromkeys(line for document in DOCUMENTS for line in commands(document))
@@ -222,33 +227,64 @@ def test_the_benchmarks_write_what_they_measured(tmp_path: Path, name: str) -> N
     assert f"{result['time_ratio']:.2f}" in process.stdout
 
 
-TRANSLATED = ("README.md", "docs/notebook.md")
-
-
 def korean(english: str) -> str:
     """The Korean counterpart of an English document."""
-    return english.removesuffix(".md") + ".ko.md"
+    return "README.ko.md" if english == "README.md" else english.replace("docs/", "docs/ko/", 1)
+
+
+def english(document: str) -> str:
+    """The English counterpart of a document of either language; of any other file itself."""
+    return "README.md" if document == "README.ko.md" else document.replace("docs/ko/", "docs/", 1)
 
 
 def anchor(title: str) -> str:
-    """What GitHub makes of a heading."""
-    return "#" + re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-")
+    """What GitHub makes of a heading, and the site too."""
+    return re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-")
 
 
-def code_in(node: SyntaxTreeNode) -> list[str]:
-    return [" ".join(each.content.split()) for each in node.walk() if each.type == "code_inline"]
+def anchors(document: str) -> list[str]:
+    tree = SyntaxTreeNode(MarkdownIt("commonmark").enable("table").parse((ROOT / document).read_text(encoding="utf-8")))
+    return [anchor(node.children[0].content) for node in tree.children if node.type == "heading"]
 
 
 def target(document: str, href: str) -> str:
     """Where a link leads, in the same words for a document and its translation.
 
-    Of a document that is there in both languages, a link is to the one in the reader's own language or in the other.
+    Raises:
+        ValueError: there is no such heading.
     """
-    english = href.removesuffix(".ko.md").removesuffix(".md") + ".md"
-    if not all(((ROOT / document).parent / name).is_file() for name in (english, korean(english))):
+    path, _, fragment = href.partition("#")
+    if path.startswith("http"):
         return href
-    own = href.endswith(".ko.md") == document.endswith(".ko.md")
-    return f"{english} in {'its own' if own else 'the other'} language"
+    leads_to = (ROOT / document).parent.joinpath(path).resolve().relative_to(ROOT).as_posix() if path else document
+    section = f" section {anchors(leads_to).index(fragment)}" if fragment else ""
+    if leads_to not in DOCUMENTS:
+        return english(leads_to) + section
+    own = (leads_to in KOREAN) == (document in KOREAN)
+    return f"{english(leads_to)}{section} in {'its own' if own else 'the other'} language"
+
+
+def links(document: str, text: str | None = None) -> list[str]:
+    text = (ROOT / document).read_text(encoding="utf-8") if text is None else text
+    tree = SyntaxTreeNode(MarkdownIt("commonmark").enable("table").parse(text))
+    return [unquote(str(node.attrs.get("href") or node.attrs["src"])) for node in tree.walk() if node.type in ("link", "image")]
+
+
+@pytest.mark.parametrize("document", (*DOCUMENTS, "CONTRIBUTING.md", "CHANGELOG.md"))
+def test_every_link_leads_somewhere(document: str) -> None:
+    for href in links(document):
+        if not href.startswith("http"):
+            path, _, fragment = href.partition("#")
+            leads_to = (ROOT / document).parent / path if path else ROOT / document
+            assert leads_to.is_file(), href
+            assert not fragment or fragment in anchors(leads_to.resolve().relative_to(ROOT).as_posix()), href
+
+
+def test_the_readme_is_short_and_leads_to_every_page() -> None:
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 220
+    assert len((ROOT / "README.ko.md").read_text().splitlines()) <= 220
+    listed = {href.partition("#")[0] for href in links("README.md")}
+    assert {f"docs/{page}" for page in PAGES} - listed == {"docs/index.md"}  # the site's own first page
 
 
 def outline(document: str, text: str | None = None) -> dict[str, Any]:
@@ -258,8 +294,6 @@ def outline(document: str, text: str | None = None) -> dict[str, Any]:
     """
     text = (ROOT / document).read_text() if text is None else text
     tree = SyntaxTreeNode(MarkdownIt("commonmark").enable("table").parse(text))
-    titles = [node.children[0].content for node in tree.children if node.type == "heading"]
-    sections = {anchor(title): f"section {number}" for number, title in enumerate(titles, 1)}
     blocks, skeleton, first_cells, section = [], [], [], 0
     links, code = defaultdict[int, list[str]](list), defaultdict[int, set[str]](set)
     for node in tree.walk():
@@ -270,12 +304,12 @@ def outline(document: str, text: str | None = None) -> dict[str, Any]:
             skeleton.append(node.info)
             blocks.append((node.info, node.content))
         if node.type == "image":
-            skeleton.append(str(node.attrs["src"]))
+            skeleton.append(Path(str(node.attrs["src"])).name)
         if node.type == "tr":
             first_cells.append(code_in(node.children[0]))
         if node.type == "link":
             href = unquote(str(node.attrs["href"]))
-            links[section].append(sections.get(href) or target(document, href))
+            links[section].append(target(document, href))
         if node.type == "inline":
             code[section].update(code_in(node))
     return {
@@ -287,7 +321,7 @@ def outline(document: str, text: str | None = None) -> dict[str, Any]:
     }
 
 
-@pytest.mark.parametrize("english", TRANSLATED)
+@pytest.mark.parametrize("english", ENGLISH)
 @pytest.mark.parametrize("part", ["blocks", "skeleton", "first cells", "links", "inline code"])
 def test_a_korean_document_has_what_the_english_one_has(english: str, part: str) -> None:
     assert outline(korean(english))[part] == outline(english)[part]
@@ -323,7 +357,7 @@ def test_a_change_of_a_korean_document_alone_is_noticed(english: str, part: str,
     assert outline(document, text.replace(old, new, 1))[part] != outline(document, text)[part]
 
 
-@pytest.mark.parametrize("english", TRANSLATED)
+@pytest.mark.parametrize("english", ENGLISH)
 def test_a_korean_document_has_no_marks_that_stay_visible(english: str) -> None:
     """Bold text that ends in a bracket does not end before a Korean particle: `**말(word)**은`."""
     tree = SyntaxTreeNode(MarkdownIt("commonmark").enable("table").parse((ROOT / korean(english)).read_text()))
