@@ -2,12 +2,13 @@
 # make test    set up .venv and run the tests, two at a time with one thread each (twice as fast on two cores as letting
 #              each start two); a worker takes neighbouring tests, so that what a module shares is made once;
 #              make test-all runs those marked slow too
-# make reference  what is generated: conf/schema.json, docs/keys.md and the tables of keys of README.md and README.ko.md
+# make reference  what is generated: conf/schema.json, docs/reference/every_key.md and the other tables of keys in docs/
+# make docs    the site, in English and in Korean, in site/; what leads nowhere is an error
 # make lint    ruff, mypy, the layers of the rooms (import-linter) and the pre-commit configuration
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: train test test-all reference lint format setup clean
+.PHONY: train test test-all reference docs lint format setup clean
 
 train: setup
 	$(BIN)/python train.py
@@ -20,6 +21,11 @@ test-all: setup
 
 reference: setup
 	$(BIN)/python scripts/reference.py
+
+docs: setup
+	rm -rf site
+	$(BIN)/zensical build --strict --clean --config-file zensical.toml
+	$(BIN)/zensical build --strict --clean --config-file zensical.ko.toml
 
 lint: setup
 	$(BIN)/ruff check .
@@ -45,4 +51,4 @@ setup:
 	fi
 
 clean:
-	rm -rf .venv build src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv build site .cache src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

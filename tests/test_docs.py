@@ -20,8 +20,9 @@ from markdown_it.tree import SyntaxTreeNode
 from tests.cli.test_lessons import LESSONS
 from tests.commands import ROOT, run_command
 from tests.data.images.photos import class_folders, written
+from tests.helpers import shared_file
 
-PAGES = sorted(path.relative_to(ROOT / "docs").as_posix() for path in (ROOT / "docs/ko").rglob("*.md"))
+PAGES = sorted(path.relative_to(ROOT / "docs/ko").as_posix() for path in (ROOT / "docs/ko").rglob("*.md"))
 ENGLISH = ("README.md", *(f"docs/{page}" for page in PAGES))
 KOREAN = ("README.ko.md", *(f"docs/ko/{page}" for page in PAGES))
 DOCUMENTS = ENGLISH + KOREAN
@@ -70,7 +71,8 @@ def trainings(document: str) -> list[str]:
         line for body in blocks(document, "bash") for line in body.splitlines() if line.startswith("python train.py")
     ]
     lines += re.findall(r"^\| `(python train\.py [^`]+)` \|", text, re.M)
-    return [line for line in dict.fromkeys(lines) if "resume=" not in line and not LESSON.fullmatch(line)]
+    elsewhere = re.compile(r"resume=|data\.path=")  # what these name is in `workplace`
+    return [line for line in dict.fromkeys(lines) if not elsewhere.search(line) and not LESSON.fullmatch(line)]
 
 
 TRAINED = list(dict.fromkeys(line for document in ENGLISH for line in trainings(document)))
@@ -119,6 +121,7 @@ SUBSTITUTED = {  # what a reader puts his own directory for; the first that stan
     "outputs/runs/table/…": "outputs/runs/table/example",
     "outputs/runs/images/…": "outputs/runs/images/example",
     "outputs/runs/…": "outputs/runs/toy/example",
+    "<run directory>": "outputs/runs/toy/example",
     "outputs/sweeps/toy/…/": "outputs/sweeps/toy/example/",
     "outputs/sweeps/…": "outputs/sweeps/toy/example",
     "--cfg job …": "--cfg job lr=0.1",
@@ -203,10 +206,68 @@ def test_every_other_command(workplace: Path, line: str) -> None:
             assert (workplace / argument.removeprefix("output=")).stat().st_size > 0
 
 
+# --- the output that the documents show ---------------------------------------------------------------------------------
+
+NUMBER = re.compile(r"(?<![\w.])[+-]?\d[\d,]*(?:\.\d+)?(?:e[+-]?\d+)?(?![\w.]*\w)", re.IGNORECASE)
+# What depends on the machine, the day or the last bit: times, directories, sizes, rounding, and how many iterations a solver made.
+VOLATILE = re.compile(
+    r"run directory|look at it|leaderboard:|refitted|prepared |outputs/|wrote |differ by| s\b|completed after|within \d|\.\.\.|…"
+)
+TABLES = {"churn.csv": "wa_churn.csv", "lbw.csv": "lbw.csv", "endometrial.csv": "endometrial.csv"}
+
+
+def sessions(document: str) -> list[tuple[str, list[str]]]:
+    """The commands after a prompt, each with the lines of output that stand under it."""
+    shown: list[tuple[str, list[str]]] = []
+    for body in blocks(document, "text"):
+        inside = False
+        for line in body.splitlines():
+            if line.startswith("$ "):
+                inside = line.startswith("$ python")
+                shown += [(line.removeprefix("$ "), [])] if inside else []
+            elif inside and line.strip():
+                shown[-1][1].append(line)
+    return shown
+
+
+def words_and_numbers(line: str) -> tuple[str, list[float]]:
+    """A line of output without its numbers, blanks and frames, and the numbers."""
+    numbers = [float(number.replace(",", "")) for number in NUMBER.findall(line)]
+    return " ".join(re.sub(r"[│┃─━┏┓┗┛┡┩└┘┳┻╇┴├┤┼]", " ", NUMBER.sub("#", line)).split()), numbers
+
+
+def with_newest_runs(line: str, folder: Path) -> str:
+    """A command with the newest run of a name in place of ``outputs/runs/<name>/…``."""
+
+    def newest(match: re.Match[str]) -> str:
+        runs = sorted((folder / match[1]).iterdir(), key=lambda run: run.stat().st_mtime)
+        return runs[-1].relative_to(folder).as_posix()
+
+    return re.sub(r"(outputs/runs/\w+)/…", newest, line)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("document", [document for document in ENGLISH if sessions(document)])
+def test_the_documents_show_what_their_commands_print(document: str, tmp_path: Path) -> None:
+    """Every line of output that a document shows is printed, with the same numbers to three digits."""
+    for name, source in TABLES.items():
+        (tmp_path / name).symlink_to(shared_file(source))
+    for line, lines in sessions(document):
+        process = run_command(*shlex.split(with_newest_runs(line, tmp_path))[1:], cwd=tmp_path, timeout=600)
+        assert process.returncode == 0, process.stderr
+        printed = [words_and_numbers(each) for each in (process.stdout + process.stderr).splitlines()]
+        for shown in lines:
+            words, numbers = words_and_numbers(shown)
+            if not VOLATILE.search(shown):
+                assert any(
+                    words == others and numbers == pytest.approx(given, rel=2e-3, abs=1e-6) for others, given in printed
+                ), f"{line}\n{shown}"
+
+
 @pytest.mark.slow
 def test_readme_python(tmp_path: Path) -> None:
     assert run_command("train.py", "hydra.run.dir=first", cwd=tmp_path).returncode == 0
-    loading, training = blocks("README.md", "python")
+    loading, training = blocks("README.md", "python")[0], blocks("docs/reference/python.md", "python")[0]
     loading = re.sub(r'load_run\("[^"]+"\)', 'load_run("first")', loading)
     for name, body in (("loading.py", loading), ("training.py", training)):
         (tmp_path / name).write_text(body)
@@ -247,6 +308,10 @@ def anchors(document: str) -> list[str]:
     return [anchor(node.children[0].content) for node in tree.children if node.type == "heading"]
 
 
+def code_in(node: SyntaxTreeNode) -> list[str]:
+    return [" ".join(each.content.split()) for each in node.walk() if each.type == "code_inline"]
+
+
 def target(document: str, href: str) -> str:
     """Where a link leads, in the same words for a document and its translation.
 
@@ -267,7 +332,11 @@ def target(document: str, href: str) -> str:
 def links(document: str, text: str | None = None) -> list[str]:
     text = (ROOT / document).read_text(encoding="utf-8") if text is None else text
     tree = SyntaxTreeNode(MarkdownIt("commonmark").enable("table").parse(text))
-    return [unquote(str(node.attrs.get("href") or node.attrs["src"])) for node in tree.walk() if node.type in ("link", "image")]
+    return [
+        unquote(str(node.attrs.get("href") or node.attrs["src"]))
+        for node in tree.walk()
+        if node.type in ("link", "image")
+    ]
 
 
 @pytest.mark.parametrize("document", (*DOCUMENTS, "CONTRIBUTING.md", "CHANGELOG.md"))
@@ -332,21 +401,21 @@ def test_a_korean_document_has_what_the_english_one_has(english: str, part: str)
     [
         ("README.md", "blocks", "python train.py lr=0.1\n", "python train.py lr=0.1\npython train.py lr=0.2\n"),
         ("README.md", "blocks", "```bash\npython train.py lr=0.1", "```text\npython train.py lr=0.1"),
-        ("README.md", "skeleton", "\n### ", "\n## "),
-        ("README.md", "skeleton", "docs/path.png", "docs/reliability.png"),
+        ("docs/tables.md", "skeleton", "\n### ", "\n## "),
+        ("docs/sweeps.md", "skeleton", "images/path.png", "images/reliability.png"),
         (
-            "README.md",
+            "docs/reference/keys.md",
             "skeleton",
             "| `csv`: `metrics.csv`; `tensorboard`: `events.out.tfevents.*` |\n",
             "|\n| `one` | `more` | `row` | |\n",
         ),
-        ("README.md", "first cells", "| `logger` |", "| `loggers` |"),
-        ("README.md", "links", "(CONTRIBUTING.md)", "(README.md)"),
-        ("README.md", "links", "(docs/notebook.ko.md)", "(docs/notebook.md)"),
-        ("README.md", "inline code", "`HYDRA_FULL_ERROR=1`", "`HYDRA_FULL_ERROR=2`"),
+        ("docs/reference/keys.md", "first cells", "| `logger` |", "| `loggers` |"),
+        ("README.md", "links", "(CHANGELOG.md)", "(CONTRIBUTING.md)"),
+        ("README.md", "links", "(docs/ko/notebook.md)", "(docs/notebook.md)"),
+        ("docs/solvers.md", "links", "(lessons.md)", "(notebook.md)"),
+        ("docs/reference/errors.md", "inline code", "`HYDRA_FULL_ERROR=1`", "`HYDRA_FULL_ERROR=2`"),
         ("docs/notebook.md", "blocks", "\npython train.py loss=mse\n", "\npython train.py loss=log_loss\n"),
         ("docs/notebook.md", "skeleton", "lesson_costs.png", "lesson_sigmoid.png"),
-        ("docs/notebook.md", "links", "(../README.ko.md)", "(../README.md)"),
         ("docs/notebook.md", "inline code", "`data=toy`", "`data=breast_cancer`"),
     ],
 )
