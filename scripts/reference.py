@@ -1,8 +1,8 @@
 """Write what is generated: python scripts/reference.py, or make reference.
 
-conf/schema.json, and in every file of ``conf/`` the line that leads editors there; docs/reference/every_key.md, the table
-of every key; the shorter tables of other pages, between two comments. What a key means stands once, as the comment beside it
-in ``conf/``; in Korean, in the table itself. A test holds all of it against the files.
+conf/schema.json, and in every file of ``conf/`` the line that leads editors there; docs/reference/every_key.md, the
+table of every key; the shorter tables of other pages, between two comments. What a key means stands once, as the comment
+beside it in ``conf/``; in Korean, in the table itself. A test holds all of it against the files.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ CELL = re.compile(r"(?<!\\)\|")  # what is between two cells of a row
 
 
 def every_key() -> str:
-    """The text of docs/reference/every_key.md: every key that has a rule or a comment in ``conf/train.yaml``, and every group."""
+    """The text of its page: every key that has a rule or a comment in ``conf/train.yaml``, and every group."""
     usual = [key for file in ("train.yaml", "trainer/default.yaml") for key in comments_of(CONF / file)]
     keys = {*TRAIN_RULES, *group_names(), *filter(re.compile(r"[\w.]+$").match, usual)} - {"vectorized"}
     order = [*group_names(), *comments()]

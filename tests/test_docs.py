@@ -206,7 +206,7 @@ def test_every_other_command(workplace: Path, line: str) -> None:
             assert (workplace / argument.removeprefix("output=")).stat().st_size > 0
 
 
-# --- the output that the documents show ---------------------------------------------------------------------------------
+# --- the output that the documents show -------------------------------------------------------------------------------
 
 NUMBER = re.compile(r"(?<![\w.])[+-]?\d[\d,]*(?:\.\d+)?(?:e[+-]?\d+)?(?![\w.]*\w)", re.IGNORECASE)
 # What depends on the machine, the day or the last bit: times, directories, sizes, rounding, and how many iterations a solver made.

@@ -6,7 +6,7 @@ While training, weights are copied, which takes microseconds; the pictures are d
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 
 import numpy as np
@@ -113,11 +113,18 @@ def write_series(
 
 
 def pictures(
-    network: nn.Module, states: Mapping[int, Mapping[str, Tensor]], data: BlockData, threshold: float
+    network: nn.Module,
+    states: Mapping[int, Mapping[str, Tensor]],
+    data: BlockData,
+    threshold: float,
+    translate: Callable[[str], str] = str,
 ) -> Iterator[tuple[int, bytes]]:
     """The updates and the PNG files that show the boundary after them.
 
     The parts of one figure that move are drawn for each: making another figure takes several times as long.
+
+    Args:
+        translate: the words of the pictures into another language.
     """
     from logreg.report.figures.moving import STEPS, MovingBoundary
 
@@ -127,11 +134,11 @@ def pictures(
     if len(x) > MOST_POINTS:
         chosen = np.linspace(0, len(x) - 1, MOST_POINTS).astype(np.int64)
         x, y = x[chosen], y[chosen]
-    figure = MovingBoundary(x, y, names, threshold, SIZE)
+    figure = MovingBoundary(x, y, names, threshold, SIZE, translate)
     grid = torch.as_tensor(figure.grid, dtype=dtype)
     for update, state in sorted(states.items()):
         network.load_state_dict(state, strict=False)  # what a fused fit keeps of a job has no buffers
         with torch.no_grad():
             p = network(grid).reshape(STEPS, STEPS).double().numpy()
         if np.isfinite(p).all():
-            yield update, figure.png(p, f"after {plural(update, 'update')}")
+            yield update, figure.png(p, translate(f"after {plural(update, 'update')}"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -34,6 +35,7 @@ class MovingBoundary:
         names: list[str],
         threshold: float,
         size: tuple[int, int],  # in pixels
+        translate: Callable[[str], str] = str,
     ) -> None:
         width, height = size
         self._axes_of = plane(x, STEPS)
@@ -53,7 +55,7 @@ class MovingBoundary:
         area = 40 if len(y) <= MANY else 12
         self._points = []
         for label, color in enumerate(LABELS):
-            style = {"color": color, "edgecolor": "white", "s": area, "label": f"label {label}"}
+            style = {"color": color, "edgecolor": "white", "s": area, "label": translate(f"label {label}")}
             self._points.append(self._axes.scatter(x[y == label, 0], x[y == label, 1], **style))
         self._axes.legend(
             loc="lower right", bbox_to_anchor=(1.02, 0.98), ncols=2, frameon=False, fontsize=8, handletextpad=0.1
