@@ -1,8 +1,8 @@
 """Write what is generated: python scripts/reference.py, or make reference.
 
 conf/schema.json, and in every file of ``conf/`` the line that leads editors there; docs/reference/every_key.md, the
-table of every key; the shorter tables of other pages, between two comments. What a key means stands once, as the comment
-beside it in ``conf/``; in Korean, in the table itself. A test holds all of it against the files.
+table of every key; the shorter tables of other pages, between two comments. What a key means stands once, as the
+comment beside it in ``conf/``; in Korean, in the table itself. A test holds all of it against the files.
 """
 
 from __future__ import annotations
