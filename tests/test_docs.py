@@ -253,6 +253,7 @@ def test_the_documents_show_what_their_commands_print(document: str, tmp_path: P
     """Every line of output that a document shows is printed, with the same numbers to three digits."""
     for name, source in TABLES.items():
         (tmp_path / name).symlink_to(shared_file(source))
+    (tmp_path / "hymenoptera_small").symlink_to(shared_file("wa_churn.csv").parent / "hymenoptera_small")
     for line, lines in sessions(document):
         process = run_command(*shlex.split(with_newest_runs(line, tmp_path))[1:], cwd=tmp_path, timeout=600)
         assert process.returncode == 0, process.stderr
