@@ -57,3 +57,13 @@ def test_keys_of_data_are_in_the_parts_of_the_class() -> None:
 def test_a_group_that_is_none_is_refused(group: str, value: object, sentence: str) -> None:
     with pytest.raises(UserError, match=sentence):
         parse(plain(compose("train")) | {group: value})
+
+
+@pytest.mark.parametrize(("group", "key"), [("penalty", "l3"), ("costs", "l1"), ("sweep", "x"), ("path", "point")])
+def test_a_key_that_no_rule_knows_is_refused(group: str, key: str) -> None:
+    overrides = ["experiment=path", "data.fold=0"] if group == "path" else []
+    config = plain(compose("train", overrides))
+    parse(config)
+    with pytest.raises(UserError, match=rf"{group}\.{key}: there is no such key.*; valid: "):
+        parse(config | {group: config[group] | {key: 1}})
+    assert Settings.of(config | {group: config[group] | {key: 1}})  # a run that was recorded can be read

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from omegaconf import OmegaConf
 
@@ -31,13 +31,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class RunParts:
-    """The objects of a run.
-
-    Attributes:
-        settings: with what the rows decide: ``penalty.l2=auto`` and ``optimizer=auto``.
-    """
+class RunParts(NamedTuple):
+    """The objects of a run; its settings with what the rows decide: ``penalty.l2=auto`` and ``optimizer=auto``."""
 
     settings: Settings
     data: AnyData
@@ -65,15 +60,8 @@ def assemble(settings: Settings, directory: Path, trusted: Sequence[str] = ()) -
     callbacks = [build(each, Callback, f"callbacks.{key}", trusted) for key, each in settings.callbacks.items()]
     firth = 1 / data.training_weight if settings.penalty.firth else 0.0
     classifier = make_classifier(settings, data.num_features, trusted, firth)
-    trainer = build(
-        settings.trainer.component,
-        Trainer,
-        "trainer",
-        trusted,
-        callbacks=callbacks,
-        logger=loggers,
-        default_root_dir=str(directory),
-    )
+    given = {"callbacks": callbacks, "logger": loggers, "default_root_dir": str(directory)}
+    trainer = build(settings.trainer.component, Trainer, "trainer", trusted, (), **given)
     return RunParts(settings, data, classifier, trainer)
 
 

@@ -13,8 +13,7 @@ from logreg.cli import interpolations  # noqa: F401  # which the files in conf r
 from logreg.core.components import check_targets
 from logreg.core.consistency import check_together
 from logreg.core.errors import UserError
-from logreg.core.rules import check
-from logreg.core.settings import CONF, RULES, Settings, complete
+from logreg.core.settings import CONF, Settings, check_values, complete
 
 EXAMPLES = {
     "run": "a run directory is needed, as in run=outputs/runs/<name>/<run>",
@@ -63,7 +62,7 @@ def parse(config: Mapping[str, Any], trusted: Sequence[str] = ()) -> Settings:
         UserError: names a key whose value is not valid, or values that do not go together.
     """
     config = complete(config)
-    check(config, RULES)
+    check_values(config)
     settings = Settings.of(config)
     settings.data.check()
     check_targets(config, trusted)

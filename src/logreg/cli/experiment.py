@@ -133,8 +133,7 @@ def _train(settings: Settings, directory: Path, record: RunRecord, started: floa
     from logreg.training.standard_errors import check_model, infer_run
 
     lesson = make_lesson(settings.lesson, trusted_packages())
-    parts = assemble(settings, directory, trusted_packages())
-    settings, data, classifier, trainer = parts.settings, parts.data, parts.classifier, parts.trainer
+    settings, data, classifier, trainer = assemble(settings, directory, trusted_packages())
     write_settings(directory, settings)  # with what the rows decided
     record.hyperparameters["penalty.l2"] = settings.penalty.l2
     if settings.chosen is not None:

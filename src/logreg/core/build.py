@@ -23,9 +23,9 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from torchmetrics import Metric
 
 from logreg.core.components import TARGET, Component, locate
-from logreg.core.errors import UserError, nearest
+from logreg.core.errors import UserError
 from logreg.core.options.data import SOURCES, DataSettings
-from logreg.core.rules import rules_of
+from logreg.core.rules import check_names, rules_of
 
 T = TypeVar("T")
 
@@ -96,13 +96,8 @@ def _checked_arguments(
     """Hold the arguments against the signature of the class: names, presence and types."""
     signature, hints = inspect.signature(cls), _hints(cls)
     parameters = signature.parameters
-    takes_any = any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values())
-    for name in values:
-        if name not in parameters and not takes_any:
-            raise UserError(
-                f"{key}.{name}: {cls.__name__} takes no such argument{nearest(name, parameters)}; valid: "
-                f"{', '.join(parameters)}."
-            )
+    if all(parameter.kind is not inspect.Parameter.VAR_KEYWORD for parameter in parameters.values()):
+        check_names(values, parameters, key, f"{cls.__name__} takes no such argument")
     try:
         signature.bind(*positional, **values)
     except TypeError as error:

@@ -14,11 +14,11 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from logreg.core.errors import UserError
+from logreg.core.errors import UserError, nearest
 from logreg.core.numbers import is_finite
 
 Schema = Mapping[str, object]
@@ -33,11 +33,13 @@ class Rule:
         allows: whether a value is valid.
         words: what would be, as in "a whole number above 0"; a comma at the end where the sentence goes on.
         schema: the same as JSON schema.
+        read: a valid value, as YAML or a shell gave it, in the form that the rest of the program uses.
     """
 
     allows: Callable[[object], bool]
     words: str
     schema: Schema
+    read: Callable[..., object] | None = None
 
 
 def number(
@@ -85,7 +87,7 @@ def text(words: str, like: type | tuple[type, ...] = str) -> Rule:
     """A text, or what YAML makes of one: ``like`` names the types that stand for a text here."""
     kinds = {str: "string", int: "integer", float: "number", bool: "boolean"}
     types = like if isinstance(like, tuple) else (like,)
-    return Rule(lambda value: isinstance(value, like), words, {"type": [kinds[kind] for kind in types]})
+    return Rule(lambda value: isinstance(value, like), words, {"type": [kinds[kind] for kind in types]}, str)
 
 
 def texts(words: str) -> Rule:
@@ -94,26 +96,30 @@ def texts(words: str) -> Rule:
     def allows(value: object) -> bool:
         return isinstance(value, list | tuple) and all(isinstance(item, str | int | float) for item in value)
 
-    return Rule(allows, words, {"type": "array", "items": {"type": ["string", "number", "boolean"]}})
+    schema = {"type": "array", "items": {"type": ["string", "number", "boolean"]}}
+    return Rule(allows, words, schema, lambda items: tuple(map(str, items)))
 
 
 def mapping(words: str, keys: Mapping[str, Rule] | None = None) -> Rule:
     """A mapping; ``keys`` are for its schema, and whoever reads it says what is wrong inside."""
-    return Rule(lambda value: isinstance(value, Mapping), words, {"type": "object"} if keys is None else closed(keys))
-
-
-def closed(rules: Mapping[str, Rule]) -> Schema:
-    """The JSON schema of a mapping with these keys and no others."""
-    properties = {key: dict(rule.schema) for key, rule in rules.items()}
-    return {"type": "object", "properties": properties, "additionalProperties": False}
+    schema: dict[str, object] = {"type": "object"}
+    if keys is not None:
+        schema |= {"properties": {key: dict(keys[key].schema) for key in keys}, "additionalProperties": False}
+    return Rule(lambda value: isinstance(value, Mapping), words, schema)
 
 
 def either(*rules: Rule, words: str | None = None) -> Rule:
     """What one of some rules allows."""
+
+    def read(value: object) -> object:
+        rule = next(rule for rule in rules if rule.allows(value))
+        return rule.read(value) if rule.read else value
+
     return Rule(
         lambda value: any(rule.allows(value) for rule in rules),
         words or ", or ".join(rule.words.rstrip(",") for rule in rules),
         {"anyOf": [dict(rule.schema) for rule in rules]},
+        read if any(rule.read for rule in rules) else None,
     )
 
 
@@ -161,3 +167,24 @@ def check(values: Mapping[str, Any], rules: Mapping[str, Rule]) -> None:
         value = values[key] if key in values else lookup(values, key, ABSENT)
         if value is not ABSENT and not rule.allows(value):
             raise UserError(f"{key}={as_typed(value)}: {rule.words} is needed.")
+
+
+def read_part(part: object, prefix: str) -> None:
+    """Hold the fields of a part that is being made against their rules, and put them into the form that is used."""
+    rules = rules_of(type(part), prefix)
+    check({prefix + name: value for name, value in vars(part).items()}, rules)
+    for key, rule in rules.items():
+        if rule.read is not None:
+            name = key.removeprefix(prefix)
+            object.__setattr__(part, name, rule.read(getattr(part, name)))
+
+
+def check_names(names: Iterable[str], known: Collection[str], key: str, problem: str = "there is no such key") -> None:
+    """Hold the names below a key against those that are valid there.
+
+    Raises:
+        UserError: names the first that is none of them, and those that are.
+    """
+    for name in names:
+        if name not in known:
+            raise UserError(f"{key}.{name}: {problem}{nearest(name, known)}; valid: {', '.join(known)}.")

@@ -23,6 +23,7 @@ from logreg.core.rules import (
     Rule,
     as_typed,
     check,
+    check_names,
     choice,
     either,
     flag,
@@ -368,9 +369,13 @@ def check_values(values: Mapping[str, Any]) -> None:
     """Hold some of the settings, by dotted key or nested, against their rules.
 
     Raises:
-        UserError: names the first key whose value is not valid, and what would be.
+        UserError: names the first key whose value is not valid, and what would be; or one that there is not.
     """
     check(values, RULES)
-    for name in values.keys() & PARTS.keys():
-        if all(each.name in values[name] for each in fields(PARTS[name])):  # what its values are together
-            _part(PARTS[name], values[name], name)
+    for name, part in PARTS.items():
+        if part is TrainerSettings or not (given := values.get(name)):
+            continue
+        known = [each.name for each in fields(part)]
+        check_names(given, known, name)
+        if all(key in given for key in known):  # what its values are together
+            part(**given)

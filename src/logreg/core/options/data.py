@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from logreg.core.components import Component
-from logreg.core.errors import UserError, nearest
+from logreg.core.errors import UserError
 from logreg.core.options.photos import DIGITS, IMAGES, AugmentOptions, DigitOptions, FolderOptions, PhotoOptions
 from logreg.core.options.rows import ALL_FOR_TRAINING, Options, ServingOptions, SplitOptions
 from logreg.core.options.tables import TABLE, PrepareOptions, ReadOptions, RoleOptions, TablePaths
-from logreg.core.rules import Rule, rules_of
+from logreg.core.rules import Rule, check_names, rules_of
 
 Part = Options | type[Options]  # one with all defaults, or a class whose path has none
 _IN_MEMORY: Mapping[str, Part] = {"serving": ServingOptions(), "split": SplitOptions(ALL_FOR_TRAINING)}
@@ -89,12 +89,7 @@ class DataSettings(Component):
         if self.target not in SOURCES:
             return
         known = [field for part in SOURCES[self.target].values() for field in _fields(part)]
-        for key in self.arguments:
-            if key not in known:
-                raise UserError(
-                    f"data.{key}: {self.target.rpartition('.')[2]} takes no such argument{nearest(key, known)}; valid: "
-                    f"{', '.join(known)}."
-                )
+        check_names(self.arguments, known, "data", f"{self.target.rpartition('.')[2]} takes no such argument")
         if "path" in known and "path" not in self.arguments:
             raise UserError("data.path: a file or a folder is needed.")
         self.split.fractions(self.paths.own_files if self.paths else ())

@@ -6,11 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import ClassVar
 
-from logreg.core.errors import UserError, nearest
-from logreg.core.options.rows import CACHE_DIR, LABEL, Options, ServingOptions, label_text, location
-from logreg.core.rules import Rule, flag, mapping, number, optional, rules_of, setting, whole
+from logreg.core.options.rows import CACHE_DIR, LABEL, Options, ServingOptions, location
+from logreg.core.rules import Rule, check_names, flag, mapping, number, optional, rules_of, setting, whole
 
-DIGIT = Rule(lambda value: str(value) in [*map(str, range(10))], "a digit from 0 to 9", {"type": "integer"})
+DIGIT = Rule(lambda value: str(value) in [*map(str, range(10))], "a digit from 0 to 9", {"type": "integer"}, int)
 SHARE = number(least=0, below=1, words="a number from 0 to below 1, 0 for none,")
 
 
@@ -44,12 +43,7 @@ class AugmentOptions(Options):
         """
         if isinstance(given, AugmentOptions):
             return given
-        keys = [field.name for field in fields(cls)]
-        for key in given or {}:
-            if key not in keys:
-                raise UserError(
-                    f"data.augment.{key}: there is no such change{nearest(key, keys)}; valid: {', '.join(keys)}."
-                )
+        check_names(given or {}, [field.name for field in fields(cls)], "data.augment", "there is no such change")
         return cls(**(given or {}))  # type: ignore[arg-type]
 
 
@@ -58,6 +52,7 @@ AUGMENT = Rule(
     lambda value: value is None or isinstance(value, Mapping | AugmentOptions),
     "null for none, or a mapping, in quotes, such as 'data.augment={flip: true, crop: 0.1, jitter: 0.2}',",
     optional(mapping("", rules_of(AugmentOptions))).schema,
+    AugmentOptions.parsed,
 )
 
 
@@ -72,10 +67,6 @@ class PhotoOptions(Options):
 
     size: int = setting(whole(1, 4096, "a whole number of pixels from 1 to 4096"), 32)
     augment: AugmentOptions = setting(AUGMENT, NO_CHANGE)
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self._normalise(augment=AugmentOptions.parsed(self.augment))
 
 
 @dataclass(frozen=True)
@@ -95,10 +86,6 @@ class FolderOptions(Options):
     skip_bad: bool = setting(flag(), False)
     cache_dir: str = setting(CACHE_DIR, "outputs/cache")
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self._normalise(path=str(self.path), positive=label_text(self.positive), cache_dir=str(self.cache_dir))
-
 
 @dataclass(frozen=True)
 class DigitOptions(Options):
@@ -109,10 +96,6 @@ class DigitOptions(Options):
     """
 
     positive: int = setting(DIGIT, 8)
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self._normalise(positive=int(self.positive))
 
 
 DIGITS = ServingOptions("digits", batch_size=32)

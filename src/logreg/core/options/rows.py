@@ -1,19 +1,18 @@
 """The settings that all DataModules share, and how parts of ``data`` are checked; nothing heavy is imported here.
 
 A part is a frozen dataclass whose fields carry their rules. The keys of the configuration stay flat: `data.seed` is
-``seed`` of `ServingOptions`, whichever class ``data._target_`` names; see
-`logreg.core.options.data`.
+``seed`` of `ServingOptions`, whichever class ``data._target_`` names; see `logreg.core.options.data`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from os import PathLike
 from typing import ClassVar
 
 from logreg.core.errors import UserError
-from logreg.core.rules import Rule, as_typed, check, flag, mapping, number, optional, rules_of, setting, text, whole
+from logreg.core.rules import Rule, check, check_names, flag, mapping, number, optional, read_part, setting, text, whole
 
 SPLITS = ("train", "val", "test")
 DEFAULT_SPLIT = {"train": 0.8, "val": 0.1, "test": 0.1}  # of data that come without a split of their own
@@ -22,30 +21,31 @@ ALL_FOR_TRAINING = {"train": 1.0}
 NAME = text("a name for the data", (str, int))
 SEED = whole(0, 2**63 - 1)
 BATCH_SIZE = optional(whole(1), "a whole number above 0, or null for the full batch")
+FRACTION = number(least=0, most=1, words="a fraction between 0 and 1")
 SPLIT = mapping(
     "a mapping, in quotes, such as 'data.split={train:0.8,val:0.1,test:0.1}',",
-    dict.fromkeys(SPLITS, number(least=0, most=1, words="a fraction between 0 and 1")),
+    dict.fromkeys(SPLITS, FRACTION),
 )
 FOLDS = optional(whole(2), "a whole number, 2 or more, or null")
 FOLD = optional(whole(0), "a whole number, 0 or more, or null")
-LABEL = optional(text("the label that is to be 1", (str, int, float, bool)))
+
+
+def label_text(value: str | float) -> str:
+    """A label as its text, whatever YAML made of it."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return str(int(value)) if isinstance(value, int | float) and value == int(value) else str(value)
+
+
+LABEL = optional(replace(text("the label that is to be 1", (str, int, float, bool)), read=label_text))
 
 
 def location(words: str) -> Rule:
     """The path of a file or folder."""
-    return Rule(lambda value: isinstance(value, str | PathLike) and str(value) != "", words, {"type": "string"})
+    return Rule(lambda value: isinstance(value, str | PathLike) and str(value) != "", words, {"type": "string"}, str)
 
 
 CACHE_DIR = location("a directory")
-
-
-def label_text(value: object) -> str | None:
-    """A label as its text, whatever YAML made of it."""
-    if value is None or isinstance(value, str):
-        return value
-    if isinstance(value, bool):
-        return str(value).lower()
-    return str(int(value)) if isinstance(value, int | float) and value == int(value) else str(value)
 
 
 @dataclass(frozen=True)
@@ -59,12 +59,7 @@ class Options:
     prefix: ClassVar[str] = "data."
 
     def __post_init__(self) -> None:
-        check({self.prefix + name: value for name, value in vars(self).items()}, rules_of(type(self), self.prefix))
-
-    def _normalise(self, **values: object) -> None:
-        """Put fields, as YAML or a shell gave them, into the form that the rest of the program uses."""
-        for name, value in values.items():
-            object.__setattr__(self, name, value)
+        read_part(self, self.prefix)
 
 
 @dataclass(frozen=True)
@@ -121,11 +116,8 @@ class SplitOptions(Options):
         """
         if self.folds is not None and "val" in own_files:
             raise UserError("data.val_path: the validation rows come from data.folds already; give one of the two.")
-        for name, share in self.split.items():
-            if name not in SPLITS:
-                raise UserError(f"data.split.{name}: there is no such split; valid: {', '.join(SPLITS)}.")
-            if isinstance(share, bool) or not isinstance(share, int | float) or not 0 <= share <= 1:
-                raise UserError(f"data.split.{name}={as_typed(share)}: a fraction between 0 and 1 is needed.")
+        check_names(self.split, SPLITS, "data.split", "there is no such split")
+        check({"data": {"split": self.split}}, {f"data.split.{name}": FRACTION for name in self.split})
         shares = {name: 0.0 if name in own_files else float(self.split.get(name, 0)) for name in SPLITS}
         total = sum(shares.values())
         rescaled = any(name in self.split for name in own_files) and 0 < total <= 1 + 1e-6

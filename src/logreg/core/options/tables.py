@@ -8,7 +8,7 @@ from __future__ import annotations
 import codecs
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from logreg.core.errors import UserError
 from logreg.core.options.rows import CACHE_DIR, LABEL, Options, ServingOptions, label_text, location
@@ -43,7 +43,13 @@ def _is_encoding(value: object) -> bool:
     return isinstance(value, str)
 
 
-CHARACTER = Rule(_is_character, 'a single character, for a tab "\\t",', {"type": "string", "maxLength": 2})
+CHARACTER = Rule(
+    _is_character, 'a single character, for a tab "\\t",', {"type": "string", "maxLength": 2},
+    lambda value: "\t" if value == TAB else value,
+)  # fmt: skip
+ENCODING = Rule(
+    _is_encoding, "the name of an encoding, such as utf-8 or latin-1,", {"type": "string"}, lambda name: name or "utf-8"
+)
 NOTHING = choice("", words='"" for none')
 
 
@@ -68,10 +74,6 @@ class TablePaths(Options):
     val_path: str | None = setting(optional(PATH), None)
     test_path: str | None = setting(optional(PATH), None)
     cache_dir: str = setting(CACHE_DIR, "outputs/cache")
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self._normalise(**{name: None if path is None else str(path) for name, path in vars(self).items()})
 
     @property
     def own_files(self) -> list[str]:
@@ -127,9 +129,7 @@ class ReadOptions(Options):
     delimiter: str | None = setting(optional(CHARACTER), None)
     quote: str | None = setting(optional(either(CHARACTER, NOTHING)), None)
     header: bool | None = setting(optional(flag(), "true, false or null"), None)
-    encoding: str = setting(
-        Rule(_is_encoding, "the name of an encoding, such as utf-8 or latin-1,", {"type": "string"}), "utf-8"
-    )
+    encoding: str = setting(ENCODING, "utf-8")
     missing: tuple[str, ...] = setting(texts("a list of texts, in quotes, such as 'data.missing=[NA,-]',"), MISSING)
     zero_based: bool = setting(flag(), False)
     text: tuple[str, ...] = ()
@@ -138,11 +138,6 @@ class ReadOptions(Options):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._normalise(
-            delimiter="\t" if self.delimiter == TAB else self.delimiter,
-            encoding=self.encoding or "utf-8",
-            missing=tuple(map(str, self.missing)),
-        )
         if self.quote and self.quote in (self.delimiter, " "):
             raise UserError(
                 f"data.quote={self.quote!r}: another character is needed, which separates neither fields nor words."
@@ -179,7 +174,7 @@ def parsed_labels(labels: Mapping[str, int] | str | None) -> dict[str, int]:
     for label, meaning in (labels or {}).items():
         if isinstance(meaning, bool) or meaning not in (0, 1):
             raise UserError(f"data.labels: {label!r} is {meaning}; 0 or 1 is needed.")
-    return {str(label_text(label)): meaning for label, meaning in (labels or {}).items()}
+    return {label_text(label): meaning for label, meaning in (labels or {}).items()}
 
 
 @dataclass(frozen=True)
@@ -201,7 +196,7 @@ class RoleOptions(Options):
     target: str | None = setting(optional(text("the name of a column", (str, int))), None)
     positive: str | None = setting(LABEL, None)
     labels: Mapping[str, int] = setting(
-        optional(either(mapping("a mapping of labels to 0 and 1"), text("its JSON"))), None
+        replace(optional(either(mapping("a mapping of labels to 0 and 1"), text("its JSON"))), read=parsed_labels), None
     )
     features: tuple[str, ...] | None = setting(optional(_names("features", "age,x*")), None)
     exclude: tuple[str, ...] = setting(_names("exclude", "id"), ())
@@ -210,16 +205,9 @@ class RoleOptions(Options):
     group: str | None = setting(COLUMN, None)
     drop_missing_target: bool = setting(flag(), False)
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self._normalise(
-            target=None if self.target is None else str(self.target),
-            positive=label_text(self.positive),
-            labels=parsed_labels(self.labels),
-            features=None if self.features is None else tuple(map(str, self.features)),
-            exclude=tuple(map(str, self.exclude)),
-            categorical=tuple(map(str, self.categorical)),
-        )
+
+def _levels(reference: Mapping[str, str | float | None]) -> dict[str, str]:
+    return {str(name): "" if level is None else label_text(level) for name, level in reference.items()}
 
 
 @dataclass(frozen=True)
@@ -237,15 +225,10 @@ class PrepareOptions(Options):
     reference: str | Mapping[str, str] | None = setting(
         either(
             choice(FIRST, None),
-            mapping("a mapping"),
+            replace(mapping("a mapping"), read=_levels),
             words="first, null, or a mapping, in quotes, such as 'data.reference={race: white}',",
         ),
         None,
     )
     leak_auroc: float = setting(number(above=0.5, words="a number above 0.5"), 0.99)
     storage: str | None = setting(optional(choice(*STORAGE), "float32, float64 or null"), None)
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if isinstance(self.reference, Mapping):
-            self._normalise(reference={str(name): label_text(level) or "" for name, level in self.reference.items()})
