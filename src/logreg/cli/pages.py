@@ -41,8 +41,6 @@ def write_sweep(directory: Path, output: Path) -> None:
         UserError: none of its jobs has completed, or the file cannot be written.
     """
     from logreg.records.jobs import failures, read_jobs
-    from logreg.report.page.render import write_page
-    from logreg.report.page.sweep_page import sweep_page
 
     jobs = read_jobs(directory)
     if len(failures(jobs)) == len(jobs):
@@ -50,6 +48,9 @@ def write_sweep(directory: Path, output: Path) -> None:
         first = f" (the first error: {reasons[0].rstrip('.')})" if reasons else ""
         have = f"none of its {plural(len(jobs), 'job')} has completed" if jobs else "it has no jobs"
         raise UserError(f"sweep={directory}: {have}, so there is nothing to report{first}.")
+    from logreg.report.page.render import write_page
+    from logreg.report.page.sweep_page import sweep_page
+
     write_page(sweep_page(directory, jobs), output)
 
 
