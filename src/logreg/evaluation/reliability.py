@@ -18,13 +18,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.special import ndtri
 
-from logreg.data.adapter import AnyData
 from logreg.evaluation.engine import bin_numbers
 from logreg.records.record import AccuracyInterval
+
+if TYPE_CHECKING:
+    from logreg.data.adapter import AnyData
 
 CONFIDENCE = 0.95
 PARTS = ("reliability", "resolution", "uncertainty", "within_bins")
