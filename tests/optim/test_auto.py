@@ -28,8 +28,8 @@ def configured(l1: float = 0.0, network: str | None = None, **optimizer: Any) ->
     settings = composed("optimizer=auto", f"penalty.l1={l1}", *(f"++optimizer.{k}={v}" for k, v in optimizer.items()))
     if network is None:
         return settings
-    layers = [Component("torch.nn.Linear", {"_args_": args}) for args in ([30, 4], [4, 1])]
-    layers = [layers[0], Component("torch.nn.Tanh"), layers[1], Component("torch.nn.Sigmoid")]
+    linear = [{"_target_": "torch.nn.Linear", "_args_": args} for args in ([30, 4], [4, 1])]
+    layers = [linear[0], {"_target_": "torch.nn.Tanh"}, linear[1], {"_target_": "torch.nn.Sigmoid"}]
     return replace(settings, model=Component(network, {"_args_": layers}))
 
 

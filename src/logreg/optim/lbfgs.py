@@ -74,7 +74,17 @@ class PreconditionedLBFGS(Solver):
         self._sample, self._metric = Latest[LogisticProblem](), Latest[Preconditioner]()
 
     def _iterate(self, problem: LogisticProblem, theta: Theta) -> Iteration:
-        memory = self._remember(problem, theta)
+        state = self.state[self.param_groups[0]["params"][0]]
+        if not state:
+            exact = problem.rows.stored is not torch.float32 or problem.sparse
+            state |= Memory(
+                begun=False, iterations=0, point=theta, pairs=[], exact=exact, least=math.inf, lowest=math.inf,
+                stuck=0, careful=problem.features > most_columns(problem.sparse),
+            )  # fmt: skip
+        # A checkpoint keeps them in the type of the parameters.
+        state["point"] = state["point"].to(theta.dtype)
+        state["pairs"] = [(s.to(theta.dtype), change.to(theta.dtype)) for s, change in state["pairs"]]
+        memory = self._memory
         if not memory["begun"]:
             memory["point"], theta = self._start(problem, theta)
             memory["begun"] = True
@@ -93,7 +103,12 @@ class PreconditionedLBFGS(Solver):
         gap = max(-slope / 2, 0.0)
         # 3. A small gap ends it, once it is known not to be one of float32's making.
         small, stuck = self._is_small(gap, at), self._is_stuck(gap, at)
-        if not memory["exact"] and (stuck or (small and not self._is_resolved(problem, theta, at, gap))):
+        resolved = memory["exact"] or stuck or not small
+        if not resolved:  # whether the gap would be small still if the gradient were as wrong as float32 makes it
+            error = problem.rounding(theta, self._dtype)
+            of_error = float(error @ self._preconditioner(problem)(error)) / 2
+            resolved = self._is_small((math.sqrt(gap) + math.sqrt(of_error)) ** 2, at)
+        if not memory["exact"] and (stuck or not resolved):
             memory["exact"], memory["least"], memory["stuck"] = True, math.inf, 0
             return self._iterate(problem, theta)
         if small or stuck:
@@ -110,19 +125,6 @@ class PreconditionedLBFGS(Solver):
         if step == 0.0:
             memory["exact"], memory["pairs"] = True, []
         return self._iteration(reached, at, gap, step, finished=hopeless)
-
-    def _remember(self, problem: LogisticProblem, theta: Theta) -> Memory:
-        state = self.state[self.param_groups[0]["params"][0]]
-        if not state:
-            exact = problem.rows.stored is not torch.float32 or problem.sparse
-            state |= Memory(
-                begun=False, iterations=0, point=theta, pairs=[], exact=exact, least=math.inf, lowest=math.inf,
-                stuck=0, careful=problem.features > most_columns(problem.sparse),
-            )  # fmt: skip
-        # A checkpoint keeps them in the type of the parameters.
-        state["point"] = state["point"].to(theta.dtype)
-        state["pairs"] = [(s.to(theta.dtype), change.to(theta.dtype)) for s, change in state["pairs"]]
-        return self._memory
 
     @property
     def _memory(self) -> Memory:
@@ -165,12 +167,6 @@ class PreconditionedLBFGS(Solver):
 
     def _rounding(self, at: FirstOrder) -> float:
         return (LogisticProblem.noise if self._memory["exact"] else SINGLE_NOISE) * max(at.value, SMALL)
-
-    def _is_resolved(self, problem: LogisticProblem, theta: Theta, at: FirstOrder, gap: float) -> bool:
-        """Whether the gap would be small still if the gradient were as wrong as float32 makes it."""
-        error = problem.rounding(theta, self._dtype)
-        of_error = float(error @ self._preconditioner(problem)(error)) / 2
-        return self._is_small((math.sqrt(gap) + math.sqrt(of_error)) ** 2, at)
 
     def _start(self, problem: LogisticProblem, theta: Theta) -> tuple[Theta, Theta]:
         """The optimum of the subsample, and where to start: there, or at theta if that may be better.

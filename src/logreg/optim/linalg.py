@@ -40,7 +40,13 @@ class Factors:
         if not bool(hessians.isfinite().all()):
             raise UserError(f"the objective is not finite; {SCALE}.")
         self.scale = unit_scale(hessians)
-        self.lower = _lower(hessians * self.scale.unsqueeze(-1) * self.scale.unsqueeze(-2))
+        scaled = hessians * self.scale.unsqueeze(-1) * self.scale.unsqueeze(-2)
+        one = torch.eye(scaled.shape[-1], dtype=scaled.dtype, device=scaled.device)
+        ridge = torch.full((*scaled.shape[:-2], 1, 1), RIDGE, dtype=scaled.dtype, device=scaled.device)
+        self.lower, failed = torch.linalg.cholesky_ex(scaled + ridge * one)
+        while bool(failed.any()) and float(ridge.max()) < LARGEST_RIDGE:
+            ridge = torch.where(failed[..., None, None] > 0, 100 * ridge, ridge)
+            self.lower, failed = torch.linalg.cholesky_ex(scaled + ridge * one)
 
     def __call__(self, gradient: Float[Tensor, "*stack coefficients"]) -> Float[Tensor, "*stack coefficients"]:
         """``H^-1 g`` of each."""
@@ -57,16 +63,6 @@ class Factors:
 def unit_scale(hessians: Float[Tensor, "*stack coefficients coefficients"]) -> Float[Tensor, "*stack coefficients"]:
     """What rows and columns are to be multiplied by to make the diagonals 1."""
     return hessians.diagonal(dim1=-2, dim2=-1).clamp(min=torch.finfo(hessians.dtype).tiny).rsqrt()
-
-
-def _lower(scaled: Tensor) -> Tensor:
-    one = torch.eye(scaled.shape[-1], dtype=scaled.dtype, device=scaled.device)
-    ridge = torch.full((*scaled.shape[:-2], 1, 1), RIDGE, dtype=scaled.dtype, device=scaled.device)
-    while True:
-        lower, failed = torch.linalg.cholesky_ex(scaled + ridge * one)
-        if not bool(failed.any()) or float(ridge.max()) >= LARGEST_RIDGE:
-            return lower
-        ridge = torch.where(failed[..., None, None] > 0, 100 * ridge, ridge)
 
 
 def inverse_times(

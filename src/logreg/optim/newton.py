@@ -64,19 +64,13 @@ class Newton(Solver):
 
         if not small:
             reached, _, step = search(evaluate, theta, Value(at.value), direction, self._setting("lr"), slope)
+        # Where the objective changes by less than its rounding the gap tells better from worse, after a full step.
         if step == 0.0:
-            reached, step = self._in_the_noise(problem, theta, at, direction, gap)
+            further = problem.first_order(theta + direction)
+            gap_there = -float(further.gradient @ newton_direction(at.hessian, further.gradient)) / 2
+            if further.value <= at.value + problem.noise * max(at.value, SMALL) and gap_there < gap:
+                reached, step = theta + direction, 1.0
         return self._iteration(reached, at, gap, step, finished=last or step == 0.0)
-
-    @staticmethod
-    def _in_the_noise(
-        problem: LogisticProblem, theta: Theta, at: Derivatives, direction: Theta, gap: float
-    ) -> tuple[Theta, float]:
-        """A full step where the objective changes by less than its rounding: the gap tells better from worse."""
-        further = problem.first_order(theta + direction)
-        gap_there = -float(further.gradient @ newton_direction(at.hessian, further.gradient)) / 2
-        better = further.value <= at.value + problem.noise * max(at.value, SMALL) and gap_there < gap
-        return (theta + direction, 1.0) if better else (theta, 0.0)
 
 
 def check_memory(problem: LogisticProblem) -> None:

@@ -297,29 +297,23 @@ def check_network(network: nn.Module, x: Float[Tensor, "rows ..."]) -> None:
         UserError: the network cannot take the rows, does not return probabilities, or its ``logits`` or
             ``coefficients`` disagree with its ``forward``.
     """
-    modes = [(module, module.training) for module in network.modules()]
+    name, modes = type(network).__name__, [(module, module.training) for module in network.modules()]
     network.eval()  # dropout would make every call another function
     try:
-        _check_in_evaluation_mode(network, x)
+        p = network(x)
+        if not isinstance(p, Tensor) or p.shape not in {(len(x),), (len(x), 1)}:
+            shape = tuple(p.shape) if isinstance(p, Tensor) else type(p).__name__
+            raise UserError(f"model: {name} returned {shape} for {len(x)} rows; one probability per row is needed.")
+        z = logit_function(network)(x).to(x.dtype)
+    except RuntimeError as error:
+        raise UserError(f"model: {name} cannot take rows of shape {tuple(x.shape[1:])}: {error}") from error
     finally:
         for module, training in modes:
             module.training = training
-
-
-def _check_in_evaluation_mode(network: nn.Module, x: Tensor) -> None:
-    name = type(network).__name__
-    try:
-        p = network(x)
-    except RuntimeError as error:
-        raise UserError(f"model: {name} cannot take rows of shape {tuple(x.shape[1:])}: {error}") from error
-    if not isinstance(p, Tensor) or p.shape not in {(len(x),), (len(x), 1)}:
-        shape = tuple(p.shape) if isinstance(p, Tensor) else type(p).__name__
-        raise UserError(f"model: {name} returned {shape} for {len(x)} rows; one probability per row is needed.")
     tolerance = {torch.float64: 1e-8, torch.float32: 1e-4}.get(p.dtype, 2e-2)  # of the precision it computes in
     p = p.reshape(-1).to(x.dtype)
     if not bool(((p >= 0) & (p <= 1)).all()):
         raise UserError(f"model: {name} must return probabilities between 0 and 1; end it in a Sigmoid.")
-    z = logit_function(network)(x).to(x.dtype)
     if not torch.allclose(torch.sigmoid(z), p, atol=tolerance):
         raise UserError(f"model: {name}.logits disagrees with its forward: sigmoid(logits(x)) must equal forward(x).")
     coefficients = linear_coefficients(network)

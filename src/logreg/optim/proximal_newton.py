@@ -63,9 +63,20 @@ class ProximalNewton(Solver):
         gap = max(promised, 0.0)
         # 3. A small gap ends it, after a last step; a model that was not solved may promise too little.
         small = complete and solved and self._is_small(gap, at)
-        # 4. The step.
-        norm = float(stationarity(problem, theta, at.gradient).norm())
-        reached, step = self._search(problem, theta, at, direction, norm, small)
+        # 4. The step. The last one promises less than the rounding of the objective: it is taken where the slopes
+        # become smaller.
+        norm, w, d = float(stationarity(problem, theta, at.gradient).norm()), theta[:-1], direction[:-1]
+        falls = float(at.gradient @ direction) + problem.l1 * float((w + d).abs().sum() - w.abs().sum())
+        rounding = problem.noise * max(at.value, SMALL)
+
+        def flat(point: Theta, known: FirstOrder, rise: float) -> bool:
+            if not (rise <= rounding and (small or rise >= -rounding)):
+                return False
+            return float(stationarity(problem, point, known.gradient).norm()) < norm
+
+        slope, trials = (-math.inf, 1) if small else (falls, MOST_TRIALS)  # nothing falls by more than infinity
+        evaluate = partial(self._evaluate, problem)
+        reached, _, step = search(evaluate, theta, at, direction, self._setting("lr"), slope, flat, trials)
         return Iteration(reached, at.value, at.accuracy, norm, gap, step, finished=small or step == 0.0)
 
     @staticmethod
@@ -85,27 +96,6 @@ class ProximalNewton(Solver):
         direction = torch.zeros_like(theta)
         direction[on] = torch.as_tensor(move, device=theta.device)
         return direction, -float(rise), solved
-
-    def _search(
-        self, problem: LogisticProblem, theta: Theta, at: FirstOrder, direction: Theta, norm: float, small: bool
-    ) -> tuple[Theta, float]:
-        """The first point along the direction where the objective is low enough; none is a step of 0.
-
-        The last step promises less than the rounding of the objective: it is taken where the slopes become smaller.
-        """
-        w, d = theta[:-1], direction[:-1]
-        promised = float(at.gradient @ direction) + problem.l1 * float((w + d).abs().sum() - w.abs().sum())
-        rounding = problem.noise * max(at.value, SMALL)
-
-        def flat(point: Theta, known: FirstOrder, rise: float) -> bool:
-            if not (rise <= rounding and (small or rise >= -rounding)):
-                return False
-            return float(stationarity(problem, point, known.gradient).norm()) < norm
-
-        slope, trials = (-math.inf, 1) if small else (promised, MOST_TRIALS)  # nothing falls by more than infinity
-        evaluate = partial(self._evaluate, problem)
-        reached, _, step = search(evaluate, theta, at, direction, self._setting("lr"), slope, flat, trials)
-        return reached, step
 
 
 def stationarity(problem: LogisticProblem, theta: Theta, gradient: Theta) -> Theta:
@@ -149,7 +139,9 @@ def minimise(h: Float[np.ndarray, "coordinates coordinates"], c: Vector, l1: Vec
             ridge = max(RAISED * ridge, FIRST_RIDGE)
             continue
         z, ridge = minimum, max(ridge / LOWERED, LEAST_RIDGE)
-        if _is_least(h, c, l1, z):
+        slope = h @ z + c  # -l1 sign(z) at the minimum, or at most l1 where z is zero
+        off = np.where(z != 0, np.abs(slope + l1 * np.sign(z)), np.abs(slope) - l1)
+        if (off <= SLACK * (l1 + np.abs(c) + np.abs(z).max())).all():
             return z / scale, True
     return z / scale, False
 
@@ -175,10 +167,3 @@ def _by_guesses(h: np.ndarray, c: Vector, l1: Vector, signs: Vector, ridge: floa
         best, left = (wrong, PATIENCE) if wrong < best else (best, left - 1)
         signs = np.where(enters, -np.sign(slope), np.where(leaves, 0.0, signs))
     return None
-
-
-def _is_least(h: np.ndarray, c: Vector, l1: Vector, z: Vector) -> bool:
-    """Whether every slope is what it is at the minimum: -l1 sign(z), or at most l1 where z is zero."""
-    slope = h @ z + c
-    off = np.where(z != 0, np.abs(slope + l1 * np.sign(z)), np.abs(slope) - l1)
-    return bool((off <= SLACK * (l1 + np.abs(c) + np.abs(z).max())).all())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -171,27 +172,22 @@ def _check_watched(monitor: str, has_val: bool) -> None:
         raise UserError(f"monitor={monitor}: no state is chosen by test rows; use val/…, or callbacks=none.")
 
 
-def _overrides_of(checkpoint: Path) -> str:
-    """The settings of a checkpoint's own run, where they are known and any were given."""
-    try:
-        record = read_record(checkpoint.parent.parent)
-    except UserError:
-        return ""
-    overrides = [o for o in record.overrides if not o.startswith(("resume=", "hydra."))]
-    return f", as that run was started with {' '.join(map(shlex.quote, overrides))}" if overrides else ""
-
-
 def checked_checkpoint(path: Path, classifier: BinaryClassifier, data: AnyData) -> dict[str, Any]:
     """The content of a checkpoint; one that another model, optimizer or table wrote is refused."""
     checkpoint = read_checkpoint(path)
-    states = checkpoint["state_dict"], classifier.state_dict()
+    states, overrides = (checkpoint["state_dict"], classifier.state_dict()), list[str]()
     for name in sorted(set(states[0]) | set(states[1])):
         shapes = [tuple(state[name].shape) if name in state else "absent" for state in states]
-        if shapes[0] != shapes[1]:
-            raise UserError(
-                f"resume={path}: the checkpoint is of another model: {name} is {shapes[0]} there and {shapes[1]} here; "
-                f"use the same model and data{_overrides_of(path)}."
-            )
+        if shapes[0] == shapes[1]:
+            continue
+        with suppress(UserError):  # there may be no record of its run
+            run = read_record(path.parent.parent).overrides
+            overrides = [shlex.quote(o) for o in run if not o.startswith(("resume=", "hydra."))]
+        started = f", as that run was started with {' '.join(overrides)}" if overrides else ""
+        raise UserError(
+            f"resume={path}: the checkpoint is of another model: {name} is {shapes[0]} there and {shapes[1]} here; "
+            f"use the same model and data{started}."
+        )
     loss = checkpoint["logreg"].get("loss", LOG_LOSS.name)  # which those of an earlier version do not have
     if loss != classifier.loss.name:
         raise UserError(

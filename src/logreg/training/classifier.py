@@ -28,7 +28,7 @@ from logreg.optim.losses import LOG_LOSS, Loss, loss_of
 from logreg.optim.objective import Objective, check_network, logit_function, theta_of
 from logreg.optim.problem import LogisticProblem
 from logreg.optim.solver import Latest, Solver
-from logreg.training.callbacks import apply_settings, random_state, restore_random_state
+from logreg.training.callbacks import apply_settings
 from logreg.training.updates import (
     CHECKED_ROWS,
     FULL_PRECISIONS,
@@ -176,7 +176,9 @@ class BinaryClassifier(LightningModule):
         self._training_log = TrainingLog(self.loggers, log_every, self.trainer.global_step)
         start_counting(self.trainer)
         if self._resumed_state is not None:
-            restore_random_state(self._resumed_state, self.device)
+            torch.set_rng_state(self._resumed_state["cpu"])
+            if self.device.type == "cuda" and "cuda" in self._resumed_state:  # not where it was on another device
+                torch.cuda.set_rng_state(self._resumed_state["cuda"], self.device)
             apply_settings(optimizer, self._scheduler, *self.fresh_optimizer())
 
     def on_train_end(self) -> None:
@@ -272,11 +274,11 @@ class BinaryClassifier(LightningModule):
         return evaluation.compute(final=True)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint["logreg"] = {
-            "optimizer": type(self._optimizer).__name__,
-            "loss": self.loss.name,
-            "random_state": random_state(self.device),
-        }
+        state = {"cpu": torch.get_rng_state()}  # of the generators that layers such as dropout draw from
+        if self.device.type == "cuda":
+            state["cuda"] = torch.cuda.get_rng_state(self.device)
+        optimizer = type(self._optimizer).__name__
+        checkpoint["logreg"] = {"optimizer": optimizer, "loss": self.loss.name, "random_state": state}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self._resumed_state = checkpoint.get("logreg", {}).get("random_state")

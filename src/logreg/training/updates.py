@@ -166,7 +166,11 @@ class GradientUpdates:
         if not isinstance(self.gradient, LinearGradient):  # which overwrites them
             self.optimizer.zero_grad()
         measured = [self.backward(batch) for batch in batches]
-        sides = self._add_l1() if self.objective.l1 else []
+        sides: list[tuple[nn.Parameter, Tensor]] = []  # of 0, on which each weight has to stay
+        if self.objective.l1:
+            with torch.no_grad():
+                weights = penalised_parameters(self.network)
+                sides = [(p, add_l1(p, p.grad, self.objective.l1)) for p in weights if p.grad is not None]
         if self.options.clip_value:
             by_value = self.options.clip_algorithm == "value"
             clip = nn.utils.clip_grad_value_ if by_value else nn.utils.clip_grad_norm_
@@ -182,12 +186,6 @@ class GradientUpdates:
         if isinstance(batch, LargeBatch):
             return self.gradient.over(batch, self.threshold)
         return self.gradient(*batch)
-
-    @torch.no_grad()
-    def _add_l1(self) -> list[tuple[nn.Parameter, Tensor]]:
-        """Add the slope of the l1 penalty to the gradients; returns the weights with the side each has to stay on."""
-        weights = penalised_parameters(self.network)
-        return [(p, add_l1(p, p.grad, self.objective.l1)) for p in weights if p.grad is not None]
 
 
 class LBFGSUpdates(GradientUpdates):

@@ -118,8 +118,14 @@ def find_separation(x: np.ndarray, y: np.ndarray, names: Sequence[str], weight: 
     if weight is not None:
         x, y = x[weight > 0], y[weight > 0]
     x = np.asarray(x, dtype=np.float64)
-    middle, scale = _middle_and_scale(x)
-    signed = _signed_rows((x - middle) / scale, y)  # a shift of the columns is one of the constant
+    middle, scale = np.median(x, 0), np.ones(x.shape[1])
+    for j, column in enumerate((x - middle).T):  # near the median size of the deviations that are not 0
+        if column.any():
+            scale[j] = _power_of_two(np.median(np.abs(column[column != 0])))
+    # A shift of the columns is one of the constant. Of equal rows y_i x_i one is enough.
+    design = np.hstack([np.ones((len(x), 1)), (x - middle) / scale])
+    size = _power_of_two(np.abs(design).max(1))
+    signed = np.unique(design * (np.where(y > 0.5, 1.0, -1.0) / size)[:, None], axis=0)
     independent = independent_columns(signed)
     labels = [CONSTANT, *names]
     dependent = [labels[i] for i in range(len(labels)) if i not in independent]
@@ -134,22 +140,6 @@ def find_separation(x: np.ndarray, y: np.ndarray, names: Sequence[str], weight: 
     entries = zip(labels, sparse.tolist(), [LEAST_ENTRY, *[0.0] * len(names)], strict=True)
     by_name = {name: entry for name, entry, least in entries if abs(entry) > least}
     return Separation(kind, by_name, dependent, len(independent))
-
-
-def _middle_and_scale(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The median of each column, and a power of two near the median size of the deviations from it that are not 0."""
-    middle, scale = np.median(x, 0), np.ones(x.shape[1])
-    for j, column in enumerate((x - middle).T):
-        if column.any():
-            scale[j] = _power_of_two(np.median(np.abs(column[column != 0])))
-    return middle, scale
-
-
-def _signed_rows(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """The different rows of y_i x_i, the constant first, with a largest entry of between 1 and 2."""
-    design = np.hstack([np.ones((len(x), 1)), x])
-    size = _power_of_two(np.abs(design).max(1))
-    return np.unique(design * (np.where(y > 0.5, 1.0, -1.0) / size)[:, None], axis=0)
 
 
 def _power_of_two(sizes: np.ndarray | np.float64) -> np.ndarray:
