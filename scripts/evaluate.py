@@ -15,9 +15,11 @@ from logreg.cli import command, plain, trusted_packages
 from logreg.core.errors import UserError
 from logreg.data.features import is_of_photos
 from logreg.records.checkpoints import applied_checkpoint
-from logreg.records.record import EVALUATION, PREPROCESSING, read_record, read_settings
+from logreg.records.record import PREPROCESSING, read_record, read_settings
 from logreg.runs.commands import EvaluateSettings, parse
 from logreg.runs.reading import read_options
+
+EVALUATION = "evaluation.json"
 
 
 def evaluate(cfg: DictConfig) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from hydra.utils import get_class
 
-from logreg.core.aliases import ALIASES, renamed
+from logreg.core.components import ALIASES, renamed
 
 OLD_CONFIGURATIONS = sorted((Path(__file__).parents[1] / "data" / "runs_0.1").rglob("config.json"))
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from logreg.cli.interpolations import job_directory
+from logreg.cli.configuration import job_directory
 from logreg.records.jobs import failures, read_jobs, rerun_command, swept_keys
 from logreg.records.record import Monitor, RunRecord, settings_of
 from logreg.report.sweep import write_tables

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from logreg.core.aliases import ALIASES
+from logreg.core.components import ALIASES
 from logreg.core.errors import UserError
 from logreg.records.record import (
     AccuracyInterval,

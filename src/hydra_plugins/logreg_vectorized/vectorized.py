@@ -1,7 +1,6 @@
 """A launcher that trains the jobs of a sweep together, and a sweeper that leaves their composition to it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.types import Override
@@ -12,12 +11,7 @@ from omegaconf import DictConfig
 
 from logreg.cli._compat import BasicSweeper
 
-
-@dataclass
-class VectorizedLauncherConf:
-    _target_: str = "hydra_plugins.logreg_vectorized.vectorized.VectorizedLauncher"
-
-
+LAUNCHER = {"_target_": "hydra_plugins.logreg_vectorized.vectorized.VectorizedLauncher"}
 # Not a dataclass, which would refuse the settings of another sweeper also where nothing is swept.
 SWEEPER = {
     "_target_": "hydra_plugins.logreg_vectorized.vectorized.VectorizedSweeper",
@@ -25,7 +19,7 @@ SWEEPER = {
     "params": None,
 }
 
-ConfigStore.instance().store("vectorized", VectorizedLauncherConf, group="hydra/launcher", provider="logreg")
+ConfigStore.instance().store("vectorized", LAUNCHER, group="hydra/launcher", provider="logreg")
 ConfigStore.instance().store("vectorized", SWEEPER, group="hydra/sweeper", provider="logreg")
 
 

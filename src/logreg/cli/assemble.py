@@ -1,4 +1,4 @@
-"""From a resolved configuration to its objects: data, classifier, Trainer, lesson.
+"""From a resolved configuration to its objects: data, classifier, Trainer, lesson; and to its hyperparameters.
 
 The heavy imports are inside the functions, as in `logreg.cli.experiment`. Nothing here knows Hydra.
 """
@@ -6,17 +6,19 @@ The heavy imports are inside the functions, as in `logreg.cli.experiment`. Nothi
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from omegaconf import OmegaConf
 
 from logreg.core.components import Component, locate
 from logreg.core.errors import UserError
 from logreg.core.optimizer_traits import AutoChoice
+from logreg.core.rules import lookup
 from logreg.core.settings import AUTO, CONF, Settings
+from logreg.records.record import settings_of
 
 if TYPE_CHECKING:
     from lightning.pytorch import Trainer
@@ -27,6 +29,10 @@ if TYPE_CHECKING:
     from logreg.training.classifier import BinaryClassifier
     from logreg.training.standard_errors import Wanted
 
+
+# Settings that every run shows in TensorBoard's HParams tab, beside the keys that were overridden.
+HYPERPARAMETERS = ("seed", "epochs", "lr", "accelerator", "penalty.l2", "data.batch_size")
+GROUPS = ("data", "model", "optimizer", "scheduler")
 
 log = logging.getLogger(__name__)
 
@@ -236,3 +242,23 @@ def choose_optimizer(settings: Settings, data: AnyData, trusted: Sequence[str] =
             f"optimizer.{key}: {chosen.sentence}, and has no such setting; valid: {', '.join(component.arguments)}."
         )
     return chosen, replace(component, arguments={**component.arguments, **given})
+
+
+def hyperparameters(
+    config: Mapping[str, Any], overrides: Sequence[str], choices: Mapping[str, str | None]
+) -> dict[str, Any]:
+    """What the HParams tab shows of a run: the settings people sweep, and every key and group that was overridden.
+
+    A value that is null is there as text, so that all runs of a sweep have the same keys.
+
+    Args:
+        config: with the short keys in force; it need not be valid, since a failed run has its hyperparameters too.
+        choices: the groups' files, ``hydra.runtime.choices``.
+    """
+    values = {}
+    for key in (*GROUPS, *HYPERPARAMETERS, *settings_of(list(overrides))):
+        value = choices[key] if key in choices else lookup(config, key)
+        values[key] = "null" if value is None else value
+    if config.get("tags"):
+        values["tags"] = ", ".join(map(str, config["tags"]))
+    return values

@@ -86,22 +86,17 @@ def _run(name: str, task: TaskFunction, prepare: Prepare) -> None:
     check_vocabulary(sys.argv[1:], name)
     trusted_packages()  # which refuses what is no list of names
     errors: list[Exception] = []
-    run_hydra(_catching(task, errors), name, CONF, prepare)
-    if errors:
-        raise errors[0]
 
-
-def _catching(task: TaskFunction, errors: list[Exception]) -> TaskFunction:
-    """The task, its errors put aside: Hydra adds a line of its own to those that it sees."""
-
-    def caught(cfg: DictConfig) -> object:
+    def catching(cfg: DictConfig) -> object:
         try:
             return task(cfg)
-        except Exception as error:
+        except Exception as error:  # Hydra adds a line of its own to those that it sees
             errors.append(error)
             return None
 
-    return caught
+    run_hydra(catching, name, CONF, prepare)
+    if errors:
+        raise errors[0]
 
 
 def _refuse_dashes(arguments: list[str]) -> None:

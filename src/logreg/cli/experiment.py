@@ -20,6 +20,7 @@ from logreg.cli.assemble import (
     assemble,
     check_device,
     check_separation,
+    hyperparameters,
     make_lesson,
     quiet_lightning,
     splits_in_sweep,
@@ -27,7 +28,6 @@ from logreg.cli.assemble import (
     wanted_inference,
 )
 from logreg.cli.configuration import parse
-from logreg.cli.hyperparameters import hyperparameters
 from logreg.core.errors import UserError, plural
 from logreg.core.files import write_atomically
 from logreg.core.settings import Settings, complete, in_force

@@ -110,7 +110,8 @@ def _typed(value: object, hint: Any, key: str, cls: type) -> object:
     for candidate in (value, tuple(value)) if isinstance(value, list) else (value,):
         if is_bearable(candidate, hint, conf=_NUMBERS_AS_PEP_484):
             return candidate
-    raise UserError(f"{key}={value!r} has the wrong type: {cls.__name__} takes {_readable(hint)}.")
+    readable = hint.__name__ if inspect.isclass(hint) else str(hint).replace("typing.", "")
+    raise UserError(f"{key}={value!r} has the wrong type: {cls.__name__} takes {readable}.")
 
 
 def _hints(cls: type) -> dict[str, Any]:
@@ -118,10 +119,6 @@ def _hints(cls: type) -> dict[str, Any]:
         return typing.get_type_hints(cls.__init__)  # type: ignore[misc]
     except (NameError, TypeError, AttributeError):  # annotations that exist for type checkers only
         return {}
-
-
-def _readable(hint: object) -> str:
-    return hint.__name__ if inspect.isclass(hint) else str(hint).replace("typing.", "")
 
 
 def _sentence(error: BaseException) -> str:

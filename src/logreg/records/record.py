@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from logreg.core.aliases import renamed
+from logreg.core.components import renamed
 from logreg.core.errors import Diverged, UserError
 from logreg.core.files import write_atomically
 from logreg.core.json_object import JsonObject
@@ -31,7 +31,6 @@ COEFFICIENTS = "coefficients.csv"
 LESSON = "lesson.json"
 LESSON_FIGURES = "lesson_"  # how the names of its figures begin
 MARGINAL_EFFECTS = "marginal_effects.csv"
-EVALUATION = "evaluation.json"
 CONFIG = "config.json"
 Json = dict[str, Any]  # an object of a file whose keys are not all known here
 STATUSES = ("running", "completed", "failed", "diverged", "interrupted")

@@ -14,8 +14,7 @@ import torch
 from tqdm import tqdm
 
 from logreg.cli import trusted_packages
-from logreg.cli.assemble import splits_in_sweep, threshold_rule
-from logreg.cli.hyperparameters import hyperparameters
+from logreg.cli.assemble import hyperparameters, splits_in_sweep, threshold_rule
 from logreg.core.errors import UserError, plural
 from logreg.core.settings import Settings, Vectorized
 from logreg.evaluation.coefficients.optimality import MOST_SEARCHED_IN_SWEEP
