@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 from torchmetrics import Metric
@@ -32,29 +32,24 @@ def intervals(
     """
     count = rows.p.shape[1]
     resamples = min(resamples, max(FEWEST_RESAMPLES, MOST_ROWS // max(1, count)))
-    parts = [measured(rows.reweighted(w), metrics) for w in _weights(rows.w, resamples, seed) if len(w)]
+    random, step, parts = np.random.default_rng(seed), max(1, AT_ONCE // max(1, count)), []
+    for first in range(0, resamples, step):
+        drawn = min(step, resamples - first)
+        chosen = random.integers(0, count, (drawn, count)) + count * np.arange(drawn)[:, None]
+        weights = rows.w * np.bincount(chosen.ravel(), minlength=drawn * count).reshape(drawn, count)
+        weights = weights[weights.any(1)]  # without resamples in which no row has any
+        if len(weights):
+            parts.append(measured(rows.reweighted(weights), metrics))
     tail = (1 - confidence) / 2
     result = {}
     for name, value in measured(rows, metrics).items():
-        drawn = np.concatenate([part[name] for part in parts]) if parts else np.empty(0)
-        at, finite = value[0], drawn[np.isfinite(drawn)]
+        values = np.concatenate([part[name] for part in parts]) if parts else np.empty(0)
+        at, finite = value[0], values[np.isfinite(values)]
         if len(finite) and np.isfinite(at):
             low, high = np.quantile(finite, [tail, 1 - tail]) - (finite.mean() - at)
             highest = np.inf if name in UNBOUNDED else 1.0
             result[name] = (float(np.clip(low, 0, highest)), float(np.clip(high, 0, highest)))
     return result, resamples
-
-
-def _weights(weight: np.ndarray, resamples: int, seed: int) -> Iterator[np.ndarray]:
-    """The weights of the rows in some resamples at a time, (drawn, rows); without those in which no row has any."""
-    random, count = np.random.default_rng(seed), weight.shape[1]
-    step = max(1, AT_ONCE // max(1, count))
-    for first in range(0, resamples, step):
-        drawn = min(step, resamples - first)
-        chosen = random.integers(0, count, (drawn, count)) + count * np.arange(drawn)[:, None]
-        times = np.bincount(chosen.ravel(), minlength=drawn * count).reshape(drawn, count)
-        weights = weight * times
-        yield weights[weights.any(1)]
 
 
 def majority_baseline(

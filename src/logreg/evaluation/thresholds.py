@@ -44,7 +44,13 @@ class ThresholdRule:
             raise UserError(f"threshold={self.name}: the validation rows have one label only; it needs both.")
         curve = ScoredRows(p.astype(np.float64), y > 0.5, weight=weight).curve
         true, false = np.append(0.0, curve.true), np.append(0.0, curve.false)
-        value, distinct = self._value(true, false, true[-1], false[-1]), np.unique(p.astype(np.float64))[::-1]
+        positives, negatives, distinct = true[-1], false[-1], np.unique(p.astype(np.float64))[::-1]
+        if self.name == "max_f1":
+            value = 2 * true / np.maximum(true + false + positives, np.finfo(float).tiny)
+        elif self.name == "max_youden":
+            value = true / positives - false / negatives
+        else:
+            value = self.false_positive * false + self.false_negative * (positives - true)
         # Candidate k says positive to the k highest of the distinct probabilities.
         above, below = np.append(1.0, distinct), np.append(distinct, 0.0)
         thresholds = (above + below) / 2
@@ -53,10 +59,3 @@ class ThresholdRule:
             return 0.5, float(value[-1])
         best = int(np.argmax(np.where(possible, -value if self.name == "cost" else value, -np.inf)))
         return float(thresholds[best]), float(value[best])
-
-    def _value(self, true: np.ndarray, false: np.ndarray, positives: float, negatives: float) -> np.ndarray:
-        if self.name == "max_f1":
-            return 2 * true / np.maximum(true + false + positives, np.finfo(float).tiny)
-        if self.name == "max_youden":
-            return true / positives - false / negatives
-        return self.false_positive * false + self.false_negative * (positives - true)

@@ -115,7 +115,11 @@ class PreconditionedLBFGS(Solver):
             return self._iteration(theta, at, gap, 0.0, finished=True)
         # 4. The step. Old pairs, gradients that are too coarse, or a column that the subsample knows too little of may
         # be what leads nowhere, or not far: each is given up before the solver is.
-        reached, step = self._search(problem, theta, at, direction, slope)
+        evaluate, flat = partial(self._evaluate, problem), slope_is_flatter(direction, slope, self._rounding(at))
+        reached, point, step = search(evaluate, theta, at, direction, self._setting("lr"), slope, flat)
+        s, change = reached - theta, point.gradient - at.gradient
+        if step and float(s @ change) > 0:  # which a convex objective has, but for rounding
+            memory["pairs"] = [*memory["pairs"], (s, change)][-int(self._setting("history_size")) :]
         hopeless = step == 0.0 and memory["exact"] and memory["careful"] and not memory["pairs"]
         memory["iterations"] += 1
         if step < SHORT * self._setting("lr"):
@@ -181,19 +185,6 @@ class PreconditionedLBFGS(Solver):
         optimum, iterations = solver.solve(sample, theta, MOST_SUBSAMPLE_ITERATIONS)
         near = sample.value(theta) - iterations[-1].value <= len(theta) / len(sample)
         return optimum, theta if near else optimum
-
-    def _search(
-        self, problem: LogisticProblem, theta: Theta, at: FirstOrder, direction: Theta, slope: float
-    ) -> tuple[Theta, float]:
-        """A point along the direction where the objective is low enough, and the step there; none is 0."""
-
-        evaluate, flat = partial(self._evaluate, problem), slope_is_flatter(direction, slope, self._rounding(at))
-        reached, point, step = search(evaluate, theta, at, direction, self._setting("lr"), slope, flat)
-        s, change = reached - theta, point.gradient - at.gradient
-        if step and float(s @ change) > 0:  # which a convex objective has, but for rounding
-            memory = self._memory
-            memory["pairs"] = [*memory["pairs"], (s, change)][-int(self._setting("history_size")) :]
-        return reached, step
 
 
 class _OfSubsample(PreconditionedLBFGS):

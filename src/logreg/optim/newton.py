@@ -1,9 +1,8 @@
 """Newton's method, which for this objective is iteratively reweighted least squares.
 
 An iteration solves H d = -g for the Hessian and the gradient of `logreg.optim.problem` and goes along d as far as the
-objective falls: the full step is tried first, then shorter ones, until the objective has fallen by a share of what
-the slope promises (Armijo). The derivatives at the new point come with its objective, so an iteration whose full
-step is accepted reads the rows once.
+objective falls (`logreg.optim.line_search`). The derivatives at the new point come with its objective, so an iteration
+whose full step is accepted reads the rows once.
 
 The Hessian is scaled to a unit diagonal before it is factorised, which takes the units of the columns out of its
 condition. Where that is not enough, for columns that are combinations of others, the step of least norm is taken.

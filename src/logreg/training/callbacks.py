@@ -56,11 +56,10 @@ class Checkpoints(Checkpoint):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._saved_at = time.monotonic()
-        if trainer.ckpt_path and self.best_score is not None:
-            self._adopt_best(Path(trainer.ckpt_path).parent / "best.ckpt", trainer)
-
-    def _adopt_best(self, earlier: Path, trainer: Trainer) -> None:
-        """A resumed run inherits the best state of the run that it continues, which lies in another directory."""
+        if not trainer.ckpt_path or self.best_score is None:
+            return
+        # A resumed run inherits the best state of the run that it continues, which lies in another directory.
+        earlier = Path(trainer.ckpt_path).parent / "best.ckpt"
         checkpoint: dict[str, Any] = read_checkpoint(earlier) if earlier.is_file() else {"global_step": math.inf}
         score = checkpoint.get("callbacks", {}).get(self.state_key, {}).get("best_score")
         # A run that was killed may have written a newer best state than the resumed one knows of.

@@ -126,8 +126,15 @@ def check_parts(
                     f"data.weight: all training rows of label {label} have weight 0; both labels are needed."
                 )
     for callback in callbacks:
-        if isinstance(callback, Checkpoints | EarlyStopping):
-            _check_watched(str(callback.monitor), has_val)
+        if isinstance(callback, Checkpoints | EarlyStopping):  # by what it may choose a state
+            monitor = str(callback.monitor)
+            split = monitor.partition("/")[0]
+            if split == "train" and has_val:
+                raise UserError(f"monitor={monitor}: with validation rows the best state is chosen by them; use val/….")
+            if split == "val" and not has_val:
+                raise no_rows(monitor)
+            if split == "test":
+                raise UserError(f"monitor={monitor}: no state is chosen by test rows; use val/…, or callbacks=none.")
         if isinstance(callback, EarlyStopping) and not has_val:
             raise UserError("callbacks=early_stopping decides after each validation, and there are no validation rows.")
 
@@ -159,17 +166,6 @@ def _check_optimizer(classifier: BinaryClassifier, options: UpdateOptions, data:
             raise not_scheduled(name)
     if objective.l1 and not isinstance(optimizer, ProximalNewton):
         raise not_smooth(name)
-
-
-def _check_watched(monitor: str, has_val: bool) -> None:
-    """Refuse a metric by which a callback cannot, or may not, choose a state."""
-    split = monitor.partition("/")[0]
-    if split == "train" and has_val:
-        raise UserError(f"monitor={monitor}: with validation rows the best state is chosen by them; use val/….")
-    if split == "val" and not has_val:
-        raise no_rows(monitor)
-    if split == "test":
-        raise UserError(f"monitor={monitor}: no state is chosen by test rows; use val/…, or callbacks=none.")
 
 
 def checked_checkpoint(path: Path, classifier: BinaryClassifier, data: AnyData) -> dict[str, Any]:

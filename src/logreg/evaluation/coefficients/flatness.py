@@ -80,7 +80,12 @@ def flatness(problem: LogisticProblem, theta: Theta, names: Sequence[str], total
     directions[independent] = flat
     directions = directions @ _by_certainty(problem, theta, scale[:, None] * directions)
     events = _events(problem, theta, scale[:, None] * directions) * (total or len(problem)) / len(problem)
-    strongest = _nearest_columns(at_zero, directions[:, events < FEWEST_EVENTS]) if len(names) else []
+    strongest: list[int] = []  # the column that is most correlated with x_i d, dependent ones too, for each direction d
+    if len(names):
+        centred = at_zero - np.outer(at_zero[:, -1], at_zero[-1]) / at_zero[-1, -1]
+        deviation = np.sqrt(np.maximum(centred.diagonal()[:-1], DEPENDENT**2))
+        separating = (centred @ directions[:, events < FEWEST_EVENTS])[:-1]
+        strongest = np.abs(separating / deviation[:, None]).argmax(0).tolist()
     return Flatness(dependent, [names[i] for i in sorted(set(strongest))])
 
 
@@ -108,14 +113,6 @@ def _independent(gram: Matrix) -> list[int]:
     root = np.sqrt(np.where(values > DEPENDENT**2 * values[-1], values, 0.0))[:, None] * vectors.T
     independent = independent_columns(np.roll(root, 1, axis=1), DEPENDENT)
     return sorted((i - 1) % len(gram) for i in independent)
-
-
-def _nearest_columns(gram: Matrix, directions: Directions) -> list[int]:
-    """The column that is most correlated with x_i d, dependent ones too, for each direction d."""
-    centred = gram - np.outer(gram[:, -1], gram[-1]) / gram[-1, -1]
-    deviation = np.sqrt(np.maximum(centred.diagonal()[:-1], DEPENDENT**2))
-    columns: list[int] = np.abs((centred @ directions)[:-1] / deviation[:, None]).argmax(0).tolist()
-    return columns
 
 
 def _by_certainty(problem: LogisticProblem, theta: Theta, directions: Directions) -> np.ndarray:

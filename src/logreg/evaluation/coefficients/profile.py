@@ -23,7 +23,7 @@ from scipy.stats import chi2
 from logreg.evaluation.coefficients.estimates import QUANTILE, Estimates
 from logreg.optim.line_search import search
 from logreg.optim.newton import newton_direction
-from logreg.optim.problem import Derivatives, LogisticProblem, Theta
+from logreg.optim.problem import LogisticProblem, Theta
 
 MOST_ITERATIONS = 200  # of a constrained minimum
 MOST_TRIALS = 60  # of a bound
@@ -100,7 +100,10 @@ class _ProfileDeviance:
             theta = self.start.theta + (t - self.estimate) * self.start.direction
             at = self.problem.derivatives(theta)
         for _ in range(MOST_ITERATIONS):
-            direction, multiplier, move = self._direction(at)
+            # Newton's step that leaves the function as it is, the multiplier, and how the minimum moves with t.
+            free, along = newton_direction(at.hessian, at.gradient), newton_direction(at.hessian, self.function)
+            multiplier = float(self.function @ free) / float(self.function @ along)
+            direction, move = free - multiplier * along, along / (self.function @ along)
             slope = float(at.gradient @ direction)
             if -slope * self.total <= TOLERANCE:
                 break
@@ -109,9 +112,3 @@ class _ProfileDeviance:
                 break
         deviance = max(2 * self.total * (at.value - self.least), 0.0)
         return Point(theta, deviance, multiplier, move)
-
-    def _direction(self, at: Derivatives) -> tuple[Theta, float, Theta]:
-        """Newton's step that leaves the function as it is, the multiplier, and how the minimum moves with t."""
-        free, along = newton_direction(at.hessian, at.gradient), newton_direction(at.hessian, self.function)
-        multiplier = float(self.function @ free) / float(self.function @ along)
-        return free - multiplier * along, multiplier, along / (self.function @ along)
