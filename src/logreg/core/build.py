@@ -135,7 +135,7 @@ def build_data(data: DataSettings, trusted: Sequence[str] = ()) -> LightningData
     parameters = inspect.signature(cls).parameters
     taken = [name for name in data.takes if name in parameters]
     parts = {name: part for name in taken if (part := getattr(data, name)) is not None}
-    fields = [field for part in parts.values() for field in rules_of(type(part))]
+    fields = [field for part in parts.values() for field in rules_of(part)]
     return build(data.without(*fields), LightningDataModule, "data", trusted, (), **parts)
 
 

@@ -22,13 +22,10 @@ def free_memory(device: torch.device, proc: Path = PROC, cgroups: Path = CGROUPS
         # The blocks that torch's allocator keeps cached are free to torch, and to nobody else.
         cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return torch.cuda.mem_get_info(device)[0] + cached
-    return max(0, min([_free_on_machine(proc), *_free_in_cgroups(proc, cgroups)]))
-
-
-def _free_on_machine(proc: Path) -> int:
+    of_machine = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     with contextlib.suppress(OSError, StopIteration):
-        return 1024 * _entry(proc / "meminfo", "MemAvailable:")
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        of_machine = 1024 * _entry(proc / "meminfo", "MemAvailable:")
+    return max(0, min([of_machine, *_free_in_cgroups(proc, cgroups)]))
 
 
 def _free_in_cgroups(proc: Path, cgroups: Path) -> Iterator[int]:

@@ -9,14 +9,13 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-REPORTED_VERSIONS = ("logreg", "torch", "lightning", "hydra-core", "torchmetrics", "numpy", "pillow")
+REPORTED_VERSIONS = ("torch", "lightning", "hydra-core", "torchmetrics", "numpy", "pillow")
 
 
 @functools.cache
 def versions() -> dict[str, str]:
-    names = {"logreg": "lightning-logreg"}
-    installed = {name: version(names.get(name, name)) for name in REPORTED_VERSIONS}
-    return {"python": platform.python_version(), **installed}
+    own = {"python": platform.python_version(), "logreg": version("lightning-logreg")}
+    return own | {name: version(name) for name in REPORTED_VERSIONS}
 
 
 @functools.cache

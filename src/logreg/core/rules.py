@@ -135,8 +135,8 @@ def setting(rule: Rule, default: Any = dataclasses.MISSING) -> Any:
     return dataclasses.field(default=default, metadata={"rule": rule})
 
 
-def rules_of(part: type, prefix: str = "") -> dict[str, Rule]:
-    """The rules of a part of the settings by their keys."""
+def rules_of(part: Any, prefix: str = "") -> dict[str, Rule]:
+    """The rules of a part of the settings, one or its class, by their keys."""
     fields = dataclasses.fields(part)
     return {prefix + field.name: field.metadata["rule"] for field in fields if "rule" in field.metadata}
 
@@ -157,7 +157,7 @@ def as_typed(value: object) -> str:
     return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def check(values: Mapping[str, Any], rules: Mapping[str, Rule]) -> None:
+def check(values: Mapping[str, object], rules: Mapping[str, Rule]) -> None:
     """Hold values, by name or nested, against the rules of their keys; a key that is absent has its default.
 
     Raises:
@@ -171,7 +171,7 @@ def check(values: Mapping[str, Any], rules: Mapping[str, Rule]) -> None:
 
 def read_part(part: object, prefix: str) -> None:
     """Hold the fields of a part that is being made against their rules, and put them into the form that is used."""
-    rules = rules_of(type(part), prefix)
+    rules = rules_of(part, prefix)
     check({prefix + name: value for name, value in vars(part).items()}, rules)
     for key, rule in rules.items():
         if rule.read is not None:

@@ -67,7 +67,7 @@ class DataSettings(Component):
         known = SOURCES.get(source or target, _OF_OTHERS)
         parts: dict[str, Options] = {}
         for name, part in known.items():
-            given = {field: arguments[field] for field in _fields(part) if field in arguments}
+            given = {field: arguments[field] for field in rules_of(part) if field in arguments}
             if isinstance(part, Options):
                 parts[name] = replace(part, **given)
             elif "path" in given:
@@ -88,18 +88,14 @@ class DataSettings(Component):
         """
         if self.target not in SOURCES:
             return
-        known = [field for part in SOURCES[self.target].values() for field in _fields(part)]
+        known = [field for part in SOURCES[self.target].values() for field in rules_of(part)]
         check_names(self.arguments, known, "data", f"{self.target.rpartition('.')[2]} takes no such argument")
         if "path" in known and "path" not in self.arguments:
             raise UserError("data.path: a file or a folder is needed.")
         self.split.fractions(self.paths.own_files if self.paths else ())
 
 
-def _fields(part: Part) -> dict[str, Rule]:
-    return rules_of(part if isinstance(part, type) else type(part))
-
-
 def rules() -> dict[str, Rule]:
     """The rules of all keys below ``data``."""
     parts = [*_OF_OTHERS.values(), *(part for takes in SOURCES.values() for part in takes.values())]
-    return {part.prefix + field: rule for part in (*parts, AugmentOptions) for field, rule in _fields(part).items()}
+    return {part.prefix + field: rule for part in (*parts, AugmentOptions) for field, rule in rules_of(part).items()}
