@@ -59,8 +59,17 @@ class ProximalNewton(Solver):
     def _go_on(self, problem: LogisticProblem, theta: Theta, at: FirstOrder) -> Iteration:
         # 2. The direction: to the minimum of the model over the working set. The gap is the fall on the way.
         working, complete = working_set(problem, theta, at.gradient)
-        direction, promised, solved = self._step_of_the_model(problem, theta, at, working)
-        gap = max(promised, 0.0)
+        on = torch.cat([working, working.new_tensor([problem.features])])  # and the intercept
+        hessian = problem.hessian(theta, working).cpu().numpy()
+        if not np.isfinite(hessian).all():
+            raise UserError(f"optimizer={self.name}: the Hessian is not finite; {SCALE}.")
+        gradient, here = at.gradient[on].cpu().numpy(), theta[on].cpu().numpy()
+        l1 = np.append(np.full(len(working), problem.l1), 0.0)
+        lowest, solved = minimise(hessian, gradient - hessian @ here, l1, here)
+        move = lowest - here
+        rise = gradient @ move + move @ hessian @ move / 2 + float(l1 @ (np.abs(lowest) - np.abs(here)))
+        direction, gap = torch.zeros_like(theta), max(-float(rise), 0.0)
+        direction[on] = torch.as_tensor(move, device=theta.device)
         # 3. A small gap ends it, after a last step; a model that was not solved may promise too little.
         small = complete and solved and self._is_small(gap, at)
         # 4. The step. The last one promises less than the rounding of the objective: it is taken where the slopes
@@ -78,24 +87,6 @@ class ProximalNewton(Solver):
         evaluate = partial(self._evaluate, problem)
         reached, _, step = search(evaluate, theta, at, direction, self._setting("lr"), slope, flat, trials)
         return Iteration(reached, at.value, at.accuracy, norm, gap, step, finished=small or step == 0.0)
-
-    @staticmethod
-    def _step_of_the_model(
-        problem: LogisticProblem, theta: Theta, at: FirstOrder, working: Tensor
-    ) -> tuple[Theta, float, bool]:
-        """From theta to the minimum of the model, how far the model falls on the way, and whether it is solved."""
-        on = torch.cat([working, working.new_tensor([problem.features])])  # and the intercept
-        hessian = problem.hessian(theta, working).cpu().numpy()
-        if not np.isfinite(hessian).all():
-            raise UserError(f"optimizer=proximal_newton: the Hessian is not finite; {SCALE}.")
-        gradient, here = at.gradient[on].cpu().numpy(), theta[on].cpu().numpy()
-        l1 = np.append(np.full(len(working), problem.l1), 0.0)
-        lowest, solved = minimise(hessian, gradient - hessian @ here, l1, here)
-        move = lowest - here
-        rise = gradient @ move + move @ hessian @ move / 2 + float(l1 @ (np.abs(lowest) - np.abs(here)))
-        direction = torch.zeros_like(theta)
-        direction[on] = torch.as_tensor(move, device=theta.device)
-        return direction, -float(rise), solved
 
 
 def stationarity(problem: LogisticProblem, theta: Theta, gradient: Theta) -> Theta:

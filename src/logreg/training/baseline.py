@@ -45,7 +45,6 @@ def linear_baseline(
         classifier: whose metrics and threshold are taken.
         rule: by which its threshold is chosen, if it is not a number.
         splits: whose rows it is measured on.
-
     """
     dtype = next(classifier.network.parameters()).dtype
     with data.serving(dtype), torch.random.fork_rng(devices=()):

@@ -30,7 +30,6 @@ from logreg.data.adapter import AnyData, LoaderData, adapted
 from logreg.data.blocks import PassPlan
 from logreg.data.datamodule import BlockData
 from logreg.data.splits import SPLITS
-from logreg.evaluation.calibration import check_labels
 from logreg.evaluation.coefficients.optimality import MOST_SEARCHED
 from logreg.evaluation.reliability import accuracy_intervals
 from logreg.evaluation.thresholds import ThresholdRule
@@ -39,7 +38,7 @@ from logreg.records.record import Evaluated, RunRecord
 from logreg.training import checks
 from logreg.training.callbacks import Checkpoints
 from logreg.training.classifier import BinaryClassifier
-from logreg.training.measure import certificate, conclude, evaluate, validation_labels
+from logreg.training.measure import certificate, check_calibration, conclude, evaluate
 from logreg.training.signals import signals_stop
 from logreg.training.updates import UpdateOptions
 
@@ -101,8 +100,7 @@ def train(
     checks.check_parts(checks.callbacks_of(trainer), classifier, options, data, has_val)
     if not has_val:
         checks.check_held_out(rule, plateau=isinstance(classifier.fresh_optimizer()[1], ReduceLROnPlateau))
-    if calibration is not None:
-        check_labels(calibration, validation_labels(data.batches_of("val")))
+    check_calibration(calibration, data.batches_of)
     # 3. The fit.
     record.threshold, record.versions = classifier.threshold, versions()
     record.device, record.resumed_from = str(trainer.strategy.root_device), str(checkpoint) if checkpoint else None

@@ -15,7 +15,7 @@ from logreg.data.adapter import AnyData
 from logreg.data.blocks import EvaluationBatches
 from logreg.data.rows import Batch, Rows, batch_parts
 from logreg.data.splits import SPLITS
-from logreg.evaluation.calibration import fit_calibration
+from logreg.evaluation.calibration import check_labels, fit_calibration
 from logreg.evaluation.coefficients.flatness import remark
 from logreg.evaluation.coefficients.optimality import certify, separation_of
 from logreg.evaluation.coefficients.separation import Separation
@@ -64,10 +64,11 @@ def conclude(
     record.metrics = evaluate(classifier, batches_of, splits)
 
 
-def validation_labels(batches: Iterable[Batch] | None) -> np.ndarray:
-    """The labels of those rows that have a weight, (rows,)."""
-    labels = [y if weight is None else y[weight > 0] for _, y, weight in map(batch_parts, batches or ())]
-    return torch.cat(labels).numpy() if labels else np.empty(0)
+def check_calibration(method: str | None, batches_of: BatchesOf) -> None:
+    """Refuse to calibrate on validation rows of one label, or on none; rows of weight 0 do not count."""
+    if method is not None:
+        labels = [y if weight is None else y[weight > 0] for _, y, weight in map(batch_parts, batches_of("val") or ())]
+        check_labels(method, torch.cat(labels).numpy() if labels else np.empty(0))
 
 
 @torch.no_grad()

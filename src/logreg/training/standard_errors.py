@@ -36,12 +36,6 @@ class Wanted:
     covariance: str  # see `logreg.evaluation.coefficients.covariance`
     by_name: bool  # whether a fit without standard errors is to say why in any case
 
-    def method(self, firth: bool, coefficients: int) -> str:
-        """Auto is profile for Firth's, whose intervals are lopsided, of up to `MOST_PROFILED` coefficients."""
-        if self.inference != AUTO:
-            return self.inference
-        return "profile" if firth and coefficients <= MOST_PROFILED else "wald"
-
 
 def check_model(classifier: BinaryClassifier, data: AnyData) -> None:
     """Refuse inference that no training would give a meaning to.
@@ -93,7 +87,9 @@ def infer(
     except np.linalg.LinAlgError:
         raise NoInference("the Fisher information is singular") from None
     coefficients = Estimates.wald(raw @ theta.numpy(), np.einsum("ij,jk,ik->i", raw, spread, raw, optimize=True))
-    method = wanted.method(bool(objective.firth), len(theta))
+    method = wanted.inference
+    if method == AUTO:  # the intervals of Firth's are lopsided
+        method = "profile" if objective.firth and len(theta) <= MOST_PROFILED else "wald"
     return Inference(
         method=method,
         covariance=wanted.covariance,

@@ -26,14 +26,13 @@ from logreg.core.settings import Settings
 from logreg.data.datamodule import BlockData
 from logreg.data.rows import TensorRows, dense_rows
 from logreg.data.splits import SPLITS
-from logreg.evaluation.calibration import check_labels
 from logreg.optim.objective import check_network, is_observed
 from logreg.sweeps.fused.fit import FusedJob, GroupSettings
 from logreg.sweeps.fused.obstacle import class_of
 from logreg.training.callbacks import Checkpoints
 from logreg.training.checks import check_held_out, check_monitor, check_parts
 from logreg.training.classifier import BinaryClassifier
-from logreg.training.measure import validation_labels
+from logreg.training.measure import check_calibration
 from logreg.training.updates import UpdateOptions
 
 SERVING = ("train_dataloader", "tensors", "batches")  # what a DataModule of blocks must not do differently
@@ -99,10 +98,7 @@ class Assembler:
         plateau = settings.scheduler is not None and class_of(settings.scheduler) is ReduceLROnPlateau
         if not len(data.rows["val"]):
             check_held_out(threshold_rule(settings), plateau)
-        if settings.calibration is not None:
-            check_labels(
-                settings.calibration, validation_labels(data.batches("val") if len(data.rows["val"]) else None)
-            )
+        check_calibration(settings.calibration, data.batches_of)
         of_network = _key("network", settings.model, settings.seed, data.num_features)
         network, state = self._shared(of_network, lambda: self._network(settings, data.num_features))
         return GroupMember(position, settings, data, network, state, notes)
