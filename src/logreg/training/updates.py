@@ -62,7 +62,7 @@ class History:
         self.rows: list[list[Tensor]] = []  # of each update: logits, labels and, where there are any, weights
         self.penalties: list[Tensor] = []
         self.of_large: list[tuple[float, float]] = []  # loss and accuracy; a block has either these or logits
-        self.further: list[dict[str, float]] = []
+        self.further: list[dict[str, float]] = []  # of each iteration, what else a solver knows
         self.certificates: dict[int, dict[str, float]] = {}  # by the update that they come after
 
     def add(self, measured: list[Measured], batches: list[Batch | LargeBatch], penalty: Tensor | None) -> None:
@@ -75,11 +75,6 @@ class History:
         small = [batch for batch in batches if not isinstance(batch, LargeBatch)]
         columns = measured, *zip(*(batch[1:] for batch in small), strict=True)
         self.rows.append([_joined([part for part in column if isinstance(part, Tensor)]) for column in columns])
-
-    def add_iteration(self, value: float, accuracy: float, further: dict[str, float]) -> None:
-        """The objective with its penalty, the accuracy, and what else a solver knows."""
-        self.of_large.append((value, accuracy))
-        self.further.append(further)
 
     def losses(self) -> list[float]:
         """The objective at each update."""
@@ -222,5 +217,6 @@ class SolverUpdates:
         set_theta(self.network, iteration.theta)
         further = {"gradient_norm": iteration.gradient_norm, "gap": iteration.gap, "step_length": iteration.step}
         named = {f"train/{name}": value for name, value in further.items()}
-        history.add_iteration(iteration.value, iteration.accuracy, named)
+        history.of_large.append((iteration.value, iteration.accuracy))
+        history.further.append(named)
         return iteration.finished
