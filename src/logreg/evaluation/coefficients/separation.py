@@ -159,13 +159,17 @@ def _direction(signed: np.ndarray, independent: list[int]) -> tuple[str, np.ndar
     cost, bounds = np.append(np.zeros(len(dense)), -1.0), [*[(-1, 1)] * len(dense), (None, 1)]
     all_margins = np.hstack([-spanning, np.ones((len(signed), 1))])
     kind = "complete" if -_solved(cost, all_margins, none, bounds)[1] > LEAST_MARGIN else "quasi-complete"
+    columns = signed.shape[1]
+    sizes = np.ones(2 * columns)  # of the positive parts and of the negative ones, …
+    sizes[[0, columns]] = 0  # … the constant left out
     # Some rows may be separated by HiGHS's tolerance alone, so that no direction separates all of these by 1: the rows
     # with the largest margin are then asked for.
     for rows in (np.full(len(signed), kind == "complete") | (margins > LEAST_MARGIN), margins == margins.max()):
         try:
-            direction = _with_fewest_columns(signed, rows)
+            parts, _ = _solved(sizes, np.hstack([-signed, signed]), -rows.astype(float), (0, None))
         except Infeasible:
             continue
+        direction = parts[:columns] - parts[columns:]
         margins = signed @ direction
         rounding = ROUNDING * (np.abs(signed) @ np.abs(direction))
         if (margins >= -rounding).all() and (margins > rounding).any():
@@ -198,15 +202,6 @@ def independent_columns(design: np.ndarray, tolerance: float = RANK_TOLERANCE) -
             independent.append(i)
             basis = np.hstack([basis, (rest / np.linalg.norm(rest))[:, None]])
     return independent
-
-
-def _with_fewest_columns(signed: np.ndarray, separated: np.ndarray) -> np.ndarray:
-    """The direction of least ``sum_j |d_j|``, constant left out, that separates these rows."""
-    columns = signed.shape[1]
-    cost = np.ones(2 * columns)  # of the positive parts and of the negative ones
-    cost[[0, columns]] = 0
-    solution, _ = _solved(cost, np.hstack([-signed, signed]), -separated.astype(float), (0, None))
-    return solution[:columns] - solution[columns:]
 
 
 def _solved(
