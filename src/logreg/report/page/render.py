@@ -19,9 +19,14 @@ from logreg.core.files import replacing
 from logreg.report.page.tables import island, shown_number
 
 TEMPLATES = Path(__file__).parent / "templates"
-ENVIRONMENT = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-ENVIRONMENT.loader = FileSystemLoader(TEMPLATES)
-ENVIRONMENT.filters |= {"number": shown_number, "island": island, "thousands": "{:,}".format}
+ENVIRONMENT = Environment(
+    autoescape=True,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+    loader=FileSystemLoader(TEMPLATES),
+)
+ENVIRONMENT.filters.update({"number": shown_number, "island": island, "thousands": "{:,}".format})
 MOST_BYTES = 3_000_000
 PICTURE = re.compile(rb'<img class="plate"[^>]*>|<svg [^>]*class="chart".*?</svg>', re.DOTALL)
 NO_ROOM = b'<p class="note">This picture is left out, as the page would be too large to send.</p>'
