@@ -67,3 +67,9 @@ def test_a_key_that_no_rule_knows_is_refused(group: str, key: str) -> None:
     with pytest.raises(UserError, match=rf"{group}\.{key}: there is no such key.*; valid: "):
         parse(config | {group: config[group] | {key: 1}})
     assert Settings.of(config | {group: config[group] | {key: 1}})  # a run that was recorded can be read
+
+
+@pytest.mark.parametrize("chosen", [3, {"name": "adam"}, {"name": "newton", "why": "few columns", "since": 1}])
+def test_a_run_that_was_recorded_can_be_read_whatever_it_says_of_its_choice(chosen: object) -> None:
+    choice = Settings.of(plain(compose("train")) | {"chosen": chosen}).chosen
+    assert (choice and choice.name) == (chosen["name"] if isinstance(chosen, dict) and "why" in chosen else None)

@@ -94,6 +94,9 @@ def test_balanced_is_scikit_learns(table: Path) -> None:
 
 def test_labels_that_look_like_numbers_are_labels_first() -> None:
     assert label_weights({"1": 5.0}, ("1", "2"), (1.0, 1.0)) == (5.0, 1.0)
+    assert label_weights({True: 2.0}, ("false", "true"), (1.0, 1.0)) == (1.0, 2.0)
+    assert label_weights({True: 2.0}, ("False", "True"), (1.0, 1.0)) == (1.0, 2.0)
+    assert label_weights({1.0: 2.0}, ("0", "1"), (1.0, 1.0)) == (1.0, 2.0)
 
 
 def test_a_label_that_there_is_not(table: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import secrets
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import hydra
@@ -55,7 +56,7 @@ def plain(cfg: DictConfig) -> dict[str, Any]:
 
 
 def parse(config: Mapping[str, Any], trusted: Sequence[str] = ()) -> Settings:
-    """The settings of a resolved configuration by all rules; of what it names, at most a user's optimizer is imported.
+    """The settings of a resolved configuration by all rules; a user's data and optimizer alone are imported for it.
 
     Args:
         trusted: packages besides `logreg.core.components.PACKAGES` whose classes it may name.
@@ -66,8 +67,9 @@ def parse(config: Mapping[str, Any], trusted: Sequence[str] = ()) -> Settings:
     config = complete(config)
     check_values(config)
     settings = Settings.of(config)
-    settings.data.check()
     check_targets(config, trusted)
+    settings = replace(settings, data=settings.data.derived(trusted))
+    settings.data.check()
     check_together(settings, trusted)
     return settings
 

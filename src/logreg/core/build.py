@@ -24,7 +24,7 @@ from torchmetrics import Metric
 
 from logreg.core.components import TARGET, Component, locate
 from logreg.core.errors import UserError
-from logreg.core.options.data import SOURCES, DataSettings
+from logreg.core.options.data import DataSettings
 from logreg.core.rules import check_names, rules_of
 
 T = TypeVar("T")
@@ -129,14 +129,14 @@ def _sentence(error: BaseException) -> str:
 def build_data(data: DataSettings, trusted: Sequence[str] = ()) -> LightningDataModule:
     """The DataModule of a ``data``, which is given its settings in the parts that it takes."""
     cls = _class_of(data, LightningDataModule, "data", trusted)
-    known = [f"{base.__module__}.{base.__qualname__}" for base in cls.__mro__]
-    if source := next((name for name in known if name in SOURCES), None):
-        data = data if source == data.target else DataSettings.of(data.as_node(), source=source)
+    data = data.derived(trusted)
     parameters = inspect.signature(cls).parameters
-    taken = [name for name in data.takes if name in parameters]
+    takes_any = any(each.kind is inspect.Parameter.VAR_KEYWORD for each in parameters.values())  # for its base
+    taken = [name for name in data.takes if takes_any or name in parameters]
     parts = {name: part for name in taken if (part := getattr(data, name)) is not None}
     fields = [field for part in parts.values() for field in rules_of(part)]
-    return build(data.without(*fields), LightningDataModule, "data", trusted, (), **parts)
+    component = Component(data.target, {**data.without(*fields).arguments, **parts})
+    return build(component, LightningDataModule, "data", trusted)
 
 
 def build_network(model: Component, features: int, trusted: Sequence[str] = ()) -> nn.Module:

@@ -234,7 +234,7 @@ class Settings:
             UserError: it has not the groups and keys that every run has.
         """
         config = in_force(complete(config))
-        sweep, trainer, path, chosen = config["sweep"], config["trainer"], config.get("path"), config.get("chosen")
+        sweep, trainer, path = config["sweep"], config["trainer"], config.get("path")
         return cls(
             **{key: config[key] for key in _PLAIN},
             penalty=_part(Penalty, config["penalty"], "penalty"),
@@ -251,7 +251,7 @@ class Settings:
             metrics=components_of(config["metrics"], "metrics"),
             callbacks=components_of(config["callbacks"], "callbacks"),
             logger=components_of(config["logger"], "logger"),
-            chosen=None if chosen is None else _part(AutoChoice, chosen, "chosen"),
+            chosen=AutoChoice.from_json(config.get("chosen")),
             further={key: config[key] for key in config.keys() - _KEYS},
             source=config,
         )

@@ -14,7 +14,7 @@ from lightning.pytorch import LightningDataModule
 from torch import Tensor
 
 from logreg.core.errors import UserError
-from logreg.core.options.rows import SPLITS, ServingOptions, SplitOptions
+from logreg.core.options.rows import SPLITS, ServingOptions, SplitOptions, label_text
 from logreg.data.blocks import BatchChange, BlockLoader, EvaluationBatches, PassPlan
 from logreg.data.features import FittedPreprocessor
 from logreg.data.rows import Batch, LargeBatch, Rows
@@ -284,7 +284,7 @@ def label_weights(
     Args:
         given: ``balanced``, which makes both labels weigh the same in all, ``total / (2 * total of the label)`` as in
             scikit-learn; or a weight by label, 1 for one that is left out.
-        labels: what 0 and 1 stand for; a key of ``given`` is one of them, else 0 or 1.
+        labels: what 0 and 1 stand for; a key of ``given`` is one of them, whatever YAML made of it, else 0 or 1.
         totals: the number of training rows of each label, or the sum of their weights.
 
     Raises:
@@ -296,7 +296,7 @@ def label_weights(
         return (sum(totals) / (2 * totals[0]), sum(totals) / (2 * totals[1]))
     weights = [1.0, 1.0]
     for key, value in given.items():
-        name = str(key)
+        name = str(key) if str(key) in labels else label_text(key)
         if name not in labels and name not in ("0", "1"):
             raise UserError(f"class_weight: there is no label {name}; the labels are {labels[0]} and {labels[1]}.")
         weights[labels.index(name) if name in labels else int(name)] = float(value)

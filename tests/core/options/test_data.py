@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import yaml
 
+from logreg.cli.configuration import compose, parse, plain
 from logreg.core.build import build_data
 from logreg.core.errors import UserError
 from logreg.core.options.data import SOURCES, DataSettings
 from logreg.core.options.photos import DIGITS
 from logreg.core.options.rows import ALL_FOR_TRAINING, SplitOptions
+from logreg.core.options.tables import ReadOptions, TablePaths
 from logreg.core.rules import rules_of
-from logreg.core.settings import CONF
+from logreg.core.settings import CONF, Settings
 from logreg.data import DigitsData, TableData
 
 
@@ -41,6 +45,43 @@ def test_a_subclass_takes_the_parts_of_its_base() -> None:
     data = build_data(DataSettings.of(node), ["tests"])
     assert isinstance(data, Subclass)
     assert (data.paths.path, data.reading.delimiter, data.folds) == ("x.csv", ";", 3)
+
+
+class Keywords(TableData):
+    """One that hands on what it is given."""
+
+    def __init__(self, own: int = 0, **keywords: Any) -> None:
+        super().__init__(**keywords)
+        self.own = own
+
+
+TABLE = {"path": "x.csv", "weight": "w", "group": "g", "missing": ["-"], "target": "y"}
+
+
+@pytest.mark.parametrize("name", ["Subclass", "Keywords"])
+def test_a_subclass_has_the_settings_of_its_base_by_the_same_rules(name: str) -> None:
+    config = plain(compose("train", ["data=table", "data.path=x.csv", "covariance=cluster", "penalty.l2=0"]))
+    config["data"] |= TABLE | {"_target_": f"{__name__}.{name}"}
+    assert Settings.of(config).data.roles.weight == "w"  # also where its package is not trusted, as to predict
+    assert Settings.of(config).data.reading.missing == ("-",)
+    data = parse(config, ["tests"]).data
+    assert (data.paths, data.roles.group, data.takes[0]) == (TablePaths("x.csv"), "g", "paths")
+    assert build_data(data, ["tests"]).roles.weight == "w"
+    for key, value in (("leak_auroc", 0.1), ("split", {"train": 0.5})):
+        with pytest.raises(UserError, match=rf"^data\.{key}"):
+            parse(config | {"data": config["data"] | {key: value}}, ["tests"])
+
+
+def test_further_keys_are_those_of_the_subclass() -> None:
+    node = {"_target_": f"{__name__}.Keywords", **TABLE, "own": 3}
+    assert build_data(DataSettings.of(node), ["tests"]).own == 3
+    with pytest.raises(UserError, match=r"^data: Keywords refused its settings: .*'fromat'"):
+        build_data(DataSettings.of(node | {"fromat": "csv"}), ["tests"])
+
+
+def test_keys_of_a_table_may_mean_something_else_to_another_class() -> None:
+    data = DataSettings.of({"_target_": "mine.Photos", "format": "jpeg", "weight": 0.5})
+    assert (data.reading, data.roles.weight, data.takes) == (ReadOptions(), None, ())
 
 
 @pytest.mark.parametrize("target", ["TableData", "tables.table.TableData", "builtin.ToyData", "DigitsData"])
