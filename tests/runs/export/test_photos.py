@@ -95,16 +95,16 @@ def check(run: Run, format: str, path: Path) -> None:
             assert predict(several) == pytest.approx(run.predict_proba(several), abs=1e-6)
 
 
-# Every network in both precisions, and with every calibration: this comes after the network, whichever that is.
+CHEAP = [(ConvByHand, ISOTONIC), (ConvSequential, None)]  # every network of the notebook, and both precisions
+
+
 @pytest.mark.parametrize("format", PHOTO_FORMATS)
 @pytest.mark.parametrize(
     ("network", "calibration"),
     [
-        (ConvByHand, ISOTONIC),
-        (ConvSequential, None),
-        pytest.param(ConvByHand, None, marks=pytest.mark.slow),
-        pytest.param(ConvSequential, SIGMOID, marks=pytest.mark.slow),
-        pytest.param(LinearOnPixels, ISOTONIC, marks=pytest.mark.slow),
+        pytest.param(network, calibration, marks=[] if (network, calibration) in CHEAP else pytest.mark.slow)
+        for network in (ConvByHand, ConvSequential, LinearOnPixels)
+        for calibration in (None, SIGMOID, ISOTONIC)
     ],
 )
 def test_an_export_is_the_run_for_photos_of_any_size(
@@ -212,16 +212,9 @@ class Sorting(LinearOnPixels):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("format", "network", "calibration"),
-    [
-        ("onnx", Normalised, None),
-        ("onnx", Normalised, SIGMOID),
-        ("onnx", Transposed, SIGMOID),
-        ("torch", Normalised, None),
-        ("torch", Transposed, SIGMOID),
-    ],
-)
+@pytest.mark.parametrize("format", PHOTO_FORMATS)
+@pytest.mark.parametrize("network", [Normalised, Transposed])
+@pytest.mark.parametrize("calibration", [None, SIGMOID])
 def test_a_network_of_ones_own(
     tmp_path: Path, format: str, network: Callable[[int], nn.Module], calibration: Calibration | None
 ) -> None:

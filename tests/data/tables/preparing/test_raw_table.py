@@ -9,6 +9,7 @@ import pytest
 
 from logreg.data.tables.preparing import raw_table
 from logreg.data.tables.preparing.raw_table import ColumnStore
+from tests.data.tables.people import people, table, written
 
 
 @pytest.mark.parametrize("memory", [0, 2**14, 2**29])
@@ -31,3 +32,19 @@ def test_chunks_hold_all_rows_whatever_is_kept_and_however_they_came(
     parts = [part for chunk in chunks for part in chunk.parts(100)]
     np.testing.assert_array_equal(np.concatenate([np.stack(part.columns, axis=1) for part in parts]), x)
     assert all(np.array_equal(np.stack(part.columns, axis=1), x[part.rows]) for part in parts)
+
+
+def test_a_prepared_table_leaves_no_store_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(raw_table, "KEPT_BYTES", 0)
+    monkeypatch.setattr(raw_table, "batch_rows", lambda width: 128)
+    stored, chunks = [], ColumnStore.chunks
+
+    def noted(store: ColumnStore) -> list[raw_table.Chunk]:
+        stored.append(store.path.is_file())
+        return chunks(store)
+
+    monkeypatch.setattr(ColumnStore, "chunks", noted)
+    folder = table(tmp_path, written(tmp_path, people(400))).table.folder
+    assert stored
+    assert all(stored)
+    assert not {"numbers", "codes", "target"} & {path.name for path in folder.iterdir()}
