@@ -24,14 +24,17 @@ class BlockData(LightningDataModule, ABC):
     """A DataModule that serves its training rows in blocks; subclasses say which rows these are.
 
     Args:
+        serving: name, seed, batch size and standardisation.
+        split: which rows are for what.
         own_files: splits whose rows come from files of their own.
 
     Attributes:
+        name, seed, batch_size, standardize: see `logreg.data.ServingOptions`.
         rows: row numbers of each split; `setup` sets it.
         preprocessor: from raw columns to features; `setup` sets it.
         dtype: of the tensors served; see `serve`.
         fractions: of each split in the rows that are split.
-        folds, fold: see `SplitOptions`; None where ``fractions`` decides.
+        folds, fold: see `logreg.data.SplitOptions`; None where ``fractions`` decides.
         augmentation: changes training batches at random; None where each pass sees the rows as they are.
         class_weight: of the labels of training rows; see `weigh_labels`.
         plan: how the training loader goes over the rows; see `follow`.
@@ -138,6 +141,7 @@ class BlockData(LightningDataModule, ABC):
 
     @property
     def num_features(self) -> int:
+        """The number of features that are served."""
         return self.preprocessor.width
 
     def tensors(self, split: str) -> tuple[Tensor, Tensor]:
@@ -203,6 +207,7 @@ class BlockData(LightningDataModule, ABC):
 
     @property
     def batches_per_pass(self) -> int:
+        """How many batches one pass over the training rows takes."""
         rows = len(self.rows["train"])
         return -(-rows // min(self.batch_size or rows, rows))
 

@@ -53,11 +53,16 @@ class SigmoidCalibration:
 
 @dataclass(frozen=True)
 class IsotonicCalibration:
-    """Linear between knots, constant beyond them."""
+    """Linear between knots, constant beyond them.
+
+    Attributes:
+        knots: logits, ascending, one at least.
+        values: the probability at each, not descending.
+    """
 
     method: ClassVar[str] = "isotonic"
-    knots: tuple[float, ...]  # logits, ascending, one at least
-    values: tuple[float, ...]  # the probability at each, not descending
+    knots: tuple[float, ...]
+    values: tuple[float, ...]
 
     def probabilities(self, z: Logits) -> Logits:
         return np.interp(z, self.knots, self.values)

@@ -35,14 +35,22 @@ PARTS = ("reliability", "resolution", "uncertainty", "within_bins")
 
 @dataclass(frozen=True)
 class Reliability:
-    """Rows in bins, (bins,); those without rows are left out."""
+    """Rows in bins by their probability; bins without rows are left out.
+
+    Attributes:
+        rows, weight: how many rows each bin has, and the sum of their weights, (bins,).
+        mean: the probability of each bin, (bins,), the weighted mean of its rows.
+        share: of label 1 in each bin, (bins,).
+        squares: the sum of the squared weights of each bin, (bins,).
+        within: the Brier score's part within bins.
+    """
 
     rows: np.ndarray
     weight: np.ndarray
-    mean: np.ndarray  # probability
-    share: np.ndarray  # of label 1
-    squares: np.ndarray  # sum of the squared weights
-    within: float  # the Brier score's part within bins
+    mean: np.ndarray
+    share: np.ndarray
+    squares: np.ndarray
+    within: float
 
     @property
     def calibration_error(self) -> float:

@@ -1,21 +1,4 @@
-"""Firth's penalised likelihood, in the form of the objective that the solvers know.
-
-With X (a last column of ones), row weights s_i of mean 1 and v_i = p_i (1 - p_i), the Fisher information of the n rows
-is proportional to H(theta) = 1/n X' diag(s v) X, and
-
-    F(w, b) = mean log loss  +  firth/2 log(det H(0) / det H(theta))
-
-For firth = 1/n (one over the sum of the row weights) n F is, up to a constant, minus Firth's penalised log-likelihood
-(Biometrika 80, 1993, 27-38; Heinze and Schemper, Statistics in Medicine 21, 2002, 2409-2419): the log-likelihood plus
-half the log determinant of the information, Jeffreys' prior. The constant makes the penalty 0 where all coefficients
-are 0, more elsewhere, as v_i <= 1/4, and the same in whatever units the columns are. With the leverages
-h_i = s_i v_i x_i' (n H)^-1 x_i
-
-    gradient  1/n X'(s (p - y))  -  firth X'(h (1/2 - p)),
-
-minus the modified score. In place of the Hessian stands H, which makes Newton's method Fisher scoring: its direction is
-one of descent, and near the optimum it converges linearly.
-"""
+"""Firth's penalised likelihood, in the form of the objective that the solvers know."""
 
 from __future__ import annotations
 
@@ -35,11 +18,28 @@ EPSILON = 2.2e-16  # of float64
 
 
 class FirthProblem(LogisticProblem):
-    """See the module.
+    """The mean log loss with Firth's penalty, in the form of the objective that the solvers know.
+
+    With X (a last column of ones), row weights s_i of mean 1 and v_i = p_i (1 - p_i), the Fisher information of the n
+    rows is proportional to H(theta) = 1/n X' diag(s v) X, and
+
+        F(w, b) = mean log loss  +  firth/2 log(det H(0) / det H(theta))
+
+    For firth = 1/n (one over the sum of the row weights) n F is, up to a constant, minus Firth's penalised
+    log-likelihood (Biometrika 80, 1993, 27-38; Heinze and Schemper, Statistics in Medicine 21, 2002, 2409-2419): the
+    log-likelihood plus half the log determinant of the information, Jeffreys' prior. The constant makes the penalty 0
+    where all coefficients are 0, more elsewhere, as v_i <= 1/4, and the same in whatever units the columns are. With
+    the leverages h_i = s_i v_i x_i' (n H)^-1 x_i
+
+        gradient  1/n X'(s (p - y))  -  firth X'(h (1/2 - p)),
+
+    minus the modified score. In place of the Hessian stands H, which makes Newton's method Fisher scoring: its
+    direction is one of descent, and near the optimum it converges linearly.
 
     Args:
         rows: of the training split.
         firth: weight of the penalty, one over the sum of the row weights.
+        threshold: from which probability on a row is predicted to be of label 1, for the accuracy.
 
     Raises:
         UserError: columns are combinations of others, so that the information has determinant 0.

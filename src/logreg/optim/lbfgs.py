@@ -1,17 +1,4 @@
-"""Preconditioned L-BFGS: the optimum of a large table in some ten passes over its rows.
-
-The start is the optimum of a subsample of the rows (see `logreg.optim.precondition`), whose Hessian there is from then
-on the matrix that the two-loop recursion starts with (Nocedal and Wright, Numerical Optimization, algorithm 7.4). So
-the directions are Newton's but for the sampling error, which the pairs of steps and changes of the gradient take out,
-whatever the condition of the columns. An iteration reads every row once, as a rule.
-
-Rows that are stored in float32 are passed over in float32, with sums in float64, as long as that resolves the gradient:
-before the solver believes that it is done it measures the rounding on a few blocks, and where that is not small beside
-the tolerance it goes on in float64.
-
-The gap is half the squared Newton decrement with that matrix in place of the Hessian: what the quadratic model expects
-to gain.
-"""
+"""Preconditioned L-BFGS: the optimum of a large table in some ten passes over its rows."""
 
 from __future__ import annotations
 
@@ -54,7 +41,17 @@ class Memory(TypedDict):
 
 
 class PreconditionedLBFGS(Solver):
-    """See the module.
+    """L-BFGS on the mean log loss plus ``l2/2 ||w||²``, in the metric of a subsample; about a pass an iteration.
+
+    The start is the optimum of a subsample of the rows (see `logreg.optim.precondition`), whose Hessian there is from
+    then on the matrix that the two-loop recursion starts with (Nocedal and Wright, Numerical Optimization, algorithm
+    7.4). So the directions are Newton's but for the sampling error, which the pairs of steps and changes of the
+    gradient take out, whatever the condition of the columns. The gap is half the squared Newton decrement with that
+    matrix in place of the Hessian: what the quadratic model expects to gain.
+
+    Rows that are stored in float32 are passed over in float32, with sums in float64, as long as that resolves the
+    gradient: before the solver believes that it is done it measures the rounding on a few blocks, and where that is not
+    small beside the tolerance it goes on in float64.
 
     Args:
         params: weight and intercept.

@@ -1,12 +1,4 @@
-"""Newton's method, which for this objective is iteratively reweighted least squares.
-
-An iteration solves H d = -g for the Hessian and the gradient of `logreg.optim.problem` and goes along d as far as the
-objective falls (`logreg.optim.line_search`). The derivatives at the new point come with its objective, so an iteration
-whose full step is accepted reads the rows once.
-
-The Hessian is scaled to a unit diagonal before it is factorised, which takes the units of the columns out of its
-condition. Where that is not enough, for columns that are combinations of others, the step of least norm is taken.
-"""
+"""Newton's method, which for this objective is iteratively reweighted least squares."""
 
 from __future__ import annotations
 
@@ -31,7 +23,21 @@ NEGLIGIBLE = 1e-12  # of the largest eigenvalue of the scaled Hessian
 
 
 class Newton(Solver):
-    """See the module."""
+    """Iteratively reweighted least squares on ``F(w, b)``, the mean log loss plus ``l2/2 ||w||²`` or Firth's penalty.
+
+    An iteration solves H d = -g for the Hessian (features + 1, features + 1) and the gradient and goes along d as far
+    as F falls (`logreg.optim.line_search`); one whose full step is accepted reads the rows once. H is scaled to a unit
+    diagonal before it is factorised, which takes the units of the columns out of its condition; where that is not
+    enough, for columns that are combinations of others, the step of least norm is taken.
+
+    Args:
+        params: weight and intercept.
+        lr: the length of a step that is tried first.
+        tolerance: of the objective; at a gap of at most this share of it the solver is done.
+
+    Raises:
+        UserError: the Hessian is not finite or does not fit into memory.
+    """
 
     name = "newton"
 

@@ -1,14 +1,4 @@
-"""Newton's method without a Hessian, for many columns and sparse rows.
-
-An iteration solves H d = -g by conjugate gradients, which need products of the Hessian with a vector only: a pass over
-the rows each, ``X'(curvature * (X v)) / n + l2 v``. They are preconditioned by the Hessian of a subsample, or by its
-diagonal (`logreg.optim.precondition`), and end where the residual is a share of the gradient that falls with the
-distance from the optimum, so that no product is spent on an exact solution of a model that is not exact itself (Dembo,
-Eisenstat and Steihaug, Inexact Newton methods, 1982).
-
-The gap is half the squared Newton decrement, as far as the conjugate gradients have come. Gradients are computed in
-float64, products in what the rows are stored in.
-"""
+"""Newton's method without a Hessian, for many columns and sparse rows."""
 
 from __future__ import annotations
 
@@ -30,7 +20,20 @@ LEAST_DISTANCE = 1e-300  # which can be divided by
 
 
 class NewtonCG(Solver):
-    """See the module."""
+    """Newton's method on the mean log loss plus ``l2/2 ||w||²``, by products of the Hessian with vectors alone.
+
+    An iteration solves H d = -g by conjugate gradients, with a pass over the rows for each ``X'(curvature * (X v)) / n
+    + l2 v``. They are preconditioned by the Hessian of a subsample, or by its diagonal (`logreg.optim.precondition`),
+    and end where the residual is a share of the gradient that falls with the distance from the optimum, so that no
+    product is spent on an exact solution of a model that is not exact itself (Dembo, Eisenstat and Steihaug, Inexact
+    Newton methods, 1982). The gap is half the squared Newton decrement, as far as the conjugate gradients have come.
+    Gradients are computed in float64, products in what the rows are stored in.
+
+    Args:
+        params: weight and intercept.
+        lr: the length of a step that is tried first.
+        tolerance: of the objective; at a gap of at most this share of it the solver is done.
+    """
 
     name = "newton_cg"
 

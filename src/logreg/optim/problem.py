@@ -1,15 +1,4 @@
-"""The objective of a linear classifier as a function of its coefficients, over rows that are read in blocks.
-
-    F(w, b) = 1/n sum_i s_i (log(1 + exp(z_i)) - y_i z_i)  +  l2/2 ||w||²,    z_i = x_i w + b
-
-with row weights s_i of mean 1. Coefficients are one vector theta = (w, b), the intercept last. With p_i = sigmoid(z_i)
-
-    gradient  1/n X'(s (p - y)) + l2 w,    Hessian  1/n X' diag(s p (1 - p)) X + l2 I
-
-where X has a last column of ones and the penalty leaves the intercept out. All sums over blocks are in float64,
-whatever the rows are stored in; what is in memory at a time is a block of rows for each thread. With l1 ||w||_1 added,
-F is the objective of the elastic net; the derivatives are those of its smooth part.
-"""
+"""The objective of a linear classifier as a function of its coefficients, over rows that are read in blocks."""
 
 from __future__ import annotations
 
@@ -148,16 +137,29 @@ class Derivatives(FirstOrder):
 
 
 class LogisticProblem:
-    """See the module.
+    """The objective that the solvers minimise, and its derivatives, of rows x_i (features,) with labels y_i, 0 or 1:
+
+        F(w, b) = 1/n sum_i s_i (log(1 + exp(z_i)) - y_i z_i)  +  l2/2 ||w||²,    z_i = x_i w + b
+
+    with row weights s_i of mean 1. Coefficients are one vector theta = (w, b), (features + 1,) float64, the intercept
+    last. With p_i = sigmoid(z_i)
+
+        gradient  1/n X'(s (p - y)) + l2 w,    Hessian  1/n X' diag(s p (1 - p)) X + l2 I
+
+    where X has a last column of ones and the penalty leaves the intercept out. All sums over blocks are in float64,
+    whatever the rows are stored in; what is in memory at a time is a block of rows for each thread. With l1 ||w||_1
+    added, F is the objective of the elastic net; the derivatives are those of its smooth part.
 
     Args:
         rows: of the training split.
-        l2: weight of the penalty.
+        l2, l1: weights of the penalties.
         threshold: from which probability on a row is predicted to be of label 1, for the accuracy.
-        l1: weight of the other penalty.
+
+    Attributes:
+        noise: changes of the objective, as a share of it, that mean nothing.
     """
 
-    noise = 1e-14  # changes of the objective, as a share of it, that mean nothing
+    noise = 1e-14
 
     def __init__(self, rows: Rows, l2: float = 0.0, threshold: float = 0.5, l1: float = 0.0) -> None:
         self.rows, self.l2, self.threshold, self.l1 = rows, l2, threshold, l1

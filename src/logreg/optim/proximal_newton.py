@@ -1,12 +1,6 @@
-"""Proximal Newton: the elastic net, ``mean log loss + l1 ||w||_1 + l2/2 ||w||²``.
+"""Proximal Newton: the elastic net, ``mean log loss + l1 ||w||_1 + l2/2 ||w||²``, and its model's minimum.
 
-An iteration minimises the quadratic model of the smooth part plus the l1 penalty itself over a working set: the columns
-whose coefficients are not zero, and those whose slope is more than l1 and that therefore do not want to stay zero. Only
-of these is a Gram matrix made. Then it goes along the way to the model's minimum as far as the objective falls (Lee,
-Sun and Saunders, SIAM Journal on Optimization 24, 2014). The slopes of all columns are looked at in each iteration, so
-the last one certifies that the optimum is that of all columns.
-
-The gap is the fall that the model promises. The model over the working set,
+The model over the working set is
 
     minimise over z   1/2 z' H z + c' z + sum_j l1_j |z_j|
 
@@ -52,7 +46,23 @@ Vector = Float[np.ndarray, " coordinates"]
 
 
 class ProximalNewton(Solver):
-    """See the module."""
+    """Proximal Newton on the elastic net, ``mean log loss + l1 ||w||_1 + l2/2 ||w||²``.
+
+    An iteration minimises the quadratic model of the smooth part plus the l1 penalty itself over a working set: the
+    columns whose coefficients are not zero, and those whose slope is more than l1 and that therefore do not want to
+    stay zero. Only of these is a Gram matrix made. Then it goes along the way to the model's minimum as far as the
+    objective falls (Lee, Sun and Saunders, SIAM Journal on Optimization 24, 2014). The slopes of all columns are looked
+    at in each iteration, so the last one certifies that the optimum is that of all columns. The gap is the fall that
+    the model promises.
+
+    Args:
+        params: weight and intercept.
+        lr: the length of a step that is tried first.
+        tolerance: of the objective; at a gap of at most this share of it the solver is done.
+
+    Raises:
+        UserError: the Hessian is not finite.
+    """
 
     name = "proximal_newton"
 

@@ -37,15 +37,23 @@ Result = TypeVar("Result")
 
 
 class Iteration(NamedTuple):
-    """One iteration of a solver."""
+    """One iteration of a solver.
 
-    theta: Theta  # the coefficients after it
-    value: float  # at the coefficients before it, as accuracy and gradient
+    Attributes:
+        theta: the coefficients after it, (features + 1,), the intercept last.
+        value, accuracy, gradient_norm: at the coefficients before it.
+        gap: how far the objective was above its least value then, as the solver estimates it.
+        step: the length of the step that was taken, 1 for a full one, 0 for none.
+        finished: whether this was the last one.
+    """
+
+    theta: Theta
+    value: float
     accuracy: float
     gradient_norm: float
-    gap: float  # how far the objective was above its least value then, as the solver estimates it
-    step: float  # the length of the step that was taken, 1 for a full one, 0 for none
-    finished: bool  # whether this was the last one
+    gap: float
+    step: float
+    finished: bool
 
 
 class Latest(Generic[Result]):

@@ -56,7 +56,9 @@ class BinaryClassifier(LightningModule):
         optimizer: from the parameters to the optimizer.
         scheduler: from the optimizer to a learning-rate scheduler, stepped once per pass over the rows.
         loss: ``log_loss`` or ``mse``; see `logreg.optim.losses`.
-        l1, l2, firth: weights of the penalties, see `logreg.optim.objective.Objective`.
+        l1, l2: weights of the penalty; the intercept is never penalised.
+        firth: weight of Firth's penalty, which must be one over the sum of the training rows' weights (their number,
+            where they have none); see `logreg.optim.firth`.
         threshold: a row is predicted to be of label 1 where its probability is at least this.
         metrics: what to measure on validation and test rows, by name; see `logreg.evaluation.metrics.Evaluation`.
         certify_every: passes after which the distance from the optimum is logged, as ``optimality/gap`` and the like.

@@ -30,11 +30,17 @@ MOST_PROFILED = 20  # coefficients whose profiles are made unasked: each takes s
 
 @dataclass(frozen=True)
 class Wanted:
-    """What was asked for."""
+    """What was asked for.
 
-    inference: str  # ``auto``, ``wald`` or ``profile``
-    covariance: str  # see `logreg.evaluation.coefficients.covariance`
-    by_name: bool  # whether a fit without standard errors is to say why in any case
+    Attributes:
+        inference: ``auto``, ``wald`` or ``profile``.
+        covariance: see `logreg.evaluation.coefficients.covariance`.
+        by_name: whether a fit without standard errors is to say why in any case.
+    """
+
+    inference: str
+    covariance: str
+    by_name: bool
 
 
 def check_model(classifier: BinaryClassifier, data: AnyData) -> None:

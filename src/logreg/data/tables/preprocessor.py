@@ -59,6 +59,7 @@ class Preprocessor(FittedPreprocessor):
 
     @cached_property
     def raw_columns(self) -> list[str]:
+        """The columns that a frame must have."""
         return list(dict.fromkeys(column.feature for column in self.columns))
 
     @cached_property
@@ -67,10 +68,12 @@ class Preprocessor(FittedPreprocessor):
         return [(column.feature, name) for column in self.columns for name in column.names]
 
     def feature(self, i: int) -> tuple[str, str]:
+        """One of `features`."""
         return (self.columns[i].feature, "") if self.sparse else self.features[i]
 
     @property
     def width(self) -> int:
+        """The number of features."""
         return len(self.columns) if self.sparse else len(self.features)
 
     def spans(self) -> Iterator[tuple[Column, int]]:
@@ -81,6 +84,7 @@ class Preprocessor(FittedPreprocessor):
             first += column.width
 
     def flags(self) -> Iterator[tuple[int, int]]:
+        """First feature and width of what is 0 or 1: the levels of a column, an indicator of missing values."""
         for column, first in self.spans():
             if isinstance(column, Categorical):
                 yield first, column.width
@@ -89,6 +93,7 @@ class Preprocessor(FittedPreprocessor):
 
     @cached_property
     def numeric(self) -> list[Numeric]:
+        """The columns of numbers and of parts of dates."""
         return [column for column in self.columns if isinstance(column, Numeric)]
 
     # --- applying it --------------------------------------------------------------------------------------------------
@@ -195,6 +200,7 @@ class Preprocessor(FittedPreprocessor):
 
     @cached_property
     def raw_units(self) -> tuple[np.ndarray, np.ndarray]:
+        """Scale and mean of every feature, (features,) each: features are ``(raw - mean) / scale``."""
         scale, mean = np.ones(self.width), np.zeros(self.width)
         for column, first in [] if self.sparse else self.spans():
             if isinstance(column, Numeric):  # an indicator is on top of the value that is filled in
@@ -204,6 +210,7 @@ class Preprocessor(FittedPreprocessor):
     # --- the file -----------------------------------------------------------------------------------------------------
 
     def to_json(self) -> str:
+        """The content of ``preprocessing.json``."""
         content = {
             "target": asdict(self.target),
             "columns": {"numbered": len(self.columns)} if self.sparse else [asdict(column) for column in self.columns],
@@ -214,10 +221,12 @@ class Preprocessor(FittedPreprocessor):
 
     @classmethod
     def from_json(cls, text: str) -> Preprocessor:
+        """From the content of ``preprocessing.json``."""
         return cls.from_content(json.loads(text))
 
     @classmethod
     def from_content(cls, content: dict[str, Any]) -> Preprocessor:
+        """From ``preprocessing.json``, parsed."""
         target = content.get("target", {})
         columns = content["columns"]
         return cls(

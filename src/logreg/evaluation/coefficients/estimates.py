@@ -1,15 +1,4 @@
-"""What a fit says of the coefficients beyond their estimates: standard errors, tests, intervals, and how well it fits.
-
-Of maximum-likelihood fits, and of Firth's. With the log-likelihood L = -N times the mean log loss, of N rows (the sum
-of their weights), k coefficients with the intercept, and L0 of the best constant,
-
-    deviance  -2 L,   AIC  2 k - 2 L,   BIC  k log N - 2 L,   McFadden's R²  1 - L / L0
-
-and the likelihood-ratio test of all slopes, 2 (L - L0) against chi² with k - 1 degrees of freedom. Of a Firth fit these
-are of the plain log-likelihood at its estimates, since the penalised one has another constant in other units, and the
-test is the penalised one: its null model has slopes of 0 and the information of all columns in its penalty, whose
-intercept is the logit of (n1 + k/2) / (N + k) for n1 rows of label 1.
-"""
+"""What a fit says beyond its estimates: standard errors, tests, intervals, and how well it fits."""
 
 from __future__ import annotations
 
@@ -33,13 +22,19 @@ Vector = Float[np.ndarray, " estimates"]
 
 @dataclass(frozen=True)
 class Estimates:
-    """Estimates with what is known of their error, (estimates,) each."""
+    """Estimates with what is known of their error, (estimates,) each.
+
+    Attributes:
+        z: estimate over standard error.
+        p: of the hypothesis that the true value is 0.
+        lower, upper: of the 95 % interval.
+    """
 
     estimate: Vector
     standard_error: Vector
-    z: Vector  # estimate over standard error
-    p: Vector  # of the hypothesis that the true value is 0
-    lower: Vector  # of the 95 % interval
+    z: Vector
+    p: Vector
+    lower: Vector
     upper: Vector
 
     @classmethod
@@ -59,31 +54,55 @@ class Estimates:
 
 @dataclass(frozen=True)
 class FitStatistics:
-    """How well the coefficients fit; see the module for the definitions."""
+    """How well the coefficients fit, of maximum likelihood or of a Firth fit.
 
-    observations: float  # N
-    parameters: int  # k
+    Of a Firth fit all but the test are of the plain log-likelihood at its estimates, since the penalised one has
+    another constant in other units. The test is the penalised one: its null model has slopes of 0 and the information
+    of all columns in its penalty, whose intercept is the logit of (n1 + k/2) / (N + k) for n1 rows of label 1.
+
+    Attributes:
+        observations: N, the number of rows, or the sum of their weights.
+        parameters: k, the number of coefficients with the intercept.
+        log_likelihood: L, -N times the mean log loss.
+        null_log_likelihood: L0, that of the best constant.
+        deviance, aic, bic: -2 L, 2 k - 2 L and k log N - 2 L.
+        mcfadden_r2: 1 - L / L0.
+        likelihood_ratio, likelihood_ratio_p: 2 (L - L0), the test of all slopes, and its p of chi² with k - 1 degrees
+            of freedom.
+        penalised_log_likelihood: of a Firth fit, in the units of the table; None of another one.
+    """
+
+    observations: float
+    parameters: int
     log_likelihood: float
     null_log_likelihood: float
     deviance: float
     aic: float
     bic: float
     mcfadden_r2: float
-    likelihood_ratio: float  # of the test of all slopes
+    likelihood_ratio: float
     likelihood_ratio_p: float
-    penalised_log_likelihood: float | None = None  # of a Firth fit, in the units of the table
+    penalised_log_likelihood: float | None = None
 
 
 @dataclass(frozen=True)
 class Inference:
-    """The inference of a run, in the units of the table."""
+    """The inference of a run, in the units of the table.
 
-    method: str  # ``wald``, or ``profile`` for intervals and p values from the profile likelihood
-    covariance: str  # see `logreg.evaluation.coefficients.covariance`
+    Attributes:
+        method: ``wald``, or ``profile`` for intervals and p values from the profile likelihood.
+        covariance: see `logreg.evaluation.coefficients.covariance`.
+        coefficients: of the features in their order, the intercept last.
+        marginal_effects: of the features in their order.
+        clusters: how many, where the covariance is by cluster.
+    """
+
+    method: str
+    covariance: str
     statistics: FitStatistics
-    coefficients: Estimates  # of the features in their order, the intercept last
-    marginal_effects: Estimates  # of the features in their order
-    clusters: int | None = None  # how many, where the covariance is by cluster
+    coefficients: Estimates
+    marginal_effects: Estimates
+    clusters: int | None = None
 
     def as_record(self) -> dict[str, object]:
         """The content of ``inference`` in ``run.json``."""

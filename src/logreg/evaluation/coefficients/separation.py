@@ -70,14 +70,20 @@ def check_memory(rows: int, features: int) -> None:
 
 @dataclass(frozen=True)
 class Separation:
-    """Whether the columns separate the labels, and how."""
+    """Whether the columns separate the labels, and how.
 
-    kind: str  # ``none``, ``quasi-complete`` or ``complete``
-    # By column, in units of a column's standard deviation; the estimate of a column goes to infinity in the direction
-    # of its sign. Empty where nothing separates.
+    Attributes:
+        kind: ``none``, ``quasi-complete`` or ``complete``.
+        direction: by column, in units of a column's standard deviation; the estimate of a column goes to infinity in
+            the direction of its sign. Empty where nothing separates.
+        dependent: columns that are combinations of others.
+        rank: of the columns with the constant.
+    """
+
+    kind: str
     direction: dict[str, float] = field(default_factory=dict)
-    dependent: list[str] = field(default_factory=list)  # columns that are combinations of others
-    rank: int = 0  # of the columns with the constant
+    dependent: list[str] = field(default_factory=list)
+    rank: int = 0
 
     @property
     def columns(self) -> list[str]:

@@ -1,13 +1,4 @@
-"""Many jobs whose optimizer is a solver: all penalties of a table are solved together, table by table.
-
-What a job leaves is what it leaves alone, but for the way to the optimum: the iterations are those of
-`logreg.optim.batch_lbfgs`, whichever solver was asked for. Coefficients and metrics agree as closely as both are
-certified to be at the optimum.
-
-Penalties with an l1 part, and those of so many columns that a Hessian for each penalty is too much, are solved by the
-jobs' own solver, from the largest to the smallest, each from where the one before ended: few columns enter from one to
-the next (Friedman, Hastie and Tibshirani, 2010, Journal of Statistical Software 33).
-"""
+"""Many jobs whose optimizer is a solver: all penalties of a table are solved together, table by table."""
 
 from __future__ import annotations
 
@@ -35,7 +26,18 @@ LINEAR_SHARE = 1e-2
 
 
 class SolverFit(Fit):
-    """See the module; a fit without updates in common."""
+    """A fit without updates in common: the jobs of a table and of as many epochs are solved together.
+
+    What a job leaves is what it leaves alone, but for the way to the optimum: the iterations are those of
+    `logreg.optim.batch_lbfgs`, whichever solver was asked for. Coefficients and metrics agree as closely as both are
+    certified to be at the optimum.
+
+    Penalties with an l1 part, and those of so many columns that a Hessian for each penalty is too much, are solved by
+    the jobs' own solver, from the largest to the smallest, each from where the one before ended: few columns enter from
+    one to the next (Friedman, Hastie and Tibshirani, 2010, Journal of Statistical Software 33).
+
+    Args: those of `Fit`, where each job's optimizer is a `Solver`.
+    """
 
     networks: LinearNetworks
     optimizer: SolverState
