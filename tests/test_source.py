@@ -112,3 +112,34 @@ def test_private_names_stand_in_one_place() -> None:
         if not file.endswith("/_compat.py") and not name.startswith(("logreg.core._compat.", "logreg.cli._compat."))
     }
     assert not seen
+
+
+# --- packages ---------------------------------------------------------------------------------------------------------
+
+# Packages that import each other, which the contracts of import-linter cannot see, and why.
+TWO_WAY = {
+    ("/logreg/core", "/logreg/core/options"): "settings hold options, and options are written as rules",
+    ("/logreg/runs", "/logreg/runs/export"): "the options of a command name the formats, and they read runs",
+}
+
+
+def _package_of(module: str) -> str | None:
+    """The package, as a path, of an imported module of this project, or of a name in it."""
+    path = SRC / module.replace(".", "/")
+    if path.is_dir():
+        return f"/{path.relative_to(SRC).as_posix()}"
+    in_module = path if path.with_suffix(".py").is_file() else path.parent
+    is_own = in_module.is_dir() or in_module.with_suffix(".py").is_file()
+    parent = in_module if in_module.is_dir() else in_module.parent
+    return f"/{parent.relative_to(SRC).as_posix()}" if is_own and module.startswith("logreg.") else None
+
+
+def test_no_two_packages_import_each_other() -> None:
+    """A package's own ``__init__`` does not count: it only passes on what stands in the package."""
+    edges = set()
+    for file, tree in _trees():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ImportFrom) and node.module and not file.endswith("__init__.py"):
+                packages = {_package_of(f"{node.module}.{each.name}") for each in node.names}
+                edges |= {(file.rpartition("/")[0], package) for package in packages if package}
+    assert {(a, b) for a, b in edges if a < b and (b, a) in edges} == TWO_WAY.keys()

@@ -16,7 +16,7 @@ from logreg.cli.assemble import assemble, make_classifier
 from logreg.cli.configuration import compose, parse, plain
 from logreg.core.settings import Settings
 from logreg.data import InMemoryData, Table
-from logreg.data.builtin import LABELS, POINTS
+from logreg.data.tables.builtin import LABELS, POINTS
 from logreg.training.loop import train
 
 UPDATES = 1001

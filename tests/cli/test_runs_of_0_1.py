@@ -154,7 +154,7 @@ def reported(run: str) -> dict[str, Any]:
     page = visible(Path(output))
     metrics = json.loads(Path(run, "run.json").read_text())["metrics"].values()
     shown = [f"{value:.4f}" for value in metrics] + [f"{values[0]:.6f}" for values in coefficients(run)]
-    return {"redrawn": "not drawn anew" not in page, "on the page": sorted({each for each in shown if each in page})}
+    return {"redrawn": "not drawn again" not in page, "on the page": sorted({each for each in shown if each in page})}
 
 
 MEASURES = {each.__name__: each for each in (loaded, resumed, evaluated, predicted, exported, reported)}

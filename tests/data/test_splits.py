@@ -13,7 +13,7 @@ from logreg.core.options.rows import SplitOptions
 from logreg.data import BreastCancerData, ToyData
 from logreg.data.splits import dealt, stratified
 from logreg.data.tables.preparing.assign import evenly_spaced
-from logreg.data.tables.preprocessor import Preprocessor
+from logreg.data.tables.preparing.preprocessor import Preprocessor
 
 
 @given(st.integers(10, 60), st.integers(10, 60), st.integers(0, 100))

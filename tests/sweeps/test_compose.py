@@ -29,7 +29,7 @@ from logreg.cli import ClaimDirectories, plain
 from logreg.core.settings import CONF
 from logreg.sweeps import compose
 from logreg.sweeps.compose import compose_jobs
-from logreg.sweeps.composed_job import ComposedJob
+from logreg.sweeps.fused.composed_job import ComposedJob
 
 FILES = ("config.yaml", "overrides.yaml", "hydra.yaml")
 Jobs = Sequence[Sequence[str]]

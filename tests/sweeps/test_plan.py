@@ -9,9 +9,9 @@ import torch
 from torch import nn
 
 from logreg.cli.configuration import compose, plain
-from logreg.sweeps.composed_job import ComposedJob
 from logreg.sweeps.fused import members
 from logreg.sweeps.fused.chunks import default_memory, stacks
+from logreg.sweeps.fused.composed_job import ComposedJob
 from logreg.sweeps.fused.members import Assembler, CannotFuse
 from logreg.sweeps.fused.networks import GeneralNetworks, agree
 from logreg.sweeps.launch import parse_jobs

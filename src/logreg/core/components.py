@@ -17,14 +17,16 @@ TARGET = "_target_"
 # Where classes may come from that a configuration names.
 PACKAGES = ("logreg", "torch", "torchmetrics", "lightning")
 
-# Classes that moved: the names that recorded configurations of version 0.1.0 have for them, and today's.
+# Classes that moved: the names that recorded configurations have for them, and today's.
 ALIASES = {
     "logreg.brier.BrierScore": "logreg.evaluation.scores.BrierScore",
     "logreg.callbacks.Checkpoints": "logreg.training.callbacks.Checkpoints",
     "logreg.callbacks.UpdateBar": "logreg.training.callbacks.UpdateBar",
-    "logreg.data.breast_cancer.BreastCancerData": "logreg.data.builtin.BreastCancerData",
+    "logreg.data.builtin.BreastCancerData": "logreg.data.tables.builtin.BreastCancerData",
+    "logreg.data.builtin.ToyData": "logreg.data.tables.builtin.ToyData",
+    "logreg.data.breast_cancer.BreastCancerData": "logreg.data.tables.builtin.BreastCancerData",
     "logreg.data.table.TableData": "logreg.data.tables.table.TableData",
-    "logreg.data.toy.ToyData": "logreg.data.builtin.ToyData",
+    "logreg.data.toy.ToyData": "logreg.data.tables.builtin.ToyData",
     "logreg.metrics.BinaryLogLoss": "logreg.evaluation.scores.BinaryLogLoss",
     "logreg.metrics.MeanLoss": "logreg.evaluation.scores.MeanLoss",
     "logreg.choosing.Auto": "logreg.optim.auto.Auto",

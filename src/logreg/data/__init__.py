@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 from logreg.core.lazy import lazy_attributes
 
 if TYPE_CHECKING:
-    from logreg.data.builtin import BreastCancerData, ToyData
     from logreg.data.datamodule import BlockData
     from logreg.data.images.digits import DigitsData
     from logreg.data.images.folder import ImageFolderData
-    from logreg.data.in_memory import InMemoryData, Table
+    from logreg.data.tables.builtin import BreastCancerData, ToyData
+    from logreg.data.tables.in_memory import InMemoryData, Table
     from logreg.data.tables.table import TableData
 
 __all__ = [
@@ -32,13 +32,13 @@ __getattr__ = lazy_attributes(
     __name__,
     {
         "BlockData": "logreg.data.datamodule",
-        "BreastCancerData": "logreg.data.builtin",
+        "BreastCancerData": "logreg.data.tables.builtin",
         "DigitsData": "logreg.data.images.digits",
         "ImageFolderData": "logreg.data.images.folder",
-        "InMemoryData": "logreg.data.in_memory",
-        "Table": "logreg.data.in_memory",
+        "InMemoryData": "logreg.data.tables.in_memory",
+        "Table": "logreg.data.tables.in_memory",
         "TableData": "logreg.data.tables.table",
-        "ToyData": "logreg.data.builtin",
+        "ToyData": "logreg.data.tables.builtin",
     },
 )
 

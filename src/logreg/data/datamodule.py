@@ -19,6 +19,9 @@ from logreg.data.blocks import BatchChange, BlockLoader, EvaluationBatches, Pass
 from logreg.data.features import FittedPreprocessor
 from logreg.data.rows import Batch, LargeBatch, Rows
 
+# Rows of a split that take no more than this are read into memory; larger ones stay in the mapped file.
+IN_MEMORY_BYTES = 2**28
+
 
 class BlockData(LightningDataModule, ABC):
     """A DataModule that serves its training rows in blocks; subclasses say which rows these are.

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from logreg.data.adapter import AnyData
 
 CONFIDENCE = 0.95
+CALIBRATED = ("log_loss", "brier", "calibration_error")  # what calibration is judged by
 PARTS = ("reliability", "resolution", "uncertainty", "within_bins")
 
 

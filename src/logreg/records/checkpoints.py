@@ -8,6 +8,8 @@ from typing import Any
 from logreg.core.errors import UserError
 from logreg.records.record import RECORD, read_record
 
+CHECKPOINTS = ("best", "last")
+
 
 def applied_checkpoint(directory: Path, asked: str | None) -> str:
     """Which checkpoint of a run to use: the one asked for, else the one that its recorded metrics belong to.
@@ -15,7 +17,7 @@ def applied_checkpoint(directory: Path, asked: str | None) -> str:
     Raises:
         UserError: there is no run there, or no such checkpoint.
     """
-    if asked not in ("best", "last", None):
+    if asked not in (*CHECKPOINTS, None):
         raise UserError(f"checkpoint={asked}: best or last is needed.")
     return asked or read_record(directory).checkpoint
 

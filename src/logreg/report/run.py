@@ -19,11 +19,11 @@ from logreg.data.splits import SPLITS
 from logreg.evaluation.coefficients.estimates import Inference, NoInference
 from logreg.evaluation.metrics import bins_of
 from logreg.records.record import RunRecord, read_settings, splits_of
-from logreg.report.coefficients import Coefficients, coefficients
 from logreg.report.figures.boundary import BoundarySeries, is_plane, points_of, write_series
 from logreg.report.tensorboard.events import EventFile, TensorBoardLogger
 from logreg.report.tensorboard.texts import write_curves, write_texts
 from logreg.report.terminal import run
+from logreg.report.terminal.coefficients import Coefficients, coefficients
 from logreg.report.terminal.inference import write_marginal_effects
 from logreg.training.classifier import BinaryClassifier
 from logreg.training.measure import held_out

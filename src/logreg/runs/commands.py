@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from logreg.core.options.tables import RoleOptions
 from logreg.core.rules import Rule, check, choice, number, optional, rules_of, setting, text, texts, whole
+from logreg.records.checkpoints import CHECKPOINTS
 from logreg.runs.export import FORMATS
 from logreg.runs.reading import NewRows
 
@@ -45,7 +46,7 @@ class RowsToCompare:
 @dataclass(frozen=True, kw_only=True)
 class _OfRun:
     run: str = setting(RUN)
-    checkpoint: str | None = setting(optional(choice("best", "last"), "best or last"))
+    checkpoint: str | None = setting(optional(choice(*CHECKPOINTS), "best or last"))
     output: str | None = setting(optional(FILE))
 
 

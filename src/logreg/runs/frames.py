@@ -13,7 +13,7 @@ from torch import Tensor
 from logreg.core.errors import UserError
 from logreg.data.features import FittedPreprocessor
 from logreg.data.images.preprocessor import ImagePreprocessor
-from logreg.data.tables.preprocessor import TRANSFORMED_AT_ONCE, Preprocessor
+from logreg.data.tables.preparing.preprocessor import TRANSFORMED_AT_ONCE, Preprocessor
 
 
 def feature_blocks(

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from logreg.data.features import FittedPreprocessor
-    from logreg.data.tables.preprocessor import Preprocessor
+    from logreg.data.tables.preparing.preprocessor import Preprocessor
     from logreg.training.classifier import BinaryClassifier
 
 
@@ -68,7 +68,7 @@ class Run:
         Raises:
             UserError: the run was trained on photos.
         """
-        from logreg.data.tables.preprocessor import Preprocessor
+        from logreg.data.tables.preparing.preprocessor import Preprocessor
 
         if not isinstance(self.preprocessor, Preprocessor):
             raise UserError(f"run={self.directory}: this run was trained on photos, and a table is no photo.")
@@ -164,7 +164,7 @@ def _preprocessor(content: Json) -> FittedPreprocessor:
     """What `FittedPreprocessor.to_json` wrote."""
     from logreg.data.features import PHOTOS
     from logreg.data.images.preprocessor import ImagePreprocessor
-    from logreg.data.tables.preprocessor import Preprocessor
+    from logreg.data.tables.preparing.preprocessor import Preprocessor
 
     kind = ImagePreprocessor if content.get("kind") == PHOTOS else Preprocessor
     return kind.from_content(content)

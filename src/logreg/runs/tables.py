@@ -13,11 +13,11 @@ import torch
 from scipy.sparse import csr_matrix
 
 from logreg.core.errors import UserError
-from logreg.data.tables.columns import Categorical
-from logreg.data.tables.preprocessor import Preprocessor
+from logreg.data.tables.preparing.columns import Categorical
+from logreg.data.tables.preparing.preprocessor import Preprocessor
 from logreg.data.tables.reading import kinds
 from logreg.data.tables.reading.kinds import level_expression
-from logreg.data.tables.reading.source import Source, WrongKinds, row_bar
+from logreg.data.tables.reading.source import MOST_READINGS, Source, WrongKinds, row_bar
 from logreg.optim.objective import linear_coefficients
 from logreg.runs.load import Run
 from logreg.runs.predictions import RESULTS, STDOUT, Scorer, output_file, to_file, to_parquet, to_stdout
@@ -29,7 +29,6 @@ FITTING = {  # kinds of columns by what the run has; texts are tried, and named 
     "numbers": ("integer", "float", "boolean", "string", "empty"),
     "dates": ("date", "datetime", "string", "empty"),
 }
-MOST_READINGS = 4  # of a text file whose beginning did not tell what is in it
 
 
 class Predictor(Scorer):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,9 +11,7 @@ from typing import Any
 from logreg.core.errors import UserError
 from logreg.core.settings import AUTO, Settings
 from logreg.records.record import CONFIG, RECORD, read_record, read_settings, settings_of
-from logreg.sweeps.composed_job import ComposedJob
-
-BYTES_OF_A_JOB, FILES_OF_A_JOB = 80_000, 16  # in its directory, folders included, without what grows with its length
+from logreg.sweeps.fused.composed_job import ComposedJob
 
 
 def check_jobs(job_overrides: Sequence[Sequence[str]]) -> None:
@@ -33,14 +30,6 @@ def check_jobs(job_overrides: Sequence[Sequence[str]]) -> None:
             raise UserError(f"jobs {first} and {number} of the sweep are the same, {shown}; give each value once.")
 
 
-class AllRefused(Exception):
-    """No job of a group can be trained."""
-
-    def __init__(self, errors: Mapping[int, UserError]) -> None:
-        super().__init__(f"{len(errors)} jobs are not valid")
-        self.errors = errors  # by the jobs' positions in the sweep
-
-
 def check_any_valid(errors: Mapping[int, UserError], jobs: int) -> None:
     """Say once what is wrong with all jobs of a sweep, instead of once for each.
 
@@ -52,32 +41,6 @@ def check_any_valid(errors: Mapping[int, UserError], jobs: int) -> None:
     """
     if 1 < len(errors) == jobs and len({str(error) for error in errors.values()}) == 1:
         raise next(iter(errors.values()))
-
-
-def check_space(directory: Path, jobs: int, further: int = 0) -> None:
-    """Refuse a sweep for whose files there is no room.
-
-    Args:
-        further: bytes that each job takes beside `BYTES_OF_A_JOB`.
-
-    Raises:
-        UserError: says how much is needed and how much is free.
-    """
-    directory.mkdir(parents=True, exist_ok=True)
-    needed, room = jobs * (BYTES_OF_A_JOB + further), shutil.disk_usage(directory).free
-    if needed > room:
-        raise UserError(
-            f"hydra.sweep.dir={directory}: {jobs:,} jobs need {needed / 1e6:,.0f} MB, and {room / 1e6:,.0f} MB are "
-            "free there; free some, or give another directory."
-        )
-    if not hasattr(os, "statvfs"):  # Windows, whose file systems have no limit on the number of files
-        return
-    files, limits = jobs * FILES_OF_A_JOB, os.statvfs(directory)
-    if limits.f_files > 0 and files > limits.f_favail:
-        raise UserError(
-            f"hydra.sweep.dir={directory}: {jobs:,} jobs need {files:,} files, and its file system has room for "
-            f"{limits.f_favail:,}; give another directory."
-        )
 
 
 def check_folds(jobs: Sequence[Sequence[str]], folds: int | None) -> None:

@@ -33,7 +33,7 @@ from omegaconf import AnyNode, DictConfig, OmegaConf, open_dict, read_write
 from logreg.cli import plain
 from logreg.cli._compat import content_of, get_overrides_dirname, repository_of, untyped_leaf, with_integer
 from logreg.cli.configuration import job_directory
-from logreg.sweeps.composed_job import ComposedJob
+from logreg.sweeps.fused.composed_job import ComposedJob
 
 JOB_DIRECTORY = "${job_directory:${hydra.job.num},${hydra.job.override_dirname}}"
 KEY = re.compile(r"[\w-]+(\.[\w-]+)*")

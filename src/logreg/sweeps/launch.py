@@ -25,9 +25,9 @@ from logreg.core.settings import Settings, Vectorized
 from logreg.records.jobs import REFIT
 from logreg.records.record import RunRecord, settings_of
 from logreg.records.selection import prepare_refit
-from logreg.sweeps.checks import AllRefused, check_any_valid, check_folds, check_space, earlier_jobs
+from logreg.sweeps.checks import check_any_valid, check_folds, earlier_jobs
 from logreg.sweeps.compose import compose_jobs
-from logreg.sweeps.composed_job import ComposedJob
+from logreg.sweeps.fused.composed_job import AllRefused, ComposedJob, check_space
 from logreg.sweeps.plan import Group, plan
 
 log = logging.getLogger("hydra.logreg")  # its lines are Hydra's own: a job's logging is not set up yet

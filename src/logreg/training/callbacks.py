@@ -158,10 +158,9 @@ class UpdateBar(ProgressBar):
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: object) -> None:
         if self._bar is not None:
-            latest = getattr(pl_module, "latest", {})
-            self._bar.set_postfix(
-                {name.split("/")[-1]: f"{value:.4f}" for name, value in latest.items()}, refresh=False
-            )
+            latest: dict[str, float] = pl_module.latest  # type: ignore[assignment]
+            shown = {name.split("/")[-1]: f"{value:.4f}" for name, value in latest.items()}
+            self._bar.set_postfix(shown, refresh=False)
             self._bar.update(trainer.global_step - self._bar.n)
 
     def on_train_end(self, *_: object) -> None:

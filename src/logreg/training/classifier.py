@@ -87,7 +87,7 @@ class BinaryClassifier(LightningModule):
         self.certify_every = certify_every
         self.evaluation = Evaluation(threshold, metrics, trained_on=self.loss)
         self._options = UpdateOptions()
-        self._stopping = False
+        self._stopping, self._training_log = False, TrainingLog([], 1, 0)
         self._scheduler: LRScheduler | None = None
         self._resumed_state: dict[str, Tensor] | None = None
         self._problem = Latest[LogisticProblem]()

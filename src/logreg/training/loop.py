@@ -40,7 +40,7 @@ from logreg.training.callbacks import Checkpoints
 from logreg.training.classifier import BinaryClassifier
 from logreg.training.measure import certificate, check_calibration, conclude, evaluate
 from logreg.training.signals import signals_stop
-from logreg.training.updates import UpdateOptions
+from logreg.training.updates import FULL_PRECISIONS, UpdateOptions
 
 log = logging.getLogger(__name__)
 
@@ -87,7 +87,7 @@ def train(
     # 1. The data and the classifier as a fit begins with them, in the Trainer's precision.
     checks.check_trainer(trainer)
     checks.check_float64(trainer.strategy.root_device, trainer.precision, classifier)
-    options, dtype = UpdateOptions.of(trainer), torch.float64 if trainer.precision == "64-true" else torch.float32
+    options, dtype = UpdateOptions.of(trainer), FULL_PRECISIONS.get(trainer.precision, torch.float32)
     classifier.prepare_fit(options, dtype)
     data = adapted(data)
     data.prepare_data()
@@ -102,16 +102,11 @@ def train(
         checks.check_held_out(rule, plateau=isinstance(classifier.fresh_optimizer()[1], ReduceLROnPlateau))
     check_calibration(calibration, data.batches_of)
     # 3. The fit.
-    record.threshold, record.versions = classifier.threshold, versions()
-    record.device, record.resumed_from = str(trainer.strategy.root_device), str(checkpoint) if checkpoint else None
     _fit(record, data, classifier, trainer, checkpoint, state, has_val)
     record.seconds = {"fit": time.perf_counter() - started}
     # 4. How good the result is. The evaluation finds out whether the very last update diverged.
     if record.status != "diverged":
-        data.setup("test")
-        _measure(record, data, classifier, trainer, rule, splits, calibration)
-    if record.status != "diverged":
-        record.optimality = certificate(data, classifier, trainer, most_searched)
+        _measure(record, data, classifier, trainer, rule, splits, calibration, most_searched)
     return record
 
 
@@ -125,6 +120,8 @@ def _fit(
     has_val: bool,
 ) -> None:
     """Fit from where the checkpoint, whose content is ``state``, has come to; the record says how far it came."""
+    record.threshold, record.versions = classifier.threshold, versions()
+    record.device, record.resumed_from = str(trainer.strategy.root_device), str(checkpoint) if checkpoint else None
     record.status, weights_only = "completed", None if checkpoint is None else True
     try:
         with fitting(trainer, *TRANSLATED), signals_stop(classifier.stop):
@@ -151,8 +148,10 @@ def _measure(
     rule: ThresholdRule | None,
     splits: Sequence[str],
     calibration: str | None,
+    most_searched: float,
 ) -> None:
     """Measure the state that the run hands over, on those of the splits that have rows."""
+    data.setup("test")
     checkpoints = next((c for c in checks.callbacks_of(trainer) if isinstance(c, Checkpoints)), None)
     record.evaluated = Evaluated("last", trainer.global_step)
     if not math.isfinite(evaluate(classifier, data.batches_of, ("train",))["train/loss"]):  # by the very last update
@@ -167,6 +166,7 @@ def _measure(
         data.serve(torch.float64)
     conclude(record, classifier, data.batches_of, splits, rule, calibration)
     record.intervals = accuracy_intervals(record.metrics, data)
+    record.optimality = certificate(data, classifier, trainer, most_searched)
 
 
 def _plan_passes(trainer: Trainer, data: BlockData, state: Mapping[str, Any] | None) -> None:

@@ -19,6 +19,7 @@ from logreg.evaluation.calibration import check_labels, fit_calibration
 from logreg.evaluation.coefficients.flatness import remark
 from logreg.evaluation.coefficients.optimality import certify, separation_of
 from logreg.evaluation.coefficients.separation import Separation
+from logreg.evaluation.reliability import CALIBRATED
 from logreg.evaluation.thresholds import ThresholdRule
 from logreg.optim.firth import FirthProblem
 from logreg.optim.losses import LOG_LOSS
@@ -29,7 +30,6 @@ from logreg.records.record import Certificate, ChosenThreshold, RunRecord
 from logreg.training.checks import TRAIN_METRICS
 from logreg.training.classifier import BinaryClassifier
 
-OF_CALIBRATION = ("log_loss", "brier", "calibration_error")  # are kept as they were before it
 BatchesOf = Callable[[str], Iterable[Batch] | None]  # a split, None where it has no rows
 
 
@@ -54,7 +54,7 @@ def conclude(
         z, y, weight = held_out(classifier, batches_of("val"), logits=True)
         fitted = fit_calibration(calibration, z, y, weight)
         classifier.decide(classifier.threshold, fitted)
-        uncalibrated = {name: value for name, value in before.items() if name.partition("/")[2] in OF_CALIBRATION}
+        uncalibrated = {name: value for name, value in before.items() if name.partition("/")[2] in CALIBRATED}
         record.calibration = {**fitted.as_record(), "rows": len(y), "uncalibrated": uncalibrated}
     if rule is not None:
         threshold, value = rule.choose(*held_out(classifier, batches_of("val")))

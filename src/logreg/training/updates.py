@@ -34,7 +34,7 @@ Measured = Tensor | tuple[float, float]  # the logits of a batch, or loss and ac
 CHECKED_ROWS = 8  # that a network is tried on
 
 # Lightning precisions under which the parameters have the data's dtype and no autocast stands in between.
-FULL_PRECISIONS = ("32-true", "64-true")
+FULL_PRECISIONS: dict[object, torch.dtype] = {"32-true": torch.float32, "64-true": torch.float64}
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from logreg.data import TableData
-from logreg.data.tables.preprocessor import Preprocessor
+from logreg.data.tables.preparing.preprocessor import Preprocessor
 from tests.helpers import table_data
 
 

@@ -18,8 +18,8 @@ from torch import nn
 from logreg.cli.configuration import compose, plain
 from logreg.data.images.preprocessor import ImagePreprocessor
 from logreg.data.labels import Target
-from logreg.data.tables.columns import DATE_PARTS, TIME_PARTS, Categorical, Numeric
-from logreg.data.tables.preprocessor import Preprocessor
+from logreg.data.tables.preparing.columns import DATE_PARTS, TIME_PARTS, Categorical, Numeric
+from logreg.data.tables.preparing.preprocessor import Preprocessor
 from logreg.evaluation.calibration import Calibration, IsotonicCalibration, SigmoidCalibration
 from logreg.models import SequentialRegression
 from logreg.optim.objective import coefficients_of

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from logreg.data.tables.columns import DATE_PARTS, TIME_PARTS, Numeric
+from logreg.data.tables.preparing.columns import DATE_PARTS, TIME_PARTS, Numeric
 from logreg.runs.export.columns import date_part, numbers_of, raw_numbers
 from tests.runs.export.runs import moments
 

@@ -13,8 +13,8 @@ from PIL import Image
 from scipy.sparse import csr_array, random_array
 
 from logreg.core.errors import UserError
-from logreg.data.tables.columns import Numeric
-from logreg.data.tables.preprocessor import Preprocessor
+from logreg.data.tables.preparing.columns import Numeric
+from logreg.data.tables.preparing.preprocessor import Preprocessor
 from logreg.models.convolutional import ConvByHand
 from logreg.models.linear_on_pixels import LinearOnPixels
 from logreg.runs.export import FORMATS, check_request, export_run

@@ -10,8 +10,8 @@ import pytest
 
 from logreg import data
 from logreg.core.errors import UserError
-from logreg.data.tables.columns import Categorical, Numeric
-from logreg.data.tables.preprocessor import Preprocessor
+from logreg.data.tables.preparing.columns import Categorical, Numeric
+from logreg.data.tables.preparing.preprocessor import Preprocessor
 from logreg.models.linear_on_pixels import LinearOnPixels
 from logreg.runs.export import rows as sampling
 from logreg.runs.load import Run, load_run

@@ -9,8 +9,8 @@ import polars as pl
 import pytest
 
 from logreg.core.errors import UserError
-from logreg.data.tables.columns import Numeric
-from logreg.data.tables.preprocessor import Preprocessor
+from logreg.data.tables.preparing.columns import Numeric
+from logreg.data.tables.preparing.preprocessor import Preprocessor
 from tests.runs.export.runs import (
     closed_form,
     mixed,

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from logreg.core.errors import UserError
-from logreg.data.tables.preprocessor import Preprocessor
+from logreg.data.tables.preparing.preprocessor import Preprocessor
 from logreg.models import HandWritten, LogisticRegression, SequentialRegression
 from logreg.records.record import PREPROCESSING
 from tests.runs.export.runs import (

@@ -14,8 +14,7 @@ import torch
 
 from logreg.core.errors import UserError
 from logreg.core.settings import Settings, Vectorized
-from logreg.sweeps.checks import check_space
-from logreg.sweeps.composed_job import ComposedJob
+from logreg.sweeps.fused.composed_job import ComposedJob, check_space
 from logreg.sweeps.fused.files import JobFiles
 from logreg.sweeps.fused.fit import Fit
 from logreg.sweeps.fused.group import FusedOptions, train_together

@@ -20,8 +20,8 @@ SOURCES: Mapping[str, Mapping[str, Part]] = {
         "paths": TablePaths, "serving": TABLE, "split": SplitOptions(), "reading": ReadOptions(),
         "roles": RoleOptions(), "preparing": PrepareOptions(),
     },
-    "logreg.data.builtin.ToyData": _IN_MEMORY,
-    "logreg.data.builtin.BreastCancerData": _IN_MEMORY,
+    "logreg.data.tables.builtin.ToyData": _IN_MEMORY,
+    "logreg.data.tables.builtin.BreastCancerData": _IN_MEMORY,
     "logreg.data.images.digits.DigitsData": {
         "serving": DIGITS, "split": SplitOptions(ALL_FOR_TRAINING), "photos": PhotoOptions(), "digit": DigitOptions(),
     },

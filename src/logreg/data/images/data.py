@@ -15,16 +15,13 @@ from torch import Tensor
 from logreg.core.errors import UserError, plural
 from logreg.core.options.photos import PhotoOptions
 from logreg.core.options.rows import ServingOptions, SplitOptions
-from logreg.data.datamodule import BlockData
+from logreg.data.datamodule import IN_MEMORY_BYTES, BlockData
 from logreg.data.images.augmentation import Augmentation
 from logreg.data.images.decoding import CHANNELS
 from logreg.data.images.preprocessor import ELEMENTS, ImagePreprocessor
 from logreg.data.labels import Target
 from logreg.data.rows import Batch, LargeBatch, Rows, StoredRows, TensorRows
 from logreg.data.splits import dealt
-
-# Photos of a split that take no more than this as numbers are kept so; more stay in the mapped file.
-IN_MEMORY_BYTES = 2**28
 
 
 class ImageData(BlockData):

@@ -16,16 +16,13 @@ from logreg.core.errors import UserError
 from logreg.core.options.rows import SPLITS, ServingOptions, SplitOptions
 from logreg.core.options.tables import TABLE, Dialect, PrepareOptions, ReadOptions, RoleOptions, TablePaths
 from logreg.data.cache import key_of
-from logreg.data.datamodule import BlockData
+from logreg.data.datamodule import IN_MEMORY_BYTES, BlockData
 from logreg.data.rows import MappedRows, Rows, SparseRows, TensorRows
 from logreg.data.tables.preparing.pipeline import VERSION, CachedTable, TablePreparation
-from logreg.data.tables.preprocessor import Preprocessor
+from logreg.data.tables.preparing.preprocessor import Preprocessor
 from logreg.data.tables.reading.source import Source, open_source
 
 log = logging.getLogger(__name__)
-
-# Rows of a split that take no more than this are read into memory; larger ones stay in the mapped file.
-IN_MEMORY_BYTES = 2**28
 
 
 class TableData(BlockData):

@@ -12,10 +12,10 @@ from scipy.special import xlogy
 from scipy.stats import chi2, norm
 
 from logreg.evaluation.coefficients.covariance import Matrix
+from logreg.evaluation.reliability import CONFIDENCE
 from logreg.optim.firth import FirthProblem
 from logreg.optim.problem import LogisticProblem, Theta
 
-CONFIDENCE = 0.95
 QUANTILE = float(norm.ppf((1 + CONFIDENCE) / 2))
 Vector = Float[np.ndarray, " estimates"]
 

@@ -12,7 +12,7 @@ from scipy.stats import chi2
 from logreg.core.files import write_csv
 from logreg.evaluation.coefficients.estimates import Estimates, Inference
 from logreg.records.record import MARGINAL_EFFECTS
-from logreg.report.coefficients import Coefficients
+from logreg.report.terminal.coefficients import Coefficients
 from logreg.report.terminal.tables import frameless, say
 
 NARROWEST = 100  # characters, where the output is no terminal

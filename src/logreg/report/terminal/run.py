@@ -13,10 +13,10 @@ from rich.table import Table
 
 from logreg.core.errors import plural
 from logreg.data.images.data import ImageData
-from logreg.data.in_memory import InMemoryData
+from logreg.data.tables.in_memory import InMemoryData
 from logreg.evaluation.coefficients.estimates import Inference, NoInference
 from logreg.records.record import Baseline, RunRecord, shown, splits_of
-from logreg.report.coefficients import Coefficients
+from logreg.report.terminal.coefficients import Coefficients
 from logreg.report.terminal.inference import show_inference
 from logreg.report.terminal.sentences import brier_lines, conclusions, headline, is_part, metric_names
 from logreg.report.terminal.tables import numeric, say

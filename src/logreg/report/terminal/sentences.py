@@ -8,7 +8,7 @@ from typing import Any
 from logreg.core.errors import plural
 from logreg.core.numbers import is_finite
 from logreg.data.splits import SPLIT_NAMES, SPLITS
-from logreg.evaluation.reliability import PARTS
+from logreg.evaluation.reliability import CALIBRATED, PARTS
 from logreg.records.record import RunRecord, splits_of
 
 
@@ -52,7 +52,6 @@ SPOKEN = {
     "accuracy": "accuracy", "auroc": "AUROC", "log_loss": "log loss", "brier": "Brier score", "loss": "loss",
     "f1": "F1", "average_precision": "average precision", "calibration_error": "calibration error",
 }  # fmt: skip
-CALIBRATED = ("log_loss", "brier", "calibration_error")  # what calibration is judged by
 ROWS = {split: SPLIT_NAMES[split] for split in SPLITS if split != "train"}
 
 

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 import polars as pl
 
-from logreg.data.tables.columns import Categorical, Numeric
-from logreg.data.tables.preprocessor import Preprocessor
+from logreg.data.tables.preparing.columns import Categorical, Numeric
+from logreg.data.tables.preparing.preprocessor import Preprocessor
 from logreg.data.tables.reading.kinds import as_date, as_levels, as_numbers
 from logreg.evaluation.calibration import IsotonicCalibration, SigmoidCalibration
 from logreg.optim.objective import coefficients_of
@@ -130,7 +130,7 @@ def date_part(seconds: X, part: str, floor: Callable[[X], X]) -> X:
     """One part of dates, as polars counts it: Monday is weekday 1.
 
     Args:
-        part: one of `DATE_PARTS` and `TIME_PARTS` in `logreg.data.tables.columns`.
+        part: one of `DATE_PARTS` and `TIME_PARTS` in `logreg.data.tables.preparing.columns`.
     """
     days = floor(seconds / DAY)
     second = floor(seconds) - days * DAY  # of the day

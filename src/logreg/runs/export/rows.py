@@ -19,11 +19,11 @@ from logreg.core.errors import UserError
 from logreg.data.images.data import ImageData
 from logreg.data.images.decoding import BadPhoto, read_rgb
 from logreg.data.images.discover import photos_below
-from logreg.data.tables.preprocessor import Preprocessor
-from logreg.data.tables.reading.source import Source, WrongKinds, open_source
+from logreg.data.tables.preparing.preprocessor import Preprocessor
+from logreg.data.tables.reading.source import MOST_READINGS, Source, WrongKinds, open_source
 from logreg.runs.load import Run
 from logreg.runs.reading import read_options
-from logreg.runs.tables import MOST_READINGS, matching
+from logreg.runs.tables import matching
 
 # A batch of raw rows: a frame of the run's columns, or a sparse matrix of its width.
 RawRows = pl.DataFrame | csr_matrix

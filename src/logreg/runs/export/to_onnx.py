@@ -28,8 +28,8 @@ from scipy.sparse import csr_matrix
 from torch import nn
 
 from logreg.core.errors import UserError
-from logreg.data.tables.columns import Categorical
-from logreg.data.tables.preprocessor import Preprocessor
+from logreg.data.tables.preparing.columns import Categorical
+from logreg.data.tables.preparing.preprocessor import Preprocessor
 from logreg.evaluation.calibration import IsotonicCalibration
 from logreg.records.record import PREPROCESSING
 from logreg.runs.export import programs

@@ -43,8 +43,8 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
 
 from logreg.core.errors import UserError
-from logreg.data.tables.columns import Categorical
-from logreg.data.tables.preprocessor import Preprocessor
+from logreg.data.tables.preparing.columns import Categorical
+from logreg.data.tables.preparing.preprocessor import Preprocessor
 from logreg.evaluation.calibration import IsotonicCalibration
 from logreg.runs.export.columns import LinearModel, level_spans, number_spans, numbers_of, spellings
 from logreg.runs.export.rows import RawRows

@@ -23,8 +23,8 @@ import torch
 from torch import Tensor, nn
 
 from logreg.data.images.preprocessor import ImagePreprocessor
-from logreg.data.tables.columns import Categorical
-from logreg.data.tables.preprocessor import Preprocessor
+from logreg.data.tables.preparing.columns import Categorical
+from logreg.data.tables.preparing.preprocessor import Preprocessor
 from logreg.records.record import PREPROCESSING
 from logreg.runs.export.columns import date_part, level_spans, number_spans, raw_values
 from logreg.runs.export.programs import DECODED, Calibrated, buffer, photo_program, quiet, traced

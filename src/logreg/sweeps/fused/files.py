@@ -23,12 +23,12 @@ from logreg.data.datamodule import BlockData
 from logreg.data.images.data import ImageData
 from logreg.evaluation.reliability import accuracy_intervals
 from logreg.records.record import PREPROCESSING, Evaluated, RunRecord, write_settings
-from logreg.report.coefficients import coefficients
 from logreg.report.figures import boundary, photos
 from logreg.report.run import draw_run
 from logreg.report.tensorboard.events import EventFile, TensorBoardLogger
 from logreg.report.tensorboard.texts import write_texts
-from logreg.sweeps.composed_job import ComposedJob
+from logreg.report.terminal.coefficients import coefficients
+from logreg.sweeps.fused.composed_job import ComposedJob
 from logreg.sweeps.fused.fit import Fit, JobStates
 from logreg.sweeps.fused.members import GroupMember
 from logreg.sweeps.fused.obstacle import class_of

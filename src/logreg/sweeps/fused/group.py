@@ -20,9 +20,8 @@ from logreg.core.settings import Settings, Vectorized
 from logreg.evaluation.coefficients.optimality import MOST_SEARCHED_IN_SWEEP
 from logreg.optim.solver import Solver
 from logreg.records.record import Monitor, RunRecord
-from logreg.sweeps.checks import AllRefused, check_space
-from logreg.sweeps.composed_job import ComposedJob
 from logreg.sweeps.fused.chunks import Stack, bytes_on_disk, default_memory, stacks
+from logreg.sweeps.fused.composed_job import AllRefused, ComposedJob, check_space
 from logreg.sweeps.fused.files import JobFiles
 from logreg.sweeps.fused.fit import Fit, GroupSettings
 from logreg.sweeps.fused.members import Assembler, CannotFuse, GroupMember

@@ -33,11 +33,10 @@ from logreg.training.callbacks import Checkpoints
 from logreg.training.checks import check_held_out, check_monitor, check_parts
 from logreg.training.classifier import BinaryClassifier
 from logreg.training.measure import check_calibration
-from logreg.training.updates import UpdateOptions
+from logreg.training.updates import FULL_PRECISIONS, UpdateOptions
 
 SERVING = ("train_dataloader", "tensors", "batches")  # what a DataModule of blocks must not do differently
 T = TypeVar("T")
-DTYPES: dict[object, torch.dtype] = {"32-true": torch.float32, "64-true": torch.float64}
 
 
 @dataclass
@@ -122,7 +121,7 @@ class Assembler:
             raise CannotFuse("its table is not one that is kept in memory")
         if any(getattr(type(data), name) is not getattr(BlockData, name) for name in SERVING):
             raise CannotFuse(f"{type(data).__name__} serves its rows in a way of its own")
-        data.serve(DTYPES[settings.trainer.precision])
+        data.serve(FULL_PRECISIONS[settings.trainer.precision])
         if not isinstance(data.served("train"), TensorRows):
             raise CannotFuse("its table is sparse")
         return data, notes
@@ -174,7 +173,7 @@ class Assembler:
             trainer.check_val_every_n_epoch or 1,
             options.clip_value,
             options.clip_algorithm,
-            DTYPES[trainer.precision],
+            FULL_PRECISIONS[trainer.precision],
             torch.device("cuda:0" if settings.accelerator in ("gpu", "cuda") else settings.accelerator),
             classifier.loss,
         )

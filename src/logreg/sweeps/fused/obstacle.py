@@ -25,6 +25,7 @@ from logreg.report.figures.photos import PhotoGrids
 from logreg.report.tensorboard.events import TensorBoardLogger
 from logreg.sweeps.fused import optimizers, schedules
 from logreg.training.callbacks import Checkpoints, UpdateBar
+from logreg.training.updates import FULL_PRECISIONS
 
 # Settings of the Trainer that a fused fit heeds, or that need nothing done.
 HEEDED = {each.name for each in fields(TrainerSettings)} - {"component"}
@@ -85,7 +86,7 @@ def _of_trainer(trainer: TrainerSettings) -> str | None:
         return "trainer.deterministic is set"
     if trainer.accumulate_grad_batches != 1:
         return "gradients accumulate over batches"
-    if trainer.precision not in ("32-true", "64-true"):
+    if trainer.precision not in FULL_PRECISIONS:
         return f"its precision is {trainer.precision}"
     return None
 

@@ -16,11 +16,11 @@ from scipy.sparse import csc_array, csr_array
 
 from logreg.core.errors import UserError, nearest
 from logreg.data.labels import shown
-from logreg.data.tables.columns import DATE_PARTS, Categorical, Column, Numeric
+from logreg.data.tables.preparing.columns import DATE_PARTS, Categorical, Column, Numeric
+from logreg.data.tables.preparing.preprocessor import Preprocessor
 from logreg.data.tables.preparing.raw_table import Chunk, NeedsFloat64, RawTable
 from logreg.data.tables.preparing.roles import Roles, empty_column
 from logreg.data.tables.preparing.statistics import THREADS, TrainingStatistics
-from logreg.data.tables.preprocessor import Preprocessor
 from logreg.data.tables.reading.source import batch_rows
 from logreg.data.tables.reading.text_blocks import in_order
 

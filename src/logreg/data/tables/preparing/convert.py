@@ -21,7 +21,7 @@ from scipy.sparse import csr_array
 
 from logreg.core.errors import UserError
 from logreg.data.rows import gathered
-from logreg.data.tables.columns import DATE_PARTS, TIME_PARTS
+from logreg.data.tables.preparing.columns import DATE_PARTS, TIME_PARTS
 from logreg.data.tables.preparing.raw_table import (
     MOST_LABELS,
     DistinctIntegers,

@@ -16,7 +16,6 @@ from logreg.core.options.rows import SPLITS, SplitOptions
 from logreg.core.options.tables import PrepareOptions, RoleOptions
 from logreg.data.cache import CacheEntry
 from logreg.data.labels import SHOWN_VALUES, Target, label_codes, shown
-from logreg.data.tables.columns import NumberedColumns
 from logreg.data.tables.preparing import roles
 from logreg.data.tables.preparing.assign import (
     assign_rows,
@@ -26,18 +25,18 @@ from logreg.data.tables.preparing.assign import (
     write_rows,
 )
 from logreg.data.tables.preparing.column_fit import ColumnFit, Matrix, leaks, sparse_leaks, without_reference
+from logreg.data.tables.preparing.columns import NumberedColumns
 from logreg.data.tables.preparing.convert import Conversion, convert_sparse, sparse_rows
+from logreg.data.tables.preparing.preprocessor import Preprocessor
 from logreg.data.tables.preparing.raw_table import NeedsFloat64, RawTable
 from logreg.data.tables.preparing.statistics import TrainingStatistics
-from logreg.data.tables.preprocessor import Preprocessor
-from logreg.data.tables.reading.source import Source, WrongKinds, row_bar
+from logreg.data.tables.reading.source import MOST_READINGS, Source, WrongKinds, row_bar
 
 # Part of every key: a table prepared by another version of this room is not read.
 VERSION = 5
 # Up to this many bytes of text, or of float64 features, numbers are kept in float64; above it, in float32.
 FLOAT64_BYTES = 2**27
 LEAK_ROWS, LEAK_VALUES = 20_000, 2**24  # of the sample in which leaks are looked for
-MOST_READINGS = 4  # of a text file whose beginning did not tell what is in it
 
 
 @dataclass(frozen=True, kw_only=True)

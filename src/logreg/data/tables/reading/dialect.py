@@ -17,11 +17,11 @@ DELIMITERS = (",", "\t", ";", "|", " ")
 QUOTES = ('"', "'")
 SAMPLE_BYTES = 2**18
 SAMPLE_ROWS = 200
-REGULAR = 0.9  # of the rows must have the same number of fields for a delimiter to be believed
+REGULAR = 0.9  # of the rows must have the same number of fields, or be of the form, for a text to be taken for it
 LONGEST_FIELD = 2**24
 
-_NUMBER = re.compile(r"[+-]?((\d+\.?\d*|\.\d+)(e[+-]?\d+)?|inf(inity)?)", re.ASCII | re.IGNORECASE)
-_VALUE = re.compile(_NUMBER.pattern + r"|\d{4}-\d{1,2}-\d{1,2}([T ].*)?|true|false", re.ASCII | re.IGNORECASE)
+NUMBER = re.compile(r"[+-]?((\d+\.?\d*|\.\d+)(e[+-]?\d+)?|inf(inity)?)", re.ASCII | re.IGNORECASE)
+_VALUE = re.compile(NUMBER.pattern + r"|\d{4}-\d{1,2}-\d{1,2}([T ].*)?|true|false", re.ASCII | re.IGNORECASE)
 
 
 def reader(lines: Iterable[str], form: Dialect, strict: bool = False) -> Any:
@@ -123,7 +123,7 @@ def _quotes(text: str, delimiter: str | None) -> list[str | None]:
 
 def is_number(text: str) -> bool:
     """Whether a text without blanks around it is a number, infinite ones included."""
-    return _NUMBER.fullmatch(text) is not None
+    return NUMBER.fullmatch(text) is not None
 
 
 def _has_header(rows: list[list[str]], missing: Collection[str]) -> bool:

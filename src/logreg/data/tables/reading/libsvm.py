@@ -15,6 +15,7 @@ from scipy.sparse import csr_matrix
 
 from logreg.core.errors import UserError
 from logreg.core.options.tables import Dialect
+from logreg.data.tables.reading.dialect import NUMBER, REGULAR
 from logreg.data.tables.reading.text_blocks import TextBlock, blocks
 
 LINES = Dialect(" ", None, header=False, padded=False, width=0)  # without quotes a row is a line
@@ -22,8 +23,7 @@ LINES = Dialect(" ", None, header=False, padded=False, width=0)  # without quote
 MOST_COLUMNS = 2**26
 _LINE = re.compile(r"[+-]?[\d.]+(e[+-]?\d+)?([ \t]+(qid|\d+):[^\s:]+)*[ \t]*(#.*)?$")
 SNIFFED_LINES = 50
-REGULAR = 0.9  # of the first lines must be of this form for a text to be taken for it
-_NUMBER = re.compile(rb"[+-]?((\d+\.?\d*|\.\d+)(e[+-]?\d+)?|inf(inity)?|nan)", re.IGNORECASE)
+_NUMBER = re.compile(NUMBER.pattern.encode() + rb"|[+-]?nan", re.IGNORECASE)
 _INDEX = re.compile(rb"[+-]?\d{1,18}")
 
 

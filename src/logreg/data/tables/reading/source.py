@@ -34,6 +34,7 @@ SAMPLES, SAMPLE = 256, 4096  # how many, and bytes of each
 LARGE_ROW_GROUP = 96 * 2**20
 # What a file that is damaged makes polars and pyarrow raise.
 DAMAGED = (*kinds.POLARS_ERRORS, OSError, ValueError, NotImplementedError, MemoryError)
+MOST_READINGS = 4  # of a text file whose beginning did not tell what is in it
 
 
 @dataclass(frozen=True)

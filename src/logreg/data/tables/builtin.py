@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from logreg.data.in_memory import InMemoryData, Table
+from logreg.data.tables.in_memory import InMemoryData, Table
 
 POINTS = ((1, 2), (2, 3), (3, 1), (4, 3), (5, 3), (6, 2))
 LABELS = (0, 0, 0, 1, 1, 1)

@@ -21,7 +21,7 @@ import polars as pl
 from logreg.core.errors import UserError, nearest
 from logreg.data.features import FittedPreprocessor
 from logreg.data.labels import Target
-from logreg.data.tables.columns import Categorical, Column, NumberedColumns, Numeric
+from logreg.data.tables.preparing.columns import Categorical, Column, NumberedColumns, Numeric
 from logreg.data.tables.reading import kinds
 from logreg.data.tables.reading.kinds import as_date, as_levels, as_numbers, level_expression
 

@@ -16,7 +16,7 @@ from logreg.data.datamodule import BlockData
 from logreg.data.labels import Target
 from logreg.data.rows import TensorRows
 from logreg.data.splits import dealt
-from logreg.data.tables.preprocessor import Preprocessor
+from logreg.data.tables.preparing.preprocessor import Preprocessor
 
 
 @dataclass(frozen=True)

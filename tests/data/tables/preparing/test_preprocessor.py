@@ -13,8 +13,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from logreg.core.errors import UserError
-from logreg.data.tables.columns import MISSING, RARE
-from logreg.data.tables.preprocessor import Preprocessor
+from logreg.data.tables.preparing.columns import MISSING, RARE
+from logreg.data.tables.preparing.preprocessor import Preprocessor
 from tests.data.tables.people import people, table, written
 from tests.helpers import table_data
 
