@@ -269,15 +269,29 @@ def test_the_documents_show_what_their_commands_print(document: str, tmp_path: P
 @pytest.mark.slow
 def test_readme_python(tmp_path: Path) -> None:
     assert run_command("train.py", "hydra.run.dir=first", cwd=tmp_path).returncode == 0
-    loading, training = blocks("README.md", "python")[0], blocks("docs/reference/python.md", "python")[0]
-    loading = re.sub(r'load_run\("[^"]+"\)', 'load_run("first")', loading)
-    for name, body in (("loading.py", loading), ("training.py", training)):
-        (tmp_path / name).write_text(body)
-        process = run_command(str(tmp_path / name), cwd=tmp_path)
-        assert process.returncode == 0, process.stderr
+    loading = re.sub(r'load_run\("[^"]+"\)', 'load_run("first")', blocks("README.md", "python")[0])
+    (tmp_path / "loading.py").write_text(loading)
+    process = run_command(str(tmp_path / "loading.py"), cwd=tmp_path)
+    assert process.returncode == 0, process.stderr
     process = run_command("train.py", "resume=first", "epochs=2002", "hydra.run.dir=second", cwd=tmp_path)
     assert process.returncode == 0, process.stderr
     assert json.loads((tmp_path / "second" / "run.json").read_text())["updates"] == 2002
+
+
+PYTHON = "docs/reference/python.md"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", range(len(blocks(PYTHON, "python"))))
+def test_python_without_hydra_prints_what_the_page_shows(tmp_path: Path, number: int) -> None:
+    (tmp_path / "training.py").write_text(blocks(PYTHON, "python")[number])
+    process = run_command(str(tmp_path / "training.py"), cwd=tmp_path)
+    assert process.returncode == 0, process.stderr
+    shown = blocks(PYTHON, "text")[number].splitlines()
+    for line, printed in zip(shown, process.stdout.splitlines(), strict=True):
+        (words, numbers), (others, given) = words_and_numbers(line), words_and_numbers(printed)
+        assert words == others
+        assert numbers == pytest.approx(given, rel=2e-3, abs=1e-6)
 
 
 @pytest.mark.slow

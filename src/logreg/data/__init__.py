@@ -1,4 +1,4 @@
-"""The DataModules: where rows come from, how they are split, preprocessed and served.
+"""The DataModules: where rows come from, how they are split, preprocessed and served; and the parts of their settings.
 
 They are imported when they are used: a process that decodes photos needs no PyTorch.
 """
@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING
 from logreg.core.lazy import lazy_attributes
 
 if TYPE_CHECKING:
+    from logreg.core.options.photos import AugmentOptions, DigitOptions, FolderOptions, PhotoOptions
+    from logreg.core.options.rows import ServingOptions, SplitOptions
+    from logreg.core.options.tables import PrepareOptions, ReadOptions, RoleOptions, TablePaths
     from logreg.data.datamodule import BlockData
     from logreg.data.images.digits import DigitsData
     from logreg.data.images.folder import ImageFolderData
@@ -18,26 +21,46 @@ if TYPE_CHECKING:
     from logreg.data.tables.table import TableData
 
 __all__ = [
+    "AugmentOptions",
     "BlockData",
     "BreastCancerData",
+    "DigitOptions",
     "DigitsData",
+    "FolderOptions",
     "ImageFolderData",
     "InMemoryData",
+    "PhotoOptions",
+    "PrepareOptions",
+    "ReadOptions",
+    "RoleOptions",
+    "ServingOptions",
+    "SplitOptions",
     "Table",
     "TableData",
+    "TablePaths",
     "ToyData",
 ]
 
 __getattr__ = lazy_attributes(
     __name__,
     {
+        "AugmentOptions": "logreg.core.options.photos",
         "BlockData": "logreg.data.datamodule",
         "BreastCancerData": "logreg.data.tables.builtin",
+        "DigitOptions": "logreg.core.options.photos",
         "DigitsData": "logreg.data.images.digits",
+        "FolderOptions": "logreg.core.options.photos",
         "ImageFolderData": "logreg.data.images.folder",
         "InMemoryData": "logreg.data.tables.in_memory",
+        "PhotoOptions": "logreg.core.options.photos",
+        "PrepareOptions": "logreg.core.options.tables",
+        "ReadOptions": "logreg.core.options.tables",
+        "RoleOptions": "logreg.core.options.tables",
+        "ServingOptions": "logreg.core.options.rows",
+        "SplitOptions": "logreg.core.options.rows",
         "Table": "logreg.data.tables.in_memory",
         "TableData": "logreg.data.tables.table",
+        "TablePaths": "logreg.core.options.tables",
         "ToyData": "logreg.data.tables.builtin",
     },
 )

@@ -84,7 +84,8 @@ class SplitOptions(Options):
     """Which rows are for what.
 
     Attributes:
-        split: fractions of ``train``, ``val`` and ``test``, stratified by label.
+        split: fractions of ``train``, ``val`` and ``test``, which add up to 1, stratified by label; one that is not
+            named is 0. ``{"train": 0.8, "val": 0.1, "test": 0.1}`` by default.
         folds, fold: train on all of ``folds`` folds but number ``fold``, counted from 0, and validate on that one.
     """
 

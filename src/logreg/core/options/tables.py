@@ -116,7 +116,8 @@ class ReadOptions(Options):
 
     Attributes:
         format: ``csv``, ``parquet``, ``arrow`` or ``libsvm``.
-        delimiter, quote, header: of text; ``quote=""`` for none.
+        delimiter, quote: of text, one character each; ``quote=""`` for none.
+        header: whether the first line of a text file names the columns.
         encoding: of text.
         missing: the texts that stand for a missing value.
         zero_based: indices of a LIBSVM file start at 0.

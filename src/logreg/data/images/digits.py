@@ -17,7 +17,15 @@ WHITEST = 16  # of the source
 
 
 class DigitsData(ImageData):
-    """1,797 grey pictures of 8 by 8 pixels, enlarged; label 1 is one digit, 0 every other."""
+    """1,797 grey pictures of 8 by 8 pixels, enlarged; label 1 is one digit, 0 every other.
+
+    Args:
+        serving: name, seed, batch size (by default 32) and standardisation; see `logreg.data.ServingOptions`.
+        split: fractions of train, val and test, or folds; see `logreg.data.SplitOptions`. All are for training by
+            default.
+        photos: the size that the pictures are enlarged to, and random changes; see `logreg.data.PhotoOptions`.
+        digit: the one that is label 1; see `logreg.data.DigitOptions`.
+    """
 
     def __init__(
         self,

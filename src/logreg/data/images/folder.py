@@ -22,7 +22,15 @@ log = logging.getLogger(__name__)
 
 
 class ImageFolderData(ImageData):
-    """Photos in folders, decoded once into a mapped file."""
+    """Photos in folders, decoded once into a mapped file.
+
+    Args:
+        folder: where they are, which class is label 1, and where decoded photos are kept; see
+            `logreg.data.FolderOptions`.
+        serving: name, seed, batch size (by default 32) and standardisation; see `logreg.data.ServingOptions`.
+        split: fractions of train, val and test, or folds; see `logreg.data.SplitOptions`.
+        photos: the size that they are shrunk to, and random changes; see `logreg.data.PhotoOptions`.
+    """
 
     def __init__(
         self,

@@ -63,8 +63,8 @@ class InMemoryData(BlockData):
     """A DataModule over one in-memory table; subclasses say where it comes from in `load`.
 
     Args:
-        name, seed, batch_size, standardize: see `logreg.core.options.rows.ServingOptions`.
-        split, folds, fold: see `logreg.core.options.rows.SplitOptions`; by default all rows are for training.
+        name, seed, batch_size, standardize: see `logreg.data.ServingOptions`.
+        split, folds, fold: see `logreg.data.SplitOptions`; by default all rows are for training.
     """
 
     table: Table | None = None

@@ -29,10 +29,14 @@ class TableData(BlockData):
     """A table in CSV, Parquet, Arrow or LIBSVM files, prepared once into a memory-mapped cache.
 
     Args:
-        paths: its files.
-        reading: how they are read.
-        roles: what their columns are for.
-        preparing: how columns become features; sparse tables are never standardised.
+        paths: its files, and where the prepared table is kept; see `logreg.data.TablePaths`.
+        serving: name, seed, batch size and standardisation; see `logreg.data.ServingOptions`. Sparse tables are never
+            standardised.
+        split: fractions of train, val and test, or folds; see `logreg.data.SplitOptions`.
+        reading: how files are read that do not say it themselves; see `logreg.data.ReadOptions`, whose ``text`` and
+            ``names`` are taken from ``roles``.
+        roles: target, label 1, features, categories, weights and groups; see `logreg.data.RoleOptions`.
+        preparing: how columns become features; see `logreg.data.PrepareOptions`.
     """
 
     preprocessor: Preprocessor
