@@ -55,10 +55,10 @@ def meaning(key: str, command: str = "train") -> str:
         ValueError: nothing is said of it.
     """
     own = comments() if command == "train" else comments_of(CONF / f"{command}.yaml")
-    said = own.get(key) or (comments().get(key) if key.startswith("data.") else None)
-    if said is None:
+    meaning = own.get(key) or (comments().get(key) if key.startswith("data.") else None)
+    if meaning is None:
         raise ValueError(f"{key} of {command} has no meaning: write it beside the key in conf/, as a comment.")
-    return said.replace("|", r"\|")
+    return meaning.replace("|", r"\|")
 
 
 def with_tables(page: Path) -> str:
@@ -97,11 +97,11 @@ def _head(language: str) -> list[str]:
     return [f"| {' | '.join(HEADERS[language])} |", "| --- | --- | --- | --- |"]
 
 
-def row(key: str, default: str, rule: Rule | None, said: str) -> str:
+def row(key: str, default: str, rule: Rule | None, meaning: str) -> str:
     """A key's row; what is valid stands there in signs that need no translation."""
     choices = [f"`{choice}`" for choice in choices_of(key)] if key in group_names() else []
     valid = _signs(rule.schema) if rule is not None else ", ".join(choices)
-    return "".join(f"| {cell} " if cell else "| " for cell in (f"`{key}`", default, valid, said)) + "|"
+    return "".join(f"| {cell} " if cell else "| " for cell in (f"`{key}`", default, valid, meaning)) + "|"
 
 
 @functools.cache

@@ -62,11 +62,11 @@ def comments_of(file: Path) -> dict[str, str]:
             end = (key if is_block else value).end_mark
             if "#" in lines[end.line][end.column :]:
                 column = lines[end.line].index("#", end.column)
-                said, number = [lines[end.line][column + 1 :].strip()], end.line + 1
+                parts, number = [lines[end.line][column + 1 :].strip()], end.line + 1
                 while lines[number].startswith("#", column) and not lines[number][:column].strip():
-                    said.append(lines[number][column + 1 :].strip())
+                    parts.append(lines[number][column + 1 :].strip())
                     number += 1
-                comments[f"{prefix}{key.value}"] = " ".join(said)
+                comments[f"{prefix}{key.value}"] = " ".join(parts)
             visit(value, f"{prefix}{key.value}.")
 
     visit(yaml.compose(text), "" if is_global(file) else f"{file.relative_to(CONF).parts[0]}.")
@@ -78,10 +78,10 @@ def comments() -> dict[str, str]:
     """What is said of the keys of ``train.py`` by the files that give their defaults; of data, first of tables."""
     first = ("train", "data/table", "data/images", "trainer/default", "optimizer/sgd", "experiment/path")
     others = [file for file in FILES if file.parent.name in ("data", "optimizer", "callbacks")]
-    said: dict[str, str] = {}
+    meanings: dict[str, str] = {}
     for file in (*(CONF / f"{name}.yaml" for name in first), *others):
-        said |= {key: comment for key, comment in comments_of(file).items() if key not in said}
-    return said
+        meanings |= {key: comment for key, comment in comments_of(file).items() if key not in meanings}
+    return meanings
 
 
 @functools.cache
@@ -167,16 +167,16 @@ def _object(properties: Node) -> Node:
     return {"type": "object", "properties": properties, "additionalProperties": False}
 
 
-def keys_of(rules: Mapping[str, Rule | None], said: Mapping[str, str]) -> Node:
+def keys_of(rules: Mapping[str, Rule | None], meanings: Mapping[str, str]) -> Node:
     """A mapping with the last parts of these keys and no others."""
-    return _object({key.rpartition(".")[2]: value_of(rule, said.get(key)) for key, rule in rules.items()})
+    return _object({key.rpartition(".")[2]: value_of(rule, meanings.get(key)) for key, rule in rules.items()})
 
 
-def value_of(rule: Rule | None, said: str | None) -> Node:
+def value_of(rule: Rule | None, meaning: str | None) -> Node:
     """The value of a key, with what is said of it for the editor to show."""
     value = {} if rule is None else {"anyOf": [_with_interpolations(rule.schema), LATER_HERE]}
-    said = said or (rule.words.rstrip(",") if rule is not None else None)
-    return value | ({"description": said} if said else {})
+    meaning = meaning or (rule.words.rstrip(",") if rule is not None else None)
+    return value | ({"description": meaning} if meaning else {})
 
 
 def _with_interpolations(schema: Schema) -> Node:
@@ -207,8 +207,8 @@ def class_keys(target: str) -> Node:
     for name in arguments_of(get_class(target)):
         keys = [f"{key}.{name}" for key in places()[target]]
         own = [comments_of(file).get(key) for key in keys for file in places()[target][key.rpartition(".")[0]]]
-        said = next(filter(None, [*own, *map(comments().get, keys)]), None)
-        known[name] = value_of(next(filter(None, map(TRAIN_RULES.get, keys)), None), said)
+        meaning = next(filter(None, [*own, *map(comments().get, keys)]), None)
+        known[name] = value_of(next(filter(None, map(TRAIN_RULES.get, keys)), None), meaning)
     return _object(known)
 
 
@@ -239,10 +239,10 @@ def _below_classes() -> Iterator[str]:
 
 def command_keys(name: str) -> Node:
     """The keys of ``conf/<name>.yaml``, whose rows have theirs below ``data``."""
-    rules, said = rules_of_command(COMMANDS[name]), comments() | comments_of(CONF / f"{name}.yaml")
+    rules, meanings = rules_of_command(COMMANDS[name]), comments() | comments_of(CONF / f"{name}.yaml")
     below = {key: rule for key, rule in rules.items() if key.startswith("data.")}
-    node = keys_of({key: rule for key, rule in rules.items() if key not in below}, said)
-    node["properties"] |= FURTHER | ({"data": keys_of(below, said)} if below else {})
+    node = keys_of({key: rule for key, rule in rules.items() if key not in below}, meanings)
+    node["properties"] |= FURTHER | ({"data": keys_of(below, meanings)} if below else {})
     return node
 
 

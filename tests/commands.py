@@ -2,7 +2,7 @@
 
 `run_command` and `start_command` give every command a process of its own, with its own directory, environment, output,
 signals and exit status. It is forked from one that has done the imports (`tests.fork_server`). Where a claim is about
-the start itself, ``fresh=True`` starts Python anew; ``without_torch=True`` does, and torch cannot be imported there.
+the start itself, ``fresh=True`` starts Python again; ``without_torch=True`` does, and torch cannot be imported there.
 """
 
 from __future__ import annotations

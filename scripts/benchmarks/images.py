@@ -31,7 +31,7 @@ from logreg.training.loop import train
 CLASSES = ("cats", "dogs")
 WIDTH, HEIGHT, SIZE = 500, 375, 32
 BATCH = 32
-EPOCHS, EPOCHS_ON_GPU = 1, 20  # so many that the start of a run is a small part of it
+EPOCHS, EPOCHS_ON_GPU = 1, 20  # enough for the start of a run to be a small part of it
 DRAWN = 32  # photos; the others are these, moved
 DECODED_TOGETHER = 16  # by a task of Pillow's pool
 DECODING_WANTED, TRAINING_WANTED = 1.3, 1.15
@@ -78,9 +78,9 @@ class Photos:
         files = self.large
         shutil.rmtree(self.folder / "fresh", ignore_errors=True)
         started = time.perf_counter()
-        found = cached_photos(files, SIZE, False, self.folder / "fresh")
+        photos = cached_photos(files, SIZE, False, self.folder / "fresh")
         seconds = time.perf_counter() - started
-        assert found.pixels[-1].any()
+        assert photos.pixels[-1].any()
         return seconds
 
     def decode_with_pillow(self) -> float:

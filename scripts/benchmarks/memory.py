@@ -1,7 +1,7 @@
 """Newton's method on a table in Parquet files that is larger than the memory it may take.
 
 For each size the rows are drawn into files of a million rows, and another process prepares the table, trains with
-optimizer=newton and says how many bytes of anonymous memory it had at the most (RssAnon of Linux: without the pages of
+optimizer=newton and says how many bytes of anonymous memory it had at its peak (RssAnon of Linux: without the pages of
 mapped files, which can be dropped at any time), and how long an iteration took.
 """
 
@@ -33,7 +33,7 @@ def run(rows: int, folder: Path | None) -> dict[str, Any]:
     sizes = [PART * 10**k for k in range(9) if PART * 10**k < rows] + [rows]
     results = []
     print(
-        "rows, GiB of anonymous memory at the most and seconds to prepare and to train, iterations, gap, ns a row each"
+        "rows, GiB of anonymous memory at the peak and seconds to prepare and to train, iterations, gap, ns a row each"
     )
     for size in sizes:
         with tempfile.TemporaryDirectory(dir=folder) as each:

@@ -95,7 +95,7 @@ class Task:
 
     def least(self) -> Tensor:
         """A lower bound of the least objective of each fold and penalty."""
-        found = torch.empty(FOLDS, POINTS, dtype=torch.float64)
+        losses = torch.empty(FOLDS, POINTS, dtype=torch.float64)
         for fold in range(FOLDS):
             x, y = self.rows(fold, 0)
             l2 = self.l2(len(y))
@@ -108,17 +108,17 @@ class Task:
                 assert certificate.objective is not None
                 assert certificate.gap is not None
                 assert _is_tight(certificate)
-                found[fold, point] = certificate.objective - certificate.gap
-        return found
+                losses[fold, point] = certificate.objective - certificate.gap
+        return losses
 
     def largest_gap(self, thetas: Thetas, least: Tensor) -> float:
         """Of all fits, relative."""
-        found = torch.empty_like(least)
+        losses = torch.empty_like(least)
         for fold in range(FOLDS):
             x, y = self.rows(fold, 0)
             penalty = 0.5 * self.l2(len(y)) * thetas[fold, :, :-1].square().sum(1)
-            found[fold] = _log_losses(x, y, thetas[fold]) + penalty
-        return float((found / least - 1).max())
+            losses[fold] = _log_losses(x, y, thetas[fold]) + penalty
+        return float((losses / least - 1).max())
 
 
 def _is_tight(certificate: Certificate) -> bool:
@@ -138,15 +138,15 @@ def run(repeats: int) -> dict[str, Any]:
     sides = {"ours": task.ours} | {
         f"LogisticRegressionCV {solver}": task.theirs(solver) for solver in ("lbfgs", "newton-cholesky")
     }
-    found = {name: _tuned(task, fit, least) for name, fit in sides.items()}
+    fits = {name: _tuned(task, fit, least) for name, fit in sides.items()}
     times: dict[str, list[float]] = {name: [] for name in sides}
     for _ in range(repeats):
         for name, fit in sides.items():
-            times[name].append(timed(fit, found[name]["tolerance"])[1])
-    for name, side in found.items():
+            times[name].append(timed(fit, fits[name]["tolerance"])[1])
+    for name, side in fits.items():
         side |= {"seconds": statistics.median(times[name]), "times": times[name]}
-    best = min(side["seconds"] for name, side in found.items() if name != "ours")
-    result = {"sides": found, "times_as_fast": best / found["ours"]["seconds"], "wanted": WANTED, "repeats": repeats}
+    best = min(side["seconds"] for name, side in fits.items() if name != "ours")
+    result = {"sides": fits, "times_as_fast": best / fits["ours"]["seconds"], "wanted": WANTED, "repeats": repeats}
     _show(result)
     return result | {"rows": ROWS, "columns": COLUMNS, "folds": FOLDS, "penalties": POINTS} | setting()
 

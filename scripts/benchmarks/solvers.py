@@ -150,17 +150,17 @@ def _measured(case: Case, repeats: int) -> dict[str, Any]:
         return (problem.value(theta) - least) / least
 
     sides = {"ours": case.ours} | case.theirs()
-    found = {name: _tuned(fit, gap) for name, fit in sides.items()}
+    fits = {name: _tuned(fit, gap) for name, fit in sides.items()}
     seconds: dict[str, list[float]] = {name: [] for name in sides}
     for turn in range(repeats):
         for name, fit in sides.items():
-            tolerance, first = found[name]["tolerance"], found[name]["seconds"]
+            tolerance, first = fits[name]["tolerance"], fits[name]["seconds"]
             if tolerance is not None and (turn == 0 or first < LONG):
                 seconds[name].append(first if first >= LONG else timed(fit, tolerance)[1])
     for name, times in seconds.items():
-        found[name]["seconds"] = statistics.median(times) if times else None
-        found[name]["times"] = times
-    return {"sides": found, "least": least, "wanted": case.wanted, "repeats": repeats}
+        fits[name]["seconds"] = statistics.median(times) if times else None
+        fits[name]["times"] = times
+    return {"sides": fits, "least": least, "wanted": case.wanted, "repeats": repeats}
 
 
 def _tuned(fit: Fit, gap: Callable[[Theta], float]) -> dict[str, Any]:

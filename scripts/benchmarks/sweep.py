@@ -44,7 +44,7 @@ def process(arguments: list[str], folder: Path) -> float:
 
 
 def toy_sweep(seeds: int, folder: Path) -> float:
-    """Seconds of 2 optimizers x 5 learning rates x so many seeds of the toy preset."""
+    """Seconds of 2 optimizers x 5 learning rates x a number of seeds of the toy preset."""
     overrides = ["optimizer=sgd,adam", f"lr={RATES}", f"seed=range({seeds})", f"hydra.sweep.dir=sweep_{seeds}"]
     return process([str(ROOT / "train.py"), "-m", *overrides], folder)
 
@@ -91,21 +91,21 @@ def cross_validation(penalties: int, folds: int, seeds: int, folder: Path, *more
 
 def run(large: bool) -> dict[str, Any]:
     """All of it; ``large`` adds the sweep of 10,000 jobs."""
-    found: dict[str, Any] = {}
+    seconds: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        found["toy, 1,000 jobs"] = toy_sweep(100, folder)
-        found["Hydra's basic launcher, 1,000 empty jobs"] = 1000 * empty_job(folder)
-        found["bare loop, 1,000 trainings"] = 1000 * bare_loop()
-        found["breast cancer, 1,000 jobs"] = cross_validation(50, 10, 2, folder)
+        seconds["toy, 1,000 jobs"] = toy_sweep(100, folder)
+        seconds["Hydra's basic launcher, 1,000 empty jobs"] = 1000 * empty_job(folder)
+        seconds["bare loop, 1,000 trainings"] = 1000 * bare_loop()
+        seconds["breast cancer, 1,000 jobs"] = cross_validation(50, 10, 2, folder)
         first = cross_validation(1, 1, 1, folder, "hydra/launcher=basic")
         more = cross_validation(1, 1 + SAMPLED_ALONE, 1, folder, "hydra/launcher=basic")
-        found["breast cancer, 1,000 jobs by the basic launcher"] = 1000 * (more - first) / SAMPLED_ALONE
+        seconds["breast cancer, 1,000 jobs by the basic launcher"] = 1000 * (more - first) / SAMPLED_ALONE
         if large:
-            found["toy, 10,000 jobs"] = toy_sweep(1000, folder)
-            found["peak memory, MiB"] = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+            seconds["toy, 10,000 jobs"] = toy_sweep(1000, folder)
+            seconds["peak memory, MiB"] = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
     return {
-        "seconds": found,
+        "seconds": seconds,
         "sampled": {"empty": SAMPLED_EMPTY, "loops": SAMPLED_LOOPS, "alone": SAMPLED_ALONE},
     } | setting()
 

@@ -145,7 +145,7 @@ prepared._summed = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
 
 
 def test_an_interrupted_preparation_leaves_nothing_half_written(tmp_path: Path) -> None:
-    """Killed in the middle of decoding, the next command starts anew and sweeps up."""
+    """Killed in the middle of decoding, the next command starts again and sweeps up."""
     write_photos(tmp_path / "photos", {"cats": 100, "dogs": 100})
     killed = subprocess.run([sys.executable, "-c", KILLED + PREPARE], cwd=tmp_path, capture_output=True)
     assert killed.returncode == -9, killed.stderr

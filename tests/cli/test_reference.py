@@ -28,7 +28,7 @@ def mappings(node: Any) -> Iterator[dict[str, Any]]:
 
 def test_the_files_are_those_that_are_generated() -> None:
     stale = [path for path, text in reference.generated().items() if path.read_text(encoding="utf-8") != text]
-    assert not stale, "make reference writes them anew"
+    assert not stale, "make reference writes them again"
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(CONF)))

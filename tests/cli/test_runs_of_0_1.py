@@ -133,7 +133,7 @@ def predicted(run: str) -> dict[str, Any]:
 
 
 def exported(run: str) -> dict[str, Any]:
-    """The probabilities of the exported models: how far they are from those of predict.py, at the most."""
+    """The probabilities of the exported models: the largest distance from those of predict.py."""
     predicted(run)
     p, by_format = probabilities_in(f"{run.replace('/', '_')}_predictions.csv"), {}
     for form in FORMATS[ROWS[run]]:

@@ -62,13 +62,13 @@ def test_nested_networks_are_built() -> None:
 
 def test_trusting_a_package_opens_it_for_classes_of_the_kind_only() -> None:
     with pytest.raises(UserError, match=r"trusted_packages=\[tests\]"):
-        build(Component("tests.core.test_build.Mine"), Callback, "callbacks.mine")
-    assert isinstance(build(Component("tests.core.test_build.Mine"), Callback, "callbacks.mine", ["tests"]), Mine)
+        build(Component("tests.core.test_build.Custom"), Callback, "callbacks.mine")
+    assert isinstance(build(Component("tests.core.test_build.Custom"), Callback, "callbacks.mine", ["tests"]), Custom)
     with pytest.raises(UserError, match="derived from Callback"):
         build(Component("os.system"), Callback, "callbacks.mine", ["os"])
 
 
-class Mine(Callback):
+class Custom(Callback):
     pass
 
 

@@ -19,7 +19,7 @@ from logreg.optim.problem import LogisticProblem
 def drawn(
     seed: int, rows: int, columns: int, spread: float = 1.0, weighted: bool = False
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-    """A table whose columns differ in scale by so many orders of magnitude."""
+    """A table whose columns differ in scale by this many orders of magnitude."""
     random = np.random.default_rng(seed)
     x = random.normal(size=(rows, columns)) @ random.normal(size=(columns, columns)) / np.sqrt(columns)
     y = (random.random(rows) < 1 / (1 + np.exp(-x @ random.normal(size=columns) - 0.5))).astype(float)

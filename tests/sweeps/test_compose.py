@@ -66,7 +66,7 @@ def sweep(
         yield started
 
 
-class Seen(NamedTuple):
+class Outcome(NamedTuple):
     """What a job of Hydra's finds and leaves behind."""
 
     overrides: list[str]
@@ -81,12 +81,12 @@ def described(error: BaseException | None) -> tuple[str, ...]:
     return (type(error).__name__, str(error), *described(error.__cause__)) if error else ()
 
 
-def by_hydra(started: Sweep, overrides: Sequence[str], number: int) -> Seen:
+def by_hydra(started: Sweep, overrides: Sequence[str], number: int) -> Outcome:
     """What BasicLauncher.launch does for a job, the task being to look around."""
     try:
         cfg = started._loader.load_sweep_config(started.master, list(overrides))
     except Exception as error:
-        return Seen([], "", "{}", {}, {}, described(error))
+        return Outcome([], "", "{}", {}, {}, described(error))
     with open_dict(cfg):
         cfg.hydra.job.id = number
         cfg.hydra.job.num = number
@@ -106,11 +106,11 @@ def by_hydra(started: Sweep, overrides: Sequence[str], number: int) -> Seen:
     try:
         run_job(task, cfg, "hydra.sweep.dir", "hydra.sweep.subdir", context, configure_logging=False)
     except Exception as error:
-        return Seen([], "", "{}", {}, {}, described(error))
+        return Outcome([], "", "{}", {}, {}, described(error))
     saved = Path(observed["directory"], ".hydra")
     files = {name: (saved / name).read_text(encoding="utf-8") for name in FILES}
     error = described(observed["error"])
-    return Seen(
+    return Outcome(
         observed["overrides"], observed["directory"], repr(observed["config"]), observed["choices"], files, error
     )
 

@@ -49,7 +49,7 @@ def bare_loop(
 
 
 class Stop(Callback):
-    """Presses Ctrl-C, so to speak, when so many blocks have been trained."""
+    """Presses Ctrl-C, so to speak, when this many blocks have been trained."""
 
     def __init__(self, after: int) -> None:
         self.after = after

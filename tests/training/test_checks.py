@@ -85,12 +85,12 @@ def test_a_train_monitor_with_validation_rows_is_refused(tmp_path: Path) -> None
     ],
 )
 def test_a_table_that_cannot_be_learned_from_is_refused(x: list, y: list, complaint: str) -> None:
-    class Mine(InMemoryData):
+    class OwnData(InMemoryData):
         def load(self) -> Table:
             return Table(np.array(x), np.array(y), ["a"])
 
     with pytest.raises(UserError, match=complaint):
-        Mine("mine").setup()
+        OwnData("mine").setup()
 
 
 @pytest.mark.parametrize(

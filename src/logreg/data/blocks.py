@@ -19,8 +19,8 @@ from torch import Tensor
 from logreg.core.seeds import generator
 from logreg.data.rows import Batch, LargeBatch, Rows
 
-# A block is what happens between two looks at the clock (progress bar, log files, Lightning's hooks): this many updates
-# at the most, and fewer when a batch is large, so that a block of any table takes a fraction of a second.
+# A block is what happens between two looks at the clock (progress bar, log files, Lightning's hooks): at most this many
+# updates, and fewer when a batch is large, so that a block of any table takes a fraction of a second.
 MAX_UPDATES = 100
 # The order of a pass is drawn in windows of ``WINDOW`` rows; each gathers stretches from all over the table: its
 # memory does not grow with the table, and what is read together lies together on disk. A table of no more rows than a

@@ -55,7 +55,7 @@ class CacheEntry:
         return entry if complete else None
 
     @classmethod
-    def opened_or_made(cls, cache: Path, key: str, make: Callable[[Path], Self]) -> tuple[Self, bool]:
+    def opened_or_written(cls, cache: Path, key: str, make: Callable[[Path], Self]) -> tuple[Self, bool]:
         """The entry of a key, and whether it had to be made.
 
         Args:
@@ -79,7 +79,7 @@ class CacheEntry:
                 if (entry := cls.opened(folder)) is not None:  # another run has made it meanwhile
                     return entry, False
                 _remove_abandoned(cache)
-                return cls._made(folder, make), True
+                return cls._written(folder, make), True
         except OSError as error:
             reason = error.strerror or str(error) or type(error).__name__
             if error.errno in NO_SPACE:
@@ -94,7 +94,7 @@ class CacheEntry:
             ) from error
 
     @classmethod
-    def _made(cls, folder: Path, make: Callable[[Path], Self]) -> Self:
+    def _written(cls, folder: Path, make: Callable[[Path], Self]) -> Self:
         part = folder.with_name(f".{folder.name}.part")
         # Whatever is there was left by a run that was killed: this run has the lock.
         shutil.rmtree(part, ignore_errors=True)
@@ -109,8 +109,7 @@ class CacheEntry:
             os.rename(part, folder)
         finally:
             shutil.rmtree(part, ignore_errors=True)
-        entry = cls.opened(folder)
-        if entry is None:
+        if (entry := cls.opened(folder)) is None:
             raise UserError(
                 f"data.cache_dir={folder.parent}: the prepared {cls.what} was changed while it was being written."
             )

@@ -30,7 +30,7 @@ class LargeBatch:
     """All rows of a split as one batch, too large to be one tensor: it comes in parts.
 
     Args:
-        change: is started anew whenever the parts are gone through.
+        change: is started again whenever the parts are gone through.
     """
 
     def __init__(self, rows: Rows, change: Change | None = None) -> None:

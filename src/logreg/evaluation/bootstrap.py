@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
-from torchmetrics import Metric
+from torchmetrics import Metric, classification
 
 from logreg.evaluation.engine import ScoredRows
 from logreg.evaluation.metrics import measured
+from logreg.evaluation.scores import BrierScore
 from logreg.optim.losses import LOG_LOSS, Loss
 
 # Resampled rows in all; a large table needs fewer resamples, its intervals are narrow anyway.
@@ -67,14 +68,14 @@ def majority_baseline(
     q = min(max(share_in_training, 1e-12), 1 - 1e-12)
     log_loss = -(rate * np.log(q) + (1 - rate) * np.log(1 - q))
     ones = share_in_training >= 0.5
-    known = {
-        "BinaryAccuracy": rate if ones else 1 - rate,
-        "BinaryF1Score": 2 * rate / (1 + rate) if ones else 0.0,
-        "BinaryAUROC": 0.5,
-        "BinaryAveragePrecision": rate,
-        "BinaryCalibrationError": abs(share_in_training - rate),
-        "BrierScore": rate * (1 - share_in_training) ** 2 + (1 - rate) * share_in_training**2,
+    known: dict[type[Metric], float] = {
+        classification.BinaryAccuracy: rate if ones else 1 - rate,
+        classification.BinaryF1Score: 2 * rate / (1 + rate) if ones else 0.0,
+        classification.BinaryAUROC: 0.5,
+        classification.BinaryAveragePrecision: rate,
+        classification.BinaryCalibrationError: abs(share_in_training - rate),
+        BrierScore: rate * (1 - share_in_training) ** 2 + (1 - rate) * share_in_training**2,
     }
-    loss = log_loss if trained_on == LOG_LOSS else known["BrierScore"]
+    loss = log_loss if trained_on == LOG_LOSS else known[BrierScore]
     values = {"loss": float(loss), "log_loss": float(log_loss)}
-    return values | {name: float(known[type(m).__name__]) for name, m in metrics.items() if type(m).__name__ in known}
+    return values | {name: float(known[type(m)]) for name, m in metrics.items() if type(m) in known}

@@ -19,7 +19,7 @@ from logreg.optim.solver import SMALL, Iteration, Latest, Solver
 SUBSAMPLE_TOLERANCE = 1e-4  # of the subsample's optimum, which is only as near as its rows are typical
 MOST_SUBSAMPLE_ITERATIONS = 50
 ROUGH = 10  # rows a column whose Hessian is enough for the subsample's own optimum
-REFRESH = 10  # iterations after which the Hessian of the subsample is made anew, where it is needed that long
+REFRESH = 10  # iterations after which the Hessian of the subsample is made again, where it is needed that long
 SINGLE_NOISE = 1e-7  # of the objective: changes that mean nothing in float32
 NEAR = 1e-5  # of the objective: a gap at which rounding may be what is left
 SHORT = 0.1  # of the length that is tried first: a step that says that the metric is wrong somewhere

@@ -4,7 +4,7 @@
 mean squared error of the probabilities, does both: its slope has the factor p (1 - p), which is nearly 0 where a
 prediction is confidently wrong.
 
-Shapes: logits and labels (..., rows), the losses and slopes likewise; labels are 0 or 1.
+Shapes: logits and labels (..., rows), and so are the losses and slopes; labels are 0 or 1.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ from logreg.optim.solver import SMALL, Iteration, Latest, Solver
 
 # Matrices of the Hessian's size at once: itself, the one that is summed at the next point, a block of rows, the same
 # weighted, their product, and that with the intercept.
-HELD = 6
+MATRICES_AT_ONCE = 6
 NEGLIGIBLE = 1e-12  # of the largest eigenvalue of the scaled Hessian
 
 
@@ -84,7 +84,7 @@ def check_memory(problem: LogisticProblem) -> None:
     Raises:
         UserError: names the solver that needs none.
     """
-    wanted, free = HELD * 8 * (problem.features + 1) ** 2, free_memory(problem.device)
+    wanted, free = MATRICES_AT_ONCE * 8 * (problem.features + 1) ** 2, free_memory(problem.device)
     if wanted > free:
         raise UserError(
             f"optimizer=newton needs {wanted / 2**30:,.1f} GiB for the Gram matrix of {problem.features:,} columns and "

@@ -5,7 +5,7 @@ The model over the working set is
     minimise over z   1/2 z' H z + c' z + sum_j l1_j |z_j|
 
 Given which coordinates are zero and the signs of the others, the minimum solves linear equations. So signs are guessed:
-the equations are solved, all coordinates that the solution contradicts are guessed anew, those of the wrong sign as
+the equations are solved, all coordinates that the solution contradicts are guessed again, those of the wrong sign as
 zero, zeros whose slope is more than l1 with the sign that it asks for, and so on (block principal pivoting; Kim and
 Park, Fast active-set-type algorithms for l1-regularized linear regression, AISTATS 2010). That takes some ten systems
 of equations, however many coordinates there are and whatever their correlations.

@@ -47,7 +47,7 @@ class Predictor(Scorer):
         """Probability and prediction over raw columns; null where a value is infinite."""
         assert self.linear is not None
         z = self.preprocessor.logit_expression(*self.linear, dtypes)
-        p = 1 / (1 + (-z).exp())
+        p = 1 / (1 + (-z).exp())  # the sigmoid as an expression, which polars has no function for
         if (calibration := self.calibration) is not None:
             p = z.map_batches(
                 lambda column: pl.Series(calibration.probabilities(column.to_numpy())), pl.Float64, is_elementwise=True

@@ -105,7 +105,7 @@ def test_another_photo_in_the_place_of_one_is_seen(folder: Path) -> None:
     assert len(images(folder).y) == 21
 
 
-def test_a_cache_that_was_cut_short_is_made_anew(folder: Path) -> None:
+def test_a_cache_that_was_cut_short_is_made_again(folder: Path) -> None:
     first = images(folder)
     pixels = np.array(first.pixels)
     file = entries(folder)[0] / pixel_store.PIXELS
@@ -244,7 +244,7 @@ def test_skip_bad_with_no_photo_of_a_class_left(twelve: Path) -> None:
 
 
 def act_in(monkeypatch: pytest.MonkeyPatch, name: str, act: Callable[[], None], after: int = 0) -> None:
-    """Something happens when a function is called for the time after so many others."""
+    """Something happens when a function is called for the time after a number of others."""
     real, calls = getattr(pixel_store, name), []
 
     def wrapped(*args: Any, **settings: Any) -> Any:
@@ -351,7 +351,7 @@ def test_ctrl_c_leaves_nothing_behind(twelve: Path, backend: str) -> None:
     assert len(images(twelve).y) == 12
 
 
-def test_photos_that_stream_by_are_named_and_left_out_likewise(
+def test_photos_that_stream_by_are_named_and_left_out_too(
     twelve: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     files = photos_below(str(twelve))
@@ -371,7 +371,7 @@ def test_photos_that_stream_by_are_named_and_left_out_likewise(
 
 
 def test_what_was_skipped_is_refused_where_it_is_not_to_be_skipped(tmp_path: Path) -> None:
-    """And a file that can be read again is found anew, though its content did not change."""
+    """And a file that can be read again is found again, though its content did not change."""
     mixed = write_photos(tmp_path / "photos", {"a": 6, "b": 6})
     bad = mixed / "a" / "photo 0.jpg"
     whole = bad.read_bytes()

@@ -1,5 +1,5 @@
 #!/bin/sh
-# The runs of this folder, made anew in the current directory, which has to be empty but for these scripts:
+# The runs of this folder, made again in the current directory, which has to be empty but for these scripts:
 #   PYTHON=<python with version 0.1.0> PROJECT=<checkout of version 0.1.0> sh make_runs.sh
 # Paths are relative to this folder, so that they hold wherever it is copied to.
 set -e

@@ -222,7 +222,7 @@ def test_the_colours_stand_outliers_and_wide_ranges(tmp_path: Path) -> None:
 
 
 def searched(count: int) -> list[Job]:
-    """Jobs of a search that draws both numbers anew for each; every hundredth diverged."""
+    """Jobs of a search that draws both numbers again for each; every hundredth diverged."""
     draws = np.random.default_rng(0)
     points = [(10 ** float(draws.uniform(-5, 0)), float(draws.uniform(1, 9))) for _ in range(count)]
     jobs = []

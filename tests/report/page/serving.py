@@ -34,7 +34,7 @@ EVERYTHING = f"{NODES} return nodes(document.body).filter(n => n.nodeType === 3)
 
 @contextlib.contextmanager
 def served(directory: Path, runs: int, log: Path) -> Iterator[str]:
-    """The address of a server that has read so many runs of a directory."""
+    """The address of a server that has read this many runs of a directory."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -89,7 +89,7 @@ def browser(profile: Path, window: str = "1800,1000", logs: bool = False) -> Ite
 
 def text_when(driver: Any, url: str, words: tuple[str, ...]) -> str:
     """The visible text of a page, when all of these words are in it, or when patience ends."""
-    driver.get("about:blank")  # else another # would not load the page anew
+    driver.get("about:blank")  # else another # would not load the page again
     driver.get(url)
     text, deadline = "", time.monotonic() + PATIENCE
     while time.monotonic() < deadline and not all(word in text for word in words):

@@ -28,7 +28,7 @@ from logreg.report.tensorboard.texts import (
     THRESHOLDS,
     conclusion,
     configuration,
-    precision_recall,
+    counts_at_thresholds,
     write_curves,
     write_texts,
 )
@@ -78,7 +78,7 @@ def check_curve(table: np.ndarray, y: np.ndarray, p: np.ndarray, weight: np.ndar
         assert [tp, fp, tn, fn] == pytest.approx([w[mask].sum() for mask in masks], rel=1e-6, abs=1e-5)
 
 
-class Given(torch.nn.Module):
+class FirstFeature(torch.nn.Module):
     """A network whose logit is the first feature."""
 
     def __init__(self) -> None:
@@ -102,7 +102,7 @@ def test_curves_are_scikit_learns_also_where_probabilities_are_thresholds(weight
     weight = random.exponential(size=len(p)) if weighted else None
     parts: tuple[Any, ...] = (z[:, None], torch.tensor(y), *([torch.tensor(weight)] if weighted else []))
     batches = [tuple(part[i : i + 100] for part in parts) for i in range(0, len(p), 100)]
-    check_curve(precision_recall(BinaryClassifier(Given()), batches), y, p, weight)
+    check_curve(counts_at_thresholds(BinaryClassifier(FirstFeature()), batches), y, p, weight)
 
 
 def test_held_out_splits_have_a_curve_in_the_event_file_and_training_rows_where_none_are(tmp_path: Path) -> None:

@@ -103,7 +103,7 @@ def cached_photos(files: Sequence[Path], size: int, skip_bad: bool, cache_dir: P
             raise UserError("data.path: a photo was changed while it was being read; start again.")
         return photos
 
-    photos, is_new = CachedPhotos.opened_or_made(cache_dir, name, make)
+    photos, is_new = CachedPhotos.opened_or_written(cache_dir, name, make)
     if photos.bad and not skip_bad:
         raise _refusal(files, photos.bad[0])
     _warn_of_bad(files, photos.bad)

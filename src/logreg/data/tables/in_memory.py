@@ -100,8 +100,7 @@ class InMemoryData(BlockData):
     @property
     def source(self) -> Table:
         """The table as read; `setup` has run."""
-        if self.table is None:
-            self.setup()
+        self.setup()
         assert self.table is not None
         return self.table
 

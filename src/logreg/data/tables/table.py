@@ -75,7 +75,7 @@ class TableData(BlockData):
                 )
             return table
 
-        table, is_new = CachedTable.opened_or_made(Path(self.paths.cache_dir), key, make)
+        table, is_new = CachedTable.opened_or_written(Path(self.paths.cache_dir), key, make)
         for note in table.notes:
             log.info("%s", note)
         for warning in table.warnings:

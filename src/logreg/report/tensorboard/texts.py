@@ -35,16 +35,16 @@ def write_curves(
     chosen = [split for split in splits if split != "train" and len(data.rows[split])] or ["train"]
     with data.serving(next(classifier.parameters()).dtype):
         for split in chosen:
-            table = precision_recall(classifier, data.batches(split))
+            table = counts_at_thresholds(classifier, data.batches(split))
             weighted = ", as their weights count them" if data.weights(split) is not None else ""
             events.curve(f"precision_recall/{split}", table, f"{data.name}, {SPLIT_NAMES[split]} rows{weighted}", step)
 
 
 @torch.no_grad()
-def precision_recall(classifier: BinaryClassifier, batches: Iterable[Batch]) -> Float[np.ndarray, "6 thresholds"]:
+def counts_at_thresholds(classifier: BinaryClassifier, batches: Iterable[Batch]) -> Float[np.ndarray, "6 thresholds"]:
     """True positives, false positives, true negatives, false negatives, precision and recall at `THRESHOLDS`.
 
-    Rows with weights count so much. A row is predicted to be of label 1 where its probability is at least the
+    Rows count by their weights. A row is predicted to be of label 1 where its probability is at least the
     threshold; where no row is, the precision is 0, as in TensorBoard's own summaries.
     """
     classifier.eval()

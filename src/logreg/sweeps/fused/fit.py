@@ -33,7 +33,7 @@ from logreg.sweeps.fused.stack import Split, TrainingBatches
 # noticed that much later, which nothing but time depends on.
 BLOCK_UPDATES, BLOCK_VALUES = 100, 2**22
 
-Jobs: TypeAlias = Bool[np.ndarray, " jobs"]
+JobMask: TypeAlias = Bool[np.ndarray, " jobs"]
 OfJobs: TypeAlias = Float[np.ndarray, " jobs"]
 Progress: TypeAlias = Callable[[float], object]  # called with the updates made since the last time
 
@@ -117,7 +117,7 @@ class Fit:
         tables: Sequence[BlockData],
         jobs: Sequence[FusedJob],
         settings: GroupSettings,
-        counted: Jobs | None = None,
+        counted: JobMask | None = None,
     ) -> None:
         self.tables, self.jobs, self.settings = tables, jobs, settings
         dtype, device = settings.dtype, settings.device
@@ -147,7 +147,7 @@ class Fit:
         self.accuracies: list[OfJobs] = []
         self.solver_values: list[dict[str, OfJobs]] = []  # what a solver logs besides at these steps, by name
         # Step and metrics by name of every validation, and the jobs that it counts for.
-        self.validations: list[tuple[int, dict[str, OfJobs], Jobs]] = []
+        self.validations: list[tuple[int, dict[str, OfJobs], JobMask]] = []
         self.last, self.best = JobStates(self), JobStates(self)  # when each job ended, and when it validated best
         self._to_copy: set[int] = set()
         self.copied_parameters: dict[int, list[Tensor]] = {}  # by update, (jobs, *shape) each; see `copy_before`

@@ -32,7 +32,7 @@ from logreg.training.signals import signals_stop
 
 log = logging.getLogger("hydra.logreg")
 
-Jobs = Mapping[int, ComposedJob]
+ComposedJobs = Mapping[int, ComposedJob]
 Trained = Iterator[tuple[int, RunRecord]]
 
 
@@ -49,7 +49,7 @@ class _OutOfMemory(Exception):
     """A fit was too large after all."""
 
 
-def train_together(jobs: Jobs, settings: Mapping[int, Settings], options: FusedOptions) -> Trained:
+def train_together(jobs: ComposedJobs, settings: Mapping[int, Settings], options: FusedOptions) -> Trained:
     """Train jobs that are alike and write their directories; yields the position and the record of each.
 
     Those that turn out not to fit together, or not to be valid, are left out: they say why when they run alone.
@@ -86,7 +86,7 @@ def train_together(jobs: Jobs, settings: Mapping[int, Settings], options: FusedO
             log.info("each by itself, as together they failed (%s: %s)", type(error).__name__, error)
 
 
-def _assembled(jobs: Jobs, settings: Mapping[int, Settings]) -> tuple[list[GroupMember], GroupSettings]:
+def _assembled(jobs: ComposedJobs, settings: Mapping[int, Settings]) -> tuple[list[GroupMember], GroupSettings]:
     """The jobs that are valid, and what they have in common."""
     assembler, members = Assembler(trusted_packages()), []
     errors: dict[int, UserError] = {}
@@ -103,7 +103,7 @@ def _assembled(jobs: Jobs, settings: Mapping[int, Settings]) -> tuple[list[Group
     raise AllRefused(errors)
 
 
-def _train(jobs: Jobs, stack: Stack, common: GroupSettings, options: FusedOptions) -> Trained:
+def _train(jobs: ComposedJobs, stack: Stack, common: GroupSettings, options: FusedOptions) -> Trained:
     """Train one stack and write its jobs; a signal ends the training, and what was trained is written."""
     began, started = time.perf_counter(), datetime.now(UTC).isoformat(timespec="seconds")
     with _failures_named():
@@ -161,7 +161,7 @@ def _failures_named() -> Iterator[None]:
         raise CannotFuse(f"its model cannot be vectorized ({str(error).splitlines()[0]})") from error
 
 
-def _files(jobs: Jobs, member: GroupMember, started: str, options: FusedOptions) -> JobFiles:
+def _files(jobs: ComposedJobs, member: GroupMember, started: str, options: FusedOptions) -> JobFiles:
     """The directory of a job, with the record of before it is trained."""
     job, settings = jobs[member.position], member.settings
     record = RunRecord.begun(job.overrides, started)

@@ -55,7 +55,7 @@ class BatchedEvaluation:
         Args:
             logits: in the networks' own precision, which decides the predictions.
             y: 0 or 1; (rows,) where all jobs share them, or (jobs, rows).
-            weight: of the rows, likewise.
+            weight: of the rows, of the same shape.
 
         Raises:
             ValueError: there are not as many jobs as thresholds.

@@ -55,7 +55,7 @@ class Footprint:
 
     numbers: int = 0  # that are made of one row, all layers together
     convolves: bool = False  # whether convolutions are among what makes them
-    at_once: int = MAX_ELEMENTS  # rows that are better looked at together at the most, see `logreg.data.rows.Rows`
+    at_once: int = MAX_ELEMENTS  # the most rows that are better looked at together, see `logreg.data.rows.Rows`
 
 
 @torch.no_grad()

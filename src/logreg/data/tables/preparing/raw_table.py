@@ -263,7 +263,7 @@ class RawTable:
         self.keys.append(key)
         self.origins.append(rows)
         self.label_counts.append(label_counts)
-        if len(self.origins) == 1:  # another source counts anew
+        if len(self.origins) == 1:  # another source counts again
             self.distinct_numbers = {name for name, ids in (integers or {}).items() if ids.looks_like_id(rows)}
             self.distinct_texts = {name: (len(each.values), each.present) for name, each in self.levels.items()}
 

@@ -24,7 +24,7 @@ from logreg.core.options.tables import Dialect, ReadOptions
 from logreg.data.tables.reading import kinds
 from logreg.data.tables.reading.dialect import is_number, known, reader, sniff, tidy
 from logreg.data.tables.reading.kinds import KindInference
-from logreg.data.tables.reading.text_blocks import OTHERS, TextBlock, blocks, head_of, in_order, not_text
+from logreg.data.tables.reading.text_blocks import OTHER_COMPRESSIONS, TextBlock, blocks, head_of, in_order, not_text
 
 CAREFUL_ROWS, CAREFUL_FIELDS = 2**11, 2**16  # at once, as many as the processor's cache holds
 SAMPLED_ROWS, FEWEST_SAMPLED, SAMPLED_FIELDS = 1000, 20, 2**20  # to find out what columns hold
@@ -238,7 +238,7 @@ def look(path: Path, options: ReadOptions, key: str) -> tuple[TextFile, dict[str
 
 
 def _refuse_binary(head: bytes, key: str) -> None:
-    for magic, what in OTHERS.items():
+    for magic, what in OTHER_COMPRESSIONS.items():
         if re.match(magic, head):
             raise UserError(f"{key}: the file is {what}, which is not read; decompress it, or use gzip or Zstandard.")
     if b"\0" in head:

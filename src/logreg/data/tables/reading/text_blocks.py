@@ -26,7 +26,7 @@ BLOCK_BYTES = 2**24
 LONGEST_LINE = 2**30
 READ_AHEAD = 3  # blocks, each of which polars reads in as many threads as it has
 # What other compressed files begin with, which nothing here reads.
-OTHERS = {
+OTHER_COMPRESSIONS = {
     rb"BZh[1-9]1AY&SY": "compressed by bzip2",
     rb"\xfd7zXZ": "compressed by xz",
     rb"\x04\x22\x4d\x18": "compressed by lz4",
