@@ -30,16 +30,24 @@ Flat = Callable[[Theta, Point, float], bool]
 
 
 def search(
-    evaluate: Callable[[Theta], Point],  # what is known of the objective at a point
-    theta: Theta,  # where the search starts, (features + 1,), …
-    at: Point,  # … and what is known there
+    evaluate: Callable[[Theta], Point],
+    theta: Theta,
+    at: Point,
     direction: Theta,
-    step: float,  # the length that is tried first; each one that fails is followed by a shorter one
-    slope: float,  # how fast the objective falls along the direction at first, below 0
-    flat: Flat[Point] | None = None,  # accepts a point where the objective itself has not fallen enough
+    step: float,
+    slope: float,
+    flat: Flat[Point] | None = None,
     trials: int = MOST_TRIALS,
 ) -> tuple[Theta, Point, float]:
     """The first point along the direction where the objective is low enough.
+
+    Args:
+        evaluate: what is known of the objective at a point.
+        theta: where the search starts, (features + 1,); ``at`` is what is known there.
+        step: the length that is tried first; each one that fails is followed by a shorter one.
+        slope: how fast the objective falls along the direction at first, below 0.
+        flat: accepts a point where the objective itself has not fallen enough.
+        trials: the most lengths that are tried.
 
     Returns:
         The point, what is known there, and the step; theta itself and 0 where there is no such point.

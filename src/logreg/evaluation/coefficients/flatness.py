@@ -41,10 +41,15 @@ UNKNOWN = "whether the labels are separated is not known; separation=true finds 
 
 @dataclass(frozen=True)
 class Flatness:
-    """In which directions the objective is all but flat."""
+    """In which directions the objective is all but flat.
 
-    dependent: list[str]  # columns that are combinations of others
-    separating: list[str]  # columns along which the labels seem to be separated
+    Attributes:
+        dependent: columns that are combinations of others.
+        separating: columns along which the labels seem to be separated.
+    """
+
+    dependent: list[str]
+    separating: list[str]
 
     @property
     def separation(self) -> str:
