@@ -15,7 +15,7 @@ from logreg.runs.export import check_request, export_run
 
 def export(cfg: DictConfig) -> None:
     config = plain(cfg)
-    check_request(config["run"], config["format"], config["output"])
+    check_request(config.get("run"), config.get("format"), config.get("output"))
     settings = parse(ExportSettings, config)
     logging.captureWarnings(True)
     warnings.simplefilter("ignore")

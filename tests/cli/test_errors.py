@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from logreg.cli.configuration import compose, plain
+from logreg.core.errors import UserError
+from logreg.runs.commands import COMMANDS, parse
 from tests.commands import ROOT, Command, assert_refused
 
 # What is refused before torch is imported, and what the answer must name.
@@ -112,6 +115,12 @@ AT_ONCE = [
     (["data=table", "data.path=t.csv", "+data.fromat=csv"], ["data.fromat", "did you mean format?"]),
     (["data=images", "data.path=nowhere"], ["data.path=nowhere", "no such folder"]),
     (["data=images", "data.path=.", "data.augment.crop=2"], ["data.augment.crop=2", "from 0 to below 1"]),
+    (["epochs=3", "+epocs=9", "+costs.fp=3"], ["epocs", "did you mean epochs?"]),
+    (["+costs.fp=3"], ["costs.fp", "false_positive, false_negative"]),
+    (["-m", "+epocs=1,2"], ["epocs", "did you mean epochs?"]),
+    (["+learning_rate=0.1"], ["learning_rate", "did you mean lr?"]),
+    (["+chosen=3"], ["chosen", "no such key"]),
+    (["+chosen.name=adam"], ["chosen", "no such key"]),
     (["data=digits", "callbacks.photos.every_n_epochs=0"], ["callbacks.photos.every_n_epochs=0", "above 0"]),
 ]
 # What needs the heavy imports.
@@ -132,6 +141,31 @@ def test_refused_at_once(command: Command, arguments: list[str], parts: list[str
     # A torch that cannot be imported proves that nobody asked for it.
     process = command("train.py", *arguments, without_torch=True)
     assert_refused(process, parts)
+
+
+@pytest.mark.parametrize(
+    ("content", "parts"),
+    [("epocs: 5", ["epocs", "did you mean epochs?"]), ("penalty: {l3: 1}", ["penalty.l3", "l1, l2, firth"])],
+)
+def test_a_key_of_a_file_that_nothing_reads_is_refused(
+    command: Command, tmp_path: Path, content: str, parts: list[str]
+) -> None:
+    write_experiment(tmp_path, content)
+    assert_refused(command("train.py", "--config-dir=own", "experiment=mine", without_torch=True), parts)
+
+
+def test_a_variable_of_a_user_is_valid(command: Command, tmp_path: Path) -> None:
+    write_experiment(
+        tmp_path, "passes: {few: 2}\nfolder: mine\nepochs: ${passes.few}\nhydra: {run: {dir: '${folder}'}}"
+    )
+    assert command("train.py", "--config-dir=own", "experiment=mine", "figures=false").returncode == 0
+    assert json.loads((tmp_path / "mine" / "config.json").read_text())["passes"] == {"few": 2}
+
+
+def write_experiment(folder: Path, content: str) -> None:
+    path = folder / "own" / "experiment" / "mine.yaml"
+    path.parent.mkdir(parents=True)
+    path.write_text(f"# @package _global_\n{content}\n")
 
 
 @pytest.mark.parametrize(("arguments", "parts"), LATER, ids=lambda value: " ".join(value))
@@ -186,6 +220,26 @@ def test_a_sweep_over_an_unknown_key_leaves_nothing_behind(command: Command, tmp
 )
 def test_evaluate_refuses(command: Command, arguments: list[str], parts: list[str]) -> None:
     assert_refused(command("scripts/evaluate.py", *arguments), parts)
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "sentence"),
+    [
+        ("predict", {"foo": 1}, r"^foo: there is no such key.*; valid: run, "),
+        ("predict", {"data": {"path": "x", "keep": [], "foo": 1}}, r"^data\.foo: there is no such key"),
+        ("predict", {"data": None}, r"^data\.\w+: .* is needed\.$"),
+        ("export", {"data": {"path": None, "foo": 1}}, r"^data\.foo: there is no such key.*; valid: path\."),
+        ("evaluate", {"seed": ...}, r"^seed: a whole number, 0 or more, is needed\."),
+        ("report", {"data": {"foo": 3}}, "^data: there is no such key"),
+    ],
+)
+def test_the_other_commands_have_no_further_keys(name: str, changes: dict[str, object], sentence: str) -> None:
+    required = {"export": ["format=onnx"], "predict": ["data.path=x"]}
+    config = plain(compose(name, [*required.get(name, []), "run=r"]))
+    parse(COMMANDS[name], config)
+    changed = {key: value for key, value in (config | changes).items() if value is not ...}
+    with pytest.raises(UserError, match=sentence):
+        parse(COMMANDS[name], changed)
 
 
 def test_the_package_imports_without_torch() -> None:

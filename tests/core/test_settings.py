@@ -37,11 +37,10 @@ def test_a_key_that_a_version_did_not_have_has_the_default_of_conf() -> None:
 
 
 def test_keys_of_data_are_in_the_parts_of_the_class() -> None:
-    settings = parse(plain(compose("train", ["data=table", "data.path=x", "+note=a"])))
+    settings = parse(plain(compose("train", ["data=table", "data.path=x"])))
     assert settings.data.paths == TablePaths("x")
     assert settings.data.split == SplitOptions()
     assert settings.data.folder is None
-    assert settings.further["note"] == "a"
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from logreg.cli._compat import Prepare, known_options, run_hydra
 from logreg.cli.configuration import compose
 from logreg.cli.directories import StartedSweep, claim_run, claim_sweep
-from logreg.cli.explain import choices_of, explain, group_names
+from logreg.cli.explain import check_keys, choices_of, explain, group_names
 from logreg.cli.trust import check_callbacks, trusted_packages
 from logreg.cli.vocabulary import check_vocabulary
 from logreg.core.errors import UserError
@@ -44,6 +44,8 @@ def command(
         def prepare(config: DictConfig, mode: RunMode) -> None:
             """What is checked and claimed before Hydra makes anything of the configuration."""
             check_callbacks(config, trusted_packages())
+            if name == "train":
+                check_keys(config)
             if after_sweep is not None and mode is RunMode.RUN:
                 claim_run(config)
             elif after_sweep is not None:

@@ -9,13 +9,14 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from logreg.cli.configuration import compose
+from logreg.cli.vocabulary import OWN_CONFIGURATION
 from logreg.core.errors import UserError, nearest
 from logreg.core.options import data
-from logreg.core.settings import CONF, RULES
+from logreg.core.settings import CONF, KEYS, RULES
 
 INTERNAL_GROUPS = ("hydra", "reading", "requirements")  # not for users to choose from
 
@@ -69,6 +70,22 @@ _HINTS = {
     "device": "accelerator",
     "dataset": "data",
 }
+
+
+def check_keys(config: DictConfig) -> None:
+    """Refuse a key of train.py's configuration, or one that a sweep adds to it, that nothing reads.
+
+    Raises:
+        UserError: the key is none of the settings, and no other key refers to it, as to a variable of a user's own.
+    """
+    task = [] if any(each.startswith(OWN_CONFIGURATION) for each in sys.argv) else config.hydra.overrides.task
+    added = [match[1] for each in task if (match := re.match(r"\++([\w-]+)=", each))]  # own groups, where there are any
+    unknown = [str(key) for key in (*config, *added) if key not in KEYS and key not in ("hydra", *group_names())]
+    variables = re.findall(r"\$\{(?:oc\.\w+:)?\.*([\w-]+)", OmegaConf.to_yaml(config)) if unknown else []
+    for key in unknown:
+        if key not in variables:
+            near = f" (did you mean {_HINTS[key]}?)" if key in _HINTS else nearest(key, sorted(KEYS))
+            raise UserError(f"{key}: there is no such key{near}; one of your own is valid where another refers to it.")
 
 
 def _unknown_key(key: str, name: str, error: Exception) -> str:

@@ -16,12 +16,13 @@ import math
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from logreg.core.errors import UserError, nearest
 from logreg.core.numbers import is_finite
 
 Schema = Mapping[str, object]
+Part = TypeVar("Part")
 ABSENT = object()
 
 
@@ -187,4 +188,19 @@ def check_names(names: Iterable[str], known: Collection[str], key: str, problem:
     """
     for name in names:
         if name not in known:
-            raise UserError(f"{key}.{name}: {problem}{nearest(name, known)}; valid: {', '.join(known)}.")
+            path = f"{key}.{name}".lstrip(".")
+            raise UserError(f"{path}: {problem}{nearest(name, known)}; valid: {', '.join(known)}.")
+
+
+def part_of(part: type[Part], values: Mapping[str, Any], key: str, **given: object) -> Part:
+    """A part of the settings of those of the values below a key that it knows.
+
+    Raises:
+        UserError: one is absent that has no default.
+    """
+    known = {each.name: each for each in dataclasses.fields(part)}  # type: ignore[arg-type]
+    given = {name: values[name] for name in known if name in values} | given
+    for name in known.keys() - given.keys():
+        if known[name].default is dataclasses.MISSING:
+            raise UserError(f"{f'{key}.{name}'.lstrip('.')}: {known[name].metadata['rule'].words} is needed.")
+    return part(**given)

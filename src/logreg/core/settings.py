@@ -11,9 +11,9 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from logreg.core.components import Component, components_of
 from logreg.core.errors import UserError
@@ -30,6 +30,7 @@ from logreg.core.rules import (
     lookup,
     number,
     optional,
+    part_of,
     rules_of,
     setting,
     text,
@@ -118,7 +119,7 @@ class Vectorized:
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> Vectorized:
         """These values, and the defaults of the others."""
-        return _part(cls, {**_defaults()["vectorized"], **values}, "vectorized")
+        return part_of(cls, {**_defaults()["vectorized"], **values}, "vectorized")
 
 
 @dataclass(frozen=True)
@@ -174,7 +175,6 @@ class Settings:
     Attributes:
         lr, accelerator, epochs: what is in force, also where the long keys were given.
         resume: a run directory, a checkpoint, or the name of runs; the checkpoint once it was found.
-        further: keys that a user added.
         source: the configuration that this was made of.
     """
 
@@ -223,7 +223,6 @@ class Settings:
     callbacks: Mapping[str, Component]
     logger: Mapping[str, Component]
     chosen: AutoChoice | None = None
-    further: Mapping[str, object] = field(default_factory=dict)
     source: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
@@ -237,22 +236,21 @@ class Settings:
         sweep, trainer, path = config["sweep"], config["trainer"], config.get("path")
         return cls(
             **{key: config[key] for key in _PLAIN},
-            penalty=_part(Penalty, config["penalty"], "penalty"),
-            costs=_part(Costs, config["costs"], "costs"),
-            vectorized=_part(Vectorized, config["vectorized"], "vectorized"),
-            path=None if path is None else _part(PenaltyPath, path, "path"),
+            penalty=part_of(Penalty, config["penalty"], "penalty"),
+            costs=part_of(Costs, config["costs"], "costs"),
+            vectorized=part_of(Vectorized, config["vectorized"], "vectorized"),
+            path=None if path is None else part_of(PenaltyPath, path, "path"),
             lesson=_lesson(config["lesson"], "lesson"),
-            sweep=_part(SweepSettings, sweep, "sweep", lesson=_lesson(sweep["lesson"], "sweep.lesson")),
+            sweep=part_of(SweepSettings, sweep, "sweep", lesson=_lesson(sweep["lesson"], "sweep.lesson")),
             data=DataSettings.of(config["data"]),
             model=Component.of(config["model"], "model"),
             optimizer=Component.of(config["optimizer"], "optimizer"),
             scheduler=Component.of(config["scheduler"], "scheduler") if config["scheduler"] else None,
-            trainer=_part(TrainerSettings, trainer, "trainer", component=Component.of(trainer, "trainer")),
+            trainer=part_of(TrainerSettings, trainer, "trainer", component=Component.of(trainer, "trainer")),
             metrics=components_of(config["metrics"], "metrics"),
             callbacks=components_of(config["callbacks"], "callbacks"),
             logger=components_of(config["logger"], "logger"),
             chosen=AutoChoice.from_json(config.get("chosen")),
-            further={key: config[key] for key in config.keys() - _KEYS},
             source=config,
         )
 
@@ -289,19 +287,10 @@ class Settings:
         return unasked if self.separation == AUTO else math.inf if self.separation else 0
 
 
-_Part = TypeVar("_Part")
-_KEYS = {each.name for each in fields(Settings)} - {"further", "source"}
+# Of a configuration that is to be trained; the choice is the run's own.
+KEYS = ({each.name for each in fields(Settings)} - {"chosen", "source"}) | {"trusted_packages"}
 _PLAIN = [each.name for each in fields(Settings) if "rule" in each.metadata]
 _GROUPS = ("scheduler", "metrics", "callbacks", "logger")  # which can be left out, as in ~callbacks
-
-
-def _part(part: type[_Part], values: Mapping[str, Any], key: str, **given: object) -> _Part:
-    known = {each.name: each for each in fields(part)}  # type: ignore[arg-type]
-    given = {name: values[name] for name in known if name in values} | given
-    for name in known.keys() - given.keys():
-        if known[name].default is MISSING:
-            raise UserError(f"{key}.{name}: {known[name].metadata['rule'].words} is needed.")
-    return part(**given)
 
 
 def _lesson(node: object, key: str) -> Component | None:

@@ -11,7 +11,20 @@ from dataclasses import dataclass, fields
 from typing import Any, TypeVar
 
 from logreg.core.options.tables import RoleOptions
-from logreg.core.rules import Rule, check, choice, number, optional, rules_of, setting, text, texts, whole
+from logreg.core.rules import (
+    Rule,
+    check,
+    check_names,
+    choice,
+    number,
+    optional,
+    part_of,
+    rules_of,
+    setting,
+    text,
+    texts,
+    whole,
+)
 from logreg.records.checkpoints import CHECKPOINTS
 from logreg.runs.export import FORMATS
 from logreg.runs.reading import NewRows
@@ -103,9 +116,13 @@ def parse(command: type[Command], config: Mapping[str, Any]) -> Command:
     """The settings of a command from its resolved configuration.
 
     Raises:
-        UserError: names the first key whose value is not valid, and what would be.
+        UserError: names the first key that there is not, is needed, or whose value is not valid, and what would be.
     """
+    check_names(config, [*(each.name for each in fields(command)), "trusted_packages"], "")  # type: ignore[arg-type]
     check(config, rules_of_command(command))
-    values = {each.name: config[each.name] for each in fields(command)}  # type: ignore[arg-type]
-    rows = typing.get_type_hints(command).get("data")
-    return command(**values | ({"data": rows(**values["data"])} if rows else {}))
+    rows, values = typing.get_type_hints(command).get("data"), config.get("data")
+    if rows is None:
+        return part_of(command, config, "")
+    values = values if isinstance(values, Mapping) else {}
+    check_names(values, [each.name for each in fields(rows)], "data")
+    return part_of(command, config, "", data=part_of(rows, values, "data"))
