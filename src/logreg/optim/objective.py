@@ -52,7 +52,7 @@ class Objective:
     loss: Loss = LOG_LOSS  # of a row
     l1: float = 0.0  # weights of the penalties
     l2: float = 0.0
-    firth: float = 0.0  # see `logreg.optim.firth`: one over the sum of the training rows' weights
+    firth: float = 0.0  # see `FirthProblem`: one over the sum of the training rows' weights
 
     @property
     def penalised(self) -> bool:

@@ -2,7 +2,7 @@
 
 The terms, as all solvers use them:
 
-    problem    the objective F over all training rows, as a function of the coefficients; `logreg.optim.problem`
+    problem    the objective F over all training rows, as a function of the coefficients; `LogisticProblem`
     theta      the coefficients, (features + 1,), the intercept last, in float64
     direction  where an iteration goes from theta: -H^-1 g for some matrix H near the Hessian of F
     gap        how far F is above its least value, as the quadratic model estimates it: half the squared Newton

@@ -123,8 +123,8 @@ class RunRecord(JsonObject):
         threshold_rule: how the threshold was chosen, where it was not given.
         calibration: the map from logits to probabilities that was fitted on ``rows`` validation rows, and what held-out
             rows gave ``uncalibrated``; see `logreg.evaluation.calibration`.
-        inference: how well a linear classifier fits, see `logreg.evaluation.coefficients.estimates`; or why it has no
-            standard errors, ``refused``.
+        inference: how well a linear classifier fits, see `logreg.evaluation.coefficients.estimates.FitStatistics`; or
+            why it has no standard errors, ``refused``.
         intervals: of accuracies on held-out rows; see `logreg.evaluation.reliability`.
         baseline: None where it was not asked for.
     """

@@ -58,7 +58,7 @@ class BinaryClassifier(LightningModule):
         loss: ``log_loss`` or ``mse``; see `logreg.optim.losses`.
         l1, l2: weights of the penalty; the intercept is never penalised.
         firth: weight of Firth's penalty, which must be one over the sum of the training rows' weights (their number,
-            where they have none); see `logreg.optim.firth`.
+            where they have none); see `logreg.optim.firth.FirthProblem`.
         threshold: a row is predicted to be of label 1 where its probability is at least this.
         metrics: what to measure on validation and test rows, by name; see `logreg.evaluation.metrics.Evaluation`.
         certify_every: passes after which the distance from the optimum is logged, as ``optimality/gap`` and the like.

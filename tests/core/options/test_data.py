@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import fields
 from typing import Any
 
 import pytest
 import yaml
 
+import logreg.data
 from logreg.cli.configuration import compose, parse, plain
 from logreg.core.build import build_data
 from logreg.core.errors import UserError
 from logreg.core.options.data import SOURCES, DataSettings
-from logreg.core.options.photos import DIGITS
+from logreg.core.options.photos import DIGITS, AugmentOptions
 from logreg.core.options.rows import ALL_FOR_TRAINING, SplitOptions
 from logreg.core.options.tables import ReadOptions, TablePaths
 from logreg.core.rules import rules_of
 from logreg.core.settings import CONF, Settings
 from logreg.data import DigitsData, TableData
+from tests.commands import ROOT
 
 
 class Subclass(TableData):
@@ -115,3 +119,13 @@ def test_a_file_of_conf_has_every_key_of_its_class_with_its_default(file) -> Non
             if key not in ("seed", *DIFFER[file.stem]):
                 assert value == getattr(getattr(bare, name), key), key
     assert {key: node[key] for key in DIFFER[file.stem]} == DIFFER[file.stem]
+
+
+def test_every_part_is_exported_and_says_what_each_of_its_fields_means() -> None:
+    classes = {part if isinstance(part, type) else type(part) for parts in SOURCES.values() for part in parts.values()}
+    pages = [(ROOT / folder / "reference/python.md").read_text() for folder in ("docs", "docs/ko")]
+    for part in (*classes, AugmentOptions):
+        assert getattr(logreg.data, part.__name__) is part
+        documented = re.findall(r"^ {8}(\w[\w, ]*):", str(part.__doc__), re.MULTILINE)
+        assert {name for names in documented for name in names.split(", ")} == {field.name for field in fields(part)}
+        assert all(f"::: logreg.data.{part.__name__}\n" in page for page in pages)

@@ -1,6 +1,6 @@
 """How far a linear classifier is from the best possible value of its objective: the certificate of a run.
 
-The objective F of `logreg.optim.problem` is convex, so its distance from the least value F* can be bounded from what is
+The objective F of `LogisticProblem` is convex, so its distance from the least value F* can be bounded from what is
 known at one point.
 
 With an l2 penalty, by duality. For any a_i in (0, 1) the residuals r_i = s_i (a_i - y_i) / n with sum r_i = 0 give
