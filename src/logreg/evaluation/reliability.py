@@ -71,7 +71,7 @@ class Reliability:
         parts = self.decomposition
         return parts["reliability"] - parts["resolution"] + parts["uncertainty"] + parts["within_bins"]
 
-    def as_record(self, confidence: float = CONFIDENCE) -> list[dict[str, object]]:
+    def as_record(self, confidence: float) -> list[dict[str, object]]:
         """The bins as plain values."""
         columns = (self.rows, self.mean, self.share, *self.intervals(confidence))
         return [
@@ -108,9 +108,7 @@ def reliability(p: np.ndarray, y: np.ndarray, bins: int, weight: np.ndarray | No
     return Reliability(rows[filled], weights[filled], mean[filled], share[filled], sums(w * w)[filled], within)
 
 
-def wilson(
-    share: np.ndarray | float, count: np.ndarray | float, confidence: float = CONFIDENCE
-) -> tuple[np.ndarray, np.ndarray]:
+def wilson(share: np.ndarray | float, count: np.ndarray | float, confidence: float) -> tuple[np.ndarray, np.ndarray]:
     """Wilson's score interval of shares of ``count`` rows, lower and upper ends (E. B. Wilson, 1927).
 
     Weighted rows count for ``(sum of weights)^2 / sum of squared weights`` of them (Kish).
