@@ -117,7 +117,7 @@ NOT_RUN = {  # and why
     "python train.py experiment=lessons/<name>": "stands for any lesson; all are run in `tests.cli.test_lessons`",
 }
 SUBSTITUTED = {  # what a reader puts his own directory for; the first that stands in a command counts
-    "outputs/runs/toy/2026-11-23_07-53-19_8eb6f1": "outputs/runs/toy/example",
+    "outputs/runs/toy/2026-11-29_01-19-40_fe4f5a": "outputs/runs/toy/example",
     "outputs/runs/table/…": "outputs/runs/table/example",
     "outputs/runs/images/…": "outputs/runs/images/example",
     "outputs/runs/…": "outputs/runs/toy/example",
