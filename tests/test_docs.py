@@ -90,7 +90,7 @@ def test_training(tmp_path_factory: pytest.TempPathFactory, line: str) -> None:
     folder = tmp_path_factory.mktemp("readme")
     if "hand_written_continued" in line:
         assert run_command("train.py", "experiment=notebook/hand_written", cwd=folder).returncode == 0
-    process = run_command(*shlex.split(line)[1:], cwd=folder, timeout=600)
+    process = run_command(*shlex.split(line, comments=True)[1:], cwd=folder, timeout=600)
     assert process.returncode == 0, process.stderr
 
 
@@ -199,9 +199,9 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.slow
 @pytest.mark.parametrize("line", OTHERS)
 def test_every_other_command(workplace: Path, line: str) -> None:
-    process = run_command(*shlex.split(as_run(line))[1:], cwd=workplace)
+    process = run_command(*shlex.split(as_run(line), comments=True)[1:], cwd=workplace)
     assert process.returncode == 0, process.stderr
-    for argument in shlex.split(line):
+    for argument in shlex.split(line, comments=True):
         if argument.startswith("output="):
             assert (workplace / argument.removeprefix("output=")).stat().st_size > 0
 
