@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import json
 import re
 import secrets
 from collections.abc import Mapping, Sequence
@@ -15,7 +17,8 @@ from omegaconf.errors import InterpolationKeyError, MissingMandatoryValue, Omega
 from logreg.core.components import check_targets
 from logreg.core.consistency import check_together
 from logreg.core.errors import UserError
-from logreg.core.optimizer_traits import requirements_of
+from logreg.core.optimizer_traits import AUTO_OPTIMIZER, requirements_of
+from logreg.core.rules import check_names
 from logreg.core.settings import CONF, Settings, check_values, complete
 
 EXAMPLES = {
@@ -70,8 +73,31 @@ def parse(config: Mapping[str, Any], trusted: Sequence[str] = ()) -> Settings:
     check_targets(config, trusted)
     settings = replace(settings, data=settings.data.derived(trusted))
     settings.data.check()
+    check_arguments(settings)
     check_together(settings, trusted)
     return settings
+
+
+@functools.cache
+def _definitions() -> dict[str, Any]:
+    definitions: dict[str, Any] = json.loads((CONF / "schema.json").read_text(encoding="utf-8"))["definitions"]
+    return definitions
+
+
+def check_arguments(settings: Settings) -> None:
+    """Hold the arguments of the Trainer and of this project's classes against their names in the schema of conf.
+
+    Raises:
+        UserError: there is no such argument.
+    """
+    callbacks = {f"callbacks.{name}": callback for name, callback in settings.callbacks.items()}
+    parts = {"model": settings.model, "optimizer": settings.optimizer, "trainer": settings.trainer.component}
+    for key, part in (parts | callbacks).items():
+        is_known = part.target.startswith(("logreg.", "lightning.pytorch.Trainer")) and part.target != AUTO_OPTIMIZER
+        if is_known and (definition := _definitions().get(part.target)):
+            known = [name for name in definition["properties"] if name != "defaults" and not name.startswith("_")]
+            problem = f"{part.target.rpartition('.')[2]} takes no such argument"
+            check_names(part.without("_args_").arguments, known, key, problem)
 
 
 LONGEST_DIRECTORY_NAME = 100
