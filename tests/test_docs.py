@@ -6,6 +6,7 @@ import json
 import re
 import shlex
 import shutil
+import subprocess
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
@@ -160,7 +161,7 @@ def write_tables(folder: Path) -> None:
     churn = pl.DataFrame(
         {"rownames": np.arange(n), "churn": np.where(chance, "Yes", "No"), "tenure": tenure, "contract": contract}
     )
-    for name in ("churn", "test", "new"):
+    for name in ("churn", "train", "test", "new"):
         churn.write_csv(folder / f"{name}.csv")
     births = {name: random.integers(0, 2, n) for name in ("smoke", "ht", "ui")}
     births |= {"id": np.arange(n), "low": chance.astype(int), "lwt": tenure, "bwt": 3000 - 900 * chance}
@@ -221,13 +222,12 @@ def sessions(document: str) -> list[tuple[str, list[str]]]:
     """The commands after a prompt, each with the lines of output that stand under it."""
     shown: list[tuple[str, list[str]]] = []
     for body in blocks(document, "text"):
-        inside = False
-        for line in body.splitlines():
-            if line.startswith("$ "):
-                inside = line.startswith("$ python")
-                shown += [(line.removeprefix("$ "), [])] if inside else []
-            elif inside and line.strip():
-                shown[-1][1].append(line)
+        if body.startswith("$ "):
+            for line in filter(str.strip, body.splitlines()):
+                if line.startswith("$ "):
+                    shown.append((line.removeprefix("$ "), []))
+                else:
+                    shown[-1][1].append(line)
     return shown
 
 
@@ -255,7 +255,10 @@ def test_the_documents_show_what_their_commands_print(document: str, tmp_path: P
         (tmp_path / name).symlink_to(shared_file(source))
     (tmp_path / "hymenoptera_small").symlink_to(shared_file("wa_churn.csv").parent / "hymenoptera_small")
     for line, lines in sessions(document):
-        process = run_command(*shlex.split(with_newest_runs(line, tmp_path))[1:], cwd=tmp_path, timeout=600)
+        if line.startswith("python "):
+            process = run_command(*shlex.split(with_newest_runs(line, tmp_path))[1:], cwd=tmp_path, timeout=600)
+        else:
+            process = subprocess.run(line, shell=True, cwd=tmp_path, capture_output=True, text=True)
         assert process.returncode == 0, process.stderr
         printed = [words_and_numbers(each) for each in (process.stdout + process.stderr).splitlines()]
         for shown in lines:
