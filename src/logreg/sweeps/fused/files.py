@@ -187,9 +187,11 @@ class JobFiles:
         names = sorted({"step", *(name for _, values in rows for name in values)})
         if len(names) > 1:
             with open_atomically(self.directory / "metrics.csv") as file:
-                writer = csv.DictWriter(file, names)
-                writer.writeheader()
-                writer.writerows({"step": step, **values} for step, values in rows)
+                writer = csv.writer(file)  # twice as fast as one of dictionaries
+                writer.writerow(names)
+                for step, values in rows:
+                    row = {"step": step, **values}
+                    writer.writerow([row.get(name, "") for name in names])
 
     def _write_checkpoints(self, fit: Fit, job: int) -> None:
         folder = self.directory / "checkpoints"

@@ -48,7 +48,9 @@ class Results:
         """A job's classifier in the state that its metrics belong to; the next call makes it that of another job."""
         record = self.records[job]
         calibration = from_record(record.calibration)
-        classifier = self._classifier.to(self.fit.settings.dtype if calibration is None else torch.float64)
+        classifier, dtype = self._classifier, self.fit.settings.dtype if calibration is None else torch.float64
+        if next(classifier.parameters()).dtype != dtype:  # moving a module costs as much as filling it
+            classifier.to(dtype)
         state = self.fit.networks.state_dict_of(job, self.parameters)
         classifier.network.load_state_dict(state, strict=False)  # a fused state has no buffers
         classifier.penalise(self.fit.jobs[job].l1, self.fit.jobs[job].l2)
@@ -85,8 +87,9 @@ def measure(
     for job in np.flatnonzero(ended).tolist():
         table, method = tables[job // of_a_table], methods[job] if methods is not None else None
         dtype = torch.float64 if method is not None else fit.settings.dtype
-        classifier = results.classifier_of(job).to(dtype)
-        record = records[job]
+        classifier, record = results.classifier_of(job), records[job]
+        if method is not None:
+            classifier.to(dtype)
         conclude(record, classifier, table.batches(dtype), splits, rules[job], method)
         record.optimality = table.certificate_of(classifier)
     return results
